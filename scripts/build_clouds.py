@@ -1,0 +1,58 @@
+"""Writes catalogs/clouds.csv: what the pinned SkyPilot can do on each cloud, read from SkyPilot itself.
+
+    HOME=$(mktemp -d) python scripts/build_clouds.py catalogs/clouds.csv
+
+SkyPilot states unsupported features per cloud class; a feature that it does not name there is supported. Features that
+depend on the machine (ports on one Kubernetes context, say) are asked for the plain case.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+NOT_RENTED: Final = {"docker", "dummycloud", "kubernetes", "slurm", "ssh", "vsphere"}
+"""Clouds of SkyPilot that bring one's own machines or exist for tests: they have no price."""
+
+COLUMNS: Final = ("cloud", "open_ports", "multi_node", "spot", "host_controllers")
+
+
+def features(cloud: Any) -> dict[str, str]:
+    """One row of the table: `yes` or `no` for each feature."""
+    import sky
+    from sky.clouds import CloudImplementationFeatures as Feature
+
+    unsupported = cloud._unsupported_features_for_resources(sky.Resources())
+    wanted = {
+        "open_ports": Feature.OPEN_PORTS,
+        "multi_node": Feature.MULTI_NODE,
+        "spot": Feature.SPOT_INSTANCE,
+        "host_controllers": Feature.HOST_CONTROLLERS,
+    }
+    return {name: "no" if feature in unsupported else "yes" for name, feature in wanted.items()}
+
+
+def table() -> list[dict[str, str]]:
+    """All rented clouds, by name."""
+    from sky.utils.registry import CLOUD_REGISTRY
+
+    rows = [
+        {"cloud": name.lower(), **features(cloud)}
+        for name, cloud in CLOUD_REGISTRY.items()
+        if name.lower() not in NOT_RENTED
+    ]
+    return sorted(rows, key=lambda row: row["cloud"])
+
+
+def main() -> None:
+    """Writes the file named on the command line."""
+    with Path(sys.argv[1]).open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Helpers of ``scripts/build_profiles.py``; a development tool, not part of the installed package."""

@@ -1,0 +1,63 @@
+"""`sky-melange plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sky_melange import pipeline
+from sky_melange.cli.options import format_option, use_color
+from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
+from sky_melange.domain.workload import Formulation
+from sky_melange.errors import NotOptimalError
+from sky_melange.render import launch_steps, plan_json, plan_table, render_files
+
+
+@click.command(name="plan", epilog="Example: sky-melange plan workload.yaml --out plan --format json")
+@click.argument("workload", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("plan"),
+    show_default=True,
+    help="Folder for plan.json and the launch files; replaced as a whole.",
+)
+@click.option("--no-files", is_flag=True, help="Print the plan only, write nothing.")
+@click.option(
+    "--offline", is_flag=True, help="Use no network: prices are those embedded in this release (as now always)."
+)
+@click.option("--formulation", type=click.Choice(["exact", "sliced"]), help="Overrides solver.formulation.")
+@click.option("--require-optimal", is_flag=True, help="Exit with 7 unless the plan is proven cheapest.")
+@format_option
+def command(
+    *,
+    workload: Path,
+    out: Path,
+    no_files: bool,
+    offline: bool,
+    formulation: str | None,
+    require_optimal: bool,
+    output_format: str,
+) -> None:
+    """Find the cheapest GPU mix for WORKLOAD (a workload.yaml) and write the files to launch it.
+
+    Writes plan.json and one SkyPilot YAML for each replica group into --out. A plan that costs more than
+    budget.usd_per_hour is printed, nothing is written, and the exit code is 3.
+    """
+    if not no_files:
+        check_replaceable(out)
+    planned = pipeline.plan_file(workload, formulation=Formulation(formulation) if formulation else None)
+    plan = planned.plan
+    if require_optimal and plan.status != "optimal":
+        raise NotOptimalError(f"the plan is proven to within {plan.mip_gap:.2%} only; raise solver.time_limit_s")
+    if output_format == "json":
+        click.echo(plan_json.text(plan, planned.workload), nl=False)
+    else:
+        click.echo(plan_table.render(plan, planned.workload, color=use_color()), nl=False)
+    for warning in plan.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    pipeline.check_budget(planned)
+    if not no_files:
+        write_plan_folder(out, render_files(plan, planned.workload))
+        click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)

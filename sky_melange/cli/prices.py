@@ -1,0 +1,84 @@
+"""`sky-melange prices`."""
+
+from __future__ import annotations
+
+import difflib
+
+import click
+
+from sky_melange.cli.options import use_color
+from sky_melange.errors import InputError, Mistake
+from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
+from sky_melange.render import price_table
+
+
+@click.command(name="prices", epilog="Example: sky-melange prices --accelerator H100 --cloud gcp --quarantined")
+@click.option("--accelerator", "-a", help="Only this accelerator, such as H100 or A100-80GB.")
+@click.option("--cloud", "-c", help="Only this cloud, such as aws.")
+@click.option("--region", help="Only this region, exactly as the cloud names it.")
+@click.option("--spot/--on-demand", "spot", default=None, help="Only spot or only on-demand offers.")
+@click.option("--all", "everything", is_flag=True, help="Every offer, not only the cheapest of each cloud.")
+@click.option("--quarantined", is_flag=True, help="The offers that are not used, each with its reason.")
+@click.option(
+    "--offline", is_flag=True, help="Use no network: prices are those embedded in this release (as now always)."
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="Table for people, JSON or CSV for programs.",
+)
+def command(
+    *,
+    accelerator: str | None,
+    cloud: str | None,
+    region: str | None,
+    spot: bool | None,
+    everything: bool,
+    quarantined: bool,
+    offline: bool,
+    output_format: str,
+) -> None:
+    """List GPU prices: USD per hour for the whole instance, cheapest first, with the date of each price.
+
+    Offers that fail a plausibility rule are never used in a plan unless prices.trust in the workload names them;
+    --quarantined lists them with the reason.
+    """
+    _check_names(accelerator, cloud)
+    book = load_snapshot(clouds=None if cloud is None else (cloud,))
+    part = price_table.select(book, accelerator=accelerator, cloud=cloud, region=region, spot=spot)
+    offers = [] if quarantined else price_table.cheapest(part.offers, everything=everything)
+    items = part.quarantined if quarantined else ()
+    if output_format == "json":
+        click.echo(price_table.to_json(offers, items, part), nl=False)
+    elif output_format == "csv":
+        click.echo(price_table.to_csv(offers, items), nl=False)
+    elif quarantined:
+        click.echo(price_table.quarantine_table(items, color=use_color()), nl=False)
+        click.echo(f"{len(items)} offers are quarantined.", err=True)
+    else:
+        click.echo(price_table.table(offers, color=use_color()), nl=False)
+        hidden = len(part.offers) - len(offers)
+        more = f" {hidden} dearer ones are not shown (--all)." if hidden else ""
+        click.echo(f"{len(offers)} offers.{more} {len(part.quarantined)} are quarantined (--quarantined).", err=True)
+
+
+def _check_names(accelerator: str | None, cloud: str | None) -> None:
+    mistakes = [
+        Mistake(source=option, message=f"there is no {name!r}{_nearest(name, known)}; there are: {', '.join(known)}")
+        for option, name, known in (
+            ("--accelerator", accelerator, known_accelerators()),
+            ("--cloud", cloud, launchable_clouds()),
+        )
+        if name is not None and name not in known
+    ]
+    if mistakes:
+        raise InputError(mistakes)
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    by_fold = {entry.casefold(): entry for entry in known}
+    near = difflib.get_close_matches(name.casefold(), list(by_fold), n=1)
+    return f", did you mean {by_fold[near[0]]}?" if near else ""

@@ -1,0 +1,40 @@
+"""`sky-melange validate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from sky_melange.cli.options import format_option, use_color
+from sky_melange.errors import CheckFailedError
+from sky_melange.prices import load_snapshot
+from sky_melange.render import verdict_table
+from sky_melange.skypilot.validate import validate_plan_folder
+
+
+@click.command(name="validate", epilog="Example: sky-melange validate plan")
+@click.argument("folder", type=click.Path(path_type=Path))
+@format_option
+def command(folder: Path, output_format: str) -> None:
+    """Check FOLDER (written by `plan`) with SkyPilot's own parser, service check and optimizer.
+
+    SkyPilot runs offline in a temporary home, its catalogs seeded with the same offers. It must pick exactly the
+    planned machine and region at the planned price for every group; otherwise the exit code is 3.
+    """
+    click.echo("Asking SkyPilot what it would launch (takes a few seconds) …", err=True)
+    verdicts = validate_plan_folder(folder, load_snapshot().offers)
+    if output_format == "json":
+        click.echo(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))
+    else:
+        rows = [
+            (verdict.group, check.name, check.passed, check.detail) for verdict in verdicts for check in verdict.checks
+        ]
+        click.echo(verdict_table.render(rows, color=use_color()), nl=False)
+    failed = [(verdict, check) for verdict in verdicts for check in verdict.checks if not check.passed]
+    if failed:
+        listed = "\n".join(f"  {verdict.file}: {check.name}: {check.detail}" for verdict, check in failed)
+        raise CheckFailedError(f"SkyPilot would not launch what was planned:\n{listed}")
+    click.echo(f"SkyPilot would launch exactly what was planned: {len(verdicts)} of {len(verdicts)} groups.", err=True)

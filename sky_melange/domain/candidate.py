@@ -1,0 +1,37 @@
+"""What can be bought, matched with what it sustains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sky_melange.domain.offer import Offer
+from sky_melange.domain.profile import Capacity, Profile, Skipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An offer × a replica layout: `replicas_per_instance` engines of `profile.key.tensor_parallel` GPUs each.
+
+    `capacities[bucket]` is what ONE REPLICA sustains on each bucket with traffic (the order of `Traffic.buckets()`),
+    or why it cannot serve it.
+    """
+
+    offer: Offer
+    profile: Profile
+    replicas_per_instance: int
+    capacities: tuple[Capacity | Skipped, ...]
+
+    @property
+    def sort_key(self) -> tuple[object, ...]:
+        """A total order that does not depend on the order of the inputs."""
+        key = self.profile.key
+        return (self.offer.accelerator, self.offer.accelerators_per_instance, key.tensor_parallel, *self.offer.sort_key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """Offers that never became candidates, counted by reason."""
+
+    reason: str
+    offers: int
+    example: str

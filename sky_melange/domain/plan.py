@@ -1,0 +1,122 @@
+"""A plan: what to launch, what it costs and how traffic is divided. The in-memory form of plan.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sky_melange.domain.offer import PriceProvenance
+from sky_melange.domain.profile import ProfileProvenance
+from sky_melange.domain.workload import RoutingPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overhead:
+    """A machine that a launch needs beside its replicas, at its price. `price_usd_per_hour` None: not known."""
+
+    purpose: str
+    cloud: str
+    region: str
+    instance_type: str
+    price_usd_per_hour: float | None
+    price: PriceProvenance | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaGroup:
+    """A candidate and how many instances of it: one SkyPilot YAML.
+
+    `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the largest number of
+    requests in flight per replica at which the profile still meets the SLO in a bucket routed here.
+    """
+
+    name: str
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    accelerator: str
+    catalog_accelerator: str
+    accelerators_per_instance: int
+    use_spot: bool
+    instances: int
+    replicas_per_instance: int
+    tensor_parallel: int
+    price_usd_per_hour: float
+    price: PriceProvenance
+    utilization: float
+    max_concurrency: int
+    engine_version: str
+    engine_args: tuple[tuple[str, str], ...]
+    profile: ProfileProvenance
+    file: str
+
+    @property
+    def cost_usd_per_hour(self) -> float:
+        """Price of all its instances."""
+        return self.price_usd_per_hour * self.instances
+
+    @property
+    def replicas(self) -> int:
+        """Engine replicas over all its instances."""
+        return self.instances * self.replicas_per_instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How one bucket is divided. `shares` are (group name, fraction 0..1), summing to 1, largest group name last."""
+
+    input_tokens: int
+    output_tokens: int
+    rate_rps: float
+    shares: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """The best plan of a single accelerator type, or why there is none (`cost_usd_per_hour` is None then)."""
+
+    label: str
+    cost_usd_per_hour: float | None
+    instances: int | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """USD per hour. `replicas` is the sum over groups of price x instances; `total` adds the overhead.
+
+    `worst_case` is what the plan may cost for a while (all spot replaced by on-demand while spot runs).
+    """
+
+    replicas_usd_per_hour: float
+    overhead_usd_per_hour: float
+    total_usd_per_hour: float
+    worst_case_usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputDigests:
+    """sha256 (hex) of what the plan was made from."""
+
+    workload: str
+    prices: str
+    profiles: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, 0.0 when proven exactly."""
+
+    name: str
+    status: str
+    mip_gap: float
+    cost: Cost
+    groups: tuple[ReplicaGroup, ...]
+    overhead: tuple[Overhead, ...]
+    policy: RoutingPolicy
+    routing: tuple[Route, ...]
+    alternatives: tuple[Alternative, ...]
+    assumptions: tuple[str, ...]
+    warnings: tuple[str, ...]
+    inputs: InputDigests

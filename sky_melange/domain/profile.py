@@ -1,0 +1,106 @@
+"""What one replica sustains, and how we know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ProfileKind(StrEnum):
+    """How a throughput came to be, from the most to the least trustworthy."""
+
+    MEASURED = "measured"
+    FITTED = "fitted"
+    PUBLISHED = "published"
+    ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileError:
+    """Error of a profile against measured runs: absolute relative errors as fractions, None where not known.
+
+    `runs` is the number of runs compared with, `basis` says which in one sentence.
+    """
+
+    statistic: str
+    tpot_fraction: float | None
+    ttft_fraction: float | None
+    request_rate_fraction: float | None
+    runs: int
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileProvenance:
+    """Where a profile comes from; `fetched_at` is the ISO date of the data."""
+
+    kind: ProfileKind
+    source: str
+    fetched_at: str
+    error: ProfileError | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class ProfileKey:
+    """What a profile is of. `dtype` is the precision of the weights (`bfloat16`, `fp8`)."""
+
+    model: str
+    accelerator: str
+    tensor_parallel: int
+    dtype: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointsForm:
+    """Rows of (input tokens, output tokens, concurrency) -> (request rate in req/s, TTFT in s, TPOT in s).
+
+    `latencies[(input tokens, output tokens)]` are tuples (concurrency, ttft_s, tpot_s) by rising concurrency.
+    A shape that does not fit in memory at a concurrency has no tuple there.
+    """
+
+    latencies: Mapping[tuple[int, int], tuple[tuple[int, float, float], ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One profile. `engine_args` are the engine settings that the figures presume; launch files must repeat them."""
+
+    key: ProfileKey
+    engine_version: str
+    engine_args: Mapping[str, str]
+    kv_cache_tokens: int | None
+    form: PointsForm
+    provenance: ProfileProvenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """The most that one replica sustains on one bucket within the SLO.
+
+    `concurrency` is the number of requests in flight at that rate (Little's law: rate x latency).
+    """
+
+    request_rate_rps: float
+    concurrency: float
+    ttft_s: float
+    tpot_s: float
+
+
+class SkipReason(StrEnum):
+    """Why a candidate cannot serve a bucket."""
+
+    MEMORY = "memory"
+    SLO = "slo"
+    OUTSIDE_PROFILE = "outside_profile"
+    CONTEXT_LIMIT = "context_limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """An absent throughput with its reason: never zero, never silent."""
+
+    reason: SkipReason
+    detail: str

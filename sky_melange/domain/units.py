@@ -1,0 +1,26 @@
+"""Units and the only conversions between them. Names of quantities carry their unit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HOURS_PER_MONTH: Final = 730.0
+"""365 days / 12 months x 24 hours, the month that the cloud providers' price pages use."""
+
+SECONDS_PER_HOUR: Final = 3600.0
+BYTES_PER_GIB: Final = 1024**3
+
+
+def ms_to_s(milliseconds: float) -> float:
+    """Milliseconds to seconds."""
+    return milliseconds / 1000.0
+
+
+def s_to_ms(seconds: float) -> float:
+    """Seconds to milliseconds."""
+    return seconds * 1000.0
+
+
+def usd_per_month(usd_per_hour: float) -> float:
+    """USD per hour to USD per month of 730 hours."""
+    return usd_per_hour * HOURS_PER_MONTH

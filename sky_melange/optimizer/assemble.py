@@ -1,0 +1,141 @@
+"""From the solver's numbers to the groups and routes of a plan."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sky_melange.domain.buckets import Bucket
+from sky_melange.domain.candidate import Candidate
+from sky_melange.domain.plan import ReplicaGroup, Route
+from sky_melange.domain.profile import Capacity, Skipped
+from sky_melange.domain.workload import Workload
+from sky_melange.errors import SkyMelangeError
+from sky_melange.optimizer.problem import RoutingClasses
+from sky_melange.optimizer.solution import Solution
+
+_SHARE_DECIMALS = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """Groups by name, the routes of every bucket, and the candidate behind each group."""
+
+    groups: tuple[ReplicaGroup, ...]
+    routing: tuple[Route, ...]
+    candidates: dict[str, Candidate]
+
+
+def assemble(
+    workload: Workload,
+    buckets: Sequence[Bucket],
+    classes: RoutingClasses,
+    candidates: Sequence[Candidate],
+    solution: Solution,
+) -> Assembled:
+    """Names the groups, rounds the shares, and computes each group's utilisation from the rounded shares."""
+    used = [c for c, count in enumerate(solution.counts) if count > 0]
+    names = group_names(workload.name, [candidates[c] for c in used])
+    name_of = dict(zip(used, names, strict=True))
+    routing: dict[int, Route] = {}
+    for members, row in zip(classes, solution.shares, strict=True):
+        shares = _rounded([(name_of[c], row[c]) for c in used if row[c] > 0])
+        for index in members:
+            routing[index] = Route(
+                input_tokens=buckets[index].input_tokens,
+                output_tokens=buckets[index].output_tokens,
+                rate_rps=buckets[index].rate_rps,
+                shares=shares,
+            )
+    routes = tuple(routing[index] for index in range(len(buckets)))
+    groups = [_group(name_of[c], candidates[c], solution.counts[c], buckets, routes) for c in used]
+    return Assembled(
+        groups=tuple(sorted(groups, key=lambda group: group.name)),
+        routing=routes,
+        candidates={name_of[c]: candidates[c] for c in used},
+    )
+
+
+def group_names(prefix: str, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """A name for each candidate: as short as keeps them apart, the same whatever else the plan holds of that kind.
+
+    `chat-l40s`, `chat-a100-80gb-x8`; where two would be alike the layout, cloud, region, zone and instance type join.
+    """
+    parts = [_name_parts(candidate) for candidate in candidates]
+    for depth in range(1, 7):
+        names = [_slug("-".join([prefix, *filter(None, part[:depth])])) for part in parts]
+        if len(set(names)) == len(names):
+            return tuple(names)
+    return tuple(f"{name}-{number}" for number, name in enumerate(names, start=1))
+
+
+def _name_parts(candidate: Candidate) -> tuple[str, ...]:
+    offer = candidate.offer
+    count = f"-x{offer.accelerators_per_instance}" if offer.accelerators_per_instance > 1 else ""
+    spot = "-spot" if offer.use_spot else ""
+    layout = f"tp{candidate.profile.key.tensor_parallel}"
+    return (
+        f"{offer.accelerator}{count}{spot}",
+        layout,
+        offer.cloud,
+        offer.region,
+        offer.zone or "",
+        offer.instance_type,
+    )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _rounded(shares: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    """Nine decimals, summing to 1: the largest share takes up the rounding. Sorted by group name."""
+    rounded = {name: round(share, _SHARE_DECIMALS) for name, share in shares}
+    largest = max(sorted(rounded), key=lambda name: rounded[name])
+    others = math.fsum(share for name, share in rounded.items() if name != largest)
+    rounded[largest] = round(1.0 - others, _SHARE_DECIMALS)
+    return tuple((name, share) for name, share in sorted(rounded.items()) if share > 0)
+
+
+def _group(
+    name: str, candidate: Candidate, instances: int, buckets: Sequence[Bucket], routes: Sequence[Route]
+) -> ReplicaGroup:
+    offer, profile = candidate.offer, candidate.profile
+    busy_replicas = 0.0
+    max_concurrency = 1.0
+    for bucket, route, capacity in zip(buckets, routes, candidate.capacities, strict=True):
+        share = dict(route.shares).get(name, 0.0)
+        if share > 0:
+            served = _served(capacity)
+            busy_replicas += bucket.rate_rps * share / served.request_rate_rps
+            max_concurrency = max(max_concurrency, served.concurrency)
+    return ReplicaGroup(
+        name=name,
+        cloud=offer.cloud,
+        region=offer.region,
+        zone=offer.zone,
+        instance_type=offer.instance_type,
+        accelerator=offer.accelerator,
+        catalog_accelerator=offer.catalog_accelerator,
+        accelerators_per_instance=offer.accelerators_per_instance,
+        use_spot=offer.use_spot,
+        instances=instances,
+        replicas_per_instance=candidate.replicas_per_instance,
+        tensor_parallel=profile.key.tensor_parallel,
+        price_usd_per_hour=offer.price_usd_per_hour,
+        price=offer.provenance,
+        utilization=busy_replicas / (instances * candidate.replicas_per_instance),
+        max_concurrency=math.ceil(max_concurrency - 1e-9),
+        engine_version=profile.engine_version,
+        engine_args=tuple(sorted(profile.engine_args.items())),
+        profile=profile.provenance,
+        file=f"{name}.sky.yaml",
+    )
+
+
+def _served(capacity: Capacity | Skipped) -> Capacity:
+    if isinstance(capacity, Skipped):
+        raise SkyMelangeError(f"the solver used a pair that the model lacks: {capacity.detail}")
+    return capacity

@@ -1,0 +1,132 @@
+"""Offers × replica layouts: what can be bought, matched with what it sustains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sky_melange.domain.buckets import Bucket
+from sky_melange.domain.candidate import Candidate, Rejected
+from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.offer import Offer
+from sky_melange.domain.profile import Capacity, Profile, Skipped, SkipReason
+from sky_melange.domain.workload import SpotUse, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileCapacities:
+    """A profile and what one of its replicas sustains on each bucket with traffic."""
+
+    profile: Profile
+    capacities: tuple[Capacity | Skipped, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateSet:
+    """Candidates in a fixed order, and the offers that did not become one."""
+
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def context_limited(
+    profile: Profile, capacities: Sequence[Capacity | Skipped], buckets: Sequence[Bucket], max_model_len: int
+) -> tuple[Capacity | Skipped, ...]:
+    """The same capacities with what the engine's context limit (tokens) rules out.
+
+    An engine refuses to start when its KV cache cannot hold one request of the full context, and refuses requests
+    longer than it.
+    """
+    held = profile.kv_cache_tokens
+    if held is not None and held < max_model_len:
+        detail = f"its KV cache holds {held} tokens, less than model.max_model_len {max_model_len}: it would not start"
+        return tuple(Skipped(reason=SkipReason.MEMORY, detail=detail) for _ in buckets)
+    return tuple(
+        Skipped(
+            reason=SkipReason.CONTEXT_LIMIT,
+            detail=f"{bucket.input_tokens} + {bucket.output_tokens} tokens exceed model.max_model_len {max_model_len}",
+        )
+        if bucket.input_tokens + bucket.output_tokens > max_model_len
+        else capacity
+        for bucket, capacity in zip(buckets, capacities, strict=True)
+    )
+
+
+def build_candidates(
+    workload: Workload,
+    offers: Iterable[Offer],
+    profiles: Sequence[ProfileCapacities],
+    clouds: Mapping[str, CloudFeatures],
+) -> CandidateSet:
+    """Every offer that the workload allows × every layout that a profile covers, sorted by `Candidate.sort_key`.
+
+    An instance with k GPUs holds k ÷ tensor_parallel replicas; layouts that would leave a GPU idle are not built.
+    """
+    by_accelerator: dict[str, list[ProfileCapacities]] = {}
+    for entry in profiles:
+        by_accelerator.setdefault(entry.profile.key.accelerator, []).append(entry)
+    candidates: list[Candidate] = []
+    rejected: dict[str, list[Offer]] = {}
+    for offer in offers:
+        reason = _refusal(workload, offer, by_accelerator, clouds)
+        if reason is not None:
+            rejected.setdefault(reason, []).append(offer)
+            continue
+        candidates += _layouts(offer, by_accelerator[offer.accelerator])
+    return CandidateSet(
+        candidates=tuple(sorted(candidates, key=lambda candidate: candidate.sort_key)),
+        rejected=tuple(
+            Rejected(reason=reason, offers=len(found), example=min(offer.name for offer in found))
+            for reason, found in sorted(rejected.items())
+        ),
+    )
+
+
+def _layouts(offer: Offer, profiles: Iterable[ProfileCapacities]) -> Iterable[Candidate]:
+    for entry in profiles:
+        tensor_parallel = entry.profile.key.tensor_parallel
+        if offer.accelerators_per_instance % tensor_parallel == 0:
+            yield Candidate(
+                offer=offer,
+                profile=entry.profile,
+                replicas_per_instance=offer.accelerators_per_instance // tensor_parallel,
+                capacities=entry.capacities,
+            )
+
+
+def _refusal(
+    workload: Workload,
+    offer: Offer,
+    profiles: Mapping[str, Sequence[ProfileCapacities]],
+    clouds: Mapping[str, CloudFeatures],
+) -> str | None:
+    """Why this offer is no candidate, or None."""
+    wanted = workload.candidates
+    reason: str | None = None
+    if offer.accelerators_per_instance == 0:
+        reason = "has no accelerator"
+    elif wanted.clouds is not None and offer.cloud not in wanted.clouds:
+        reason = "not among candidates.clouds"
+    elif offer.cloud in wanted.regions and offer.region not in wanted.regions[offer.cloud]:
+        reason = f"not among candidates.regions.{offer.cloud}"
+    elif wanted.accelerators is not None and offer.accelerator not in wanted.accelerators:
+        reason = "not among candidates.accelerators"
+    elif offer.use_spot and wanted.spot is SpotUse.NEVER:
+        reason = "spot, and candidates.spot is never"
+    elif not offer.use_spot and wanted.spot is SpotUse.ONLY:
+        reason = "on-demand, and candidates.spot is only"
+    elif offer.cloud not in clouds:
+        reason = "SkyPilot cannot launch on this cloud"
+    elif not clouds[offer.cloud].open_ports:
+        reason = "SkyPilot cannot open a port on this cloud"
+    elif offer.use_spot and not clouds[offer.cloud].spot:
+        reason = "SkyPilot cannot launch spot machines on this cloud"
+    elif offer.accelerator not in profiles:
+        reason = f"no profile of {workload.model.id} ({workload.model.dtype}) on {offer.accelerator}"
+    elif all(offer.accelerators_per_instance % p.profile.key.tensor_parallel for p in profiles[offer.accelerator]):
+        sizes = sorted({p.profile.key.tensor_parallel for p in profiles[offer.accelerator]})
+        reason = (
+            f"{offer.accelerators_per_instance} × {offer.accelerator} holds no whole replica of a profiled "
+            f"tensor-parallel size ({', '.join(map(str, sizes))})"
+        )
+    return reason

@@ -1,0 +1,25 @@
+"""The constraints of the model: one function a file, each with its formula.
+
+A constraint is a function `add(lp, variables, problem)` that adds rows to the PuLP problem; `CONSTRAINTS` lists all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pulp
+
+from sky_melange.optimizer.constraints import assignment, caps, groups, replicas, utilization
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.variables import Variables
+
+Constraint = Callable[[pulp.LpProblem, Variables, Problem], None]
+
+CONSTRAINTS: Final[dict[str, Constraint]] = {
+    "assignment": assignment.add,
+    "utilization": utilization.add,
+    "caps": caps.add,
+    "replicas": replicas.add,
+    "groups": groups.add,
+}

@@ -1,0 +1,86 @@
+"""What a launch costs beside its replicas: the controller that all SkyServe services share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.offer import Offer
+from sky_melange.domain.plan import Overhead, ReplicaGroup
+
+CONTROLLER_VCPUS: Final = 4
+CONTROLLER_MEMORY_GIB: Final = 8.0
+"""SkyPilot's default for a SkyServe controller: `cpus: 4+, memory: 8+`."""
+
+_SERVICES_BY_MEMORY_GIB: Final = ((2, 8.0), (6, 16.0), (13, 32.0))
+"""Services that one controller of a memory size may run, by SkyPilot 0.14.1's own formula."""
+
+PURPOSE: Final = "SkyServe controller"
+
+
+def controller(
+    groups: Sequence[ReplicaGroup], offers: Iterable[Offer], clouds: Mapping[str, CloudFeatures]
+) -> Overhead:
+    """The controller as SkyPilot would size and place it for these services, the first group launched first.
+
+    SkyPilot takes the cheapest machine with enough processors and memory in the cloud and region of the first
+    service; where that cloud cannot host a controller, in any cloud that the user has enabled, which is not known
+    here: the cheapest among the plan's clouds is assumed then, and the note says so.
+    """
+    memory_gib = _memory_gib(len(groups))
+    note = (
+        f"{len(groups)} services need `serve.controller.resources: {{cpus: 4+, memory: {memory_gib:g}+}}` in "
+        "SkyPilot's config"
+        if memory_gib > CONTROLLER_MEMORY_GIB
+        else ""
+    )
+    first = groups[0]
+    large_enough = [offer for offer in offers if _is_large_enough(offer, memory_gib)]
+    if clouds[first.cloud].host_controllers:
+        fitting = [o for o in large_enough if o.cloud == first.cloud and o.region == first.region]
+        assumed = ""
+    else:
+        hosts = {group.cloud for group in groups if clouds[group.cloud].host_controllers}
+        hosts = hosts or {cloud for cloud, features in clouds.items() if features.host_controllers}
+        fitting = [o for o in large_enough if o.cloud in hosts and o.accelerators_per_instance == 0]
+        assumed = f"{first.cloud} cannot host a controller: SkyPilot takes the cheapest of the clouds you have enabled"
+    notes = "; ".join(filter(None, (assumed, note)))
+    if not fitting:
+        return Overhead(
+            purpose=PURPOSE,
+            cloud=first.cloud,
+            region=first.region,
+            instance_type="",
+            price_usd_per_hour=None,
+            price=None,
+            note="; ".join(filter(None, ("no price of such a machine is known", notes))),
+        )
+    chosen = min(fitting, key=lambda offer: (offer.price_usd_per_hour, offer.sort_key))
+    return Overhead(
+        purpose=PURPOSE,
+        cloud=chosen.cloud,
+        region=chosen.region,
+        instance_type=chosen.instance_type,
+        price_usd_per_hour=chosen.price_usd_per_hour,
+        price=chosen.provenance,
+        note=notes,
+    )
+
+
+def _memory_gib(services: int) -> float:
+    for limit, memory_gib in _SERVICES_BY_MEMORY_GIB:
+        if services <= limit:
+            return memory_gib
+    return math.inf
+
+
+def _is_large_enough(offer: Offer, memory_gib: float) -> bool:
+    return (
+        not offer.use_spot
+        and offer.vcpus is not None
+        and offer.memory_gib is not None
+        and offer.vcpus >= CONTROLLER_VCPUS
+        and offer.memory_gib >= memory_gib
+    )

@@ -1,0 +1,131 @@
+"""Checks a finished plan from the outside: demand, capacity, limits and cost, in plain Python.
+
+Knows nothing of the solver or its model. It takes the plan as written, recomputes every sum, and reports what does
+not hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from sky_melange.domain.buckets import Bucket
+from sky_melange.domain.plan import Plan, ReplicaGroup, Route
+from sky_melange.domain.profile import Capacity, Skipped
+from sky_melange.domain.workload import RoutingPolicy, Workload
+
+TOLERANCE: Final = 1e-6
+"""Relative; a share is stored with nine decimals."""
+
+GroupCapacities = Mapping[str, Sequence[Capacity | Skipped]]
+"""What ONE replica of each group (by name) sustains on each bucket, in the order of `Traffic.buckets()`."""
+
+
+def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple[str, ...]:
+    """Every way in which the plan does not do what it says; empty when it holds."""
+    buckets = workload.traffic.buckets()
+    return (
+        *_demand(plan, buckets),
+        *_capacity(plan, workload, buckets, capacities),
+        *_policy(plan, workload),
+        *_limits(plan, workload),
+        *_cost(plan),
+    )
+
+
+def _demand(plan: Plan, buckets: Sequence[Bucket]) -> Iterator[str]:
+    """Every bucket with traffic is routed, whole, to groups that exist."""
+    names = {group.name for group in plan.groups}
+    routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
+    if len(routed) != len(plan.routing):
+        yield "a bucket is routed twice"
+    for bucket in buckets:
+        route = routed.get((bucket.input_tokens, bucket.output_tokens))
+        if route is None:
+            yield f"bucket {bucket.label} has traffic but no route"
+            continue
+        if not math.isclose(route.rate_rps, bucket.rate_rps, rel_tol=TOLERANCE):
+            yield f"bucket {bucket.label} is planned for {route.rate_rps:g} req/s, the workload has {bucket.rate_rps:g}"
+        if not math.isclose(math.fsum(share for _, share in route.shares), 1.0, rel_tol=TOLERANCE):
+            yield f"the shares of bucket {bucket.label} do not sum to 1"
+        for name, share in route.shares:
+            if name not in names:
+                yield f"bucket {bucket.label} is routed to {name}, which is no group of the plan"
+            if not 0 <= share <= 1 + TOLERANCE:
+                yield f"bucket {bucket.label} sends the share {share:g} to {name}"
+
+
+def _capacity(plan: Plan, workload: Workload, buckets: Sequence[Bucket], capacities: GroupCapacities) -> Iterator[str]:
+    """No group carries more than its replicas sustain within the allowed utilisation, on buckets that it can serve."""
+    routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
+    for group in plan.groups:
+        busy_replicas = 0.0
+        for index, bucket in enumerate(buckets):
+            share = _share(routed.get((bucket.input_tokens, bucket.output_tokens)), group)
+            if share == 0:
+                continue
+            capacity = capacities[group.name][index]
+            if isinstance(capacity, Skipped):
+                yield f"{group.name} is sent bucket {bucket.label}, which it cannot serve: {capacity.detail}"
+                continue
+            busy_replicas += bucket.rate_rps * share / capacity.request_rate_rps
+        utilization = busy_replicas / group.replicas if group.replicas else math.inf
+        limit = workload.constraints.max_utilization
+        if busy_replicas > 0 and utilization > limit * (1 + TOLERANCE):
+            yield f"{group.name} is used to {utilization:.4f} of its {group.replicas} replicas, over {limit:g}"
+        elif not math.isclose(utilization if group.replicas else 0.0, group.utilization, abs_tol=1e-6):
+            yield f"{group.name} states a utilisation of {group.utilization:g}, recomputed {utilization:g}"
+
+
+def _share(route: Route | None, group: ReplicaGroup) -> float:
+    return 0.0 if route is None else math.fsum(share for name, share in route.shares if name == group.name)
+
+
+def _policy(plan: Plan, workload: Workload) -> Iterator[str]:
+    """Buckets that the front door cannot tell apart have the same shares."""
+    if plan.policy is not workload.routing:
+        yield f"the plan routes {plan.policy}, the workload asks for {workload.routing}"
+    first: dict[int, Route] = {}
+    for route in plan.routing:
+        key = {RoutingPolicy.INPUT_AWARE: route.input_tokens, RoutingPolicy.BLIND: 0}.get(plan.policy)
+        if key is None:
+            return
+        twin = first.setdefault(key, route)
+        if dict(twin.shares) != dict(route.shares):
+            yield (
+                f"{plan.policy} routing cannot tell ≤{route.input_tokens} in × ≤{route.output_tokens} out from "
+                f"≤{twin.input_tokens} in × ≤{twin.output_tokens} out, but their shares differ"
+            )
+
+
+def _limits(plan: Plan, workload: Workload) -> Iterator[str]:
+    limits = workload.constraints
+    for accelerator, limit in limits.max_accelerators.items():
+        used = sum(g.instances * g.accelerators_per_instance for g in plan.groups if g.accelerator == accelerator)
+        if used > limit:
+            yield f"{used} × {accelerator} are planned, constraints.max_accelerators allows {limit}"
+    replicas = sum(group.replicas for group in plan.groups)
+    if replicas < limits.min_replicas:
+        yield f"{replicas} replicas are planned, constraints.min_replicas is {limits.min_replicas}"
+    if limits.max_groups is not None and len(plan.groups) > limits.max_groups:
+        yield f"{len(plan.groups)} groups are planned, constraints.max_groups is {limits.max_groups}"
+    for group in plan.groups:
+        if group.instances < 1:
+            yield f"{group.name} has {group.instances} instances"
+
+
+def _cost(plan: Plan) -> Iterator[str]:
+    """Cost equals Σ price x count, and the total adds the overhead whose price is known."""
+    replicas = math.fsum(group.price_usd_per_hour * group.instances for group in plan.groups)
+    overhead = math.fsum(machine.price_usd_per_hour or 0.0 for machine in plan.overhead)
+    for what, stated, computed in (
+        ("replicas", plan.cost.replicas_usd_per_hour, replicas),
+        ("overhead", plan.cost.overhead_usd_per_hour, overhead),
+        ("total", plan.cost.total_usd_per_hour, math.fsum((replicas, overhead))),
+    ):
+        if not math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-9):
+            yield f"cost.{what}_usd_per_hour is {stated!r}, the sum is {computed!r}"
+    for group in plan.groups:
+        if not (math.isfinite(group.price_usd_per_hour) and group.price_usd_per_hour >= 0):
+            yield f"{group.name} has the price {group.price_usd_per_hour!r}"

@@ -1,0 +1,70 @@
+"""Merges what the sources say into one price book: judged, with the offers that a user trusts by name let through."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from sky_melange.domain.offer import Offer, PriceBook, Quarantined
+from sky_melange.prices.opinions import Opinions
+from sky_melange.prices.plausibility import judge
+from sky_melange.prices.source import CatalogOffers
+
+
+def make_book(
+    catalogs: Iterable[CatalogOffers],
+    opinions: Opinions,
+    trust: Sequence[str] = (),
+    clouds: Collection[str] | None = None,
+) -> PriceBook:
+    """The price book of some clouds (all when None). The other catalogs serve only to compare with.
+
+    `trust` names quarantined offers (`Offer.name`, or a prefix of it that ends at a `/`) to use all the same.
+    """
+    catalogs = tuple(catalogs)
+    passed, failed = judge((offer for catalog in catalogs for offer in catalog.offers), opinions)
+    passed = [offer for offer in passed if clouds is None or offer.cloud in clouds]
+    failed = [entry for entry in failed if clouds is None or entry.offer.cloud in clouds]
+    trusted = [entry for entry in failed if is_trusted(entry.offer, trust)]
+    quarantined = [entry for entry in failed if not is_trusted(entry.offer, trust)]
+    skipped = [rows for catalog in catalogs if clouds is None or catalog.cloud in clouds for rows in catalog.skipped]
+    return PriceBook(
+        offers=tuple(sorted([*passed, *(entry.offer for entry in trusted)], key=lambda offer: offer.sort_key)),
+        quarantined=tuple(sorted(quarantined, key=lambda entry: entry.offer.sort_key)),
+        skipped=tuple(sorted(skipped, key=lambda rows: (rows.cloud, rows.reason))),
+        notes=(*_trust_notes(trusted, trust), *_date_notes(passed), *_no_discount_notes(passed)),
+    )
+
+
+def is_trusted(offer: Offer, trust: Sequence[str]) -> bool:
+    """Whether a name in `trust` is the offer's own, or a prefix of it that ends at a `/`."""
+    return any(offer.name == name or offer.name.startswith(name.rstrip("/") + "/") for name in trust if name)
+
+
+def _trust_notes(trusted: Sequence[Quarantined], trust: Sequence[str]) -> list[str]:
+    ordered = sorted(trusted, key=lambda entry: entry.offer.sort_key)
+    notes = [f"{entry.offer.name}: used because it is trusted by name, although {entry.reason}" for entry in ordered]
+    for name in trust:
+        if not any(is_trusted(entry.offer, [name]) for entry in trusted):
+            notes.append(f"trust: {name} names no quarantined offer")
+    return notes
+
+
+def _date_notes(offers: Sequence[Offer]) -> list[str]:
+    """Clouds with prices of unknown age: an empty date must not read as a fresh one."""
+    undated = sorted({offer.cloud for offer in offers if not offer.provenance.fetched_at})
+    return [f"date not known of prices of {', '.join(undated)}"] if undated else []
+
+
+def _no_discount_notes(offers: Sequence[Offer]) -> list[str]:
+    """Spot at the on-demand price is no fault (it means no discount), but whoever asked for spot should know."""
+    on_demand = {
+        (offer.cloud, offer.region, offer.instance_type, offer.catalog_accelerator): offer.price_usd_per_hour
+        for offer in offers
+        if not offer.use_spot
+    }
+    same: dict[str, int] = {}
+    for offer in offers:
+        key = (offer.cloud, offer.region, offer.instance_type, offer.catalog_accelerator)
+        if offer.use_spot and on_demand.get(key) == offer.price_usd_per_hour:
+            same[offer.cloud] = same.get(offer.cloud, 0) + 1
+    return [f"{cloud}: {count} spot offers cost what on demand costs" for cloud, count in sorted(same.items())]

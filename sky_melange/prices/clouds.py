@@ -1,0 +1,53 @@
+"""Facts about clouds that prices depend on: which ones SkyPilot launches on, and how they quote prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+LAUNCHABLE_CLOUDS: Final[tuple[str, ...]] = (
+    "aws",
+    "azure",
+    "cudo",
+    "do",
+    "fluidstack",
+    "gcp",
+    "hyperbolic",
+    "ibm",
+    "lambda",
+    "mithril",
+    "nebius",
+    "oci",
+    "paperspace",
+    "runpod",
+    "scp",
+    "seeweb",
+    "shadeform",
+    "vast",
+    "verda",
+    "yotta",
+)
+"""Clouds of SkyPilot 0.14.1 whose prices come from a catalog file, by SkyPilot's lower-case names.
+
+Left out: primeintellect (no price list at hand) and kubernetes, slurm, ssh, vsphere (machines that are already paid for).
+"""
+
+CLOUDS_WITHOUT_CONTROLLERS: Final[frozenset[str]] = frozenset(
+    {"cudo", "fluidstack", "hyperbolic", "lambda", "mithril", "seeweb", "shadeform", "verda", "yotta"}
+)
+"""Clouds on which SkyPilot 0.14.1 refuses to host a SkyServe controller: it must run on another cloud."""
+
+ZERO_SPOT_MEANS_NONE: Final[frozenset[str]] = frozenset({"vast"})
+"""Clouds whose catalog writes 0.00 for "no spot price". Elsewhere a spot price of 0 is a fault worth reporting."""
+
+AUCTION_CLOUDS: Final[Mapping[str, str]] = {
+    "mithril": "Mithril lists the reserve price of its spot auction, below which no bid is taken, not a market price",
+}
+"""Clouds whose listed prices are the floor of an auction, with the sentence that says so."""
+
+HOME_REGIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "aws": ("us-east-1", "us-east-2", "us-west-2"),
+    "azure": ("eastus", "eastus2", "westus2", "westus3"),
+    "gcp": ("us-central1", "us-east1", "us-west1", "us-east4"),
+}
+"""Regions where a cloud with regional prices is at or near its cheapest: the yardstick for its other regions."""

@@ -1,0 +1,79 @@
+"""Canonical accelerator names: what a catalog's name means on that cloud, for that instance type."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Final
+
+from sky_melange.prices.gpus import load_gpus
+from sky_melange.resources import data_path
+
+TRUE_COUNTS: Final[Mapping[tuple[str, str], int]] = {("azure", "Standard_ND96isr_H100_v5"): 8}
+"""GPUs in an instance type for which a published catalog gave another number (Azure in 2024: 12 for 8 H100)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """One row of accelerator_aliases.csv. An empty `accelerator` means: no whole GPU, with the reason why."""
+
+    cloud: str
+    catalog_accelerator: str
+    instance_type_pattern: str
+    accelerator: str
+    reason: str
+
+    def matches(self, cloud: str, instance_type: str) -> bool:
+        """Whether the row speaks of this instance type of this cloud."""
+        if self.cloud not in ("*", cloud):
+            return False
+        return not self.instance_type_pattern or fnmatchcase(instance_type, self.instance_type_pattern)
+
+    @property
+    def specificity(self) -> tuple[bool, bool]:
+        """Rows that name the cloud and a pattern come before general ones."""
+        return (self.cloud != "*", bool(self.instance_type_pattern))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedName:
+    """The canonical name, or "" and why there is none."""
+
+    accelerator: str
+    reason: str = ""
+
+
+@cache
+def load_aliases() -> Mapping[str, Sequence[Alias]]:
+    """Aliases by catalog name, most specific first. Raises MissingDataError when the installation lacks the file."""
+    path = data_path("catalogs", "accelerator_aliases.csv")
+    found: dict[str, list[Alias]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            alias = Alias(**row)
+            found.setdefault(alias.catalog_accelerator, []).append(alias)
+    for aliases in found.values():
+        aliases.sort(key=lambda alias: alias.specificity, reverse=True)
+    return found
+
+
+def resolve(cloud: str, catalog_accelerator: str, instance_type: str) -> ResolvedName:
+    """The canonical accelerator of a catalog row.
+
+    Names that gpus.csv does not know are refused with that reason: a GPU of unknown memory cannot be planned for.
+    """
+    for alias in load_aliases().get(catalog_accelerator, ()):
+        if alias.matches(cloud, instance_type):
+            return ResolvedName(accelerator=alias.accelerator, reason="" if alias.accelerator else alias.reason)
+    if catalog_accelerator in load_gpus():
+        return ResolvedName(accelerator=catalog_accelerator)
+    return ResolvedName(accelerator="", reason=f"gpus.csv does not know the accelerator {catalog_accelerator}")
+
+
+def count_error(cloud: str, instance_type: str, count: int) -> str:
+    """Why the number of GPUs in a row is known to be wrong, or ""."""
+    true_count = TRUE_COUNTS.get((cloud, instance_type), count)
+    return "" if count == true_count else f"the catalog says {count} GPUs, the machine has {true_count}"

@@ -1,0 +1,74 @@
+"""The price source that ships with the package: dated extracts of the catalogs, for when nothing fresher is at hand."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from sky_melange.domain.offer import PriceProvenance
+from sky_melange.errors import MissingDataError
+from sky_melange.prices.offers import read_catalog
+from sky_melange.prices.source import CatalogOffers
+from sky_melange.resources import data_path
+
+NAME: Final = "snapshot"
+
+
+class SnapshotSource:
+    """Reads catalogs/prices/<cloud>.csv, each row dated by its own SnapshotDate."""
+
+    @property
+    def name(self) -> str:
+        """`snapshot`."""
+        return NAME
+
+    def read(self, clouds: Collection[str] | None = None) -> tuple[CatalogOffers, ...]:
+        """Offers by cloud; see PriceSource."""
+        require_clouds(clouds or ())
+        folder = data_path("catalogs", "prices")
+        return tuple(_read(folder, cloud) for cloud in snapshot_clouds() if clouds is None or cloud in clouds)
+
+
+@cache
+def snapshot_clouds() -> tuple[str, ...]:
+    """Clouds with embedded prices, sorted."""
+    return tuple(sorted({cloud for cloud, _ in _origins()}))
+
+
+def require_clouds(clouds: Collection[str]) -> None:
+    """Raises MissingDataError, listing what there is, when a cloud has no embedded prices."""
+    known = snapshot_clouds()
+    unknown = sorted(set(clouds) - set(known))
+    if unknown:
+        raise MissingDataError(f"no embedded prices for {', '.join(unknown)}; there are prices for {', '.join(known)}")
+
+
+def _read(folder: Path, cloud: str) -> CatalogOffers:
+    path = folder / f"{cloud}.csv"
+    origins = _origins()
+    known: dict[tuple[str, str], PriceProvenance] = {}
+
+    def provenance_of(snapshot_date: str, detail: str) -> PriceProvenance:
+        provenance = known.get((snapshot_date, detail))
+        if provenance is None:
+            origin = origins.get((cloud, snapshot_date), path.name)
+            text = f"{origin}; {detail}" if detail else origin
+            provenance = PriceProvenance(source=NAME, detail=text, fetched_at=snapshot_date)
+            known[snapshot_date, detail] = provenance
+        return provenance
+
+    return read_catalog(path.read_bytes(), cloud, f"catalogs/prices/{path.name}", provenance_of)
+
+
+@cache
+def _origins() -> dict[tuple[str, str], str]:
+    """Where the rows of a cloud and date were taken from, by (cloud, SnapshotDate)."""
+    with data_path("catalogs", "prices", "sources.csv").open(encoding="utf-8", newline="") as file:
+        return {
+            (row["cloud"], row["date"]): f"{row['upstream']} at {row['commit']}"
+            for row in csv.DictReader(file)
+            if row["file"] == f"{row['cloud']}.csv"
+        }

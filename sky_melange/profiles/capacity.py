@@ -1,0 +1,152 @@
+"""The largest request rate of one replica on one request size within the latency targets."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sky_melange.domain.profile import Capacity, PointsForm, Profile, Skipped, SkipReason
+from sky_melange.domain.units import s_to_ms
+from sky_melange.domain.workload import Slo
+
+Curve = tuple[tuple[float, float, float], ...]
+"""Latencies of one request size: (concurrency, ttft_s, tpot_s) by rising concurrency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One latency target as a linear form: `ttft_weight`·TTFT + `tpot_weight`·TPOT ≤ `limit_s`, seconds."""
+
+    name: str
+    ttft_weight: float
+    tpot_weight: float
+    limit_s: float
+
+    def latency_s(self, ttft_s: float, tpot_s: float) -> float:
+        """The left side of the target, seconds."""
+        return self.ttft_weight * ttft_s + self.tpot_weight * tpot_s
+
+
+def targets(slo: Slo, output_tokens: int) -> tuple[Target, ...]:
+    """The targets of `slo` for requests of `output_tokens`.
+
+    NTPOT is request latency ÷ output tokens = (TTFT + TPOT·(O−1)) ÷ O, as in the Mélange paper (section 6.1).
+    """
+    found = []
+    if slo.tpot_s is not None:
+        found.append(Target(name="TPOT", ttft_weight=0.0, tpot_weight=1.0, limit_s=slo.tpot_s))
+    if slo.ttft_s is not None:
+        found.append(Target(name="TTFT", ttft_weight=1.0, tpot_weight=0.0, limit_s=slo.ttft_s))
+    if slo.ntpot_s is not None:
+        found.append(
+            Target(
+                name="NTPOT",
+                ttft_weight=1.0 / output_tokens,
+                tpot_weight=(output_tokens - 1) / output_tokens,
+                limit_s=slo.ntpot_s,
+            )
+        )
+    return tuple(found)
+
+
+def max_capacity(profile: Profile, input_tokens: int, output_tokens: int, slo: Slo) -> Capacity | Skipped:
+    """The most that one replica sustains on requests of this size within `slo`, or why it cannot serve them."""
+    curve = latency_curve(profile.form, input_tokens, output_tokens)
+    if isinstance(curve, Skipped):
+        return curve
+    if not curve:
+        held = "" if profile.kv_cache_tokens is None else f" (its KV cache holds {profile.kv_cache_tokens} tokens)"
+        size = f"{input_tokens} + {output_tokens} tokens"
+        return Skipped(reason=SkipReason.MEMORY, detail=f"a request of {size} does not fit in memory{held}")
+    return _best_rate(curve, output_tokens, targets(slo, output_tokens))
+
+
+def latency_curve(form: PointsForm, input_tokens: int, output_tokens: int) -> Curve | Skipped:
+    """Latencies at one request size, bilinear in (input, output) between the measured sizes.
+
+    A concurrency is kept only where every neighbouring size has it, so memory limits are those of the larger size.
+    The result is empty when the request does not fit in memory at all. Skipped outside the measured ranges.
+    """
+    inputs = sorted({shape[0] for shape in form.latencies})
+    outputs = sorted({shape[1] for shape in form.latencies})
+    for name, edges, tokens in (("input", inputs, input_tokens), ("output", outputs, output_tokens)):
+        if not edges[0] <= tokens <= edges[-1]:
+            detail = f"{tokens} {name} tokens, but the profile covers {edges[0]}…{edges[-1]}"
+            return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail)
+    corners = [
+        (form.latencies.get((i, o), ()), weight_i * weight_o)
+        for i, weight_i in _neighbours(inputs, input_tokens)
+        for o, weight_o in _neighbours(outputs, output_tokens)
+    ]
+    if len(corners) == 1:
+        return corners[0][0]
+    by_concurrency = [{point[0]: point for point in curve} for curve, _ in corners]
+    common = sorted(set.intersection(*(set(points) for points in by_concurrency)))
+    return tuple(
+        (
+            concurrency,
+            math.fsum(p[concurrency][1] * w for p, (_, w) in zip(by_concurrency, corners, strict=True)),
+            math.fsum(p[concurrency][2] * w for p, (_, w) in zip(by_concurrency, corners, strict=True)),
+        )
+        for concurrency in common
+    )
+
+
+def _neighbours(edges: Sequence[int], tokens: int) -> Iterator[tuple[int, float]]:
+    """The measured sizes around `tokens`, with their weights in a linear interpolation."""
+    index = bisect_left(edges, tokens)
+    if edges[index] == tokens:
+        yield tokens, 1.0
+        return
+    low, high = edges[index - 1], edges[index]
+    share = (tokens - low) / (high - low)
+    yield low, 1.0 - share
+    yield high, share
+
+
+def _best_rate(curve: Curve, output_tokens: int, limits: Sequence[Target]) -> Capacity | Skipped:
+    """Walks up the concurrency until a target breaks; keeps the concurrency with the highest request rate.
+
+    Between two measured concurrencies TTFT and TPOT are linear, so each target breaks at a point in closed form, and
+    the rate N ÷ (TTFT + TPOT·(O−1)) is monotone: its maximum lies at an end of a segment.
+    """
+    first = curve[0]
+    for target in limits:
+        latency_s = target.latency_s(first[1], first[2])
+        if latency_s > target.limit_s:
+            detail = (
+                f"{target.name} is {s_to_ms(latency_s):.1f} ms at concurrency {first[0]:g}, "
+                f"over the target of {s_to_ms(target.limit_s):g} ms"
+            )
+            return Skipped(reason=SkipReason.SLO, detail=detail)
+    feasible = [first]
+    for low, high in itertools.pairwise(curve):
+        share = min((_share_within(target, low, high) for target in limits), default=1.0)
+        feasible.append(tuple(a + (b - a) * share for a, b in zip(low, high, strict=True)))  # type: ignore[arg-type]
+        if share < 1.0:
+            break
+    concurrency, ttft_s, tpot_s = max(feasible, key=lambda point: _request_rate(point, output_tokens))
+    return Capacity(
+        request_rate_rps=_request_rate((concurrency, ttft_s, tpot_s), output_tokens),
+        concurrency=concurrency,
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+    )
+
+
+def _share_within(target: Target, low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
+    """How far from `low` to `high` (0..1) the target still holds; it holds at `low`."""
+    at_low = target.latency_s(low[1], low[2])
+    at_high = target.latency_s(high[1], high[2])
+    if at_high <= target.limit_s:
+        return 1.0
+    return (target.limit_s - at_low) / (at_high - at_low)
+
+
+def _request_rate(point: tuple[float, float, float], output_tokens: int) -> float:
+    """Little's law: requests/s = concurrency ÷ request latency, at a steady concurrency."""
+    concurrency, ttft_s, tpot_s = point
+    return concurrency / (ttft_s + tpot_s * (output_tokens - 1))

@@ -1,0 +1,126 @@
+"""A plan for people: what to launch, what it costs, and what one type alone would cost. Fits 100 columns."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sky_melange.domain.plan import Alternative, Plan, ReplicaGroup
+from sky_melange.domain.workload import Workload
+from sky_melange.render.money import hourly, monthly
+from sky_melange.render.text import to_text
+
+_SAME_COST: Final = 1e-9
+
+
+def render(plan: Plan, workload: Workload, *, color: bool) -> str:
+    """The text; `color` adds terminal codes."""
+    return to_text(
+        Text(_headline(plan, workload), style="bold"),
+        Text(verdict(plan)),
+        _groups(plan),
+        _alternatives(plan),
+        Text("Taken for granted:"),
+        *(Text(f"- {assumption}") for assumption in plan.assumptions),
+        color=color,
+    )
+
+
+def _headline(plan: Plan, workload: Workload) -> str:
+    proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, gap {plan.mip_gap:.2%}"
+    total = plan.cost.total_usd_per_hour
+    instances = sum(group.instances for group in plan.groups)
+    return (
+        f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:g} req/s on {instances} "
+        f"instance{'s' if instances != 1 else ''} in {len(plan.groups)} group{'s' if len(plan.groups) != 1 else ''}: "
+        f"USD {hourly(total)} per hour, {monthly(total)} per month ({proof})."
+    )
+
+
+def verdict(plan: Plan) -> str:
+    """One sentence: what the mix saves against the best single type, or that one type is enough."""
+    types = {group.accelerator for group in plan.groups}
+    costs = [(a.cost_usd_per_hour, a.label) for a in plan.alternatives if a.cost_usd_per_hour is not None]
+    replicas = plan.cost.replicas_usd_per_hour
+    if len(types) == 1:
+        (only,) = types
+        rest = [cost for cost, label in costs if label != only]
+        beside = f"; the next type alone costs {hourly(min(rest))}" if rest else ""
+        return f"One type is best: {only}. No mix of the candidates is cheaper{beside}."
+    if not costs:
+        return "A mix is needed: no single type can serve all of the traffic within the targets."
+    best, label = min(costs)
+    return (
+        f"A mix is best: its replicas cost USD {hourly(replicas)} per hour, {1 - replicas / best:.1%} less than the "
+        f"best single type ({label} alone, {hourly(best)})."
+    )
+
+
+def _groups(plan: Plan) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False, footer_style="bold")
+    table.add_column("Group", footer="Total", overflow="fold")
+    table.add_column("Count", justify="right", footer=str(sum(group.instances for group in plan.groups)))
+    table.add_column("Each", overflow="fold", ratio=1)
+    table.add_column("USD/h each", justify="right")
+    table.add_column("USD/h", justify="right", footer=hourly(plan.cost.total_usd_per_hour))
+    table.add_column("Load", justify="right")
+    table.add_column("Requests", justify="right")
+    for group in plan.groups:
+        table.add_row(
+            group.name,
+            str(group.instances),
+            _each(group),
+            hourly(group.price_usd_per_hour),
+            hourly(group.cost_usd_per_hour),
+            f"{group.utilization:.0%}",
+            f"{_request_share(plan, group):.1%}",
+        )
+    for machine in plan.overhead:
+        price = "not known" if machine.price_usd_per_hour is None else hourly(machine.price_usd_per_hour)
+        where = f"{machine.instance_type or 'machine'}\n{machine.cloud} {machine.region}"
+        table.add_row(machine.purpose, "1", where, price, price, "", "")
+    return table
+
+
+def _each(group: ReplicaGroup) -> str:
+    spot = "spot " if group.use_spot else ""
+    place = " ".join(filter(None, (group.cloud, group.zone or group.region)))
+    layout = (
+        f", {group.replicas_per_instance} × TP {group.tensor_parallel}" if group.accelerators_per_instance > 1 else ""
+    )
+    dated = group.price.fetched_at or "of unknown date"
+    return (
+        f"{spot}{group.instance_type}\n{place}, {group.accelerators_per_instance} × {group.accelerator}{layout}\n"
+        f"price {dated}, throughput {group.profile.kind}"
+    )
+
+
+def _request_share(plan: Plan, group: ReplicaGroup) -> float:
+    total = sum(route.rate_rps for route in plan.routing)
+    return sum(route.rate_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing) / total
+
+
+def _alternatives(plan: Plan) -> Table:
+    table = Table(title="One type alone (replicas only)", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Type")
+    table.add_column("Instances", justify="right")
+    table.add_column("USD/h", justify="right")
+    table.add_column("USD/month", justify="right")
+    table.add_column("Against the plan", overflow="fold")
+    for alternative in plan.alternatives:
+        table.add_row(alternative.label, *_alternative_cells(plan, alternative))
+    return table
+
+
+def _alternative_cells(plan: Plan, alternative: Alternative) -> tuple[str, str, str, str]:
+    cost = alternative.cost_usd_per_hour
+    if cost is None:
+        return "-", "-", "-", alternative.note
+    replicas = plan.cost.replicas_usd_per_hour
+    extra = cost - replicas
+    against = "the plan" if abs(extra) <= _SAME_COST * max(1.0, replicas) else f"+{extra / replicas:.1%}"
+    note = "; ".join(filter(None, (against, alternative.note)))
+    return str(alternative.instances), hourly(cost), monthly(cost), note

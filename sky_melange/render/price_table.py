@@ -1,0 +1,157 @@
+"""Prices for people and programs: the cheapest offer of each kind, or all; and what is not believed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.table import Table
+
+from sky_melange.domain.offer import Offer, PriceBook, Quarantined
+from sky_melange.render.money import hourly
+from sky_melange.render.text import to_text
+
+_CSV_COLUMNS: Final = (
+    "cloud",
+    "region",
+    "zone",
+    "instance_type",
+    "accelerator",
+    "accelerators_per_instance",
+    "use_spot",
+    "price_usd_per_hour",
+    "price_usd_per_accelerator_hour",
+    "source",
+    "fetched_at",
+    "quarantine_rule",
+    "quarantine_reason",
+)
+
+
+def select(
+    book: PriceBook,
+    *,
+    accelerator: str | None = None,
+    cloud: str | None = None,
+    region: str | None = None,
+    spot: bool | None = None,
+) -> PriceBook:
+    """The part of the book that passes every filter given; machines without accelerators never do."""
+
+    def wanted(offer: Offer) -> bool:
+        return (
+            offer.accelerators_per_instance > 0
+            and (accelerator is None or offer.accelerator == accelerator)
+            and (cloud is None or offer.cloud == cloud)
+            and (region is None or offer.region == region)
+            and (spot is None or offer.use_spot == spot)
+        )
+
+    return dataclasses.replace(
+        book,
+        offers=tuple(offer for offer in book.offers if wanted(offer)),
+        quarantined=tuple(item for item in book.quarantined if wanted(item.offer)),
+    )
+
+
+def cheapest(offers: Sequence[Offer], *, everything: bool) -> list[Offer]:
+    """By accelerator and price per accelerator; unless `everything`, the cheapest of each accelerator, cloud, kind."""
+    ordered = sorted(offers, key=lambda offer: (offer.accelerator, _per_accelerator(offer), offer.sort_key))
+    if everything:
+        return ordered
+    first: dict[tuple[str, str, bool], Offer] = {}
+    for offer in ordered:
+        first.setdefault((offer.accelerator, offer.cloud, offer.use_spot), offer)
+    return list(first.values())
+
+
+def table(offers: Sequence[Offer], *, color: bool) -> str:
+    """A table of offers, 100 columns."""
+    rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, justify in (
+        ("Accelerator", "left"),
+        ("USD/h per GPU", "right"),
+        ("USD/h", "right"),
+        ("GPUs", "right"),
+        ("Instance type", "left"),
+        ("Where", "left"),
+        ("Dated", "left"),
+    ):
+        rich_table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for offer in offers:
+        rich_table.add_row(
+            offer.accelerator + (" spot" if offer.use_spot else ""),
+            hourly(_per_accelerator(offer)),
+            hourly(offer.price_usd_per_hour),
+            str(offer.accelerators_per_instance),
+            offer.instance_type,
+            f"{offer.cloud} {offer.zone or offer.region}",
+            offer.provenance.fetched_at or "unknown",
+        )
+    return to_text(rich_table, color=color)
+
+
+def quarantine_table(items: Sequence[Quarantined], *, color: bool) -> str:
+    """A table of offers that are not used, each with the rule that it failed and why."""
+    rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    rich_table.add_column("Offer", overflow="fold", ratio=4)
+    rich_table.add_column("USD/h", justify="right")
+    rich_table.add_column("Why it is not believed", overflow="fold", ratio=6)
+    for item in items:
+        reason = f"{item.rule}: {item.reason}"
+        rich_table.add_row(item.offer.name, hourly(item.offer.price_usd_per_hour), reason)
+    return to_text(rich_table, color=color)
+
+
+def to_json(offers: Sequence[Offer], items: Sequence[Quarantined], book: PriceBook) -> str:
+    """Offers, quarantined offers, and skipped rows with their reasons."""
+    document = {
+        "offers": [_record(offer) for offer in offers],
+        "quarantined": [{**_record(item.offer), "rule": item.rule, "reason": item.reason} for item in items],
+        "skipped_rows": [dataclasses.asdict(skipped) for skipped in book.skipped],
+        "notes": list(book.notes),
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(offers: Sequence[Offer], items: Sequence[Quarantined]) -> str:
+    """One row an offer; the last two columns are filled for quarantined ones only."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+    writer.writerows([*_cells(offer), "", ""] for offer in offers)
+    writer.writerows([*_cells(item.offer), item.rule, item.reason] for item in items)
+    return stream.getvalue()
+
+
+def _record(offer: Offer) -> dict[str, object]:
+    return {
+        "name": offer.name,
+        **dataclasses.asdict(offer),
+        "price_usd_per_accelerator_hour": _per_accelerator(offer),
+    }
+
+
+def _cells(offer: Offer) -> list[object]:
+    return [
+        offer.cloud,
+        offer.region,
+        offer.zone or "",
+        offer.instance_type,
+        offer.accelerator,
+        offer.accelerators_per_instance,
+        str(offer.use_spot).lower(),
+        repr(offer.price_usd_per_hour),
+        repr(_per_accelerator(offer)),
+        offer.provenance.source,
+        offer.provenance.fetched_at,
+    ]
+
+
+def _per_accelerator(offer: Offer) -> float:
+    return offer.price_usd_per_hour / offer.accelerators_per_instance

@@ -1,0 +1,88 @@
+"""One SkyPilot YAML for each replica group: a SkyServe service or a cluster of identical nodes.
+
+The same group gives the same bytes: SkyServe reuses running replicas only when nothing outside `service:` changed, so
+neither times nor counts nor costs enter the part below it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from typing import Final
+
+from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.workload import LaunchMode, Workload
+from sky_melange.render.engine_command import PORT, VLLM_VERSION, vllm_arguments
+from sky_melange.resources import cloud_features, data_path
+
+INITIAL_DELAY_SECONDS: Final = 3600
+"""Until the first probe must succeed: machine, engine install and weights. Ready sooner costs nothing."""
+
+STREAM_TIMEOUT_SECONDS: Final = 3600
+"""SkyServe's default of 120 s would cut long generations."""
+
+DISK_SIZE_GB: Final = 512
+"""The engine takes about 20 GB; the rest holds the weights of the largest bundled model (70B) more than twice."""
+
+
+def render(plan: Plan, workload: Workload) -> dict[str, str]:
+    """File name -> YAML text, one file a group."""
+    return {group.file: render_group(group, workload) for group in plan.groups}
+
+
+def render_group(group: ReplicaGroup, workload: Workload) -> str:
+    """The YAML of one group. Values are quoted for YAML and, where a shell reads them, for the shell."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(data_path("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+        autoescape=False,  # noqa: S701 - the output is YAML; every value passes the yaml or shell filter
+    )
+    environment.filters["yaml"] = lambda value: json.dumps(value, ensure_ascii=False)
+    environment.filters["shell"] = shlex.quote
+    mode = workload.launch.mode
+    text = environment.get_template("skypilot.yaml.j2").render(
+        group=group,
+        mode=mode.value,
+        summary=summary(group),
+        launch_command=launch_command(group, workload),
+        infra="/".join(filter(None, (group.cloud, group.region, group.zone))),
+        num_nodes=nodes_per_launch(group),
+        secrets=workload.launch.secrets,
+        port=PORT,
+        initial_delay_seconds=INITIAL_DELAY_SECONDS,
+        stream_timeout_seconds=STREAM_TIMEOUT_SECONDS,
+        disk_size_gb=DISK_SIZE_GB,
+        requirement=f"vllm=={VLLM_VERSION}",
+        command=vllm_arguments(group, workload),
+    )
+    return text.rstrip("\n") + "\n"
+
+
+def nodes_per_launch(group: ReplicaGroup) -> int:
+    """Nodes of one `sky launch`: all instances, or 1 on clouds where SkyPilot has no multi-node clusters."""
+    return group.instances if cloud_features()[group.cloud].multi_node else 1
+
+
+def launch_command(group: ReplicaGroup, workload: Workload) -> str:
+    """What to type, once a group; where a cluster cannot span nodes, a loop over its instances."""
+    secrets = "".join(f" --secret {shlex.quote(name)}" for name in workload.launch.secrets)
+    if workload.launch.mode is LaunchMode.SERVE:
+        return f"sky serve up -n {group.name} {group.file}{secrets}"
+    launches = math.ceil(group.instances / nodes_per_launch(group))
+    if launches == 1:
+        return f"sky launch -c {group.name} {group.file}{secrets}"
+    return f"for i in $(seq {launches}); do sky launch -y -d -c {group.name}-$i {group.file}{secrets}; done"
+
+
+def summary(group: ReplicaGroup) -> str:
+    """For people: `3 × g6e.xlarge (1 × L40S) on aws us-east-1`."""
+    spot = "spot " if group.use_spot else ""
+    place = " ".join(filter(None, (group.cloud, group.region, group.zone)))
+    gpus = f"{group.accelerators_per_instance} × {group.accelerator}"
+    return f"{group.instances} × {spot}{group.instance_type} ({gpus}) on {place}"

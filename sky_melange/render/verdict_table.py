@@ -1,0 +1,26 @@
+"""Checks with their outcome, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.table import Table
+
+from sky_melange.render.text import to_text
+
+Row = tuple[str, str, bool, str]
+"""Group, check, passed, detail."""
+
+
+def render(rows: Iterable[Row], *, color: bool) -> str:
+    """A table of checks, 100 columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Group", overflow="fold")
+    table.add_column("Check")
+    table.add_column("Holds")
+    table.add_column("Detail", overflow="fold", ratio=1)
+    for group, check, passed, detail in rows:
+        style = "green" if passed else "bold red"
+        table.add_row(group, check, f"[{style}]{'yes' if passed else 'NO'}[/{style}]", detail)
+    return to_text(table, color=color)

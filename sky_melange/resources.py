@@ -1,0 +1,45 @@
+"""Finds and reads the data that ships with the package: in a checkout beside it, in a wheel inside it."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.errors import MissingDataError
+
+_PACKAGE: Final = Path(__file__).resolve().parent
+_ROOTS: Final = (_PACKAGE / "data", _PACKAGE.parent)
+
+
+def data_path(*parts: str) -> Path:
+    """Path of a shipped file or folder, such as `data_path("catalogs", "gpus.csv")`.
+
+    Raises MissingDataError when the installation lacks it.
+    """
+    for root in _ROOTS:
+        path = root.joinpath(*parts)
+        if path.exists():
+            return path
+    looked = " and ".join(str(root) for root in _ROOTS)
+    raise MissingDataError(f"the installation lacks {'/'.join(parts)} (looked in {looked}); reinstall sky-melange")
+
+
+@cache
+def cloud_features() -> MappingProxyType[str, CloudFeatures]:
+    """What SkyPilot can do on each cloud that it can rent machines from, by its lower-case name."""
+    with data_path("catalogs", "clouds.csv").open(newline="", encoding="utf-8") as stream:
+        rows = [
+            CloudFeatures(
+                cloud=row["cloud"],
+                open_ports=row["open_ports"] == "yes",
+                multi_node=row["multi_node"] == "yes",
+                spot=row["spot"] == "yes",
+                host_controllers=row["host_controllers"] == "yes",
+            )
+            for row in csv.DictReader(stream)
+        ]
+    return MappingProxyType({row.cloud: row for row in rows})

@@ -1,0 +1,85 @@
+"""Runs SkyPilot in a child process that has its own home, seeded catalogs, no credentials and no network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sky_melange.errors import CheckFailedError, MissingDataError, SkyMelangeError
+from sky_melange.skypilot.observation import Observation, observation_from_json
+
+_WORKER: Final = "sky_melange.skypilot.offline_worker"
+_CATALOG_FOLDER: Final = Path(".sky", "catalogs", "v8")
+_KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
+_INSTALL_HINT: Final = "install it with `pip install skypilot==0.14.1`"
+
+
+def observe_offline(*, catalogs: Mapping[str, str], yamls: Sequence[str], timeout_s: float) -> tuple[Observation, ...]:
+    """What SkyPilot makes of each YAML text when `catalogs` (CSV text by path below v8/) are all that it knows.
+
+    Raises MissingDataError when SkyPilot is not installed or cannot be imported, CheckFailedError when it takes
+    longer than `timeout_s`, SkyMelangeError when it dies.
+    """
+    if importlib.util.find_spec("sky") is None:
+        raise MissingDataError(f"SkyPilot is not installed, so nothing can be validated; {_INSTALL_HINT}")
+    clouds = sorted({path.split("/")[0] for path in catalogs} - {"common"})
+    with tempfile.TemporaryDirectory(prefix="sky-melange-validate-") as home:
+        for path, text in catalogs.items():
+            target = Path(home) / _CATALOG_FOLDER / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        request = json.dumps({"clouds": clouds, "yamls": list(yamls)})
+        response = _run(Path(home), request, timeout_s)
+    if "import_error" in response:
+        raise MissingDataError(f"SkyPilot cannot be imported ({response['import_error']}); {_INSTALL_HINT}")
+    return tuple(observation_from_json(entry) for entry in response["files"])
+
+
+def _run(home: Path, request: str, timeout_s: float) -> Mapping[str, Any]:
+    command = [sys.executable, "-m", _WORKER]
+    try:
+        child = subprocess.run(
+            command,
+            input=request,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            cwd=home,
+            env=_environment(home),
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"SkyPilot did not finish reading the launch files within {timeout_s:g} s; nothing was validated"
+        raise CheckFailedError(message) from error
+    try:
+        response = json.loads(child.stdout) if child.returncode == 0 else None
+    except json.JSONDecodeError:
+        response = None
+    if not isinstance(response, dict):
+        last_lines = " | ".join(child.stderr.strip().splitlines()[-3:])
+        raise SkyMelangeError(f"SkyPilot stopped (exit {child.returncode}) while reading launch files: {last_lines}")
+    return response
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """A fresh environment: the user's credentials, proxies and SkyPilot settings must not reach the child."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(home),
+        "SKY_RUNTIME_DIR": str(home),
+        "USER": "sky-melange",
+        "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path),
+        "PYTHONUTF8": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
+    }

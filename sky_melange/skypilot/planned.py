@@ -1,0 +1,210 @@
+"""What a plan folder says it launches: the few fields of plan.json that a launch can be held against."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from sky_melange.domain.workload import LaunchMode
+from sky_melange.errors import InputError, Mistake
+
+PLAN_FILE_NAME: Final = "plan.json"
+SCHEMA_VERSION: Final = 1
+_MAX_PLAN_BYTES: Final = 64 * 1024 * 1024
+_MAX_COUNT: Final = 1_000_000
+_MAX_PRICE_USD_PER_HOUR: Final = 1_000_000_000.0
+
+
+Sale: TypeAlias = tuple[str, str, str | None, str, str, int, bool]
+"""(cloud, region, zone, instance type, catalog accelerator, count, spot). The type alone is not enough: one Google host
+type is sold with many accelerators."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedGroup:
+    """One replica group as planned: which machine, how many of it, at what price per machine, in which file."""
+
+    name: str
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    catalog_accelerator: str
+    accelerators_per_instance: int
+    use_spot: bool
+    instances: int
+    price_usd_per_hour: float
+    file: str
+
+    @property
+    def sale(self) -> Sale:
+        """What is bought: a machine type with its accelerators, in a place. It has one price."""
+        return (
+            self.cloud,
+            self.region,
+            self.zone,
+            self.instance_type,
+            self.catalog_accelerator,
+            self.accelerators_per_instance,
+            self.use_spot,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLaunch:
+    """All groups of a plan, and whether they are services or clusters (None where the plan does not say).
+
+    `replicas_usd_per_hour` is the plan's own total over them, None where it states none.
+    """
+
+    groups: tuple[PlannedGroup, ...]
+    mode: LaunchMode | None
+    replicas_usd_per_hour: float | None
+
+
+def read_planned_launch(folder: Path) -> PlannedLaunch:
+    """Read `folder`/plan.json.
+
+    Raises InputError, with every mistake found, when the file is missing, truncated, not finite, of a newer schema,
+    or lacks what a launch needs.
+    """
+    path = folder / PLAN_FILE_NAME
+    document = _load(path)
+    reader = _Reader(source=str(path))
+    launch = reader.launch(document)
+    if reader.mistakes:
+        raise InputError(reader.mistakes)
+    return launch
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_PLAN_BYTES:
+            raise InputError([Mistake(source=str(path), message=f"larger than {_MAX_PLAN_BYTES // 1024**2} MiB")])
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}); write it with `sky-melange plan WORKLOAD --out {path.parent}`"
+        raise InputError([Mistake(source=str(path), message=message)]) from error
+    except json.JSONDecodeError as error:
+        message = f"not JSON: {error.msg}, column {error.colno}; is the file truncated?"
+        raise InputError([Mistake(source=str(path), message=message, line=error.lineno)]) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError([Mistake(source=str(path), message=f"not a plan: {error}")]) from error
+    if not isinstance(document, dict):
+        raise InputError([Mistake(source=str(path), message="not a plan: the top level must be an object")])
+    return document
+
+
+def _refuse_constant(constant: str) -> float:
+    raise ValueError(f"{constant} is not a figure; every figure of a plan is finite")
+
+
+class _Reader:
+    """Collects mistakes while reading, so that all are reported at once."""
+
+    def __init__(self, *, source: str) -> None:
+        self.source = source
+        self.mistakes: list[Mistake] = []
+
+    def launch(self, document: Mapping[str, Any]) -> PlannedLaunch:
+        version = document.get("schema_version")
+        if type(version) is not int or version < 1:
+            self._mistake("schema_version", f"must be {SCHEMA_VERSION}, found {version!r}")
+        elif version > SCHEMA_VERSION:
+            self._mistake("schema_version", f"is {version}, this version reads {SCHEMA_VERSION}: upgrade sky-melange")
+            raise InputError(self.mistakes)
+        entries = document.get("groups")
+        if not isinstance(entries, list) or not entries:
+            self._mistake("groups", "must list at least one replica group")
+            entries = []
+        groups = tuple(self._group(f"groups[{index}]", entry) for index, entry in enumerate(entries))
+        self._refuse_repeated("name", [group.name for group in groups])
+        self._refuse_repeated("file", [group.file for group in groups])
+        self._refuse_two_prices(groups)
+        return PlannedLaunch(
+            groups=groups,
+            mode=self._mode(document.get("launch_mode")),
+            replicas_usd_per_hour=self._replicas_cost(document.get("cost")),
+        )
+
+    def _mode(self, mode: object) -> LaunchMode | None:
+        if mode is None:
+            return None
+        if isinstance(mode, str) and mode in set(LaunchMode):
+            return LaunchMode(mode)
+        self._mistake("launch_mode", f"must be {' or '.join(LaunchMode)}, found {_shown(mode)}")
+        return None
+
+    def _replicas_cost(self, cost: object) -> float | None:
+        if not isinstance(cost, dict) or "replicas_usd_per_hour" not in cost:
+            return None
+        return self._price(cost, "cost", "replicas_usd_per_hour")
+
+    def _group(self, key: str, entry: object) -> PlannedGroup:
+        fields: Mapping[str, Any] = entry if isinstance(entry, dict) else {}
+        if fields is not entry:
+            self._mistake(key, "must be an object")
+        spot = fields.get("use_spot")
+        if not isinstance(spot, bool):
+            self._mistake(f"{key}.use_spot", f"must be true or false, found {_shown(spot)}")
+        return PlannedGroup(
+            name=self._text(fields, key, "name"),
+            cloud=self._text(fields, key, "cloud"),
+            region=self._text(fields, key, "region"),
+            zone=self._text(fields, key, "zone") if fields.get("zone") is not None else None,
+            instance_type=self._text(fields, key, "instance_type"),
+            catalog_accelerator=self._text(fields, key, "catalog_accelerator"),
+            accelerators_per_instance=self._count(fields, key, "accelerators_per_instance"),
+            use_spot=spot is True,
+            instances=self._count(fields, key, "instances"),
+            price_usd_per_hour=self._price(fields, key, "price_usd_per_hour"),
+            file=self._text(fields, key, "file"),
+        )
+
+    def _text(self, fields: Mapping[str, Any], key: str, name: str) -> str:
+        value = fields.get(name)
+        if isinstance(value, str) and value and value.isprintable():
+            return value
+        self._mistake(f"{key}.{name}", f"must be a text of printable characters, found {_shown(value)}")
+        return ""
+
+    def _count(self, fields: Mapping[str, Any], key: str, name: str) -> int:
+        value = fields.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_COUNT:
+            return value
+        self._mistake(f"{key}.{name}", f"must be a whole number of at least 1, found {_shown(value)}")
+        return 1
+
+    def _price(self, fields: Mapping[str, Any], key: str, name: str) -> float:
+        value = fields.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MAX_PRICE_USD_PER_HOUR:
+            return float(value)
+        self._mistake(f"{key}.{name}", f"must be a positive price in USD per hour, found {_shown(value)}")
+        return 1.0
+
+    def _refuse_repeated(self, name: str, values: Sequence[str]) -> None:
+        for value, times in Counter(values).items():
+            if value and times > 1:
+                self._mistake("groups", f"{times} groups have the {name} {value!r}; each needs its own")
+
+    def _refuse_two_prices(self, groups: Sequence[PlannedGroup]) -> None:
+        prices: dict[Sale, float] = {}
+        for group in groups:
+            known = prices.setdefault(group.sale, group.price_usd_per_hour)
+            if not math.isclose(known, group.price_usd_per_hour, abs_tol=5e-5):
+                name = f"{group.instance_type} in {group.cloud}/{group.region}"
+                self._mistake("groups", f"{name} has two prices: {known} and {group.price_usd_per_hour}")
+
+    def _mistake(self, key: str, message: str) -> None:
+        self.mistakes.append(Mistake(source=self.source, key=key, message=message))
+
+
+def _shown(value: object) -> str:
+    """A value for a message, at most one short line of it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,130 @@
+"""Whether what SkyPilot picks is what was planned. Pure: an observation and a planned group in, a verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from sky_melange.domain.workload import LaunchMode
+from sky_melange.skypilot.observation import Machine, Observation
+from sky_melange.skypilot.planned import PlannedGroup
+
+PRICE_TOLERANCE_USD_PER_HOUR: Final = 0.5e-4
+"""Prices agree when they round to the same 4 decimals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at. `detail` holds both figures, planned and found, or SkyPilot's own message."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupVerdict:
+    """All checks of one replica group's file."""
+
+    group: str
+    file: str
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that do not hold."""
+        return tuple(check for check in self.checks if not check.passed)
+
+
+def judge(group: PlannedGroup, observation: Observation) -> tuple[Check, ...]:
+    """Compare what SkyPilot picks; where it refused the file, what the file asks for, as far as SkyPilot read it."""
+    steps = [Check(name=step.name, passed=step.passed, detail=step.detail) for step in observation.steps]
+    picked, price = observation.picked, observation.price_usd_per_hour
+    if picked is None or price is None:
+        return (*steps, *(_refused(group, observation) if observation.asked else ()))
+    return (
+        *steps,
+        _pinned(observation),
+        *_machine_checks(group, picked, finder="SkyPilot"),
+        _instances(group, observation),
+        _price(group, price),
+    )
+
+
+def judge_mode(mode: LaunchMode, observation: Observation) -> Check:
+    """A file without its `service:` still launches: once, without controller or recovery."""
+    found = LaunchMode.CLUSTER if observation.replicas is None else LaunchMode.SERVE
+    return _equal("mode", mode.value, found.value, "the file")
+
+
+def _refused(group: PlannedGroup, observation: Observation) -> Iterator[Check]:
+    """Which of the file's own words differ from the plan: more use than SkyPilot's refusal alone."""
+    yield _pinned(observation)
+    if len(observation.asked) == 1:
+        yield from _machine_checks(group, observation.asked[0], finder="the file")
+    yield _instances(group, observation)
+
+
+def _pinned(observation: Observation) -> Check:
+    """A file that leaves SkyPilot a choice may agree today and cost something else tomorrow."""
+    if len(observation.asked) != 1:
+        return Check(name="pinned", passed=False, detail=f"asks for any of {len(observation.asked)} resources, not one")
+    asked = observation.asked[0]
+    wanted = {
+        "infra: cloud": asked.cloud,
+        "infra: region": asked.region,
+        "instance_type": asked.instance_type,
+        "accelerators": asked.accelerators,
+    }
+    missing = [key for key, value in wanted.items() if not value]
+    detail = f"leaves open: {', '.join(missing)}" if missing else "cloud, region, instance type and accelerators"
+    return Check(name="pinned", passed=not missing, detail=detail)
+
+
+def _machine_checks(group: PlannedGroup, machine: Machine, *, finder: str) -> Iterator[Check]:
+    yield _equal("cloud", group.cloud, machine.cloud, finder)
+    yield _equal("region", group.region, machine.region, finder)
+    if group.zone is not None:
+        yield _equal("zone", group.zone, machine.zone, finder)
+    yield _equal("instance_type", group.instance_type, machine.instance_type, finder)
+    planned = {group.catalog_accelerator: float(group.accelerators_per_instance)}
+    found = {name: float(count) for name, count in (machine.accelerators or {}).items()}
+    yield _equal("accelerators", _accelerators(planned), _accelerators(found), finder)
+    yield _equal("use_spot", group.use_spot, machine.use_spot, finder)
+
+
+def _instances(group: PlannedGroup, observation: Observation) -> Check:
+    """A service runs `replicas` machines, a cluster `num_nodes`; both must be fixed, or the cost is not.
+
+    Where the cloud launches no clusters of several nodes, the file is one node and is launched once per instance.
+    """
+    if observation.replicas is None and not observation.multi_node:
+        detail = f"planned {group.instances} launches of 1 node, the file has {observation.num_nodes}"
+        return Check(name="num_nodes", passed=observation.num_nodes == 1, detail=detail)
+    if observation.replicas is None:
+        return _equal("num_nodes", group.instances, observation.num_nodes, "the file")
+    least, most = observation.replicas
+    if most is not None and most != least:
+        detail = f"planned {group.instances}, the file scales between {least} and {most}"
+        return Check(name="replicas", passed=False, detail=detail)
+    return _equal("replicas", group.instances, least * observation.num_nodes, "the file")
+
+
+def _price(group: PlannedGroup, price_usd_per_hour: float) -> Check:
+    passed = abs(group.price_usd_per_hour - price_usd_per_hour) < PRICE_TOLERANCE_USD_PER_HOUR
+    detail = f"planned {group.price_usd_per_hour:.4f}, SkyPilot {price_usd_per_hour:.4f} USD/h per instance"
+    return Check(name="price", passed=passed, detail=detail)
+
+
+def _equal(name: str, planned: object, found: object, finder: str) -> Check:
+    return Check(name=name, passed=planned == found, detail=f"planned {planned}, {finder} {found}")
+
+
+def _accelerators(counts: dict[str, float]) -> str:
+    return ", ".join(f"{name}:{count:g}" for name, count in sorted(counts.items())) or "none"

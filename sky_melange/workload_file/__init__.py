@@ -1,0 +1,27 @@
+"""workload.yaml (and the released Mélange solver's JSON) -> validated, frozen values in base units.
+
+files.py         bytes of a file -> text, within a size limit
+nodes.py         the tree of nodes that know their line
+yaml_source.py   text -> that tree; no anchors, no tags, no duplicate keys
+scalars.py       one plain scalar -> a value, or why it is not one (YAML 1.1 traps)
+field_types.py   kinds of value: patterns of text, ranges of numbers
+schema.py        version 1 of the file as pydantic models
+schema_lookup.py what the schema says about a place: valid keys, an example
+schema_export.py the JSON Schema that editors show
+found.py         what stands at a place, in words
+messages.py      what pydantic found -> mistakes in words, with lines and examples
+checks.py        rules that span several fields, or need to know what accelerators there are
+convert.py       the models -> `domain.Workload`
+reader.py        composes these; every mistake is reported at once
+report.py        how mistakes are ordered and spelled
+nearest.py       the valid word nearest to a mistyped one
+melange.py       the released solver's JSON -> `MelangeInput`
+"""
+
+from __future__ import annotations
+
+from sky_melange.workload_file.melange import MelangeInput, read_melange
+from sky_melange.workload_file.reader import read_workload
+from sky_melange.workload_file.schema_export import json_schema
+
+__all__ = ["MelangeInput", "json_schema", "read_melange", "read_workload"]

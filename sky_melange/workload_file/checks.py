@@ -1,0 +1,191 @@
+"""Rules that span several keys, or need to know what there is. They read the tree, so that they apply even when the
+file breaks the schema elsewhere, and skip whatever has the wrong type: `messages.py` reports that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Final
+
+from sky_melange.errors import Mistake
+from sky_melange.workload_file.nearest import did_you_mean
+from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.report import key_path, plural, quote
+from sky_melange.workload_file.scalars import Unreadable
+
+READ_VERSION: Final = 1
+
+_MAX_NAMES: Final = 100
+"""Names looked at in one list; the schema refuses longer lists."""
+
+_ACCELERATORS: Final = ("candidates", "accelerators")
+_CLOUDS: Final = ("candidates", "clouds")
+_REGIONS: Final = ("candidates", "regions")
+_MAX_ACCELERATORS: Final = ("constraints", "max_accelerators")
+_SECRETS: Final = ("launch", "secrets")
+_HISTOGRAM: Final = ("traffic", "histogram")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownNames:
+    """The names that exist; None where the caller does not want them checked."""
+
+    accelerators: Collection[str] | None = None
+    clouds: Collection[str] | None = None
+    models: Collection[str] | None = None
+
+
+def version_mistake(document: YamlDocument) -> Mistake | None:
+    """What is wrong with `version`, when it is there."""
+    node = document.find(("version",))
+    if node is None or (isinstance(node, ScalarNode) and isinstance(node.value, Unreadable)):
+        return None
+    value = node.value if isinstance(node, ScalarNode) else None
+    if type(value) is int and value == READ_VERSION:
+        return None
+    found = f"found {quote(node.text)}" if isinstance(node, ScalarNode) else "found a list or a mapping"
+    message = f"this release reads version {READ_VERSION}, {found}; write `version: {READ_VERSION}`"
+    if is_newer(document):
+        message = f"this release reads version {READ_VERSION}, {found}; update sky-melange to read newer files"
+    return _mistake(document, ("version",), message)
+
+
+def is_newer(document: YamlDocument) -> bool:
+    """Whether the file was written for a later release, whose other keys cannot be judged here."""
+    node = document.find(("version",))
+    return isinstance(node, ScalarNode) and type(node.value) is int and node.value > READ_VERSION
+
+
+def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
+    """Every mistake that the schema cannot express."""
+    yield from _check_slo(document)
+    for axis in ("input_tokens", "output_tokens"):
+        yield from _check_edges(document, (*_HISTOGRAM, axis))
+    yield from _check_weights(document)
+    for path in (_ACCELERATORS, _CLOUDS, _SECRETS):
+        yield from _check_repeated(document, path)
+    for region in _names(document, _REGIONS):
+        yield from _check_repeated(document, region)
+    yield from _check_regions(document, known)
+    yield from _check_known(document, known)
+
+
+def _check_slo(document: YamlDocument) -> Iterator[Mistake]:
+    slo = document.find(("slo",))
+    if isinstance(slo, MappingNode) and not slo.entries:
+        message = "give at least one of tpot_ms, ttft_ms, ntpot_ms, for example `slo: {tpot_ms: 40}`"
+        yield _mistake(document, ("slo",), message)
+
+
+def _check_edges(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:
+    edges = _items(document, path)
+    for index, (before, after) in enumerate(pairwise(_number(edge) for edge in edges), start=1):
+        if before is None or after is None or after > before:
+            continue
+        fault = f"the edge {after:g} is repeated" if after == before else f"the edge {after:g} comes after {before:g}"
+        yield _mistake(document, (*path, index), f"{fault}; upper edges must rise strictly")
+
+
+def _check_weights(document: YamlDocument) -> Iterator[Mistake]:
+    path = (*_HISTOGRAM, "weights")
+    table = document.find(path)
+    if not isinstance(table, SequenceNode):
+        return
+    yield from _check_shape(document, path, table.items)
+    weights = [_number(weight) for row in table.items if isinstance(row, SequenceNode) for weight in row.items]
+    if all(weight == 0 for weight in weights) and all(isinstance(row, SequenceNode) for row in table.items):
+        yield _mistake(document, path, "every weight is 0; give at least one bucket a positive weight")
+
+
+def _check_shape(document: YamlDocument, path: KeyPath, rows: list[YamlNode]) -> Iterator[Mistake]:
+    row_count = len(_items(document, (*_HISTOGRAM, "input_tokens")))
+    column_count = len(_items(document, (*_HISTOGRAM, "output_tokens")))
+    widths = [len(row.items) if isinstance(row, SequenceNode) else None for row in rows]
+    expected = f"expected {plural(row_count, 'row')} × {plural(column_count, 'column')}"
+    if row_count and column_count and len(rows) == column_count and set(widths) == {row_count} != {column_count}:
+        found = f"{plural(len(rows), 'row')} × {plural(row_count, 'column')}"
+        message = f"the table is turned: {found}, {expected}: one row per input edge, one column per output edge"
+        yield _mistake(document, path, message)
+        return
+    if row_count and len(rows) != row_count:
+        found = f"{plural(len(rows), 'row')} × {_widths(widths)}"
+        yield _mistake(document, path, f"{found} found, {expected}: one row per input edge (input_tokens)")
+    for index, width in enumerate(widths):
+        if column_count and width is not None and width != column_count:
+            message = f"{plural(width, 'column')} found in this row, {expected}: one column per output edge"
+            yield _mistake(document, (*path, index), f"{message} (output_tokens)")
+
+
+def _widths(widths: list[int | None]) -> str:
+    known = sorted({width for width in widths if width is not None})
+    if not known:
+        return "0 columns"
+    return plural(known[0], "column") if len(known) == 1 else f"{known[0]} to {known[-1]} columns"
+
+
+def _check_repeated(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:
+    first_lines: dict[str, int] = {}
+    for place, name in islice(_names(document, path).items(), _MAX_NAMES):
+        if name in first_lines:
+            shown = "this entry" if path == _SECRETS else quote(name)
+            yield _mistake(document, place, f"{shown} is listed twice, first on line {first_lines[name]}; remove one")
+        first_lines.setdefault(name, document.line_of(place))
+
+
+def _check_regions(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
+    clouds = list(_names(document, _CLOUDS).values())
+    if not clouds:
+        return
+    if known.clouds is not None:
+        # A cloud in the wrong case is one mistake, where it is listed; its regions are as they should be.
+        clouds += [name for name in known.clouds if name.casefold() in {cloud.casefold() for cloud in clouds}]
+    for place, cloud in islice(_names(document, _REGIONS).items(), _MAX_NAMES):
+        if cloud not in clouds:
+            message = f"the cloud {quote(cloud)} is not in candidates.clouds{did_you_mean(cloud, clouds)}"
+            yield _mistake(document, place, f"{message} add it there, or remove its regions")
+
+
+def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
+    kinds = (
+        ("accelerator", known.accelerators, (_ACCELERATORS, _MAX_ACCELERATORS)),
+        ("cloud", known.clouds, (_CLOUDS, _REGIONS)),
+        ("model", known.models, (("model", "id"),)),
+    )
+    for noun, names, paths in kinds:
+        for path in paths if names is not None else ():
+            for place, name in islice(_names(document, path).items(), _MAX_NAMES):
+                if names is not None and name not in names:
+                    listed = ", ".join(sorted(names)) or "none"
+                    message = f"unknown {noun} {quote(name)}{did_you_mean(name, names)} known {noun}s: {listed}"
+                    yield _mistake(document, place, message)
+
+
+def _names(document: YamlDocument, path: KeyPath) -> dict[KeyPath, str]:
+    """Where each name stands: the items of a list, the keys of a mapping, or a single value."""
+    node = document.find(path)
+    if isinstance(node, MappingNode):
+        return {(*path, key): key for key in node.entries}
+    nodes: dict[KeyPath, YamlNode] = {path: node} if isinstance(node, ScalarNode) else {}
+    nodes.update({(*path, index): item for index, item in enumerate(_items(document, path))})
+    return {
+        place: item.value
+        for place, item in nodes.items()
+        if isinstance(item, ScalarNode) and isinstance(item.value, str)
+    }
+
+
+def _items(document: YamlDocument, path: KeyPath) -> list[YamlNode]:
+    node = document.find(path)
+    return node.items if isinstance(node, SequenceNode) else []
+
+
+def _number(node: YamlNode) -> float | None:
+    if not isinstance(node, ScalarNode) or isinstance(node.value, bool | str | Unreadable):
+        return None
+    return node.value
+
+
+def _mistake(document: YamlDocument, path: KeyPath, message: str) -> Mistake:
+    return Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)

@@ -1,0 +1,44 @@
+"""JSON text -> plain values. Repeated keys, which the standard library drops in silence, are mistakes."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from sky_melange.errors import Mistake
+from sky_melange.workload_file.report import MAX_MISTAKES, input_error, quote
+
+_LONGEST_INTEGER: Final = 300
+"""Digits. Longer ones overflow a float, and Python refuses to read those of more than 4300."""
+
+
+def parse_json(text: str, *, source: str) -> tuple[object, list[Mistake]]:
+    """The value, and a mistake for each repeated key. NaN, Infinity and overflowing numbers come as non-finite floats.
+
+    Raises:
+        InputError: the text is no JSON, with the line.
+
+    """
+    repeated: dict[str, Mistake] = {}
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        mapping: dict[str, object] = {}
+        for key, value in pairs:
+            if key in mapping and len(repeated) <= MAX_MISTAKES:
+                message = f"the key {quote(key)} is repeated in one object; keep one of them"
+                repeated[key] = Mistake(source=source, message=message)
+            mapping.setdefault(key, value)
+        return mapping
+
+    try:
+        value: object = json.loads(text, object_pairs_hook=unique, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        message = f"is not valid JSON: {error.msg} (column {error.colno})"
+        raise input_error([Mistake(source=source, line=error.lineno, message=message)]) from None
+    except RecursionError:
+        raise input_error([Mistake(source=source, message="is not usable JSON: it is nested too deeply")]) from None
+    return value, list(repeated.values())
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float("inf")

@@ -1,0 +1,131 @@
+"""What pydantic found -> mistakes in words: what was wanted, an example, what stands there, and on which line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sky_melange.errors import Mistake
+from sky_melange.workload_file.field_types import PATTERN_MEANINGS
+from sky_melange.workload_file.found import found_text, hint_for_number, hint_for_text, is_secret, problem_of
+from sky_melange.workload_file.nearest import did_you_mean, nearest
+from sky_melange.workload_file.nodes import KeyPath, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
+from sky_melange.workload_file.schema_lookup import example_of, flow, sections_with, valid_keys
+
+_WANTED: Final = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+
+_RULES: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
+    "greater_than": lambda limits: f"must be greater than {limits['gt']:,.9g}",
+    "greater_than_equal": lambda limits: f"must be at least {limits['ge']:,.9g}",
+    "less_than": lambda limits: f"must be less than {limits['lt']:,.9g}",
+    "less_than_equal": lambda limits: f"must be at most {limits['le']:,.9g}",
+    "finite_number": lambda _: "must be a finite number",
+    "string_pattern_mismatch": lambda limits: PATTERN_MEANINGS[limits["pattern"]],
+    "string_too_long": lambda limits: f"must be at most {limits['max_length']} characters long",
+    "too_short": lambda _: "must not be empty: write an entry, or remove the key",
+    "too_long": lambda limits: f"must have at most {limits['max_length']} entries",
+}
+
+_KEY_MARKER: Final = "[key]"
+"""What pydantic appends to the location when the key of a mapping is wrong, not its value."""
+
+_REPORTED_ELSEWHERE: Final = ""
+_NO_VARIABLE_NAME: Final = (
+    "must be the name of an environment variable such as HF_TOKEN (what stands here is not shown)"
+)
+_VERSION: Final = ("version",)
+
+
+def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[Mistake]:
+    """The mistakes in a validation error, by line, without those that other modules report.
+
+    At most one more than are ever shown: wording thousands of them would take seconds.
+    """
+    found = sorted(error.errors(include_url=False), key=lambda details: document.line_of(details["loc"]))
+    for details in found[: MAX_MISTAKES + 1]:
+        is_key = details["loc"][-1] == _KEY_MARKER
+        path = details["loc"][:-1] if is_key else details["loc"]
+        message = _about_key(details, path) if is_key else _about_value(details, path, document.find(path))
+        if message != _REPORTED_ELSEWHERE:
+            yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+
+
+def _about_key(details: ErrorDetails, path: KeyPath) -> str:
+    return f"{_RULES[details['type']](details['ctx'])}, found the key {quote(str(path[-1]))}"
+
+
+def _about_value(details: ErrorDetails, path: KeyPath, node: YamlNode | None) -> str:
+    kind = details["type"]
+    if kind == "missing" or node is None:
+        return f"is missing; write for example `{path[-1]}: {flow(example_of(path))}`"
+    if kind == "extra_forbidden":
+        return _unknown_key(str(path[-1]), path[:-1])
+    problem = problem_of(node)
+    if problem is not None:
+        return _NO_VARIABLE_NAME if problem and is_secret(path) else problem
+    return _REPORTED_ELSEWHERE if path == _VERSION else _about_unfit_value(details, path, node)
+
+
+def _about_unfit_value(details: ErrorDetails, path: KeyPath, node: YamlNode) -> str:
+    kind = details["type"]
+    if kind in {"enum", "literal_error"}:
+        return _not_a_choice(details["ctx"]["expected"], node, path)
+    if kind in _WANTED:
+        wanted = f"want {_WANTED[kind]} such as `{flow(example_of(path))}`, found {found_text(node, path)}"
+        return wanted + _hint(kind, node, path)
+    if kind == "too_short" and isinstance(node, SequenceNode) and node.items:
+        # pydantic counts only the items that fit, and each of the others has its own mistake.
+        return _REPORTED_ELSEWHERE
+    return _RULES[kind](details.get("ctx", {})) + _found_beside_rule(node, path)
+
+
+def _found_beside_rule(node: YamlNode, path: KeyPath) -> str:
+    # A list that is too short or too long says so itself; a value in place of a secret's name is never repeated.
+    if not isinstance(node, ScalarNode):
+        return ""
+    if is_secret(path):
+        return ", not its value (what stands here is not shown)"
+    return f", found {found_text(node, path)}" + _name_hint(node, path)
+
+
+def _name_hint(node: ScalarNode, path: KeyPath) -> str:
+    if path != ("name",):
+        return ""
+    suggestion = re.sub(r"[^a-z0-9]+", "-", node.text.lower()[:80]).lstrip("-0123456789")[:40].strip("-")
+    return f"; write for example `name: {suggestion or 'chat'}`"
+
+
+def _hint(kind: str, node: YamlNode, path: KeyPath) -> str:
+    if kind == "string_type":
+        return hint_for_text(node, path)
+    if kind in {"int_type", "float_type"}:
+        return hint_for_number(node, is_whole=kind == "int_type")
+    return ""
+
+
+def _not_a_choice(expected: str, node: YamlNode, path: KeyPath) -> str:
+    choices = re.findall(r"'([^']*)'", expected)
+    wanted = "must be " + (choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}")
+    suggestion = nearest(node.text, choices) if isinstance(node, ScalarNode) and len(choices) > 1 else None
+    return f"{wanted}, found {found_text(node, path)}" + (f"; did you mean {suggestion!r}?" if suggestion else "")
+
+
+def _unknown_key(key: str, section: KeyPath) -> str:
+    keys = valid_keys(section)
+    listed = f"valid keys here: {', '.join(keys)}"
+    elsewhere = sections_with(key)
+    if elsewhere:
+        return f"unknown key here; did you mean '{key_path((*elsewhere[0], key))}'? {listed}"
+    return f"unknown key{did_you_mean(key, keys)} {listed}"

@@ -1,0 +1,58 @@
+"""Reads workload.yaml: text -> tree -> schema and checks -> `Workload`, with every mistake at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sky_melange.errors import Mistake
+from sky_melange.workload_file.files import read_text
+from sky_melange.workload_file.report import input_error
+
+if TYPE_CHECKING:
+    from sky_melange.domain.workload import Workload
+
+_LIMIT_MIB: Final = 1
+
+
+def read_workload(
+    path: Path,
+    *,
+    known_accelerators: Collection[str] | None = None,
+    known_clouds: Collection[str] | None = None,
+    known_models: Collection[str] | None = None,
+) -> Workload:
+    """The workload in a file, checked against the names that exist where they are given.
+
+    Raises:
+        InputError: with every mistake in the file, by line, each with its key and what to write instead.
+
+    """
+    # PyYAML and pydantic take most of `--help`'s time; they are imported when a file is read.
+    from pydantic import ValidationError
+
+    from sky_melange.workload_file.checks import KnownNames, check_document, is_newer, version_mistake
+    from sky_melange.workload_file.convert import to_workload
+    from sky_melange.workload_file.schema import WorkloadFile
+    from sky_melange.workload_file.yaml_source import parse_yaml
+
+    document = parse_yaml(read_text(path, limit_mib=_LIMIT_MIB), source=str(path))
+    mistakes: list[Mistake] = list(document.mistakes)
+    version = version_mistake(document)
+    if version is not None:
+        mistakes.append(version)
+        if is_newer(document):
+            raise input_error(mistakes)
+    known = KnownNames(accelerators=known_accelerators, clouds=known_clouds, models=known_models)
+    mistakes.extend(check_document(document, known))
+    try:
+        file = WorkloadFile.model_validate(document.root.plain())
+    except ValidationError as error:
+        from sky_melange.workload_file.messages import schema_mistakes
+
+        mistakes.extend(schema_mistakes(error, document))
+        raise input_error(mistakes) from None
+    if mistakes:
+        raise input_error(mistakes)
+    return to_workload(file, file_name=path.name)

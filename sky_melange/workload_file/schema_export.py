@@ -1,0 +1,34 @@
+"""The JSON Schema of workload.yaml, for editors and other tools."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_ID: Final = "urn:sky-melange:workload:1"
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, object]:
+    """JSON Schema (draft 2020-12) of version 1 of workload.yaml, with a description and example of every key.
+
+    What it cannot express (the weights' shape, rising edges, names that exist) only `read_workload` checks.
+    """
+    # pydantic takes longer to import than `--help` to print.
+    from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+    from pydantic_core import core_schema
+
+    from sky_melange.workload_file.schema import WorkloadFile
+
+    class WithoutNull(GenerateJsonSchema):
+        """A key that is not wanted is left out; the reader refuses null, so the schema does too."""
+
+        def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+            return self.generate_inner(schema["schema"])
+
+        def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+            if schema.get("default", ...) is None:
+                return self.generate_inner(schema["schema"])
+            return super().default_schema(schema)
+
+    schema = WorkloadFile.model_json_schema(schema_generator=WithoutNull)
+    return {"$schema": _DIALECT, "$id": SCHEMA_ID, **schema}

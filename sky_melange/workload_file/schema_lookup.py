@@ -1,0 +1,63 @@
+"""What the schema says about a place in the file: its valid keys and an example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sky_melange.workload_file.nodes import KeyPath
+from sky_melange.workload_file.schema import WorkloadFile
+
+
+def valid_keys(path: KeyPath) -> tuple[str, ...]:
+    """The keys of the section at a path; empty when there is no such section."""
+    section = _SECTIONS.get(path)
+    return tuple(section.model_fields) if section is not None else ()
+
+
+def sections_with(key: str) -> tuple[KeyPath, ...]:
+    """The paths of the sections that have a key of this name."""
+    return tuple(path for path, section in _SECTIONS.items() if key in section.model_fields)
+
+
+def example_of(path: KeyPath) -> object:
+    """An example of what may stand at a path, list items and mapping values included."""
+    depth = max((depth for depth in range(len(path)) if path[:depth] in _SECTIONS), default=0)
+    field = _SECTIONS[path[:depth]].model_fields.get(str(path[depth])) if path else None
+    example: object = field.examples[0] if field is not None and field.examples else "a value"
+    for _ in path[depth + 1 :]:
+        if isinstance(example, Mapping):
+            example = next(iter(example.values()))
+        elif isinstance(example, list):
+            example = example[0]
+    return example
+
+
+def flow(value: object) -> str:
+    """A value as YAML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(flow(item) for item in value) + "]"
+    return str(value)
+
+
+def _walk(section: type[BaseModel], path: KeyPath) -> Iterator[tuple[KeyPath, type[BaseModel]]]:
+    yield path, section
+    for name, field in section.model_fields.items():
+        inner = _section_of(field)
+        if inner is not None:
+            yield from _walk(inner, (*path, name))
+
+
+def _section_of(field: FieldInfo) -> type[BaseModel] | None:
+    for candidate in (field.annotation, *get_args(field.annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+_SECTIONS: Final[dict[KeyPath, type[BaseModel]]] = dict(_walk(WorkloadFile, ()))
