@@ -71,7 +71,7 @@ def _run(problem: Problem, settings: SolverSettings, slices: int | None) -> Solu
 def build_lp(problem: Problem, slices: int | None) -> tuple[pulp.LpProblem, Variables]:
     """The model with every constraint and no objective yet."""
     lp = pulp.LpProblem("sky_melange", pulp.LpMinimize)
-    variables = make_variables(problem, slices)
+    variables = make_variables(lp, problem, slices)
     for add in CONSTRAINTS.values():
         add(lp, variables, problem)
     return lp, variables
@@ -120,9 +120,9 @@ def _balanced(problem: Problem, best: Solution, settings: SolverSettings) -> Sol
     """
     used = [c for c, count in enumerate(best.counts) if count > 0]
     lp = pulp.LpProblem("sky_melange_balance", pulp.LpMinimize)
-    peak = pulp.LpVariable("peak", lowBound=0)
+    peak = lp.add_variable("peak", lowBound=0)
     shares = {
-        (r, c): pulp.LpVariable(f"x_{r}_{c}", lowBound=0, upBound=1)
+        (r, c): lp.add_variable(f"x_{r}_{c}", lowBound=0, upBound=1)
         for r, row in enumerate(problem.loads)
         for c in used
         if row[c] is not None

@@ -24,24 +24,24 @@ class Variables:
     max_counts: tuple[int, ...]
 
 
-def make_variables(problem: Problem, slices: int | None) -> Variables:
-    """`slices` None: continuous shares (the exact formulation); otherwise integer multiples of 1/slices."""
+def make_variables(lp: pulp.LpProblem, problem: Problem, slices: int | None) -> Variables:
+    """Adds the variables to `lp`. `slices` None: continuous shares (the exact formulation); otherwise integer multiples of 1/slices."""
     scale = 1 if slices is None else slices
     category = pulp.LpContinuous if slices is None else pulp.LpInteger
     max_counts = tuple(_max_count(problem, c) for c in range(problem.candidate_count))
     return Variables(
         counts=tuple(
-            pulp.LpVariable(f"n_{c}", lowBound=0, upBound=bound, cat=pulp.LpInteger)
+            lp.add_variable(f"n_{c}", lowBound=0, upBound=bound, cat=pulp.LpInteger)
             for c, bound in enumerate(max_counts)
         ),
         shares=tuple(
             tuple(
-                None if load is None else pulp.LpVariable(f"x_{r}_{c}", lowBound=0, upBound=scale, cat=category)
+                None if load is None else lp.add_variable(f"x_{r}_{c}", lowBound=0, upBound=scale, cat=category)
                 for c, load in enumerate(row)
             )
             for r, row in enumerate(problem.loads)
         ),
-        used=tuple(pulp.LpVariable(f"y_{c}", cat=pulp.LpBinary) for c in range(problem.candidate_count)),
+        used=tuple(lp.add_variable(f"y_{c}", cat=pulp.LpBinary) for c in range(problem.candidate_count)),
         slices=scale,
         max_counts=max_counts,
     )
