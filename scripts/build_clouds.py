@@ -16,6 +16,9 @@ from typing import Any, Final
 NOT_RENTED: Final = {"docker", "dummycloud", "kubernetes", "slurm", "ssh", "vsphere"}
 """Clouds of SkyPilot that bring one's own machines or exist for tests: they have no price."""
 
+BROKEN: Final = {"shadeform"}
+"""SkyPilot 0.14.1 cannot load a Shadeform resource with a region: it looks up a cloud named `<cloud>`."""
+
 COLUMNS: Final = ("cloud", "open_ports", "multi_node", "spot", "host_controllers")
 
 
@@ -41,7 +44,7 @@ def table() -> list[dict[str, str]]:
     rows = [
         {"cloud": name.lower(), **features(cloud)}
         for name, cloud in CLOUD_REGISTRY.items()
-        if name.lower() not in NOT_RENTED
+        if name.lower() not in NOT_RENTED | BROKEN
     ]
     return sorted(rows, key=lambda row: row["cloud"])
 

@@ -25,7 +25,10 @@ def command(folder: Path, output_format: str) -> None:
     planned machine and region at the planned price for every group; otherwise the exit code is 3.
     """
     click.echo("Asking SkyPilot what it would launch (takes a few seconds) …", err=True)
-    verdicts = validate_plan_folder(folder, load_snapshot().offers)
+    book = load_snapshot()
+    # Quarantined prices too: whether to trust one was decided when the plan was made.
+    offers = (*book.offers, *(item.offer for item in book.quarantined))
+    verdicts = validate_plan_folder(folder, offers)
     if output_format == "json":
         click.echo(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))
     else:

@@ -12,6 +12,9 @@ PORT: Final = 8000
 VLLM_VERSION: Final = "0.24.0"
 """The version that is launched; profiles name the version that they describe."""
 
+MINIMUM_DRIVER: Final = 580
+"""The NVIDIA driver that CUDA 13 needs, which the wheel of this vLLM is built with."""
+
 _DTYPE_FLAGS: Final = {
     "bfloat16": ("--dtype bfloat16",),
     "float16": ("--dtype float16",),

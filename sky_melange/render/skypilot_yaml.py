@@ -13,7 +13,7 @@ from typing import Final
 
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.workload import LaunchMode, Workload
-from sky_melange.render.engine_command import PORT, VLLM_VERSION, vllm_arguments
+from sky_melange.render.engine_command import MINIMUM_DRIVER, PORT, VLLM_VERSION, vllm_arguments
 from sky_melange.resources import cloud_features, data_path
 
 INITIAL_DELAY_SECONDS: Final = 3600
@@ -60,6 +60,7 @@ def render_group(group: ReplicaGroup, workload: Workload) -> str:
         disk_size_gb=DISK_SIZE_GB,
         requirement=f"vllm=={VLLM_VERSION}",
         command=vllm_arguments(group, workload),
+        minimum_driver=MINIMUM_DRIVER,
     )
     return text.rstrip("\n") + "\n"
 

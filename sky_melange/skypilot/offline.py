@@ -17,7 +17,7 @@ from sky_melange.skypilot.observation import Observation, observation_from_json
 
 _WORKER: Final = "sky_melange.skypilot.offline_worker"
 _CATALOG_FOLDER: Final = Path(".sky", "catalogs", "v8")
-_KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
+_KEPT_VARIABLES: Final = ("LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _INSTALL_HINT: Final = "install it with `pip install skypilot==0.14.1`"
 
 
@@ -71,10 +71,15 @@ def _run(home: Path, request: str, timeout_s: float) -> Mapping[str, Any]:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """A fresh environment: the user's credentials, proxies and SkyPilot settings must not reach the child."""
+    """A fresh environment: the user's credentials, proxies and SkyPilot settings must not reach the child.
+
+    Nor do programs: SkyPilot would ask `aws`, `gcloud` or `git` on the path, which have their own way to the network.
+    """
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return {
         **kept,
+        "PATH": str(home / "no-programs"),
+        "AWS_EC2_METADATA_DISABLED": "true",
         "HOME": str(home),
         "SKY_RUNTIME_DIR": str(home),
         "USER": "sky-melange",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,9 @@ from sky_melange.skypilot.planned import PlannedGroup
 
 PRICE_TOLERANCE_USD_PER_HOUR: Final = 0.5e-4
 """Prices agree when they round to the same 4 decimals."""
+
+_AWS_ZONE_ID: Final = re.compile(r"[a-z0-9]+-az[0-9]+")
+"""`use1-az2`, as in price catalogs. With credentials, SkyPilot knows only the account's own names (`us-east-1a`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +87,18 @@ def _pinned(observation: Observation) -> Check:
         "accelerators": asked.accelerators,
     }
     missing = [key for key, value in wanted.items() if not value]
-    detail = f"leaves open: {', '.join(missing)}" if missing else "cloud, region, instance type and accelerators"
-    return Check(name="pinned", passed=not missing, detail=detail)
+    if missing:
+        return Check(name="pinned", passed=False, detail=f"leaves open: {', '.join(missing)}")
+    if asked.cloud == "aws" and asked.zone is not None and _AWS_ZONE_ID.fullmatch(asked.zone):
+        detail = f"{asked.zone} is a zone ID, which names another zone in each AWS account: write cloud/region only"
+        return Check(name="pinned", passed=False, detail=detail)
+    return Check(name="pinned", passed=True, detail="cloud, region, instance type and accelerators")
 
 
 def _machine_checks(group: PlannedGroup, machine: Machine, *, finder: str) -> Iterator[Check]:
     yield _equal("cloud", group.cloud, machine.cloud, finder)
     yield _equal("region", group.region, machine.region, finder)
-    if group.zone is not None:
+    if group.zone is not None and group.cloud != "aws":
         yield _equal("zone", group.zone, machine.zone, finder)
     yield _equal("instance_type", group.instance_type, machine.instance_type, finder)
     planned = {group.catalog_accelerator: float(group.accelerators_per_instance)}

@@ -140,6 +140,7 @@ class CandidatesSection(Section):
         max_length=100,
         description="Regions to consider, by cloud. Clouds that are not named here are not restricted.",
         examples=[{"aws": ["us-east-1"]}],
+        json_schema_extra={"additionalProperties": False},
     )
     spot: Annotated[SpotUse, Strict(False)] = Field(
         default=CandidateFilter().spot, description="Whether spot offers are candidates.", examples=["never"]
@@ -161,6 +162,7 @@ class ConstraintsSection(Section):
         max_length=100,
         description="The most GPUs (not instances) of each model; 0 excludes one.",
         examples=[{"H100": 8}],
+        json_schema_extra={"additionalProperties": False},
     )
     min_replicas: Count = Field(
         default=Constraints().min_replicas, description="The fewest replicas in the whole plan.", examples=[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import launch_config, planned_group, write_plan
+from plan_folders import launch_config, planned_group, write_plan
 
 from sky_melange.errors import InputError, MissingDataError, SkyMelangeError
 from sky_melange.skypilot import offline
@@ -96,6 +96,7 @@ def test_no_plan_json_says_how_to_write_one(tmp_path: Path) -> None:
         ('{"schema_version": true, "groups": [3]}', "schema_version: must be 1, found True"),
         ('{"schema_version": 1, "groups": []}', "at least one replica group"),
         ('{"schema_version": 1, "groups": [3]}', r"groups\[0\]: must be an object"),
+        ('{"schema_version": 1, "launch_mode": "job", "groups": []}', "launch_mode: must be serve or cluster"),
         ("[" * 100_000, "not a plan"),
         ("\ufeff{}", "not JSON|not a plan"),
     ],

@@ -89,6 +89,8 @@ def test_examples_are_valid(validator: jsonschema.Draft202012Validator, good: st
         {"candidates": {"spot": True}},
         {"constraints": {"max_utilization": 1.1}},
         {"constraints": {"max_accelerators": {"H100": -1}}},
+        {"constraints": {"max_accelerators": {"a b": 1}}},
+        {"candidates": {"regions": {"a b": ["x"]}}},
         {"budget": None},
         {"launch": {"secrets": ["HF_TOKEN=abc"]}},
         {"launch": {"engine_args": [7]}},
