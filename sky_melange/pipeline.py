@@ -49,7 +49,7 @@ def plan_file(path: Path, *, formulation: Formulation | None = None) -> Planned:
     workload = read(path)
     if formulation is not None:
         workload = replace(workload, solver=replace(workload.solver, formulation=formulation))
-    book = load_snapshot(trust=workload.prices.trust, clouds=workload.candidates.clouds)
+    book = load_snapshot(trust=workload.prices.trust)
     profiles = load_profiles(
         workload.model.id, workload.model.dtype, workload.launch.engine, workload.candidates.accelerators
     )

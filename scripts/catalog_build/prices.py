@@ -46,7 +46,7 @@ def price_files(data: Path) -> dict[str, list[tuple[str, ...]]]:
             rows |= lines
         files[f"{cloud}.csv"] = [HEADER, *sorted(rows)]
     files["sources.csv"] = [SOURCES_HEADER, *sorted(index)]
-    files["overhead_types.csv"] = [("cloud", "purpose", "instance_type"), *sorted(OVERHEAD_TYPES)]
+    files["overhead_types.csv"] = [("cloud", "cpus", "memory_gib", "instance_type"), *sorted(OVERHEAD_TYPES)]
     return files
 
 
@@ -63,7 +63,7 @@ def _kept(data: Path, source: SourceFile, accelerators: set[str], plain: set[str
     gpus = [row for row in gpus if not _is_other_device(row, source.cloud)]
     gpus = [row for row in gpus if _canonical(row, source.cloud) not in accelerators]
     yield from gpus
-    overhead = {name for cloud, _, name in OVERHEAD_TYPES if cloud == source.cloud} - plain
+    overhead = {name for cloud, _, _, name in OVERHEAD_TYPES if cloud == source.cloud} - plain
     yield from (row for row in rows if not row.accelerator and row.instance_type in overhead)
     if source.cloud == "gcp":
         yield from _hosts(rows, gpus, tally)
@@ -83,7 +83,9 @@ def _hosts(rows: Iterable[CatalogRow], gpus: Iterable[CatalogRow], tally: SkipTa
     attachable_rows = (row for row in rows if row.instance_type.startswith(ATTACHABLE_FAMILIES))
     attachable = AttachableHosts(priced_rows(attachable_rows, "gcp", tally))
     wanted = {
-        (row.zone, host) for row in gpus for host in host_types(row.accelerator, int(float(row.count)), attachable)
+        (row.zone, host)
+        for row in gpus
+        for host in host_types(row.accelerator, int(float(row.accelerator_count)), attachable)
     }
     yield from (row for row in rows if not row.accelerator and (row.zone, row.instance_type) in wanted)
 
@@ -92,7 +94,7 @@ def _line(row: CatalogRow, date: str) -> tuple[str, ...]:
     return (
         row.instance_type,
         row.accelerator,
-        row.count,
+        row.accelerator_count,
         row.vcpus,
         row.memory_gib,
         "",

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class BucketSize(StrEnum):
+    """The request size that a bucket is planned at: its largest (upper edges), or the mean of its requests."""
+
+    UPPER = "upper"
+    MEAN = "mean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """One cell of the grid: requests of up to `input_tokens` and `output_tokens`, arriving at `rate_rps`.
 
-    Sizes are the upper edges of the cell, so a plan is made for the largest request in it.
+    Those are the upper edges of the cell, its name everywhere. `planned_…_tokens` is the request size that throughput
+    is looked up at: the same edges, or the mean of the bucket's requests.
     """
 
     input_index: int
@@ -18,6 +28,8 @@ class Bucket:
     input_tokens: int
     output_tokens: int
     rate_rps: float
+    planned_input_tokens: int
+    planned_output_tokens: int
 
     @property
     def label(self) -> str:
@@ -38,12 +50,17 @@ class Traffic:
     """Request rates over a grid.
 
     `rates_rps[input bucket][output bucket]`, requests/s, none negative, at least one positive.
-    `origin` says in words where the distribution comes from.
+    `origin` says in words where the distribution comes from; `notes` what deserves doubt about it.
+    `mean_tokens[input bucket][output bucket]` are the mean (input, output) sizes of a bucket's requests, None where it
+    has none; they are wanted for `BucketSize.MEAN`.
     """
 
     grid: TokenGrid
     rates_rps: tuple[tuple[float, ...], ...]
     origin: str
+    mean_tokens: tuple[tuple[tuple[float, float] | None, ...], ...] | None = None
+    bucket_size: BucketSize = BucketSize.UPPER
+    notes: tuple[str, ...] = ()
 
     @property
     def request_rate_rps(self) -> float:
@@ -58,10 +75,21 @@ class Traffic:
         for i, row in enumerate(self.rates_rps):
             for j, rate in enumerate(row):
                 if rate > 0:
+                    planned_input, planned_output = self._planned_tokens(i, j)
                     yield Bucket(
                         input_index=i,
                         output_index=j,
                         input_tokens=self.grid.input_edges[i],
                         output_tokens=self.grid.output_edges[j],
                         rate_rps=rate,
+                        planned_input_tokens=planned_input,
+                        planned_output_tokens=planned_output,
                     )
+
+    def _planned_tokens(self, i: int, j: int) -> tuple[int, int]:
+        """Means are rounded up, and never below the first edge: profiles begin there."""
+        inputs, outputs = self.grid.input_edges, self.grid.output_edges
+        mean = None if self.mean_tokens is None else self.mean_tokens[i][j]
+        if self.bucket_size is BucketSize.UPPER or mean is None:
+            return inputs[i], outputs[j]
+        return max(inputs[0], math.ceil(mean[0])), max(outputs[0], math.ceil(mean[1]))

@@ -39,8 +39,14 @@ class Offer:
 
     @property
     def name(self) -> str:
-        """`cloud/region[/zone]/instance type[:spot]`, unique in a price book; how a workload names an offer."""
-        parts = [self.cloud, self.region, *([self.zone] if self.zone else []), self.instance_type]
+        """`cloud/region[/zone]/instance type[:spot]`, unique in a price book; how a workload names an offer.
+
+        GCP attaches accelerators of choice to n1 hosts, so there they belong to the name: `n1-highmem-8+T4:2`.
+        """
+        machine = self.instance_type
+        if self.cloud == "gcp" and machine.startswith("n1-") and self.accelerators_per_instance:
+            machine += f"+{self.catalog_accelerator}:{self.accelerators_per_instance}"
+        parts = [self.cloud, self.region, *([self.zone] if self.zone else []), machine]
         return "/".join(parts) + (":spot" if self.use_spot else "")
 
     @property
@@ -82,9 +88,13 @@ class SkippedRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
-    """All that is known of prices: what may be used, what may not and why. Offers are in `Offer.sort_key` order."""
+    """All that is known of prices: what may be used, what may not and why. Offers are in `Offer.sort_key` order.
+
+    `notes` say what trust by name let through, and concern every plan; `remarks` are about the catalogs as such.
+    """
 
     offers: tuple[Offer, ...]
     quarantined: tuple[Quarantined, ...]
     skipped: tuple[SkippedRows, ...]
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

@@ -79,6 +79,7 @@ class Alternative:
     label: str
     cost_usd_per_hour: float | None
     instances: int | None
+    accelerators: int | None
     note: str
 
 

@@ -65,15 +65,80 @@ class PointsForm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TpotLaw:
+    """TPOT, s = fixed + sequence·N^exponent + context·N·(I + O/2) + prefill·N·I/O, at N running requests.
+
+    The cost of one engine step: what it costs at all, the sublinear cost of each running sequence, the reads of its
+    KV cache, and the prompt tokens that arrive per step under continuous batching. No coefficient is negative and the
+    exponent is in 0..1, so TPOT never falls as N or I rise.
+    """
+
+    fixed_s: float
+    sequence_s: float
+    sequence_exponent: float
+    context_s: float
+    prefill_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TtftLaw:
+    """TTFT, s = fixed + prompt·I + queue·N·I + sequence·N, at N running requests; no coefficient is negative.
+
+    The second term is the request's own prefill, the third the prefills of others that it waits for.
+    """
+
+    fixed_s: float
+    prompt_s: float
+    queue_s: float
+    sequence_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredRanges:
+    """What a fit was made from: (lowest, highest) of each, and the largest of two products.
+
+    `request_tokens` is input + output. `context_tokens` is running requests · (input + output/2), the tokens that the
+    KV cache holds on average.
+    """
+
+    input_tokens: tuple[int, int]
+    output_tokens: tuple[int, int]
+    concurrency: tuple[int, int]
+    request_tokens: int
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyModelForm:
+    """TTFT and TPOT as functions of concurrency N, input tokens I and output tokens O.
+
+    At most `max_running` requests run at once, and no more than the KV cache holds; others wait. Of a request's output
+    tokens the engine holds `output_share_held` in the KV cache on average: 0.5 where the cache grows as it decodes,
+    1 where the engine reserves the whole request.
+    """
+
+    tpot: TpotLaw
+    ttft: TtftLaw
+    ranges: MeasuredRanges
+    max_running: int | None
+    output_share_held: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One profile. `engine_args` are the engine settings that the figures presume; launch files must repeat them."""
+    """One profile. `engine_args` are the engine settings that the figures presume; launch files must repeat them.
+
+    `layout` is empty for plain tensor parallelism; otherwise it says how the `tensor_parallel` GPUs share the work
+    (`ep`: expert parallel, `dp`: data-parallel attention).
+    """
 
     key: ProfileKey
     engine_version: str
     engine_args: Mapping[str, str]
     kv_cache_tokens: int | None
-    form: PointsForm
+    form: PointsForm | LatencyModelForm
     provenance: ProfileProvenance
+    layout: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,11 +91,14 @@ def _single_types(
     found = []
     for accelerator in sorted({candidate.offer.accelerator for candidate in candidates}):
         kept = [c for c, candidate in enumerate(candidates) if candidate.offer.accelerator == accelerator]
-        found.append(_single_type(workload, buckets, accelerator, problem.restricted_to(kept)))
+        gpus = [candidates[c].offer.accelerators_per_instance for c in kept]
+        found.append(_single_type(workload, buckets, accelerator, gpus, problem.restricted_to(kept)))
     return tuple(sorted(found, key=lambda a: (a.cost_usd_per_hour is None, a.cost_usd_per_hour or 0.0, a.label)))
 
 
-def _single_type(workload: Workload, buckets: Sequence[Bucket], accelerator: str, problem: Problem) -> Alternative:
+def _single_type(
+    workload: Workload, buckets: Sequence[Bucket], accelerator: str, gpus: Sequence[int], problem: Problem
+) -> Alternative:
     classes = routing_classes(workload.routing, buckets)
     total_rps = workload.traffic.request_rate_rps
     unserved_rps = sum(
@@ -106,15 +109,18 @@ def _single_type(workload: Workload, buckets: Sequence[Bucket], accelerator: str
     )
     if unserved_rps > 0:
         note = f"cannot serve {unserved_rps / total_rps:.1%} of the requests within the targets"
-        return Alternative(label=accelerator, cost_usd_per_hour=None, instances=None, note=note)
+        return Alternative(label=accelerator, cost_usd_per_hour=None, instances=None, accelerators=None, note=note)
     try:
         solution = solve_problem(problem, replace(workload.solver, break_ties=False))
     except (InfeasibleError, NotOptimalError) as error:
-        return Alternative(label=accelerator, cost_usd_per_hour=None, instances=None, note=str(error))
+        return Alternative(
+            label=accelerator, cost_usd_per_hour=None, instances=None, accelerators=None, note=str(error)
+        )
     note = "" if solution.status == "optimal" else f"not proven optimal (gap {solution.mip_gap:.2%})"
     return Alternative(
         label=accelerator,
         cost_usd_per_hour=solution.cost_usd_per_hour,
         instances=sum(solution.counts),
+        accelerators=sum(count * each for count, each in zip(solution.counts, gpus, strict=True)),
         note=note,
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from typing import TYPE_CHECKING, Final
 
 from sky_melange.optimizer.problem import Problem
 
-_RELATIVE_TOLERANCE = 1e-9
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_RELATIVE_TOLERANCE: Final = 1e-9
 
 
 def undominated(problem: Problem) -> tuple[int, ...]:
@@ -17,35 +21,35 @@ def undominated(problem: Problem) -> tuple[int, ...]:
     of every cap ≤ d's, and k·replicas ≥ d's where a minimum is asked for. Any plan with d then becomes one with c
     that costs no more. With `max_groups` this still holds: d's group is replaced by c's.
     """
+    import numpy as np
+
+    loads = np.array([[np.inf if load is None else load for load in row] for row in problem.loads])
+    prices = np.array(problem.prices)
+    useful = np.isfinite(loads).any(axis=0) if problem.class_count else np.ones(len(prices), dtype=bool)
     order = sorted(range(problem.candidate_count), key=lambda c: (problem.prices[c], c))
     kept: list[int] = []
     for d in order:
-        if not any(_dominates(problem, c, d) for c in kept):
+        cheaper = np.array(kept, dtype=int)
+        if useful[d] and not _is_dominated(problem, loads, prices, cheaper, d):
             kept.append(d)
-    # A dear candidate with many replicas can still dominate a cheap one only by equal cost, which the order excludes.
     return tuple(sorted(kept))
 
 
-def _dominates(problem: Problem, c: int, d: int) -> bool:
-    copies = _copies_needed(problem, c, d)
-    if copies is None:
-        return False
-    cost, limit = copies * problem.prices[c], problem.prices[d]
-    if cost > limit if copies == 1 else cost >= limit * (1 - _RELATIVE_TOLERANCE):
-        return False
-    return all(copies * cap.usage[c] <= cap.usage[d] for cap in problem.caps)
+def _is_dominated(
+    problem: Problem, loads: NDArray[np.float64], prices: NDArray[np.float64], cheaper: NDArray[np.int_], d: int
+) -> bool:
+    """Whether k instances of one of the candidates `cheaper` replace one of d; k is the least that carries its work."""
+    import numpy as np
 
-
-def _copies_needed(problem: Problem, c: int, d: int) -> int | None:
-    """How many instances of c carry whatever one instance of d carries; None when no number does."""
-    ratio = 0.0
-    for row in problem.loads:
-        load_c, load_d = row[c], row[d]
-        if load_d is None:
-            continue
-        if load_c is None:
-            return None
-        ratio = max(ratio, load_c / load_d)
+    served = np.isfinite(loads[:, d])
+    ratios = (loads[served][:, cheaper] / loads[served, d][:, None]).max(axis=0, initial=0.0)
     if problem.min_replicas > 1:
-        ratio = max(ratio, problem.replicas[d] / problem.replicas[c])
-    return max(1, math.ceil(ratio * (1 - _RELATIVE_TOLERANCE)))
+        replicas = np.array(problem.replicas)
+        ratios = np.maximum(ratios, replicas[d] / replicas[cheaper])
+    copies = np.maximum(1.0, np.ceil(ratios * (1 - _RELATIVE_TOLERANCE)))
+    costs = copies * prices[cheaper]
+    dominates = np.where(copies == 1, costs <= prices[d], costs < prices[d] * (1 - _RELATIVE_TOLERANCE))
+    for cap in problem.caps:
+        usage = np.array(cap.usage)
+        dominates &= copies * usage[cheaper] <= usage[d]
+    return bool(dominates.any())

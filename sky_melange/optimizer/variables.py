@@ -25,7 +25,10 @@ class Variables:
 
 
 def make_variables(lp: pulp.LpProblem, problem: Problem, slices: int | None) -> Variables:
-    """Adds the variables to `lp`. `slices` None: continuous shares (the exact formulation); otherwise integer multiples of 1/slices."""
+    """Adds the variables to `lp`.
+
+    `slices` None: continuous shares (the exact formulation); otherwise integer multiples of 1/slices.
+    """
     scale = 1 if slices is None else slices
     category = pulp.LpContinuous if slices is None else pulp.LpInteger
     max_counts = tuple(_max_count(problem, c) for c in range(problem.candidate_count))

@@ -10,24 +10,20 @@ from typing import Final
 
 from sky_melange.domain.offer import PriceBook
 from sky_melange.prices.book import make_book
-from sky_melange.prices.clouds import CLOUDS_WITHOUT_CONTROLLERS, LAUNCHABLE_CLOUDS
+from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
 from sky_melange.prices.gpus import known_accelerators, load_gpus
 from sky_melange.prices.opinions import load_opinions
-from sky_melange.prices.overhead import controller_offer, router_offer
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
 from sky_melange.prices.source import CatalogOffers, PriceSource
 
 __all__ = [
-    "CLOUDS_WITHOUT_CONTROLLERS",
     "PRICE_SOURCES",
     "CatalogOffers",
     "PriceSource",
-    "controller_offer",
     "known_accelerators",
     "launchable_clouds",
     "load_gpus",
     "load_snapshot",
-    "router_offer",
     "snapshot_clouds",
 ]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from math import inf
 
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.prices.opinions import Opinions
-from sky_melange.prices.plausibility import judge
+from sky_melange.prices.plausibility import ROUNDING_FRACTION, judge
 from sky_melange.prices.source import CatalogOffers
 
 
@@ -31,7 +32,8 @@ def make_book(
         offers=tuple(sorted([*passed, *(entry.offer for entry in trusted)], key=lambda offer: offer.sort_key)),
         quarantined=tuple(sorted(quarantined, key=lambda entry: entry.offer.sort_key)),
         skipped=tuple(sorted(skipped, key=lambda rows: (rows.cloud, rows.reason))),
-        notes=(*_trust_notes(trusted, trust), *_date_notes(passed), *_no_discount_notes(passed)),
+        notes=tuple(_trust_notes(trusted, trust)),
+        remarks=(*_date_notes(passed), *_no_discount_notes(passed)),
     )
 
 
@@ -65,6 +67,6 @@ def _no_discount_notes(offers: Sequence[Offer]) -> list[str]:
     same: dict[str, int] = {}
     for offer in offers:
         key = (offer.cloud, offer.region, offer.instance_type, offer.catalog_accelerator)
-        if offer.use_spot and on_demand.get(key) == offer.price_usd_per_hour:
+        if offer.use_spot and offer.price_usd_per_hour >= on_demand.get(key, inf) * (1 - ROUNDING_FRACTION):
             same[offer.cloud] = same.get(offer.cloud, 0) + 1
     return [f"{cloud}: {count} spot offers cost what on demand costs" for cloud, count in sorted(same.items())]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -37,7 +37,7 @@ class CatalogRow(NamedTuple):
 
     instance_type: str
     accelerator: str
-    count: str
+    accelerator_count: str
     price: str
     region: str
     vcpus: str

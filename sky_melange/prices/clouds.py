@@ -22,20 +22,20 @@ LAUNCHABLE_CLOUDS: Final[tuple[str, ...]] = (
     "runpod",
     "scp",
     "seeweb",
-    "shadeform",
     "vast",
     "verda",
     "yotta",
 )
 """Clouds of SkyPilot 0.14.1 whose prices come from a catalog file, by SkyPilot's lower-case names.
 
-Left out: primeintellect (no price list at hand) and kubernetes, slurm, ssh, vsphere (machines that are already paid for).
+Left out: primeintellect (no price list at hand), shadeform (its optimizer fails there, whatever is asked) and
+kubernetes, slurm, ssh, vsphere (machines already paid for).
 """
 
-CLOUDS_WITHOUT_CONTROLLERS: Final[frozenset[str]] = frozenset(
-    {"cudo", "fluidstack", "hyperbolic", "lambda", "mithril", "seeweb", "shadeform", "verda", "yotta"}
-)
-"""Clouds on which SkyPilot 0.14.1 refuses to host a SkyServe controller: it must run on another cloud."""
+ZONES_NOT_PINNABLE: Final[frozenset[str]] = frozenset({"aws"})
+"""Clouds whose catalogs name zones by IDs that are the same in every account (`use1-az2`), while a launch can only ask
+for the account's own names (`us-east-1a`). SkyPilot then starts with the region's cheapest zone.
+"""
 
 ZERO_SPOT_MEANS_NONE: Final[frozenset[str]] = frozenset({"vast"})
 """Clouds whose catalog writes 0.00 for "no spot price". Elsewhere a spot price of 0 is a fault worth reporting."""

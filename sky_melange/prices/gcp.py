@@ -29,7 +29,7 @@ FIXED_HOSTS: Final[Mapping[str, Mapping[int, tuple[str, ...]]]] = {
     "B200": {8: ("a4-highgpu-8g",)},
     "RTXPRO6000": {1: ("g4-standard-48",), 2: ("g4-standard-96",), 4: ("g4-standard-192",), 8: ("g4-standard-384",)},
 }
-"""Machine types that come with their accelerators: accelerator -> count -> types. Facts of Google's machine families."""
+"""Machine types that come with their accelerators: accelerator -> count -> types."""
 
 ATTACHABLE_VCPUS: Final[Mapping[str, Mapping[int, int]]] = {
     "K80": {1: 4, 2: 8, 4: 16, 8: 32},
@@ -75,10 +75,10 @@ def join_hosts(rows: Iterable[PricedRow], tally: SkipTally) -> Iterator[PricedRo
     attached = AttachableHosts(hosts)
     yield from (host for host in hosts if host.accelerator or not is_host(host.instance_type))
     for row in accelerators:
-        types = host_types(row.accelerator, row.count, attached)
+        types = host_types(row.accelerator, row.accelerators, attached)
         found = [by_zone[row.zone, name] for name in types if (row.zone, name) in by_zone]
         if not found:
-            tally.add(NO_HOST_IN_ZONE if types else NO_HOST, f"{row.zone}/{row.accelerator}:{row.count}")
+            tally.add(NO_HOST_IN_ZONE if types else NO_HOST, f"{row.zone}/{row.accelerator}:{row.accelerators}")
         for host in found:
             yield _summed(row, host)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from sky_melange.domain.offer import Offer, PriceProvenance
 from sky_melange.prices.catalog_csv import SkipTally, decode, read_rows
+from sky_melange.prices.clouds import ZONES_NOT_PINNABLE
 from sky_melange.prices.gcp import is_host, join_hosts
 from sky_melange.prices.names import count_error, resolve
 from sky_melange.prices.overhead import overhead_types
@@ -17,9 +19,10 @@ OTHER_PRICE: Final = "repeats a machine at another price; the dearer row is kept
 
 
 class ProvenanceOf(Protocol):
-    """Provenance of a row from its date ("" when unknown) and the way its price came to be ("" when stated)."""
+    """Says where a row comes from."""
 
-    def __call__(self, snapshot_date: str, detail: str) -> PriceProvenance: ...
+    def __call__(self, snapshot_date: str, detail: str) -> PriceProvenance:
+        """From the row's date ("" when unknown) and the way its price came to be ("" when stated)."""
 
 
 def read_catalog(content: bytes, cloud: str, source: str, provenance_of: ProvenanceOf) -> CatalogOffers:
@@ -49,7 +52,7 @@ def make_offers(
     """One offer for each machine, region and market; one for each zone where the price depends on it."""
     machines: dict[tuple[str, str, str, int], list[PricedRow]] = {}
     for row in rows:
-        machines.setdefault((row.instance_type, row.accelerator, row.region, row.count), []).append(row)
+        machines.setdefault((row.instance_type, row.accelerator, row.region, row.accelerators), []).append(row)
     for (instance_type, accelerator, region, count), group in machines.items():
         name, reason = "", ""
         if accelerator:
@@ -75,7 +78,11 @@ def _machine_offers(
     provenance = provenance_of(min(row.snapshot_date for row in group), machine.detail)
     # A controller or router runs on demand, so spot prices of machines without GPU are not read.
     for use_spot in (False, True) if accelerator else (False,):
-        for zone, price in _prices_by_zone(group, use_spot, tally):
+        prices = _prices_by_zone(group, use_spot, tally)
+        if cloud in ZONES_NOT_PINNABLE and len(prices) > 1:
+            provenance = replace(provenance, detail=_cheapest_of(provenance.detail, prices))
+            prices = [(None, min(price for _, price in prices))]
+        for zone, price in prices:
             yield Offer(
                 cloud=cloud,
                 region=machine.region,
@@ -83,7 +90,7 @@ def _machine_offers(
                 instance_type=machine.instance_type,
                 accelerator=accelerator,
                 catalog_accelerator=machine.accelerator,
-                accelerators_per_instance=machine.count,
+                accelerators_per_instance=machine.accelerators,
                 vcpus=vcpus,
                 memory_gib=memory_gib,
                 price_usd_per_hour=price,
@@ -92,17 +99,25 @@ def _machine_offers(
             )
 
 
+def _cheapest_of(detail: str, prices: Sequence[tuple[str | None, float]]) -> str:
+    dearest = max(price for _, price in prices)
+    zones = f"cheapest of {len(prices)} zones; a launch that lands in another pays up to {dearest:g} USD per hour"
+    return f"{detail}; {zones}" if detail else zones
+
+
 def _prices_by_zone(group: Sequence[PricedRow], use_spot: bool, tally: SkipTally) -> Sequence[tuple[str | None, float]]:
     """(zone, USD per hour); a single (None, price) when the price is the same wherever it is known."""
+    known = [(row.zone, row.spot_price if use_spot else row.price) for row in group]
+    if len(known) == 1:
+        return [(None, price) for _, price in known if price is not None]
     zones: dict[str, list[float]] = {}
-    for row in group:
-        price = row.spot_price if use_spot else row.price
+    for zone, price in known:
         if price is not None:
-            zones.setdefault(row.zone, []).append(price)
+            zones.setdefault(zone, []).append(price)
     # Two prices for one machine in one place: the dearer one cannot lead to a bill above the plan.
     prices = {zone: max(found) for zone, found in zones.items()}
     for zone, found in zones.items():
-        others = sum(price != prices[zone] for price in found)
+        others = len(found) - found.count(prices[zone])
         if others:
             tally.add(OTHER_PRICE, f"{group[0].region}/{group[0].instance_type}", others)
     if len(set(prices.values())) == 1:

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import median
 from typing import Final
 
 from sky_melange.domain.offer import Offer, Quarantined
 from sky_melange.prices.clouds import AUCTION_CLOUDS, HOME_REGIONS
-from sky_melange.prices.opinions import Opinion, Opinions
+from sky_melange.prices.market import EXACT_RANGE, LOOSE_RANGE, SPOT_FACTOR, Market, machine, per_gpu
+from sky_melange.prices.opinions import Opinions
 
 NEAR_FREE_USD_PER_GPU_HOUR: Final = 0.03
 """Below this no whole GPU of any age is sold: the cheapest real rows are RTX 3060 cards at 0.05."""
 
+ROUNDING_FRACTION: Final = 0.001
+"""Spot prices are rounded to fewer digits than on-demand prices (AWS: 20.0281 and 20.02805): that is no difference."""
+
 LEAST_SPOT_FRACTION: Final = 0.05
 """The deepest real discounts are about 91 % (GCP, Azure), so a spot price under 5 % of on demand is a fault."""
 
-EXACT_RANGE: Final = (0.98, 1.02)
-"""Price over a list's price of the same machine in the same region.
+LEAST_REGION_FRACTION: Final = 0.8
+"""Least price of a machine in a region as a fraction of the cloud's home regions.
 
-The all-in GCP list includes the local SSD of a2-ultragpu and a3, just under 1 %, which catalogs leave out.
+In the catalogs at hand sound prices lie above 0.9 of them and wrong ones below 0.72.
 """
 
-LOOSE_RANGE: Final = (0.75, 1.5)
-"""Price of one GPU over a list's, where the list knows no regions or machines. Too dear is the lesser fault: the plan
-then costs less than it says.
-"""
-
-SPOT_FACTOR: Final = 2.0
-"""Spot prices move from month to month; only more than this factor below a dated list is called a disagreement."""
-
-LEAST_REGION_FRACTION: Final = 0.75
-"""Least price of a machine in a region as a fraction of the dearest home region (or of the median region).
-
-Real regional differences below the home regions stay within 10 % in every catalog at hand.
-"""
+LEAST_HOME_FRACTION: Final = 0.6
+"""Least price in a home region as a fraction of the median region. Azure's median is 30 % above eastus throughout."""
 
 LEAST_CLOUD_FRACTION: Final = 0.5
 """Least price of a GPU as a fraction of the cheapest other cloud."""
@@ -46,14 +38,6 @@ AMBIGUOUS: Final[Mapping[tuple[str, str], str]] = {
 """(cloud, catalog accelerator) that stand for different GPUs, where the launch cannot ask for one of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Market:
-    """What a rule may compare an offer with: the offers that passed the rules before, and dated price lists."""
-
-    offers: Sequence[Offer]
-    opinions: Opinions = field(default_factory=Opinions)
-
-
 Rule = Callable[[Market], Iterator[tuple[Offer, str]]]
 """Yields the offers that fail, each with the reason in words."""
 
@@ -61,8 +45,8 @@ Rule = Callable[[Market], Iterator[tuple[Offer, str]]]
 def free_or_near_free(market: Market) -> Iterator[tuple[Offer, str]]:
     """A GPU for nothing, or for next to nothing, would win every plan; no cloud sells one."""
     for offer in market.offers:
-        if _per_gpu(offer) < NEAR_FREE_USD_PER_GPU_HOUR:
-            yield offer, f"{_per_gpu(offer):.4f} USD per GPU-hour is next to free"
+        if per_gpu(offer) < NEAR_FREE_USD_PER_GPU_HOUR:
+            yield offer, f"{per_gpu(offer):.4f} USD per GPU-hour is next to free"
 
 
 def auction_reserve(market: Market) -> Iterator[tuple[Offer, str]]:
@@ -86,71 +70,74 @@ def source_disagreement(market: Market) -> Iterator[tuple[Offer, str]]:
     It alone exposes GCP's H100 at 4.20 + 1.18 in us-central1, where the bill says 11.06.
     """
     for offer in market.offers:
-        exact = market.opinions.of_machine(offer)
-        opinion = exact or market.opinions.of_accelerator(offer)
-        if opinion is None:
+        heard = market.hear(offer)
+        if heard is None:
             continue
-        own = offer.price_usd_per_hour if exact else _per_gpu(offer)
-        theirs = opinion.spot_price_usd_per_hour if offer.use_spot else opinion.price_usd_per_hour
-        if theirs and not _agree(own, theirs, exact is not None, offer.use_spot):
-            what = "this machine" if exact else "one such GPU"
-            yield offer, f"{own:.2f} USD per hour, but {_source(opinion)} says {theirs:.2f} for {what}"
+        least, most = EXACT_RANGE if heard.exact else LOOSE_RANGE
+        agree = heard.own * SPOT_FACTOR >= heard.theirs if offer.use_spot else least <= heard.own / heard.theirs <= most
+        if not agree:
+            what = "this machine" if heard.exact else "one such GPU"
+            yield offer, f"{heard.own:.2f} USD per hour, but {heard.source} says {heard.theirs:.2f} for {what}"
 
 
 def below_other_regions(market: Market) -> Iterator[tuple[Offer, str]]:
     """On demand far below the same machine elsewhere in the same cloud: a misread entry, not a bargain.
 
-    The yardstick is the dearer of the median region and the cloud's home regions: where a fault covers most regions
-    (GCP H200), the median itself is wrong. Spot prices differ between regions by nature and are not judged.
+    The yardstick is the dearest of the cloud's home regions, where it is cheapest by custom: a median would itself be
+    wrong where a fault covers most regions (GCP H200). Home regions are held against the median, and so is every
+    region of a cloud without home regions. Spot prices differ between regions by nature and are not judged.
     """
-    prices: dict[tuple[str, ...], list[Offer]] = {}
+    machines: dict[tuple[str, ...], list[Offer]] = {}
     for offer in market.offers:
         if not offer.use_spot:
-            key = (offer.cloud, offer.instance_type, offer.catalog_accelerator, str(offer.accelerators_per_instance))
-            prices.setdefault(key, []).append(offer)
-    for offers in prices.values():
-        home = [o.price_usd_per_hour for o in offers if o.region in HOME_REGIONS.get(o.cloud, ())]
-        yardstick = max([median(offer.price_usd_per_hour for offer in offers), *home])
+            machines.setdefault(machine(offer), []).append(offer)
+    for (cloud, *_), offers in machines.items():
+        homes = HOME_REGIONS.get(cloud, ())
+        middle = median(offer.price_usd_per_hour for offer in offers)
+        dearest_home = max((o.price_usd_per_hour for o in offers if o.region in homes), default=middle)
         for offer in offers:
-            if offer.price_usd_per_hour < LEAST_REGION_FRACTION * yardstick and not _confirmed(offer, market.opinions):
-                yield (
-                    offer,
-                    f"{offer.price_usd_per_hour:.4f} USD per hour, {yardstick:.4f} in the cloud's other regions",
-                )
+            home = offer.region in homes
+            yardsticks = [LEAST_REGION_FRACTION * dearest_home, *([LEAST_HOME_FRACTION * middle] if home else [])]
+            if offer.price_usd_per_hour < max(yardsticks) and not market.confirms(offer):
+                elsewhere = max(middle, dearest_home)
+                yield offer, f"{offer.price_usd_per_hour:.4f} USD per hour, but {elsewhere:.4f} in other regions"
 
 
 def spot_above_on_demand(market: Market) -> Iterator[tuple[Offer, str]]:
     """Spot dearer than on demand: nobody would buy it, so the spot price or the on-demand price is wrong.
 
+    Equal prices are no fault: they mean no discount (see the notes of the book).
     The on-demand price goes too where every spot price of the machine in the region is above it, unless an
     independent list confirms it.
     """
-    on_demand = {_machine(offer): offer for offer in market.offers if not offer.use_spot}
+    on_demand = market.on_demand()
     all_above = dict.fromkeys(on_demand, False)
     spots: dict[tuple[str, ...], list[Offer]] = {}
     for offer in market.offers:
         if offer.use_spot:
-            spots.setdefault(_machine(offer), []).append(offer)
-    for machine, spot_offers in spots.items():
-        base = on_demand.get(machine)
+            spots.setdefault((offer.region, *machine(offer)), []).append(offer)
+    for key, spot_offers in spots.items():
+        base = on_demand.get(key)
         if base is None:
             continue
-        above = [offer for offer in spot_offers if offer.price_usd_per_hour > base.price_usd_per_hour]
-        all_above[machine] = len(above) == len(spot_offers)
+        highest = base.price_usd_per_hour * (1 + ROUNDING_FRACTION)
+        above = [offer for offer in spot_offers if offer.price_usd_per_hour > highest]
+        all_above[key] = len(above) == len(spot_offers)
         for offer in above:
             yield offer, f"spot at {offer.price_usd_per_hour:.4f} is above on demand at {base.price_usd_per_hour:.4f}"
-    for machine, base in on_demand.items():
-        if all_above[machine] and not _confirmed(base, market.opinions):
+    for key, base in on_demand.items():
+        if all_above[key] and not market.confirms(base):
             yield base, f"on demand at {base.price_usd_per_hour:.4f} is below every spot price of the same machine"
 
 
 def spot_next_to_nothing(market: Market) -> Iterator[tuple[Offer, str]]:
     """A spot price of a few percent of on demand is a misplaced digit, not a discount."""
-    on_demand = {_machine(offer): offer.price_usd_per_hour for offer in market.offers if not offer.use_spot}
+    on_demand = market.on_demand()
     for offer in market.offers:
-        base = on_demand.get(_machine(offer)) if offer.use_spot else None
-        if base and offer.price_usd_per_hour < LEAST_SPOT_FRACTION * base:
-            yield offer, f"spot at {offer.price_usd_per_hour:.4f} is under 5 % of on demand at {base:.4f}"
+        base = on_demand.get((offer.region, *machine(offer))) if offer.use_spot else None
+        if base and offer.price_usd_per_hour < LEAST_SPOT_FRACTION * base.price_usd_per_hour:
+            price, full_price = offer.price_usd_per_hour, base.price_usd_per_hour
+            yield offer, f"spot at {price:.4f} is under 5 % of on demand at {full_price:.4f}"
 
 
 def below_other_clouds(market: Market) -> Iterator[tuple[Offer, str]]:
@@ -158,15 +145,16 @@ def below_other_clouds(market: Market) -> Iterator[tuple[Offer, str]]:
     cheapest: dict[tuple[str, bool], dict[str, float]] = {}
     for offer in market.offers:
         clouds = cheapest.setdefault((offer.accelerator, offer.use_spot), {})
-        clouds[offer.cloud] = min(clouds.get(offer.cloud, _per_gpu(offer)), _per_gpu(offer))
+        clouds[offer.cloud] = min(clouds.get(offer.cloud, per_gpu(offer)), per_gpu(offer))
+    # The two cheapest clouds of a GPU are all that its offers can be compared with.
+    lowest = {key: sorted((price, cloud) for cloud, price in clouds.items())[:2] for key, clouds in cheapest.items()}
     for offer in market.offers:
-        clouds = cheapest[offer.accelerator, offer.use_spot]
-        others = [(price, cloud) for cloud, price in clouds.items() if cloud != offer.cloud]
-        if not others or _confirmed(offer, market.opinions):
+        others = [entry for entry in lowest[offer.accelerator, offer.use_spot] if entry[1] != offer.cloud]
+        if not others:
             continue
-        price, cloud = min(others)
-        if _per_gpu(offer) < LEAST_CLOUD_FRACTION * price:
-            yield offer, f"{_per_gpu(offer):.4f} USD per GPU-hour; the next cloud, {cloud}, asks {price:.4f}"
+        price, cloud = others[0]
+        if per_gpu(offer) < LEAST_CLOUD_FRACTION * price and not market.confirms(offer):
+            yield offer, f"{per_gpu(offer):.4f} USD per GPU-hour; the next cloud, {cloud}, asks {price:.4f}"
 
 
 PLAUSIBILITY_RULES: Final[tuple[Rule, ...]] = (
@@ -196,33 +184,3 @@ def judge(offers: Iterable[Offer], opinions: Opinions) -> tuple[list[Offer], lis
         ]
         passed = [offer for offer in passed if id(offer) not in failed]
     return passed, quarantined
-
-
-def _per_gpu(offer: Offer) -> float:
-    return offer.price_usd_per_hour / offer.accelerators_per_instance
-
-
-def _machine(offer: Offer) -> tuple[str, ...]:
-    return (offer.cloud, offer.region, offer.instance_type, offer.catalog_accelerator)
-
-
-def _agree(own: float, theirs: float, exact: bool, use_spot: bool) -> bool:
-    if use_spot:
-        return own * SPOT_FACTOR >= theirs
-    least, most = EXACT_RANGE if exact else LOOSE_RANGE
-    return least <= own / theirs <= most
-
-
-def _confirmed(offer: Offer, opinions: Opinions) -> bool:
-    """Whether a list gives the same price for this very machine, or for one such GPU of this cloud."""
-    exact = opinions.of_machine(offer)
-    opinion = exact or opinions.of_accelerator(offer)
-    if opinion is None:
-        return False
-    own = offer.price_usd_per_hour if exact else _per_gpu(offer)
-    theirs = opinion.spot_price_usd_per_hour if offer.use_spot else opinion.price_usd_per_hour
-    return theirs is not None and EXACT_RANGE[0] * theirs <= own <= EXACT_RANGE[1] * theirs
-
-
-def _source(opinion: Opinion) -> str:
-    return f"{opinion.source} of {opinion.date}"

@@ -20,7 +20,7 @@ TPU_PREFIX: Final = "tpu-"
 class PricedRow(NamedTuple):
     """One machine (or, on GCP, one set of accelerators) in one zone of a region.
 
-    Prices are USD per hour, None when the catalog states none. `count` is 0 for a machine without accelerators.
+    Prices are USD per hour, None when the catalog states none. `accelerators` is 0 for a machine without accelerators.
     `detail` says how the price came to be where it is not simply the catalog's.
     """
 
@@ -28,7 +28,7 @@ class PricedRow(NamedTuple):
     zone: str
     instance_type: str
     accelerator: str
-    count: int
+    accelerators: int
     vcpus: float | None
     memory_gib: float | None
     price: float | None
@@ -56,7 +56,7 @@ def _priced(row: CatalogRow, zero_is_none: bool) -> PricedRow | str:
     """The row in numbers, or why it is no offer. Raises ValueError for text that is no number."""
     if row.accelerator.startswith(TPU_PREFIX):
         return TPU
-    count = _number(row.count) or 0.0
+    count = _number(row.accelerator_count) or 0.0
     if row.accelerator and count == 0:
         return NO_COUNT
     if count != int(count):

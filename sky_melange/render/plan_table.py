@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from sky_melange.domain.plan import Alternative, Plan, ReplicaGroup
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.text import to_text
+from sky_melange.render.text import new_table, to_text
 
 _SAME_COST: Final = 1e-9
 
@@ -21,8 +20,11 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
     return to_text(
         Text(_headline(plan, workload), style="bold"),
         Text(verdict(plan)),
+        "",
         _groups(plan),
+        "",
         _alternatives(plan),
+        "",
         Text("Taken for granted:"),
         *(Text(f"- {assumption}") for assumption in plan.assumptions),
         color=color,
@@ -60,7 +62,7 @@ def verdict(plan: Plan) -> str:
 
 
 def _groups(plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False, footer_style="bold")
+    table = new_table(show_footer=True)
     table.add_column("Group", footer="Total", overflow="fold")
     table.add_column("Count", justify="right", footer=str(sum(group.instances for group in plan.groups)))
     table.add_column("Each", overflow="fold", ratio=1)
@@ -104,9 +106,10 @@ def _request_share(plan: Plan, group: ReplicaGroup) -> float:
 
 
 def _alternatives(plan: Plan) -> Table:
-    table = Table(title="One type alone (replicas only)", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = new_table(title="One type alone (replicas only)", expand=False)
     table.add_column("Type")
     table.add_column("Instances", justify="right")
+    table.add_column("GPUs", justify="right")
     table.add_column("USD/h", justify="right")
     table.add_column("USD/month", justify="right")
     table.add_column("Against the plan", overflow="fold")
@@ -115,12 +118,12 @@ def _alternatives(plan: Plan) -> Table:
     return table
 
 
-def _alternative_cells(plan: Plan, alternative: Alternative) -> tuple[str, str, str, str]:
+def _alternative_cells(plan: Plan, alternative: Alternative) -> tuple[str, str, str, str, str]:
     cost = alternative.cost_usd_per_hour
     if cost is None:
-        return "-", "-", "-", alternative.note
+        return "-", "-", "-", "-", alternative.note
     replicas = plan.cost.replicas_usd_per_hour
     extra = cost - replicas
     against = "the plan" if abs(extra) <= _SAME_COST * max(1.0, replicas) else f"+{extra / replicas:.1%}"
     note = "; ".join(filter(None, (against, alternative.note)))
-    return str(alternative.instances), hourly(cost), monthly(cost), note
+    return str(alternative.instances), str(alternative.accelerators), hourly(cost), monthly(cost), note

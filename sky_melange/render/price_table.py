@@ -9,12 +9,9 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from rich import box
-from rich.table import Table
-
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.render.money import hourly
-from sky_melange.render.text import to_text
+from sky_melange.render.text import new_table, to_text
 
 _CSV_COLUMNS: Final = (
     "cloud",
@@ -72,17 +69,18 @@ def cheapest(offers: Sequence[Offer], *, everything: bool) -> list[Offer]:
 
 def table(offers: Sequence[Offer], *, color: bool) -> str:
     """A table of offers, 100 columns."""
-    rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    rich_table = new_table()
     for name, justify in (
         ("Accelerator", "left"),
-        ("USD/h per GPU", "right"),
+        ("USD/GPU-h", "right"),
         ("USD/h", "right"),
         ("GPUs", "right"),
         ("Instance type", "left"),
         ("Where", "left"),
         ("Dated", "left"),
     ):
-        rich_table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        folded = name in {"Instance type", "Where"}
+        rich_table.add_column(name, justify=justify, no_wrap=not folded, overflow="fold", ratio=1 if folded else None)  # type: ignore[arg-type]
     for offer in offers:
         rich_table.add_row(
             offer.accelerator + (" spot" if offer.use_spot else ""),
@@ -98,7 +96,7 @@ def table(offers: Sequence[Offer], *, color: bool) -> str:
 
 def quarantine_table(items: Sequence[Quarantined], *, color: bool) -> str:
     """A table of offers that are not used, each with the rule that it failed and why."""
-    rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    rich_table = new_table()
     rich_table.add_column("Offer", overflow="fold", ratio=4)
     rich_table.add_column("USD/h", justify="right")
     rich_table.add_column("Why it is not believed", overflow="fold", ratio=6)
@@ -114,7 +112,7 @@ def to_json(offers: Sequence[Offer], items: Sequence[Quarantined], book: PriceBo
         "offers": [_record(offer) for offer in offers],
         "quarantined": [{**_record(item.offer), "rule": item.rule, "reason": item.reason} for item in items],
         "skipped_rows": [dataclasses.asdict(skipped) for skipped in book.skipped],
-        "notes": list(book.notes),
+        "notes": [*book.notes, *book.remarks],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

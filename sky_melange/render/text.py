@@ -5,9 +5,26 @@ from __future__ import annotations
 import io
 from typing import Final
 
+from rich import box
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 WIDTH: Final = 100
+
+
+def new_table(*, show_footer: bool = False, title: str | None = None, expand: bool = True) -> Table:
+    """An empty table in the house style: a line under the head, two blanks between columns."""
+    return Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_footer=show_footer,
+        footer_style="bold",
+        title=title,
+        title_justify="left",
+        expand=expand,
+    )
 
 
 def to_text(*renderables: RenderableType, color: bool) -> str:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich import box
-from rich.table import Table
-
-from sky_melange.render.text import to_text
+from sky_melange.render.text import new_table, to_text
 
 Row = tuple[str, str, bool, str]
 """Group, check, passed, detail."""
@@ -15,7 +12,7 @@ Row = tuple[str, str, bool, str]
 
 def render(rows: Iterable[Row], *, color: bool) -> str:
     """A table of checks, 100 columns."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = new_table()
     table.add_column("Group", overflow="fold")
     table.add_column("Check")
     table.add_column("Holds")

@@ -10,7 +10,7 @@ from typing import Final
 
 import pulp
 
-from sky_melange.optimizer.constraints import assignment, caps, groups, replicas, utilization
+from sky_melange.optimizer.constraints import assignment, caps, coverage, groups, replicas, utilization
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.variables import Variables
 
@@ -19,6 +19,7 @@ Constraint = Callable[[pulp.LpProblem, Variables, Problem], None]
 CONSTRAINTS: Final[dict[str, Constraint]] = {
     "assignment": assignment.add,
     "utilization": utilization.add,
+    "coverage": coverage.add,
     "caps": caps.add,
     "replicas": replicas.add,
     "groups": groups.add,

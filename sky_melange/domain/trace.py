@@ -1,0 +1,202 @@
+"""What a request log says once it is counted: requests by size, by window of time, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from sky_melange.domain.buckets import BucketSize, TokenGrid
+
+CALENDAR_FROM_S: Final = 100_000_000
+"""Times from here on (1973-03-03) are seconds since 1970, UTC; smaller ones are seconds since the log began."""
+
+
+class TimeUnit(StrEnum):
+    """Unit of numbers in a time column. `auto`: told by their size, which only works for times since 1970."""
+
+    AUTO = "auto"
+    S = "s"
+    MS = "ms"
+    US = "us"
+    NS = "ns"
+
+
+class Rejection(StrEnum):
+    """Why a row of a log is not counted. The first that applies, in this order."""
+
+    INPUT_MISSING = "input_missing"
+    INPUT_NOT_A_NUMBER = "input_not_a_number"
+    INPUT_NOT_FINITE = "input_not_finite"
+    INPUT_NEGATIVE = "input_negative"
+    INPUT_TOO_LARGE = "input_too_large"
+    INPUT_NOT_WHOLE = "input_not_whole"
+    INPUT_ZERO = "input_zero"
+    OUTPUT_MISSING = "output_missing"
+    OUTPUT_NOT_A_NUMBER = "output_not_a_number"
+    OUTPUT_NOT_FINITE = "output_not_finite"
+    OUTPUT_NEGATIVE = "output_negative"
+    OUTPUT_TOO_LARGE = "output_too_large"
+    OUTPUT_NOT_WHOLE = "output_not_whole"
+    OUTPUT_ZERO = "output_zero"
+    TIME_MISSING = "time_missing"
+    TIME_UNREADABLE = "time_unreadable"
+    TIME_UNIT_UNKNOWN = "time_unit_unknown"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+
+
+REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
+    Rejection.INPUT_MISSING: "no input token count",
+    Rejection.INPUT_NOT_A_NUMBER: "input token count is not a number",
+    Rejection.INPUT_NOT_FINITE: "input token count is NaN or infinite",
+    Rejection.INPUT_NEGATIVE: "input token count is negative",
+    Rejection.INPUT_TOO_LARGE: "input token count is over 100,000,000",
+    Rejection.INPUT_NOT_WHOLE: "input token count is not a whole number",
+    Rejection.INPUT_ZERO: "0 input tokens",
+    Rejection.OUTPUT_MISSING: "no output token count",
+    Rejection.OUTPUT_NOT_A_NUMBER: "output token count is not a number",
+    Rejection.OUTPUT_NOT_FINITE: "output token count is NaN or infinite",
+    Rejection.OUTPUT_NEGATIVE: "output token count is negative",
+    Rejection.OUTPUT_TOO_LARGE: "output token count is over 100,000,000",
+    Rejection.OUTPUT_NOT_WHOLE: "output token count is not a whole number",
+    Rejection.OUTPUT_ZERO: "0 output tokens: a failed request",
+    Rejection.TIME_MISSING: "no time",
+    Rejection.TIME_UNREADABLE: "time is neither a number nor an ISO 8601 date and time",
+    Rejection.TIME_UNIT_UNKNOWN: "time is a small number of unknown unit",
+    Rejection.TIME_OUT_OF_RANGE: "time lies before 1970, before the log's zero, or after 9999",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogColumns:
+    """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports."""
+
+    input: str
+    output: str
+    time: str | None = None
+    time_unit: TimeUnit = TimeUnit.AUTO
+    layout: str = "columns as given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceOptions:
+    """How a log is counted.
+
+    `columns` None: recognised by their names. `buckets`: `melange`, `extend`, `auto:K`, or edges `25,100x25,100`.
+    `rate_percentile` is in 0..100, over windows of `window_s` whole seconds.
+    """
+
+    columns: LogColumns | None = None
+    time_unit: TimeUnit | None = None
+    buckets: str = "melange"
+    window_s: int = 60
+    rate_percentile: float = 99.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceReference:
+    """Where a workload's traffic comes from: the files of a log, or a preset; exactly one.
+
+    `request_rate_rps` overrides the log's own rate.
+    """
+
+    files: tuple[str, ...] = ()
+    preset: str | None = None
+    request_rate_rps: float | None = None
+    options: TraceOptions = TraceOptions()
+    bucket_size: BucketSize = BucketSize.UPPER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """The requests of one bucket and the sums of their tokens."""
+
+    input_index: int
+    output_index: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Valid requests beyond the last edge of an axis: how many, and the largest sizes among them, tokens."""
+
+    requests: int = 0
+    largest_input_tokens: int = 0
+    largest_output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateSummary:
+    """Requests per second by window.
+
+    Windows are `window_s` seconds long and begin at whole multiples of it (since 1970, UTC; or since the log's zero).
+    `windows` counts from the first to the last, empty ones included; `complete` those that the log covers whole.
+    `planned_rps` is the percentile; `mean_rps` and `dispersion` (variance ÷ mean of the requests in a window, 1 for a
+    Poisson process; None with fewer than two windows) are over complete windows; `peak_rps` over all.
+    `hour_of_week[day from Monday][hour UTC]` in requests/s, None where the log says nothing; None without a calendar.
+    `over_time` are (start in seconds, requests/s) of at most some hundred equal spans, for a chart.
+    """
+
+    window_s: int
+    percentile: float
+    windows: int
+    complete: int
+    empty: int
+    first_s: int
+    last_s: int
+    planned_rps: float
+    mean_rps: float
+    peak_rps: float
+    dispersion: float | None
+    hour_of_week: tuple[tuple[float | None, ...], ...] | None
+    over_time: tuple[tuple[int, float], ...]
+
+    @property
+    def has_calendar(self) -> bool:
+        """Whether times are dates, not seconds since the log began."""
+        return self.first_s >= CALENDAR_FROM_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSummary:
+    """A counted log. `source` says in words where it comes from.
+
+    `cells` are those with requests, by input then output index of `grid`. `rate` is None for a log without times.
+    `notes` are sentences on what a reader should know: rows left out, requests outside the grid, guesses made.
+    """
+
+    source: str
+    columns: LogColumns
+    grid: TokenGrid
+    cells: tuple[Cell, ...]
+    outside: Outside = Outside()
+    rejected: Mapping[Rejection, int] = field(default_factory=dict)
+    zoneless: int = 0
+    rate: RateSummary | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def requests_inside(self) -> int:
+        """Requests in the histogram."""
+        return sum(cell.requests for cell in self.cells)
+
+    @property
+    def requests(self) -> int:
+        """Valid requests: in the histogram and outside it."""
+        return self.requests_inside + self.outside.requests
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows that are not counted."""
+        return sum(self.rejected.values())
+
+    def counts(self) -> tuple[tuple[int, ...], ...]:
+        """`[input bucket][output bucket]`, requests."""
+        found = {(cell.input_index, cell.output_index): cell.requests for cell in self.cells}
+        return tuple(
+            tuple(found.get((i, j), 0) for j in range(len(self.grid.output_edges)))
+            for i in range(len(self.grid.input_edges))
+        )

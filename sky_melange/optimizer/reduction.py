@@ -1,0 +1,67 @@
+"""Proves, before the integer program is solved in full, that most candidates cannot be part of an optimum.
+
+Without integrality the model splits by class: class r is served where p_c·load_rc ÷ u is least, at the value v_r, and
+Σ_r v_r bounds the cost from below. An instance of c costs p_c and can carry work worth at most V_c, the value of a
+fractional knapsack of capacity u over the classes (weights load_rc, values v_r, each class at most once). So a plan
+that uses c costs at least Σ v_r + p_c − V_c (Lagrangian bound; V is concave in the number of instances, so one instance is
+the best case), and c can go when that exceeds the cost of a plan that we have. Constraints only raise the cost: the
+bound holds with them, as long as the plan at hand satisfies them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sky_melange.optimizer.problem import Problem
+
+_RELATIVE_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduction:
+    """`lower_bound` on the cost (USD/h) of any plan; `surcharges[c]`: how much more a plan with c costs at least."""
+
+    lower_bound: float
+    surcharges: tuple[float, ...]
+
+    def keep(self, upper_bound: float) -> tuple[int, ...]:
+        """Candidates that may be part of a plan of cost ≤ `upper_bound`, rising."""
+        slack = upper_bound - self.lower_bound + _RELATIVE_TOLERANCE * max(1.0, upper_bound)
+        return tuple(c for c, surcharge in enumerate(self.surcharges) if surcharge <= slack)
+
+    def most_promising(self, problem: Problem, count: int) -> tuple[int, ...]:
+        """About `count` candidates to look for a good plan among, rising; together they serve every class."""
+        ranked = sorted(
+            range(problem.candidate_count), key=lambda c: (self.surcharges[c] / max(problem.prices[c], 1e-9), c)
+        )
+        chosen = set(ranked[:count])
+        for row in problem.loads:
+            if not any(row[c] is not None for c in chosen):
+                chosen.add(next(c for c in ranked if row[c] is not None))
+        return tuple(sorted(chosen))
+
+
+def reduce_problem(problem: Problem) -> Reduction:
+    """Bounds in closed form; every class must have a candidate that serves it."""
+    values = [
+        min(problem.prices[c] * load / problem.max_utilization for c, load in enumerate(row) if load is not None)
+        for row in problem.loads
+    ]
+    surcharges = tuple(
+        max(0.0, problem.prices[c] - _most_valuable_work(problem, values, c)) for c in range(problem.candidate_count)
+    )
+    return Reduction(lower_bound=math.fsum(values), surcharges=surcharges)
+
+
+def _most_valuable_work(problem: Problem, values: list[float], c: int) -> float:
+    """V_c in USD/h: the fractional knapsack of one instance, filled by value per load."""
+    items = sorted(((values[r] / load, load) for r, load in problem.loads_on(c)), reverse=True)
+    room, worth = problem.max_utilization, 0.0
+    for value_per_load, load in items:
+        taken = min(load, room)
+        worth += value_per_load * taken
+        room -= taken
+        if room <= 0:
+            break
+    return worth

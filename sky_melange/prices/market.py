@@ -1,0 +1,80 @@
+"""What a plausibility rule may compare an offer with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sky_melange.domain.offer import Offer
+from sky_melange.prices.opinions import Opinions
+
+EXACT_RANGE: Final = (0.98, 1.02)
+"""Price over a list's price of the same machine in the same region.
+
+The all-in GCP list includes the local SSD of a2-ultragpu and a3, just under 1 %, which catalogs leave out.
+"""
+
+LOOSE_RANGE: Final = (0.75, 1.5)
+"""Price of one GPU over a list's, where the list knows no regions or machines. Too dear is the lesser fault: the plan
+then costs less than it says.
+"""
+
+SPOT_FACTOR: Final = 2.0
+"""Spot prices move from month to month; only more than this factor below a dated list is called a disagreement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """The offers that passed the rules before, and dated price lists."""
+
+    offers: Sequence[Offer]
+    opinions: Opinions = field(default_factory=Opinions)
+
+    def on_demand(self) -> dict[tuple[str, ...], Offer]:
+        """The on-demand offer of each machine and region; the dearest where zones differ."""
+        found: dict[tuple[str, ...], Offer] = {}
+        for offer in self.offers:
+            if not offer.use_spot:
+                key = (offer.region, *machine(offer))
+                known = found.get(key)
+                if known is None or known.price_usd_per_hour < offer.price_usd_per_hour:
+                    found[key] = offer
+        return found
+
+    def confirms(self, offer: Offer) -> bool:
+        """Whether a list gives the same price for this very machine, or for one such GPU of this cloud."""
+        heard = self.hear(offer)
+        return heard is not None and EXACT_RANGE[0] * heard.theirs <= heard.own <= EXACT_RANGE[1] * heard.theirs
+
+    def hear(self, offer: Offer) -> Heard | None:
+        """What the most exact list says of an offer, None when none does."""
+        exact = self.opinions.of_machine(offer)
+        opinion = exact or self.opinions.of_accelerator(offer)
+        if opinion is None:
+            return None
+        theirs = opinion.spot_price_usd_per_hour if offer.use_spot else opinion.price_usd_per_hour
+        if not theirs:
+            return None
+        own = offer.price_usd_per_hour if exact else per_gpu(offer)
+        return Heard(own=own, theirs=theirs, exact=exact is not None, source=f"{opinion.source} of {opinion.date}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """An offer's price and a list's, USD per hour: of the machine where `exact`, else of one GPU."""
+
+    own: float
+    theirs: float
+    exact: bool
+    source: str
+
+
+def per_gpu(offer: Offer) -> float:
+    """USD per hour of one accelerator of an offer that has some."""
+    return offer.price_usd_per_hour / offer.accelerators_per_instance
+
+
+def machine(offer: Offer) -> tuple[str, ...]:
+    """What is sold, wherever it stands."""
+    return (offer.cloud, offer.instance_type, offer.catalog_accelerator, str(offer.accelerators_per_instance))
