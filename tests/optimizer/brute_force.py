@@ -1,0 +1,140 @@
+"""Solves tiny problems by trying every count, in exact rational arithmetic. Shares no code with the package's solver.
+
+Whether continuous shares fit into given counts is decided by linear programming duality: they do unless some weights
+w ≥ 0 on the candidates have Σ_r min_c w_c·load_rc > Σ_c w_c·u·n_c. Both sides are linear between the planes w_c = 0 and
+w_a·load_ra = w_b·load_rb, so only the rays where C − 1 of those planes meet need to be tried (here C ≤ 3).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from sky_melange.optimizer.problem import Problem
+
+Vector = tuple[Fraction, ...]
+ZERO, ONE = Fraction(0), Fraction(1)
+
+
+def cheapest_cost(problem: Problem, slices: int | None, *, slack: float = 0.0) -> float | None:
+    """USD per hour of the cheapest counts, None when there are none. `slack` is added to the utilisation, relative."""
+    if problem.candidate_count > 3 or problem.class_count > 4:
+        raise ValueError("too large to enumerate")
+    allowed = Fraction(str(problem.max_utilization)) * (1 + Fraction(slack))
+    loads = [[None if load is None else Fraction(str(load)) for load in row] for row in problem.loads]
+    if any(all(load is None for load in row) for row in loads):
+        return None
+    fits = _Continuous(loads) if slices is None else _Sliced(loads, slices)
+    for cost, counts in sorted((_cost(problem, counts), counts) for counts in _counts(problem, allowed)):
+        if _within_limits(problem, counts) and fits.into([allowed * count for count in counts]):
+            return cost
+    return None
+
+
+def _cost(problem: Problem, counts: Sequence[int]) -> float:
+    return float(sum(Fraction(str(price)) * count for price, count in zip(problem.prices, counts, strict=True)))
+
+
+def _counts(problem: Problem, allowed: Fraction) -> Iterator[tuple[int, ...]]:
+    """A candidate never needs more instances than carry all that it serves and, alone, hold all replicas."""
+    most = []
+    for c, replicas in enumerate(problem.replicas):
+        everything = sum((Fraction(str(row[c])) for row in problem.loads if row[c] is not None), ZERO)
+        most.append(math.ceil(everything / allowed) + -(-problem.min_replicas // replicas))
+    return itertools.product(*(range(count + 1) for count in most))
+
+
+def _within_limits(problem: Problem, counts: Sequence[int]) -> bool:
+    replicas = sum(each * count for each, count in zip(problem.replicas, counts, strict=True))
+    groups = sum(count > 0 for count in counts)
+    return (
+        replicas >= problem.min_replicas
+        and (problem.max_groups is None or groups <= problem.max_groups)
+        and all(
+            sum(usage * count for usage, count in zip(cap.usage, counts, strict=True)) <= cap.limit
+            for cap in problem.caps
+        )
+    )
+
+
+class _Continuous:
+    def __init__(self, loads: Sequence[Sequence[Fraction | None]]) -> None:
+        self._rays = [(ray, _least(loads, ray)) for ray in set(_rays(loads))]
+
+    def into(self, room: Sequence[Fraction]) -> bool:
+        return all(
+            needed <= sum(weight * space for weight, space in zip(ray, room, strict=True)) for ray, needed in self._rays
+        )
+
+
+def _least(loads: Sequence[Sequence[Fraction | None]], weights: Vector) -> Fraction:
+    """Σ_r min_c w_c·load_rc over the candidates that serve class r."""
+    return sum(
+        (min(w * load for w, load in zip(weights, row, strict=True) if load is not None) for row in loads),
+        ZERO,
+    )
+
+
+def _rays(loads: Sequence[Sequence[Fraction | None]]) -> Iterator[Vector]:
+    size = len(loads[0])
+    for c in range(size):
+        yield tuple(ONE if other == c else ZERO for other in range(size))
+    ratios = {(a, b): _ratios(loads, a, b) for a, b in itertools.permutations(range(size), 2)}
+    for (a, b), found in ratios.items():
+        for ratio in found:
+            yield _vector(size, {a: ONE, b: ratio})
+    if size == 3:
+        for a, b, c in itertools.permutations(range(3)):
+            for first, second in itertools.product(ratios[a, b], ratios[a, c]):
+                yield _vector(size, {a: ONE, b: first, c: second})
+
+
+def _ratios(loads: Sequence[Sequence[Fraction | None]], a: int, b: int) -> list[Fraction]:
+    """w_b ÷ w_a at which one class costs the same on both."""
+    return [row[a] / row[b] for row in loads if row[a] is not None and row[b] is not None]  # type: ignore[operator]
+
+
+def _vector(size: int, values: dict[int, Fraction]) -> Vector:
+    return tuple(values.get(c, ZERO) for c in range(size))
+
+
+class _Sliced:
+    def __init__(self, loads: Sequence[Sequence[Fraction | None]], slices: int) -> None:
+        """Every way to deal out the slices, as total loads by candidate; ways worse than another are dropped."""
+        totals: set[Vector] = {tuple(ZERO for _ in loads[0])}
+        for row in loads:
+            ways = [way for way in _compositions(slices, len(row)) if _allowed(way, row)]
+            totals = {
+                tuple(
+                    total + Fraction(k, slices) * (load or ZERO) for total, k, load in zip(old, way, row, strict=True)
+                )
+                for old in totals
+                for way in ways
+            }
+        self._totals = _undominated(totals)
+
+    def into(self, room: Sequence[Fraction]) -> bool:
+        return any(all(load <= space for load, space in zip(total, room, strict=True)) for total in self._totals)
+
+
+def _undominated(totals: set[Vector]) -> list[Vector]:
+    kept: list[Vector] = []
+    for total in sorted(totals, key=lambda vector: (sum(vector), vector)):
+        if not any(all(a <= b for a, b in zip(other, total, strict=True)) for other in kept):
+            kept.append(total)
+    return kept
+
+
+def _allowed(way: Sequence[int], row: Sequence[Fraction | None]) -> bool:
+    return all(k == 0 or load is not None for k, load in zip(way, row, strict=True))
+
+
+def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)

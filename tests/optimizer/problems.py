@@ -1,0 +1,70 @@
+"""Random problems: by hypothesis for the properties, by seed for comparisons that take longer."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import strategies as st
+
+from sky_melange.domain.workload import Formulation, SolverSettings
+from sky_melange.errors import InfeasibleError
+from sky_melange.optimizer import solve_problem
+from sky_melange.optimizer.problem import Cap, Problem
+
+EXACT = SolverSettings(formulation=Formulation.EXACT)
+SLICES = 3
+SLICED = SolverSettings(formulation=Formulation.SLICED, slices=SLICES)
+
+_LOADS = st.integers(1, 50).map(lambda twentieths: twentieths / 20)
+_PRICES = st.integers(10, 900).map(lambda cents: cents / 100)
+
+
+@st.composite
+def problems(draw: st.DrawFn, *, max_classes: int = 4, max_candidates: int = 3, limited: bool = True) -> Problem:
+    """Every candidate serves a class and every class is served; `limited` draws caps, groups and replicas too."""
+    candidates = draw(st.integers(1, max_candidates))
+    classes = draw(st.integers(1, max_classes))
+    loads = [[draw(st.none() | _LOADS) for _ in range(candidates)] for _ in range(classes)]
+    for row in loads:
+        if all(load is None for load in row):
+            row[draw(st.integers(0, candidates - 1))] = draw(_LOADS)
+    for c in range(candidates):
+        if all(row[c] is None for row in loads):
+            loads[draw(st.integers(0, classes - 1))][c] = draw(_LOADS)
+    usage = tuple(draw(st.integers(0, 4)) for _ in range(candidates))
+    has_cap = limited and draw(st.booleans())
+    return Problem(
+        loads=tuple(tuple(row) for row in loads),
+        prices=tuple(draw(_PRICES) for _ in range(candidates)),
+        replicas=tuple(draw(st.sampled_from((1, 2, 8))) for _ in range(candidates)),
+        max_utilization=draw(st.sampled_from((0.5, 0.9, 1.0))),
+        min_replicas=draw(st.sampled_from((0, 1, 2, 5))) if limited else 0,
+        max_groups=draw(st.sampled_from((None, None, 1, 2))) if limited else None,
+        caps=(Cap(name="cap", usage=usage, limit=draw(st.integers(0, 12))),) if has_cap else (),
+    )
+
+
+def seeded_problem(seed: int, *, classes: int, candidates: int, most_load: float = 1.5, gaps: float = 0.1) -> Problem:
+    rng = random.Random(seed)  # noqa: S311 - repeatable numbers, nothing secret
+    loads = [
+        [None if rng.random() < gaps else round(rng.uniform(0.05, most_load), 3) for _ in range(candidates)]
+        for _ in range(classes)
+    ]
+    for row in loads:
+        if all(load is None for load in row):
+            row[0] = 1.0
+    return Problem(
+        loads=tuple(tuple(row) for row in loads),
+        prices=tuple(round(rng.uniform(0.5, 9.0), 2) for _ in range(candidates)),
+        replicas=(1,) * candidates,
+    )
+
+
+def cost_of(problem: Problem, settings: SolverSettings = EXACT) -> float | None:
+    """The solver's cost, None when it says infeasible."""
+    try:
+        solution = solve_problem(problem, settings)
+    except InfeasibleError:
+        return None
+    assert solution.status == "optimal"
+    return solution.cost_usd_per_hour

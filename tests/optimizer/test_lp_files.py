@@ -1,0 +1,63 @@
+"""Each constraint, written out as an LP file for a tiny problem. UPDATE_GOLDEN=1 rewrites the files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pulp
+import pytest
+
+from sky_melange.optimizer.constraints import CONSTRAINTS
+from sky_melange.optimizer.lp import build_lp
+from sky_melange.optimizer.problem import Cap, Problem
+from sky_melange.optimizer.variables import make_variables
+
+TINY = Problem(
+    loads=((0.5, 0.25, None), (None, 1.25, None)),
+    prices=(1.0, 2.5, 0.1),
+    replicas=(1, 8, 2),
+    max_utilization=0.9,
+    min_replicas=3,
+    max_groups=1,
+    caps=(
+        Cap(name="constraints.max_accelerators.A", usage=(1, 0, 0), limit=4),
+        Cap(name="constraints.max_accelerators.B", usage=(0, 8, 2), limit=16),
+        Cap(name="constraints.max_accelerators.C", usage=(0, 0, 0), limit=1),
+    ),
+)
+
+
+def _compare(lp: pulp.LpProblem, golden: Path, scratch: Path) -> None:
+    lp.setObjective(pulp.LpAffineExpression())
+    path = scratch / golden.name
+    lp.writeLP(str(path))
+    text = path.read_text(encoding="utf-8")
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.parent.mkdir(parents=True, exist_ok=True)
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("slices", [None, 8], ids=["exact", "sliced"])
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_a_constraint(name: str, slices: int | None, repository: Path, tmp_path: Path) -> None:
+    lp = pulp.LpProblem(name, pulp.LpMinimize)
+    CONSTRAINTS[name](lp, make_variables(lp, TINY, slices), TINY)
+    suffix = "" if slices is None else "-sliced"
+    _compare(lp, repository / "tests" / "golden" / "lp" / f"{name}{suffix}.lp", tmp_path)
+
+
+def test_the_whole_model(repository: Path, tmp_path: Path) -> None:
+    lp, _ = build_lp(TINY, None)
+    _compare(lp, repository / "tests" / "golden" / "lp" / "model.lp", tmp_path)
+
+
+def test_no_golden_file_without_its_constraint(repository: Path) -> None:
+    names = {path.stem.removesuffix("-sliced") for path in (repository / "tests" / "golden" / "lp").glob("*.lp")}
+    assert names == {*CONSTRAINTS, "model"}
+
+
+def test_limits_that_are_not_asked_for_add_no_rows() -> None:
+    lp, _ = build_lp(Problem(loads=((0.5,),), prices=(1.0,), replicas=(1,)), None)
+    assert sorted(constraint.name for constraint in lp.constraints()) == ["assign_0", "cover_0", "load_0"]
