@@ -21,6 +21,7 @@ from sky_melange.optimizer.verify import verify
 from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
 from sky_melange.profiles import known_models, load_profiles, max_capacity
 from sky_melange.resources import cloud_features
+from sky_melange.traces import preset_names, resolve_traffic
 from sky_melange.workload_file import MelangeInput, read_melange, read_workload
 
 
@@ -36,7 +37,13 @@ class Planned:
 
 def read(path: Path) -> Workload:
     """Reads a workload file, its names of accelerators and clouds checked, and its context limit filled in."""
-    workload = read_workload(path, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
+    workload = read_workload(
+        path,
+        known_accelerators=known_accelerators(),
+        known_clouds=launchable_clouds(),
+        known_presets=preset_names(),
+        trace_traffic=lambda reference: resolve_traffic(reference, path.parent),
+    )
     if workload.model.max_model_len is not None:
         return workload
     grid = workload.traffic.grid
@@ -53,7 +60,13 @@ def plan_file(path: Path, *, formulation: Formulation | None = None) -> Planned:
     profiles = load_profiles(
         workload.model.id, workload.model.dtype, workload.launch.engine, workload.candidates.accelerators
     )
-    return make_plan(workload, book, profiles, workload_digest=hashlib.sha256(path.read_bytes()).hexdigest())
+    return make_plan(workload, book, profiles, workload_digest=workload_digest(path, workload))
+
+
+def workload_digest(path: Path, workload: Workload) -> str:
+    """sha256 of a workload file, and of the counts of the log or preset that its traffic names."""
+    counted = repr(workload.traffic).encode() if workload.traffic.is_counted else b""
+    return hashlib.sha256(path.read_bytes() + counted).hexdigest()
 
 
 def make_plan(workload: Workload, book: PriceBook, profiles: Sequence[Profile], *, workload_digest: str) -> Planned:
@@ -70,7 +83,7 @@ def make_plan(workload: Workload, book: PriceBook, profiles: Sequence[Profile], 
     plan = Plan(
         name=workload.name,
         status=optimum.solution.status,
-        mip_gap=optimum.solution.mip_gap,
+        mip_gap=optimum.solution.mip_gap if math.isfinite(optimum.solution.mip_gap) else None,
         cost=_cost(groups, overhead),
         groups=groups,
         overhead=overhead,
@@ -144,7 +157,7 @@ def _capacities(workload: Workload, profiles: Iterable[Profile]) -> list[Profile
     max_model_len = workload.model.max_model_len
     found = []
     for profile in profiles:
-        capacities = tuple(max_capacity(profile, b.input_tokens, b.output_tokens, workload.slo) for b in buckets)
+        capacities = tuple(max_capacity(profile, b.planned_input_tokens, b.planned_output_tokens, workload.slo) for b in buckets)
         if max_model_len is not None:
             capacities = context_limited(profile, capacities, buckets, max_model_len)
         found.append(ProfileCapacities(profile=profile, capacities=capacities))

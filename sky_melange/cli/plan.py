@@ -50,7 +50,8 @@ def command(
     planned = pipeline.plan_file(workload, formulation=Formulation(formulation) if formulation else None)
     plan = planned.plan
     if require_optimal and plan.status != "optimal":
-        raise NotOptimalError(f"the plan is proven to within {plan.mip_gap:.2%} only; raise solver.time_limit_s")
+        gap = "no bound is known" if plan.mip_gap is None else f"it is within {plan.mip_gap:.2%} of the optimum"
+        raise NotOptimalError(f"the plan is not proven cheapest ({gap}); raise solver.time_limit_s")
     if output_format == "json":
         click.echo(plan_json.text(plan, planned.workload), nl=False)
     else:

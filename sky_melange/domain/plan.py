@@ -107,11 +107,11 @@ class InputDigests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, 0.0 when proven exactly."""
+    """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known."""
 
     name: str
     status: str
-    mip_gap: float
+    mip_gap: float | None
     cost: Cost
     groups: tuple[ReplicaGroup, ...]
     overhead: tuple[Overhead, ...]

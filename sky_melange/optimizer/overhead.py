@@ -30,12 +30,7 @@ def controller(
     here: the cheapest among the plan's clouds is assumed then, and the note says so.
     """
     memory_gib = _memory_gib(len(groups))
-    note = (
-        f"{len(groups)} services need `serve.controller.resources: {{cpus: 4+, memory: {memory_gib:g}+}}` in "
-        "SkyPilot's config"
-        if memory_gib > CONTROLLER_MEMORY_GIB
-        else ""
-    )
+    note = _advice(len(groups), memory_gib)
     first = groups[0]
     large_enough = [offer for offer in offers if _is_large_enough(offer, memory_gib)]
     if clouds[first.cloud].host_controllers:
@@ -67,6 +62,16 @@ def controller(
         price=chosen.provenance,
         note=notes,
     )
+
+
+def _advice(services: int, memory_gib: float) -> str:
+    if math.isinf(memory_gib):
+        most = _SERVICES_BY_MEMORY_GIB[-1][0]
+        return f"{services} services are more than one controller runs ({most}); set constraints.max_groups"
+    if memory_gib > CONTROLLER_MEMORY_GIB:
+        resources = f"{{cpus: {CONTROLLER_VCPUS}+, memory: {memory_gib:g}+}}"
+        return f"{services} services need `serve.controller.resources: {resources}` in SkyPilot's config"
+    return ""
 
 
 def _memory_gib(services: int) -> float:

@@ -16,7 +16,7 @@ from sky_melange.domain.profile import Capacity, Skipped
 from sky_melange.domain.workload import RoutingPolicy, Workload
 
 TOLERANCE: Final = 1e-5
-"""Relative: shares are stored with nine decimals, and the solver's own tolerance is 1e-6."""
+"""Relative: shares are stored with twelve decimals, and the solver's own tolerance is 1e-6."""
 
 GroupCapacities = Mapping[str, Sequence[Capacity | Skipped]]
 """What ONE replica of each group (by name) sustains on each bucket, in the order of `Traffic.buckets()`."""

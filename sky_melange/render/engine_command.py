@@ -39,6 +39,6 @@ def vllm_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
     if workload.model.max_model_len is not None:
         flags.append(f"--max-model-len {workload.model.max_model_len}")
     flags.append(f"--max-num-seqs {group.max_concurrency}")
-    flags += [f"--{name} {shlex.quote(value)}" for name, value in group.engine_args]
+    flags += [f"{shlex.quote(f'--{name}')} {shlex.quote(value)}" for name, value in group.engine_args]
     flags += [shlex.quote(argument) for argument in workload.launch.engine_args]
     return (workload.model.id, *flags)

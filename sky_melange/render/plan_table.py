@@ -32,7 +32,7 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
 
 
 def _headline(plan: Plan, workload: Workload) -> str:
-    proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, gap {plan.mip_gap:.2%}"
+    proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
     total = plan.cost.total_usd_per_hour
     instances = sum(group.instances for group in plan.groups)
     return (
@@ -42,21 +42,33 @@ def _headline(plan: Plan, workload: Workload) -> str:
     )
 
 
+def _gap(plan: Plan) -> str:
+    return "gap not known" if plan.mip_gap is None else f"gap {plan.mip_gap:.2%}"
+
+
 def verdict(plan: Plan) -> str:
-    """One sentence: what the mix saves against the best single type, or that one type is enough."""
-    types = {group.accelerator for group in plan.groups}
+    """One sentence: what the mix saves against the best single type, or that one type is enough.
+
+    Claims only what is proven: a plan that the solver did not finish is the best found, not the best.
+    """
+    types = sorted({group.accelerator for group in plan.groups})
     costs = [(a.cost_usd_per_hour, a.label) for a in plan.alternatives if a.cost_usd_per_hour is not None]
-    replicas = plan.cost.replicas_usd_per_hour
+    others = [cost for cost, label in costs if [label] != types]
+    proven = plan.status == "optimal"
     if len(types) == 1:
-        (only,) = types
-        rest = [cost for cost, label in costs if label != only]
-        beside = f"; the next type alone costs {hourly(min(rest))}" if rest else ""
-        return f"One type is best: {only}. No mix of the candidates is cheaper{beside}."
+        beside = f"; the next type alone costs {hourly(min(others))}" if others else ""
+        if proven:
+            return f"One type is best: {types[0]}. No mix of the candidates is cheaper{beside}."
+        return f"The best plan found has one type: {types[0]}. A cheaper mix is not ruled out{beside}."
     if not costs:
-        return "A mix is needed: no single type can serve all of the traffic within the targets."
+        return "A mix is needed: no single type can carry the traffic alone."
     best, label = min(costs)
+    replicas = plan.cost.replicas_usd_per_hour
+    if replicas >= best:
+        return f"One type alone is no dearer than this mix: {label} costs {hourly(best)}. Give the solver more time."
+    lead = "A mix is best" if proven else "The best plan found is a mix"
     return (
-        f"A mix is best: its replicas cost USD {hourly(replicas)} per hour, {1 - replicas / best:.1%} less than the "
+        f"{lead}: its replicas cost USD {hourly(replicas)} per hour, {1 - replicas / best:.1%} less than the "
         f"best single type ({label} alone, {hourly(best)})."
     )
 
@@ -124,6 +136,6 @@ def _alternative_cells(plan: Plan, alternative: Alternative) -> tuple[str, str, 
         return "-", "-", "-", "-", alternative.note
     replicas = plan.cost.replicas_usd_per_hour
     extra = cost - replicas
-    against = "the plan" if abs(extra) <= _SAME_COST * max(1.0, replicas) else f"+{extra / replicas:.1%}"
+    against = "the plan" if abs(extra) <= _SAME_COST * max(1.0, replicas) else f"{extra / replicas:+.1%}"
     note = "; ".join(filter(None, (against, alternative.note)))
     return str(alternative.instances), str(alternative.accelerators), hourly(cost), monthly(cost), note

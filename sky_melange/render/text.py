@@ -31,7 +31,14 @@ def to_text(*renderables: RenderableType, color: bool) -> str:
     """The text, 100 columns, without trailing blanks; `color` adds terminal codes."""
     stream = io.StringIO()
     console = Console(
-        file=stream, width=WIDTH, force_terminal=color, no_color=not color, highlight=False, legacy_windows=False
+        file=stream,
+        width=WIDTH,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        legacy_windows=False,
+        markup=False,
+        emoji=False,
     )
     for renderable in renderables:
         console.print(renderable)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.text import Text
+
 from sky_melange.render.text import new_table, to_text
 
 Row = tuple[str, str, bool, str]
@@ -19,5 +21,5 @@ def render(rows: Iterable[Row], *, color: bool) -> str:
     table.add_column("Detail", overflow="fold", ratio=1)
     for group, check, passed, detail in rows:
         style = "green" if passed else "bold red"
-        table.add_row(group, check, f"[{style}]{'yes' if passed else 'NO'}[/{style}]", detail)
+        table.add_row(group, check, Text("yes" if passed else "NO", style=style), detail)
     return to_text(table, color=color)

@@ -10,7 +10,7 @@ NAME: Final = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
 WORD: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 MODEL_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 ONE_LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
-ENGINE_ARGUMENT: Final = r"^[^\x00\r\n]*$"
+ENGINE_ARGUMENT: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 ENVIRONMENT_VARIABLE: Final = r"^[A-Z_][A-Z0-9_]*$"
 
 PATTERN_MEANINGS: Final = {
@@ -18,7 +18,7 @@ PATTERN_MEANINGS: Final = {
     WORD: "must be letters, digits, `.`, `_` and `-`, and begin with a letter or digit",
     MODEL_ID: "must be a Hugging Face model id: `organisation/name`, or a bare name",
     ONE_LINE: "must be one line of text without control characters",
-    ENGINE_ARGUMENT: "must hold no line break and no NUL character",
+    ENGINE_ARGUMENT: "must hold no line break and no control character",
     ENVIRONMENT_VARIABLE: "must be the NAME of an environment variable: capital letters, digits and `_`",
 }
 

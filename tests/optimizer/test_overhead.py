@@ -69,7 +69,6 @@ def test_more_services_than_any_size_holds_has_no_price(size: Callable[..., Over
     assert "no price of such a machine is known" in found.note
 
 
-@pytest.mark.xfail(strict=True, reason="overhead.controller advises `memory: inf+` for more than 13 services")
 def test_more_services_than_any_size_holds_gives_no_advice_that_cannot_be_typed(
     size: Callable[..., Overhead], cpu_offer: Any
 ) -> None:

@@ -231,7 +231,6 @@ def planning(make_offer: Any, cpu_offer: Any, make_profile: Any, make_book: Any)
     return plan
 
 
-@pytest.mark.xfail(strict=True, reason="assemble rounds shares to 9 decimals: 1 of 300,000 instances is overloaded")
 def test_a_very_large_plan_with_a_very_small_group_passes_its_own_check(make_workload: Any, planning: Any) -> None:
     for thousands in range(300, 340):
         rate = 1000.0 * thousands

@@ -133,14 +133,12 @@ def test_a_hostile_value_of_a_profile_setting_is_one_argument(value: str, tmp_pa
     assert found[-2:] == ["--setting", value]
 
 
-@pytest.mark.xfail(strict=True, reason="engine_command does not quote the names of a profile's settings")
 def test_a_hostile_name_of_a_profile_setting_is_one_argument(tmp_path: Path) -> None:
     found = arguments(loaded(group(engine_args=(("a;touch owned;b", "1"),)), workload())["run"], tmp_path)
     assert "--a;touch owned;b" in found
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x1b", "\x0b", "\x7f"])
-@pytest.mark.xfail(strict=True, reason="workload.yaml allows these in launch.engine_args; the block scalar does not")
 def test_a_line_separator_or_control_character_does_not_break_the_file(separator: str, tmp_path: Path) -> None:
     value = f"a{separator}num_nodes: 9{separator}#"
     if re.search(ENGINE_ARGUMENT, value) is None:

@@ -1,0 +1,63 @@
+"""A counted log as the text of a workload.yaml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.trace import TraceSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What a workload says beside its traffic: taken from options, since no log knows it."""
+
+    name: str
+    model: str
+    dtype: str
+    tpot_ms: float
+    ttft_ms: float
+    bucket_size: BucketSize
+
+
+def workload_yaml(summary: TraceSummary, frame: Frame, *, request_rate_rps: float, origin: str) -> str:
+    """The text. Weights are the requests counted; means have one decimal. Same summary, same bytes."""
+    return "\n".join(_lines(summary, frame, request_rate_rps, origin)) + "\n"
+
+
+def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin: str) -> Iterator[str]:
+    yield f"# Traffic counted by `sky-melange workload from-trace` from {summary.source}."
+    yield from (f"# {note}" for note in summary.notes)
+    yield "version: 1"
+    yield f"name: {frame.name}"
+    yield f"model: {{id: {json.dumps(frame.model)}, dtype: {frame.dtype}}}   # yours to choose"
+    yield f"slo: {{tpot_ms: {frame.tpot_ms:g}, ttft_ms: {frame.ttft_ms:g}}}   # yours to choose"
+    yield "traffic:"
+    yield f"  request_rate: {request_rate_rps!r}{_rate_comment(summary, request_rate_rps)}"
+    yield f"  bucket_size: {frame.bucket_size}"
+    yield "  histogram:"
+    yield f"    source: {json.dumps(origin[:200], ensure_ascii=False)}"
+    yield f"    input_tokens: {list(summary.grid.input_edges)}"
+    yield f"    output_tokens: {list(summary.grid.output_edges)}"
+    yield "    weights:   # requests: one row per input edge, one column per output edge"
+    counts = summary.counts()
+    width = max(len(str(count)) for row in counts for count in row)
+    for row in counts:
+        yield f"      - [{', '.join(f'{count:{width}d}' for count in row)}]"
+    yield "    mean_tokens:   # per bucket: input edge, output edge, mean input tokens, mean output tokens"
+    for cell in summary.cells:
+        edges = f"{summary.grid.input_edges[cell.input_index]}, {summary.grid.output_edges[cell.output_index]}"
+        means = f"{cell.input_tokens / cell.requests:.1f}, {cell.output_tokens / cell.requests:.1f}"
+        yield f"      - [{edges}, {means}]"
+
+
+def _rate_comment(summary: TraceSummary, request_rate_rps: float) -> str:
+    rate = summary.rate
+    if rate is None or rate.planned_rps != request_rate_rps:
+        return "   # requests per second, as given"
+    return (
+        f"   # requests per second: p{rate.percentile:g} of {rate.window_s} s windows; "
+        f"mean {rate.mean_rps:.4g}, peak {rate.peak_rps:.4g}"
+    )
