@@ -26,6 +26,8 @@ def test_tool_finds_nothing(command: tuple[str, ...]) -> None:
 
 
 def test_every_module_has_a_test_folder() -> None:
-    parts = {path.name for path in (ROOT / "sky_melange").iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    parts = {
+        path.name for path in (ROOT / "sky_melange").iterdir() if path.is_dir() and (path / "__init__.py").exists()
+    }
     tested = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert parts - {"domain"} <= tested

@@ -3,7 +3,7 @@
 Without integrality the model splits by class: class r is served where p_c·load_rc ÷ u is least, at the value v_r, and
 Σ_r v_r bounds the cost from below. An instance of c costs p_c and can carry work worth at most V_c, the value of a
 fractional knapsack of capacity u over the classes (weights load_rc, values v_r, each class at most once). So a plan
-that uses c costs at least Σ v_r + p_c − V_c (Lagrangian bound; V is concave in the number of instances, so one instance is
+that uses c costs at least Σ v_r + p_c − V_c (Lagrangian bound; V is concave in the number of instances, so one is
 the best case), and c can go when that exceeds the cost of a plan that we have. Constraints only raise the cost: the
 bound holds with them, as long as the plan at hand satisfies them.
 """
