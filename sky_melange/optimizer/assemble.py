@@ -91,7 +91,7 @@ def _slug(text: str) -> str:
 
 
 def _rounded(shares: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    """Twelve decimals (a millionth of a request at 1e6 req/s), summing to 1: the largest share takes up the rounding. Sorted by group name."""
+    """Twelve decimals, summing to 1: the largest share takes up the rounding. Sorted by group name."""
     rounded = {name: round(share, _SHARE_DECIMALS) for name, share in shares}
     largest = max(sorted(rounded), key=lambda name: rounded[name])
     others = math.fsum(share for name, share in rounded.items() if name != largest)

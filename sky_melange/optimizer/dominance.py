@@ -46,9 +46,10 @@ def _is_dominated(
     if problem.min_replicas > 1:
         replicas = np.array(problem.replicas)
         ratios = np.maximum(ratios, replicas[d] / replicas[cheaper])
-    copies = np.maximum(1.0, np.ceil(ratios * (1 - _RELATIVE_TOLERANCE)))
+    able = np.isfinite(ratios)
+    copies = np.where(able, np.maximum(1.0, np.ceil(ratios * (1 - _RELATIVE_TOLERANCE))), 1.0)
     costs = copies * prices[cheaper]
-    dominates = np.where(copies == 1, costs <= prices[d], costs < prices[d] * (1 - _RELATIVE_TOLERANCE))
+    dominates = able & np.where(copies == 1, costs <= prices[d], costs < prices[d] * (1 - _RELATIVE_TOLERANCE))
     for cap in problem.caps:
         usage = np.array(cap.usage)
         dominates &= copies * usage[cheaper] <= usage[d]
