@@ -45,8 +45,8 @@ def main() -> None:
             (PEER, peer_s, None),
             ("sky-melange --help", median_s([*program, "--help"], runs, environment), 0.25),
             (
-                "sky-melange plan examples/quickstart/workload.yaml",
-                median_s([*program, "plan", str(QUICKSTART), "--out", f"{home}/plan"], runs, environment),
+                "sky-melange plan --offline examples/quickstart/…",
+                median_s([*program, "plan", "--offline", str(QUICKSTART), "--out", f"{home}/plan"], runs, environment),
                 1.5,
             ),
         ]

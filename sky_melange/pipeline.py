@@ -4,22 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from sky_melange.domain.candidate import Candidate, Rejected
+from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.front_door import needs_router
 from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.domain.plan import Cost, InputDigests, Overhead, Plan, ReplicaGroup
 from sky_melange.domain.profile import Profile
-from sky_melange.domain.workload import Formulation, LaunchMode, SolverSettings, Workload
-from sky_melange.errors import CheckFailedError, InfeasibleError, MissingDataError, NotOptimalError, SkyMelangeError
-from sky_melange.optimizer import Optimum, Problem, ProfileCapacities, context_limited, optimize, solve_problem
+from sky_melange.domain.units import usd_per_month
+from sky_melange.domain.workload import (
+    Budget,
+    Formulation,
+    LaunchMode,
+    Objective,
+    RunningGroup,
+    SolverSettings,
+    Workload,
+)
+from sky_melange.errors import (
+    CheckFailedError,
+    InfeasibleError,
+    InputError,
+    MissingDataError,
+    NotOptimalError,
+    SkyMelangeError,
+)
+from sky_melange.optimizer import (
+    Model,
+    Optimum,
+    Problem,
+    ProfileCapacities,
+    Surroundings,
+    build_model,
+    check_servable,
+    context_limited,
+    optimize,
+    solve_problem,
+)
 from sky_melange.optimizer.overhead import controller
 from sky_melange.optimizer.remarks import assumptions, warnings
+from sky_melange.optimizer.router_overhead import router_machine
 from sky_melange.optimizer.verify import verify
+from sky_melange.plan_file import read_plan
 from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
-from sky_melange.profiles import known_models, load_profiles, max_capacity
+from sky_melange.profiles import (
+    known_models,
+    load_profiles,
+    max_capacity,
+    profile_assumptions,
+    profile_remarks,
+    read_profiles,
+    refusals,
+    select,
+    trusted,
+    unprofiled,
+)
 from sky_melange.resources import cloud_features
 from sky_melange.traces import preset_names, resolve_traffic
 from sky_melange.workload_file import MelangeInput, read_melange, read_workload
@@ -44,6 +86,11 @@ def read(path: Path) -> Workload:
         known_presets=preset_names(),
         trace_traffic=lambda reference: resolve_traffic(reference, path.parent),
     )
+    if workload.prices.overrides is not None:
+        # Like every path in a workload file it is relative to the file.
+        own = replace(workload.prices, overrides=path.parent / workload.prices.overrides)
+        workload = replace(workload, prices=own)
+    workload = _with_running_groups(workload, path.parent)
     if workload.model.max_model_len is not None:
         return workload
     grid = workload.traffic.grid
@@ -51,66 +98,220 @@ def read(path: Path) -> Workload:
     return replace(workload, model=replace(workload.model, max_model_len=longest))
 
 
-def plan_file(path: Path, *, formulation: Formulation | None = None) -> Planned:
-    """Plans a workload file on the embedded prices and profiles; `formulation` overrides the file's."""
+def _with_running_groups(workload: Workload, folder: Path) -> Workload:
+    """Reads the plan that `constraints.keep` names. Raises InputError when there is none, or it is no plan."""
+    keep = workload.constraints.keep
+    if keep is None:
+        return workload
+    document = read_plan(folder / keep.plan)
+    groups = tuple(
+        RunningGroup(**{field.name: getattr(group, field.name) for field in fields(RunningGroup)})
+        for group in document.plan.groups
+    )
+    return replace(workload, constraints=replace(workload.constraints, keep=replace(keep, groups=groups)))
+
+
+def embedded_book(workload: Workload) -> PriceBook:
+    """The prices that ship with this release, for a workload."""
+    return load_snapshot(trust=workload.prices.trust)
+
+
+def plan_file(
+    path: Path,
+    *,
+    formulation: Formulation | None = None,
+    objective: Objective | None = None,
+    is_explained: bool = False,
+    book_of: Callable[[Workload], PriceBook] = embedded_book,
+) -> Planned:
+    """Plans a workload file; `formulation` and `objective` override the file's.
+
+    `book_of` gives the prices for the workload as read: the clock and the network are the caller's.
+    """
     workload = read(path)
     if formulation is not None:
         workload = replace(workload, solver=replace(workload.solver, formulation=formulation))
-    book = load_snapshot(trust=workload.prices.trust)
-    profiles = load_profiles(
-        workload.model.id, workload.model.dtype, workload.launch.engine, workload.candidates.accelerators
-    )
-    return make_plan(workload, book, profiles, workload_digest=workload_digest(path, workload))
+    if objective is not None:
+        workload = _seeking(workload, objective)
+    book = book_of(workload)
+    profiles = profiles_for(workload, book, path.parent)
+    digest = workload_digest(path, workload)
+    return make_plan(workload, book, profiles, workload_digest=digest, is_explained=is_explained)
+
+
+def _seeking(workload: Workload, objective: Objective) -> Workload:
+    """The workload with another objective; what the file's own checks ask of it holds here too."""
+    if objective is Objective.MOST_TRAFFIC:
+        if workload.budget is None:
+            raise InputError("--objective most_traffic needs a budget in the workload: `budget: {usd_per_hour: 40}`")
+        if workload.solver.formulation is Formulation.SLICED:
+            raise InputError("the most traffic is not sought in slices; leave out --formulation sliced")
+    return replace(workload, objective=objective)
+
+
+def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
+    """Bundled profiles, the workload's own files (relative to `folder`), and estimates where it asks for them.
+
+    Only accelerators that are on offer and have no other profile are estimated.
+    """
+    model, policy, wanted = workload.model, workload.profiles, workload.candidates.accelerators
+    found = load_profiles(model.profiled_id, model.dtype, workload.launch.engine, wanted)
+    paths = [folder / name for name in policy.files]
+    found += read_profiles(paths, model.profiled_id, model.dtype, workload.launch.engine, wanted)
+    if policy.estimate:
+        from sky_melange.profiles.estimates import estimated_profiles
+
+        known = {profile.key.accelerator for profile in found}
+        offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
+        missing = {name for name in offered - known if wanted is None or name in wanted}
+        found += estimated_profiles(model.profiled_id, model.dtype, workload.launch.engine, missing)[0]
+    return found
 
 
 def workload_digest(path: Path, workload: Workload) -> str:
-    """sha256 of a workload file, and of the counts of the log or preset that its traffic names."""
+    """sha256 of a workload file, of the counts of the log or preset that its traffic names, and of what runs already."""
     counted = repr(workload.traffic).encode() if workload.traffic.is_counted else b""
-    return hashlib.sha256(path.read_bytes() + counted).hexdigest()
+    kept = b"" if workload.constraints.keep is None else repr(workload.constraints.keep.groups).encode()
+    return hashlib.sha256(path.read_bytes() + counted + kept).hexdigest()
 
 
-def make_plan(workload: Workload, book: PriceBook, profiles: Sequence[Profile], *, workload_digest: str) -> Planned:
-    """The cheapest plan, verified.
+def make_plan(
+    workload: Workload,
+    book: PriceBook,
+    profiles: Sequence[Profile],
+    *,
+    workload_digest: str,
+    is_explained: bool = False,
+) -> Planned:
+    """The cheapest plan, verified; `is_explained`: with the reasons for it, which take many more solves.
 
     Raises MissingDataError when there is no profile or no offer to choose from, InfeasibleError when no plan exists,
     NotOptimalError when the time limit passes before any plan is found.
     """
     if not profiles:
         raise _no_profile(workload)
-    optimum = optimize(workload, book.offers, _capacities(workload, profiles), cloud_features())
-    groups = optimum.assembled.groups
-    overhead = _overhead(workload, groups, book.offers)
+    sizes = _planned_sizes(workload)
+    kept, refused = _trusted(workload, profiles)
+    selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
+    try:
+        optimum, groups, overhead = _solve(modelled(workload, book, selection.profiles), book)
+    except (InfeasibleError, MissingDataError) as error:
+        if not refused:
+            raise
+        raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
+    workload = optimum.model.workload
+    used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
     plan = Plan(
         name=workload.name,
         status=optimum.solution.status,
         mip_gap=optimum.solution.mip_gap if math.isfinite(optimum.solution.mip_gap) else None,
-        cost=_cost(groups, overhead),
+        cost=cost_of(groups, overhead),
         groups=groups,
         overhead=overhead,
         policy=workload.routing,
         routing=optimum.assembled.routing,
         alternatives=optimum.alternatives,
-        assumptions=assumptions(workload),
-        warnings=warnings(workload, groups, overhead, book),
+        assumptions=(*assumptions(workload), *profile_assumptions(workload)),
+        warnings=(
+            *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
+            *unprofiled(workload.candidates.accelerators, profiles),
+            *refused,
+            *warnings(workload, groups, overhead, book),
+        ),
         inputs=InputDigests(
             workload=workload_digest,
             prices=_digest(f"{c.offer.name} {c.offer.price_usd_per_hour!r}" for c in optimum.candidates),
-            profiles=_digest(repr(profile) for profile in profiles),
+            profiles=profiles_digest(selection.profiles),
         ),
+        size_aware_usd_per_hour=optimum.size_aware_usd_per_hour,
+        contingencies=optimum.assembled.contingencies,
+        switching=optimum.switching,
+        explanation=_explained(optimum) if is_explained else None,
     )
     _check(plan, workload, optimum)
     return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)
 
 
+def _trusted(workload: Workload, profiles: Sequence[Profile]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
+    """The profiles that `constraints.min_profile_kind` lets through, and sentences about what it refuses.
+
+    Raises MissingDataError with the kinds that there are when none is left.
+    """
+    weakest = workload.constraints.min_profile_kind
+    found = trusted(profiles, weakest)
+    refused = tuple(refusals(found, weakest))
+    if not found.profiles:
+        listed = "\n".join(f"  {sentence}" for sentence in refused)
+        raise MissingDataError(f"every profile of {_profiled(workload)} is of too weak a kind:\n{listed}")
+    return found.profiles, refused
+
+
+def _explained(optimum: Optimum) -> Explanation:
+    from sky_melange.optimizer.explain import explain
+
+    return explain(optimum)
+
+
+def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -> Model:
+    """What there is to choose from. Raises MissingDataError, and InfeasibleError when some bucket has no candidate."""
+    model = build_model(workload, book.offers, capacities_of(workload, profiles), cloud_features())
+    around = Surroundings(
+        capacities=lambda changed: capacities_of(changed, profiles),
+        offers=book.offers,
+        clouds=cloud_features(),
+        quarantined=book.quarantined,
+    )
+    check_servable(model, around)
+    return model
+
+
+def _solve(model: Model, book: PriceBook) -> tuple[Optimum, tuple[ReplicaGroup, ...], tuple[Overhead, ...]]:
+    """The optimum with its groups and overhead, which together stay within the budget where that limits the choice.
+
+    The overhead depends on the plan, so the budget for the replicas is what the overhead of the plan before left.
+    """
+    limit = _limiting_budget(model.workload)
+    reserve_usd_per_hour = 0.0
+    while True:
+        # Less the solver's tolerance.
+        left = None if limit is None else (limit - reserve_usd_per_hour) * (1 - 1e-7)
+        try:
+            optimum = optimize(model.within(left))
+        except InfeasibleError:
+            if limit is None or model.workload.objective is Objective.MOST_TRAFFIC:
+                raise
+            # The running plan is over the budget too: the cheapest one is shown, and `check_budget` refuses it.
+            limit = None
+            continue
+        groups = tuple(replace(group, price=group.price.dated()) for group in optimum.assembled.groups)
+        overhead = _overhead(optimum.model.workload, groups, book.offers)
+        cost = cost_of(groups, overhead)
+        if limit is None or cost.total_usd_per_hour <= limit or cost.overhead_usd_per_hour <= reserve_usd_per_hour:
+            return optimum, groups, overhead
+        reserve_usd_per_hour = cost.overhead_usd_per_hour
+
+
+def _limiting_budget(workload: Workload) -> float | None:
+    """USD/h, where the cheapest plan is not what is sought: otherwise a plan over budget is still worth seeing."""
+    if workload.budget is None:
+        return None
+    sought = workload.objective is Objective.MOST_TRAFFIC or workload.constraints.keep is not None
+    return workload.budget.limit_usd_per_hour if sought else None
+
+
 def check_budget(planned: Planned) -> None:
     """Raises CheckFailedError when the plan, the cheapest there is, costs more than the workload's budget."""
-    budget = planned.workload.budget
+    budget = planned.workload.budget or Budget()
     total = planned.plan.cost.total_usd_per_hour
-    if budget is not None and total > budget.usd_per_hour:
-        raise CheckFailedError(
-            f"the cheapest plan costs USD {total:.4f} per hour with overhead, over budget.usd_per_hour "
-            f"{budget.usd_per_hour:g}; raise the budget, loosen slo, or allow more candidates"
-        )
+    advice = "raise the budget, loosen slo, or allow more candidates"
+    for key, unit, cost, limit in (
+        ("usd_per_hour", "hour", total, budget.usd_per_hour),
+        ("usd_per_month", "month", usd_per_month(total), budget.usd_per_month),
+    ):
+        if limit is not None and cost > limit * (1 + 1e-9):
+            raise CheckFailedError(
+                f"the cheapest plan costs USD {cost:.4f} per {unit} with overhead, over budget.{key} {limit:.12g}; {advice}"
+            )
 
 
 def solve_melange(path: Path, settings: SolverSettings, *, require_optimal: bool = False) -> dict[str, int | float]:
@@ -147,17 +348,33 @@ def _no_profile(workload: Workload) -> MissingDataError:
     wanted = workload.candidates.accelerators
     where = "" if wanted is None else f" on any of {', '.join(wanted)}"
     have = "\n".join(f"  {model} ({dtype})" for model, dtype in known_models())
-    asked = f"{workload.model.id} ({workload.model.dtype}){where}"
-    return MissingDataError(f"there is no throughput profile of {asked}; there are profiles of\n{have}")
+    asked = f"{_profiled(workload)}{where}"
+    hint = "" if workload.profiles.estimate else " (profiles: {estimate: true} estimates known models from datasheets)"
+    if workload.model.profiled_id not in {model for model, _ in known_models()}:
+        hint += " (model.profile_as names the base model of a fine-tune, whose profiles are then used)"
+    return MissingDataError(f"there is no throughput profile of {asked}{hint}; there are profiles of\n{have}")
 
 
-def _capacities(workload: Workload, profiles: Iterable[Profile]) -> list[ProfileCapacities]:
+def _profiled(workload: Workload) -> str:
+    return f"{workload.model.profiled_id} ({workload.model.dtype})"
+
+
+def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[ProfileCapacities]:
     """What one replica of each profile sustains on each bucket; layouts that cannot hold the context are left out."""
     buckets = workload.traffic.buckets()
     max_model_len = workload.model.max_model_len
     found = []
     for profile in profiles:
-        capacities = tuple(max_capacity(profile, b.planned_input_tokens, b.planned_output_tokens, workload.slo) for b in buckets)
+        capacities = tuple(
+            max_capacity(
+                profile,
+                bucket.planned_input_tokens,
+                bucket.planned_output_tokens,
+                workload.slo,
+                extrapolate=workload.profiles.extrapolate,
+            )
+            for bucket in buckets
+        )
         if max_model_len is not None:
             capacities = context_limited(profile, capacities, buckets, max_model_len)
         found.append(ProfileCapacities(profile=profile, capacities=capacities))
@@ -165,12 +382,19 @@ def _capacities(workload: Workload, profiles: Iterable[Profile]) -> list[Profile
 
 
 def _overhead(workload: Workload, groups: Sequence[ReplicaGroup], offers: Iterable[Offer]) -> tuple[Overhead, ...]:
+    # candidates.clouds are the clouds that the user has: a machine elsewhere could not be launched.
+    clouds = workload.candidates.clouds
+    on_offer = [offer for offer in offers if clouds is None or offer.cloud in clouds]
+    machines = []
     if workload.launch.mode is LaunchMode.SERVE:
-        return (controller(groups, offers, cloud_features()),)
-    return ()
+        machines.append(controller(groups, on_offer, cloud_features()))
+    if needs_router(groups, workload):
+        machines.append(router_machine(groups, on_offer, cloud_features()))
+    return tuple(m if m.price is None else replace(m, price=m.price.dated()) for m in machines)
 
 
-def _cost(groups: Iterable[ReplicaGroup], overhead: Iterable[Overhead]) -> Cost:
+def cost_of(groups: Iterable[ReplicaGroup], overhead: Iterable[Overhead]) -> Cost:
+    """Σ price × count, and the overhead whose price is known; sums are exact to the last bit of a float."""
     replicas = math.fsum(group.price_usd_per_hour * group.instances for group in groups)
     beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in overhead)
     total = math.fsum((replicas, beside))
@@ -188,6 +412,21 @@ def _check(plan: Plan, workload: Workload, optimum: Optimum) -> None:
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)
         raise SkyMelangeError(f"the plan failed its own verification and was discarded; please report this:\n{listed}")
+
+
+def selected_profiles(workload: Workload, profiles: Iterable[Profile]) -> tuple[Profile, ...]:
+    """The profiles that a plan rests on: one for each layout, see `profiles.select`."""
+    found = trusted(profiles, workload.constraints.min_profile_kind).profiles
+    return select(found, _planned_sizes(workload), extrapolate=workload.profiles.extrapolate).profiles
+
+
+def _planned_sizes(workload: Workload) -> list[tuple[int, int]]:
+    return [(b.planned_input_tokens, b.planned_output_tokens) for b in workload.traffic.buckets()]
+
+
+def profiles_digest(profiles: Iterable[Profile]) -> str:
+    """sha256 (hex) of profiles, in whatever order they come."""
+    return _digest(repr(profile) for profile in profiles)
 
 
 def _digest(lines: Iterable[str]) -> str:

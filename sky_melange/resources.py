@@ -28,6 +28,11 @@ def data_path(*parts: str) -> Path:
     raise MissingDataError(f"the installation lacks {'/'.join(parts)} (looked in {looked}); reinstall sky-melange")
 
 
+def package_text(*parts: str) -> str:
+    """The text of a file of this package, such as a module that is copied into plan folders."""
+    return _PACKAGE.joinpath(*parts).read_text(encoding="utf-8")
+
+
 @cache
 def cloud_features() -> MappingProxyType[str, CloudFeatures]:
     """What SkyPilot can do on each cloud that it can rent machines from, by its lower-case name."""

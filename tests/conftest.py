@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,13 @@ settings.register_profile(
     "ci", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
+
+# No test reaches the network by accident: without an address of its own a command finds nobody at this one, and nothing
+# in this cache (the commands that tests start inherit both).
+_CACHE = tempfile.mkdtemp(prefix="sky-melange-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ["SKY_MELANGE_CATALOG_URL"] = "http://127.0.0.1:9"
+os.environ["SKY_MELANGE_CACHE_DIR"] = _CACHE
 
 MODEL = "example/model-8b"
 OfferFactory = Callable[..., Offer]

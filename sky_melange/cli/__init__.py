@@ -17,9 +17,17 @@ from sky_melange.errors import SkyMelangeError
 
 COMMANDS: Final = {
     "plan": "Find the cheapest GPU mix for a workload and write the files to launch it.",
+    "explain": "Say why a plan is what it is: what binds, and what would change it.",
     "solve": "Solve the released Mélange solver's JSON, exactly; same answer format.",
     "prices": "List GPU prices: the cheapest offers by accelerator, and what is quarantined.",
+    "profiles": "Throughput profiles: list, show, estimate, import, measure.",
+    "check": "Check a committed plan against today's prices, a budget, its workload and its files.",
+    "diff": "Say what changed between two plans: groups, cost by cause, routing, inputs.",
     "validate": "Check a plan folder with SkyPilot's own parser and optimizer, offline.",
+    "up": "Launch a plan folder through SkyPilot: every replica group, then the router.",
+    "status": "Show what runs of a plan folder, and where it answers.",
+    "down": "End what `up` started from a plan folder.",
+    "workload": "Count request logs into a workload.yaml: sizes, rate, report.",
     "schema": "Print the JSON Schema of workload.yaml for editors.",
 }
 

@@ -9,9 +9,10 @@ import click
 from sky_melange import pipeline
 from sky_melange.cli.options import format_option, use_color
 from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
-from sky_melange.domain.workload import Formulation
+from sky_melange.cli.price_book import price_book, refresh_option
+from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import NotOptimalError
-from sky_melange.render import launch_steps, plan_json, plan_table, render_files
+from sky_melange.render import explain_table, launch_steps, plan_json, plan_table, render_files
 
 
 @click.command(name="plan", epilog="Example: sky-melange plan workload.yaml --out plan --format json")
@@ -24,10 +25,12 @@ from sky_melange.render import launch_steps, plan_json, plan_table, render_files
     help="Folder for plan.json and the launch files; replaced as a whole.",
 )
 @click.option("--no-files", is_flag=True, help="Print the plan only, write nothing.")
-@click.option(
-    "--offline", is_flag=True, help="Use no network: prices are those embedded in this release (as now always)."
-)
+@refresh_option
 @click.option("--formulation", type=click.Choice(["exact", "sliced"]), help="Overrides solver.formulation.")
+@click.option(
+    "--objective", type=click.Choice(["least_cost", "most_traffic"]), help="Overrides objective of the workload."
+)
+@click.option("--explain", is_flag=True, help="Say why: what binds, and at which prices and rates the plan changes.")
 @click.option("--require-optimal", is_flag=True, help="Exit with 7 unless the plan is proven cheapest.")
 @format_option
 def command(
@@ -35,19 +38,28 @@ def command(
     workload: Path,
     out: Path,
     no_files: bool,
-    offline: bool,
+    refresh: bool,
     formulation: str | None,
+    objective: str | None,
+    explain: bool,
     require_optimal: bool,
     output_format: str,
 ) -> None:
     """Find the cheapest GPU mix for WORKLOAD (a workload.yaml) and write the files to launch it.
 
+    Prices are refreshed first; without a network the last good ones are used, and their dates are said aloud.
     Writes plan.json and one SkyPilot YAML for each replica group into --out. A plan that costs more than
     budget.usd_per_hour is printed, nothing is written, and the exit code is 3.
     """
     if not no_files:
         check_replaceable(out)
-    planned = pipeline.plan_file(workload, formulation=Formulation(formulation) if formulation else None)
+    planned = pipeline.plan_file(
+        workload,
+        formulation=Formulation(formulation) if formulation else None,
+        objective=Objective(objective) if objective else None,
+        is_explained=explain,
+        book_of=lambda read: price_book(read.prices, refresh=refresh, needed=read.candidates.clouds),
+    )
     plan = planned.plan
     if require_optimal and plan.status != "optimal":
         gap = "no bound is known" if plan.mip_gap is None else f"it is within {plan.mip_gap:.2%} of the optimum"
@@ -56,6 +68,8 @@ def command(
         click.echo(plan_json.text(plan, planned.workload), nl=False)
     else:
         click.echo(plan_table.render(plan, planned.workload, color=use_color()), nl=False)
+        if plan.explanation is not None:
+            click.echo("\n" + explain_table.render(plan.explanation, color=use_color()), nl=False)
     for warning in plan.warnings:
         click.echo(f"Warning: {warning}", err=True)
     pipeline.check_budget(planned)

@@ -9,8 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from sky_melange.domain.launch_files import KEPT_FILES
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.plan_json import FILE_NAME
+from sky_melange.render.router_names import ROUTER_FILES
+
+_ROUTER_FOLDER = "router"
 
 
 def check_replaceable(folder: Path) -> None:
@@ -18,7 +22,7 @@ def check_replaceable(folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise _mistake(folder, "is not a folder; choose another --out")
     if folder.is_dir():
-        foreign = sorted({path.name for path in folder.iterdir()} - _planned_names(folder))
+        foreign = sorted(_present_names(folder) - _planned_names(folder))
         if foreign:
             listed = ", ".join(foreign[:5]) + (" …" if len(foreign) > 5 else "")
             raise _mistake(folder, f"holds files that no plan wrote ({listed}); move them or choose another --out")
@@ -35,10 +39,12 @@ def write_plan_folder(folder: Path, files: Mapping[str, str]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         for name, text in files.items():
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
             with (staging / name).open("w", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
+        _keep(folder, staging)
         staging.chmod(0o755)
         _swap(staging, folder)
     except OSError as error:
@@ -64,11 +70,30 @@ def _swap(staging: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _keep(folder: Path, staging: Path) -> None:
+    """What `up` has started stays known when the plan is made again."""
+    for name in KEPT_FILES:
+        if (folder / name).is_file():
+            shutil.copy2(folder / name, staging / name)
+
+
+def _present_names(folder: Path) -> set[str]:
+    """What lies in the folder, and in its folder of router files; a link is never one of ours."""
+    names: set[str] = set()
+    for path in folder.iterdir():
+        if path.name == _ROUTER_FOLDER and path.is_dir() and not path.is_symlink():
+            names |= {f"{path.name}/{inner.name}{'/' if inner.is_dir() else ''}" for inner in path.iterdir()}
+        else:
+            names.add(f"{path.name} -> link" if path.is_symlink() else path.name)
+    return names
+
+
 def _planned_names(folder: Path) -> set[str]:
     """The files that an earlier plan wrote into the folder, by its own plan.json; empty when that is not ours."""
     try:
         document = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-        return {FILE_NAME, *(str(group["file"]) for group in document["groups"])}
+        groups = {str(group["file"]) for group in document["groups"]}
+        return {FILE_NAME, *groups, *ROUTER_FILES, *KEPT_FILES}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 import click
 
 from sky_melange.cli.options import use_color
+from sky_melange.cli.price_book import price_book, refresh_option
+from sky_melange.cli.price_site import price_site, utc_now
+from sky_melange.domain.price_change import PriceChange
+from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import InputError, Mistake
-from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
-from sky_melange.render import price_table
+from sky_melange.prices import PriceHistory, known_accelerators, launchable_clouds
+from sky_melange.render import price_history, price_table
 
 
 @click.command(name="prices", epilog="Example: sky-melange prices --accelerator H100 --cloud gcp --quarantined")
@@ -19,9 +24,8 @@ from sky_melange.render import price_table
 @click.option("--spot/--on-demand", "spot", default=None, help="Only spot or only on-demand offers.")
 @click.option("--all", "everything", is_flag=True, help="Every offer, not only the cheapest of each cloud.")
 @click.option("--quarantined", is_flag=True, help="The offers that are not used, each with its reason.")
-@click.option(
-    "--offline", is_flag=True, help="Use no network: prices are those embedded in this release (as now always)."
-)
+@click.option("--history", is_flag=True, help="What prices did between the refreshes on this machine, newest first.")
+@refresh_option
 @click.option(
     "--format",
     "output_format",
@@ -38,31 +42,50 @@ def command(
     spot: bool | None,
     everything: bool,
     quarantined: bool,
-    offline: bool,
+    history: bool,
+    refresh: bool,
     output_format: str,
 ) -> None:
-    """List GPU prices: USD per hour for the whole instance, cheapest first, with the date of each price.
+    """List GPU prices: USD per hour for the whole instance, cheapest first, with the date and age of each price.
 
     Offers that fail a plausibility rule are never used in a plan unless prices.trust in the workload names them;
     --quarantined lists them with the reason.
     """
     _check_names(accelerator, cloud)
-    book = load_snapshot(clouds=None if cloud is None else (cloud,))
-    part = price_table.select(book, accelerator=accelerator, cloud=cloud, region=region, spot=spot)
+    if history and quarantined:
+        raise InputError("--history and --quarantined are two different lists; choose one")
+    now = utc_now()
+    book = price_book(PricePolicy(), refresh=refresh, clouds=None if cloud is None else (cloud,), now=now)
+    wanted = {"accelerator": accelerator, "cloud": cloud, "region": region}
+    if history:
+        changes = price_history.select(PriceHistory(price_site().cache_folder).read(), **wanted, spot=spot)
+        _print_history(changes, output_format)
+        return
+    part = price_table.select(book, **wanted, spot=spot)
     offers = [] if quarantined else price_table.cheapest(part.offers, everything=everything)
     items = part.quarantined if quarantined else ()
     if output_format == "json":
-        click.echo(price_table.to_json(offers, items, part), nl=False)
+        click.echo(price_table.to_json(offers, items, part, now), nl=False)
     elif output_format == "csv":
-        click.echo(price_table.to_csv(offers, items), nl=False)
+        click.echo(price_table.to_csv(offers, items, now), nl=False)
     elif quarantined:
         click.echo(price_table.quarantine_table(items, color=use_color()), nl=False)
         click.echo(f"{len(items)} offers are quarantined.", err=True)
     else:
-        click.echo(price_table.table(offers, color=use_color()), nl=False)
+        click.echo(price_table.table(offers, now, color=use_color()), nl=False)
         hidden = len(part.offers) - len(offers)
         more = f" {hidden} dearer ones are not shown (--all)." if hidden else ""
         click.echo(f"{len(offers)} offers.{more} {len(part.quarantined)} are quarantined (--quarantined).", err=True)
+
+
+def _print_history(changes: Sequence[PriceChange], output_format: str) -> None:
+    if output_format == "json":
+        click.echo(price_history.to_json(changes), nl=False)
+    elif output_format == "csv":
+        click.echo(price_history.to_csv(changes), nl=False)
+    else:
+        click.echo(price_history.table(changes, color=use_color()), nl=False)
+        click.echo(f"{len(changes)} changes seen on this machine.", err=True)
 
 
 def _check_names(accelerator: str | None, cloud: str | None) -> None:

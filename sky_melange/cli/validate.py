@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 
 from sky_melange.cli.options import format_option, use_color
+from sky_melange.cli.price_site import price_site, utc_now
+from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import CheckFailedError
-from sky_melange.prices import load_snapshot
+from sky_melange.prices import current_book
 from sky_melange.render import verdict_table
 from sky_melange.skypilot.validate import validate_plan_folder
 
@@ -25,7 +27,8 @@ def command(folder: Path, output_format: str) -> None:
     planned machine and region at the planned price for every group; otherwise the exit code is 3.
     """
     click.echo("Asking SkyPilot what it would launch (takes a few seconds) …", err=True)
-    book = load_snapshot()
+    # The prices that the plan was made on are the last good copies now, or the embedded ones.
+    book = current_book(PricePolicy(), site=price_site(), now=utc_now(), offline=True)
     # Quarantined prices too: whether to trust one was decided when the plan was made.
     offers = (*book.offers, *(item.offer for item in book.quarantined))
     verdicts = validate_plan_folder(folder, offers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,6 +45,15 @@ class TokenGrid:
     output_edges: tuple[int, ...]
 
 
+def rates_of(weights: Sequence[Sequence[float]], request_rate_rps: float) -> tuple[tuple[float, ...], ...]:
+    """The rate of each bucket, requests/s, from weights of any scale `[input bucket][output bucket]`, one positive."""
+    # Divided by the largest first: the sum of weights near the largest float would overflow.
+    peak = max(max(row) for row in weights)
+    scaled = [[weight / peak for weight in row] for row in weights]
+    total = math.fsum(weight for row in scaled for weight in row)
+    return tuple(tuple(request_rate_rps * (weight / total) for weight in row) for row in scaled)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """Request rates over a grid.
@@ -52,7 +61,7 @@ class Traffic:
     `rates_rps[input bucket][output bucket]`, requests/s, none negative, at least one positive.
     `origin` says in words where the distribution comes from; `notes` what deserves doubt about it.
     `mean_tokens[input bucket][output bucket]` are the mean (input, output) sizes of a bucket's requests, None where it
-    has none; they are wanted for `BucketSize.MEAN`.
+    has none; they are wanted for `BucketSize.MEAN`. `is_counted`: from a log or preset, not written in the workload.
     """
 
     grid: TokenGrid
@@ -61,6 +70,7 @@ class Traffic:
     mean_tokens: tuple[tuple[tuple[float, float] | None, ...], ...] | None = None
     bucket_size: BucketSize = BucketSize.UPPER
     notes: tuple[str, ...] = ()
+    is_counted: bool = False
 
     @property
     def request_rate_rps(self) -> float:

@@ -22,6 +22,21 @@ class Candidate:
     capacities: tuple[Capacity | Skipped, ...]
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """The machine and layout, whatever they cost: `RunningGroup.identity`."""
+        offer = self.offer
+        return (
+            offer.cloud,
+            offer.region,
+            offer.zone,
+            offer.instance_type,
+            offer.catalog_accelerator,
+            offer.accelerators_per_instance,
+            offer.use_spot,
+            self.profile.key.tensor_parallel,
+        )
+
+    @property
     def sort_key(self) -> tuple[object, ...]:
         """A total order that does not depend on the order of the inputs."""
         key = self.profile.key

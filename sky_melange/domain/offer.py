@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+SOURCES_DISAGREE: Final = "sources disagree: "
+"""Begins the part of a provenance's detail that says what another source asks for the same machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceProvenance:
-    """Where a price comes from. `fetched_at` is the date or time (ISO 8601) of the data itself."""
+    """Where a price comes from. `fetched_at` is the ISO 8601 time (UTC) when the data was last confirmed.
+
+    For embedded and other dated data: its date. "" when not known.
+    """
 
     source: str
     detail: str
     fetched_at: str
+
+    def dated(self) -> PriceProvenance:
+        """The same by the day: a plan holds no time of a run, so that the same inputs give the same bytes."""
+        return replace(self, fetched_at=self.fetched_at[:10])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +33,8 @@ class Offer:
     `price_usd_per_hour` is for the whole instance with all its accelerators. `accelerator` is the canonical name
     (the key of gpus.csv), `catalog_accelerator` the name that SkyPilot's catalog of this cloud uses and that a
     launch file must therefore use. `zone` is set only when the price depends on it. For a machine without
-    accelerators (a controller, a router) both names are "" and the count is 0.
+    accelerators (a controller, a router) both names are "" and the count is 0. `reserved_instances` is set for
+    capacity that is paid for already: how many instances of it there are.
     """
 
     cloud: str
@@ -36,10 +49,11 @@ class Offer:
     price_usd_per_hour: float
     use_spot: bool
     provenance: PriceProvenance
+    reserved_instances: int | None = None
 
     @property
     def name(self) -> str:
-        """`cloud/region[/zone]/instance type[:spot]`, unique in a price book; how a workload names an offer.
+        """`cloud/region[/zone]/instance type[:spot|:reserved]`, unique in a price book; how a workload names an offer.
 
         GCP attaches accelerators of choice to n1 hosts, so there they belong to the name: `n1-highmem-8+T4:2`.
         """
@@ -47,7 +61,8 @@ class Offer:
         if self.cloud == "gcp" and machine.startswith("n1-") and self.accelerators_per_instance:
             machine += f"+{self.catalog_accelerator}:{self.accelerators_per_instance}"
         parts = [self.cloud, self.region, *([self.zone] if self.zone else []), machine]
-        return "/".join(parts) + (":spot" if self.use_spot else "")
+        market = ":reserved" if self.reserved_instances is not None else ":spot" if self.use_spot else ""
+        return "/".join(parts) + market
 
     @property
     def sort_key(self) -> tuple[str, str, str, str, str, int, bool, float]:
@@ -86,11 +101,45 @@ class SkippedRows:
     example: str
 
 
+class Obtained(StrEnum):
+    """How the prices of a cloud were come by."""
+
+    CONFIRMED = "confirmed"
+    """The source was reached in this run and sent the catalog, or said that the copy at hand still holds."""
+    CACHED = "cached"
+    """The last good copy, from an earlier run."""
+    SNAPSHOT = "snapshot"
+    """Embedded in this release."""
+    FILE = "file"
+    """A file of the user's."""
+    ABSENT = "absent"
+    """Nothing: the cloud is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceState:
+    """Where one source's prices of one cloud come from in this run. `cloud` is "" for a source of no one cloud.
+
+    `fetched_at`: when the data was last confirmed (see PriceProvenance). `problem`: why it was not confirmed in this
+    run, or is left out; "" when all is well. `too_old`: beyond `prices.max_age_hours`, so its offers are left out.
+    `not_kept`: why the next run will not have these prices, "" when it will.
+    """
+
+    source: str
+    cloud: str
+    obtained: Obtained
+    fetched_at: str
+    problem: str = ""
+    too_old: bool = False
+    not_kept: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
     """All that is known of prices: what may be used, what may not and why. Offers are in `Offer.sort_key` order.
 
     `notes` say what trust by name let through, and concern every plan; `remarks` are about the catalogs as such.
+    `states` say where the prices come from in this run, by source and cloud.
     """
 
     offers: tuple[Offer, ...]
@@ -98,3 +147,4 @@ class PriceBook:
     skipped: tuple[SkippedRows, ...]
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    states: tuple[PriceState, ...] = ()

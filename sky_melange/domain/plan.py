@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.profile import ProfileProvenance
 from sky_melange.domain.workload import RoutingPolicy
@@ -64,12 +65,42 @@ class ReplicaGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """How one bucket is divided. `shares` are (group name, fraction 0..1), summing to 1, largest group name last."""
+    """How one bucket is divided. `shares` are (group name, fraction 0..1), summing to 1, largest group name last.
+
+    `can_serve` names every group of the plan that meets the targets on this bucket, whatever its share: where requests
+    may go when their own groups are down or full.
+    """
 
     input_tokens: int
     output_tokens: int
     rate_rps: float
     shares: tuple[tuple[str, float], ...]
+    can_serve: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contingency:
+    """How to route when instances are lost, until they are back.
+
+    `lost` are (group name, instances gone); `shares[bucket]`, in the order of `Plan.routing`, are as in `Route`.
+    `peak_utilization` is the largest load ÷ remaining replicas of a group then.
+    """
+
+    lost: tuple[tuple[str, int], ...]
+    shares: tuple[tuple[tuple[str, float], ...], ...]
+    peak_utilization: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switching:
+    """What changes against the running plan of `constraints.keep`.
+
+    `charged_usd_per_hour` is what the choice of the plan was charged for that; nobody pays it.
+    """
+
+    started_instances: int
+    stopped_instances: int
+    charged_usd_per_hour: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +138,12 @@ class InputDigests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known."""
+    """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known.
+
+    `size_aware_usd_per_hour`: cost of the replicas under the routing policy that knows most; None: not proven.
+    `contingencies` has one entry for each loss that `constraints.tolerate_replica_losses` asks the plan to survive.
+    `explanation` is there when it was asked for.
+    """
 
     name: str
     status: str
@@ -121,3 +157,7 @@ class Plan:
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
     inputs: InputDigests
+    size_aware_usd_per_hour: float | None = None
+    contingencies: tuple[Contingency, ...] = ()
+    switching: Switching | None = None
+    explanation: Explanation | None = None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sky_melange.domain.units import s_to_ms
+
 
 class ProfileKind(StrEnum):
     """How a throughput came to be, from the most to the least trustworthy."""
@@ -125,6 +127,41 @@ class LatencyModelForm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatedTarget:
+    """The latency targets at which the rates of a `MatrixForm` were found, seconds.
+
+    `e2e_s` is request latency. `percentile` (50, 90, 99) is what had to hold; None: the mean, as in our own targets.
+    """
+
+    tpot_s: float | None = None
+    ttft_s: float | None = None
+    ntpot_s: float | None = None
+    e2e_s: float | None = None
+    percentile: int | None = None
+
+    def __str__(self) -> str:
+        limits = (("TPOT", self.tpot_s), ("TTFT", self.ttft_s), ("NTPOT", self.ntpot_s), ("latency", self.e2e_s))
+        statistic = "" if self.percentile is None else f"p{self.percentile} "
+        return " and ".join(f"{statistic}{name} ≤ {s_to_ms(s):g} ms" for name, s in limits if s is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixForm:
+    """Maximum request rates at one stated target (Mélange's own form); nothing is known at any other.
+
+    `request_rates_rps[input bucket][output bucket]`, requests/s of one replica; None: it cannot serve the bucket within
+    the target. Edges are the upper ends of the buckets, tokens. `request_latencies_s`, same axes: mean request
+    latency at that rate, where the source says it.
+    """
+
+    input_edges: tuple[int, ...]
+    output_edges: tuple[int, ...]
+    request_rates_rps: tuple[tuple[float | None, ...], ...]
+    target: StatedTarget
+    request_latencies_s: tuple[tuple[float | None, ...], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One profile. `engine_args` are the engine settings that the figures presume; launch files must repeat them.
 
@@ -136,7 +173,7 @@ class Profile:
     engine_version: str
     engine_args: Mapping[str, str]
     kv_cache_tokens: int | None
-    form: PointsForm | LatencyModelForm
+    form: PointsForm | LatencyModelForm | MatrixForm
     provenance: ProfileProvenance
     layout: str = ""
 
@@ -145,13 +182,28 @@ class Profile:
 class Capacity:
     """The most that one replica sustains on one bucket within the SLO.
 
-    `concurrency` is the number of requests in flight at that rate (Little's law: rate x latency).
+    `concurrency` is the number of requests in flight at that rate (Little's law: rate x latency). TTFT and TPOT are
+    None where the profile knows only request rates.
     """
 
     request_rate_rps: float
     concurrency: float
+    ttft_s: float | None
+    tpot_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """A steady state of one replica at one request size.
+
+    `running` is how many of the requests run; the others wait for memory, which TTFT includes.
+    """
+
+    running: float
     ttft_s: float
     tpot_s: float
+    request_rate_rps: float
+    extrapolated: bool
 
 
 class SkipReason(StrEnum):
@@ -169,3 +221,12 @@ class Skipped:
 
     reason: SkipReason
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateGrid:
+    """What one replica sustains by request size: `cells[input size][output size]`."""
+
+    input_tokens: tuple[int, ...]
+    output_tokens: tuple[int, ...]
+    cells: tuple[tuple[Capacity | Skipped, ...], ...]

@@ -121,11 +121,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """Valid requests beyond the last edge of an axis: how many, and the largest sizes among them, tokens."""
+    """Valid requests beyond the last edge of an axis: how many, and the sums of their tokens."""
 
     requests: int = 0
-    largest_input_tokens: int = 0
-    largest_output_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,3 +24,8 @@ def s_to_ms(seconds: float) -> float:
 def usd_per_month(usd_per_hour: float) -> float:
     """USD per hour to USD per month of 730 hours."""
     return usd_per_hour * HOURS_PER_MONTH
+
+
+def requests_per_usd(rate_rps: float, usd_per_hour: float) -> float:
+    """Requests that a dollar buys at a steady rate."""
+    return rate_rps * SECONDS_PER_HOUR / usd_per_hour

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.router import RouterSettings
+from sky_melange.domain.units import HOURS_PER_MONTH
 
 
 class RoutingPolicy(StrEnum):
@@ -41,11 +45,20 @@ class LaunchMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """The model to serve. `max_model_len` is the context limit in tokens (input + output); None: the model's own."""
+    """The model to serve. `max_model_len` is the context limit in tokens (input + output); None: the model's own.
+
+    `profile_as` is the model whose profiles are used, as a fine-tune's base model; None: the model's own.
+    """
 
     id: str
     dtype: str
     max_model_len: int | None = None
+    profile_as: str | None = None
+
+    @property
+    def profiled_id(self) -> str:
+        """The model that profiles are looked up by."""
+        return self.profile_as or self.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,22 +85,93 @@ class CandidateFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunningGroup:
+    """Instances that run already, as a previous plan lists them: what tells its groups apart."""
+
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    catalog_accelerator: str
+    accelerators_per_instance: int
+    use_spot: bool
+    tensor_parallel: int
+    instances: int
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What it shares with the candidate that is the same machine and layout."""
+        return (
+            self.cloud,
+            self.region,
+            self.zone,
+            self.instance_type,
+            self.catalog_accelerator,
+            self.accelerators_per_instance,
+            self.use_spot,
+            self.tensor_parallel,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepExisting:
+    """A plan that runs, and what changing it is worth avoiding.
+
+    Each instance started or stopped counts as `switching_usd_per_hour` of extra cost in the choice (not in the price).
+    """
+
+    plan: str
+    groups: tuple[RunningGroup, ...]
+    switching_usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Constraints:
-    """Limits on the plan. `max_accelerators` counts GPUs (not instances) by canonical name."""
+    """Limits on the plan. `max_accelerators` counts GPUs (not instances) by canonical name.
+
+    `max_accelerators_in[place][accelerator]`: the same within a place, a cloud (`aws`) or a region (`aws/us-east-1`).
+    Shares are fractions (0..1) of all requests that any one cloud, any one region, or all spot instances together may
+    get; None: no limit. `tolerate_replica_losses`: instances, whichever, without which the rest still carries all
+    traffic within `max_utilization` and the routing policy. `min_profile_kind`: weaker profiles are not used.
+    """
 
     max_utilization: float = 0.9
     max_accelerators: Mapping[str, int] = field(default_factory=dict)
+    max_accelerators_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     min_replicas: int = 1
+    min_on_demand_replicas: int = 0
     max_groups: int | None = None
+    max_cloud_share_fraction: float | None = None
+    max_region_share_fraction: float | None = None
+    max_spot_share_fraction: float | None = None
+    tolerate_replica_losses: int = 0
+    keep: KeepExisting | None = None
+    min_profile_kind: ProfileKind | None = None
+
+
+class Objective(StrEnum):
+    """What is best: the least cost for the traffic, or the most traffic within the budget (at the least cost)."""
+
+    LEAST_COST = "least_cost"
+    MOST_TRAFFIC = "most_traffic"
+
+
+class SolverName(StrEnum):
+    """The program that solves the model."""
+
+    HIGHS = "highs"
+    CBC = "cbc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolverSettings:
     """`mip_gap` is relative (0.0001 = proven within 0.01 %). `slices` is read by the sliced formulation only.
 
-    `break_ties`: among plans of the same cost take the one with fewest groups, then instances; False: any of them.
+    `break_ties`: among plans of the same cost take the one with fewest groups, then instances, and spread
+    its load evenly; False: any of them.
     """
 
+    name: SolverName = SolverName.HIGHS
     formulation: Formulation = Formulation.EXACT
     slices: int = 8
     time_limit_s: float = 60.0
@@ -97,16 +181,70 @@ class SolverSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The most that the plan may cost, USD per hour with overhead."""
+    """The most that the plan may cost, with overhead: USD per hour, USD per month of 730 hours, or both; None: no limit."""
 
-    usd_per_hour: float
+    usd_per_hour: float | None = None
+    usd_per_month: float | None = None
+
+    @property
+    def limit_usd_per_hour(self) -> float | None:
+        """The tighter of the two, USD per hour; None when neither is set."""
+        monthly = None if self.usd_per_month is None else self.usd_per_month / HOURS_PER_MONTH
+        return min((limit for limit in (self.usd_per_hour, monthly) if limit is not None), default=None)
+
+
+class Disagreement(StrEnum):
+    """What to do where two sources give one offer different prices: the dearer, the first source's, or neither."""
+
+    HIGHEST = "highest"
+    PREFER = "prefer"
+    QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discount:
+    """`fraction` (0..1) off the listed price of every offer that fits all the names given; None fits any.
+
+    Spot prices are discounted only where `spot` is set: negotiated discounts seldom cover them.
+    """
+
+    fraction: float
+    cloud: str | None = None
+    accelerator: str | None = None
+    instance_type: str | None = None
+    spot: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricePolicy:
-    """`trust` names quarantined offers (`Offer.name`, or a prefix of it that ends at a `/`) to use all the same."""
+    """Which prices are believed, and which are one's own.
 
+    `sources` in order of preference. `base_url`: where the hosted catalogs are, instead of SkyPilot's own addresses.
+    `max_age_hours`: older prices are not used; None: they are, with a warning. `trust` names quarantined offers
+    (`Offer.name`, or a prefix of it that ends at a `/`) to use all the same. `overrides`: a file of negotiated prices
+    and reserved capacity.
+    """
+
+    sources: tuple[str, ...] = ("skypilot",)
+    base_url: str | None = None
+    max_age_hours: float | None = None
     trust: tuple[str, ...] = ()
+    on_disagreement: Disagreement = Disagreement.HIGHEST
+    discounts: tuple[Discount, ...] = ()
+    overrides: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfilePolicy:
+    """Which throughput profiles are used, beside the bundled ones.
+
+    `files`: the user's own, as written in the workload. `extrapolate`: use profiles outside the ranges that they cover.
+    `estimate`: estimate accelerators that have no profile from their datasheets.
+    """
+
+    files: tuple[str, ...] = ()
+    extrapolate: bool = False
+    estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,3 +272,6 @@ class Workload:
     prices: PricePolicy = PricePolicy()
     solver: SolverSettings = SolverSettings()
     launch: Launch = Launch()
+    objective: Objective = Objective.LEAST_COST
+    profiles: ProfilePolicy = ProfilePolicy()
+    router: RouterSettings = RouterSettings()

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, Rejected
-from sky_melange.domain.cloud import CloudFeatures
-from sky_melange.domain.offer import Offer
-from sky_melange.domain.plan import Alternative
-from sky_melange.domain.workload import SolverSettings, Workload
-from sky_melange.errors import InfeasibleError, MissingDataError, NotOptimalError
+from sky_melange.domain.plan import Alternative, Switching
+from sky_melange.domain.workload import Objective, RoutingPolicy, SolverSettings
+from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.assemble import Assembled, assemble
-from sky_melange.optimizer.candidates import CandidateSet, ProfileCapacities, build_candidates, context_limited
-from sky_melange.optimizer.infeasible import check_servable, describe_rejected, explain_limits
-from sky_melange.optimizer.problem import Problem, build_problem, routing_classes
+from sky_melange.optimizer.candidates import ProfileCapacities, context_limited
+from sky_melange.optimizer.infeasible import describe_limits, describe_unserved, unserved_classes
+from sky_melange.optimizer.model import Model, build_model, traffic_rounded_down
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.remedies import Surroundings, quarantined_reasons, remedies
 from sky_melange.optimizer.solution import Solution
 
 __all__ = [
+    "Model",
     "Optimum",
     "Problem",
     "ProfileCapacities",
     "Solution",
+    "Surroundings",
+    "build_model",
+    "check_servable",
     "context_limited",
     "optimize",
     "solve_problem",
@@ -31,43 +33,61 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimum:
-    """The answer of the optimizer, not yet priced with overhead: what to launch and what the choice was made from."""
+    """The answer of the optimizer, not yet priced with overhead: what to launch and what the choice was made from.
 
+    `model` is what was solved; where the most traffic is sought, at the traffic found. `size_aware_usd_per_hour`: cost
+    of the replicas under the routing policy that knows most, None when not proven.
+    """
+
+    model: Model
     solution: Solution
     assembled: Assembled
     alternatives: tuple[Alternative, ...]
-    candidates: tuple[Candidate, ...]
-    rejected: tuple[Rejected, ...]
+    size_aware_usd_per_hour: float | None
+    switching: Switching | None
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What could be bought."""
+        return self.model.candidates
+
+    @property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """What could not."""
+        return self.model.rejected
 
 
-def optimize(
-    workload: Workload,
-    offers: Iterable[Offer],
-    profiles: Sequence[ProfileCapacities],
-    clouds: Mapping[str, CloudFeatures],
-) -> Optimum:
-    """The cheapest groups and routes for a workload.
+def check_servable(model: Model, around: Surroundings) -> None:
+    """Raises InfeasibleError when some routing class has no candidate that serves all of it: why, and what helps."""
+    if unserved_classes(model):
+        raise describe_unserved(model, quarantined_reasons(model, around), remedies(model, around))
 
-    Raises MissingDataError when no offer can run the model, InfeasibleError when no plan exists, NotOptimalError when
-    the time limit passes before any plan is found.
+
+def optimize(model: Model) -> Optimum:
+    """The cheapest groups and routes for a model; for the most traffic that its budget buys, where that is sought.
+
+    Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
     """
-    buckets = workload.traffic.buckets()
-    found = build_candidates(workload, offers, profiles, clouds)
-    if not found.candidates:
-        raise _nothing_to_choose_from(found)
-    classes = routing_classes(workload.routing, buckets)
-    problem = build_problem(workload, buckets, classes, found.candidates)
-    check_servable(workload, buckets, classes, found.candidates, problem)
+    from sky_melange.optimizer.alternatives import single_types
+
     try:
-        solution = solve_problem(problem, workload.solver)
+        most = _most_traffic(model) if model.workload.objective is Objective.MOST_TRAFFIC else None
+        if most is not None:
+            model = model.at_traffic(most.factor)
+        solution = solve_problem(model.problem, model.workload.solver)
     except InfeasibleError as error:
-        raise explain_limits(workload, problem) from error
+        # Where the most traffic is sought, there is none that the limits allow.
+        sought = model.workload.objective is Objective.MOST_TRAFFIC
+        raise describe_limits(model.at_traffic(1e-6) if sought else model) from error
+    if most is not None and not most.is_proven:
+        solution = replace(solution, status="feasible", mip_gap=max(solution.mip_gap, most.gap))
     return Optimum(
+        model=model,
         solution=solution,
-        assembled=assemble(workload, buckets, classes, found.candidates, solution),
-        alternatives=_single_types(workload, buckets, found.candidates, problem),
-        candidates=found.candidates,
-        rejected=found.rejected,
+        assembled=assemble(model.workload, model.buckets, model.classes, model.candidates, solution),
+        alternatives=single_types(model),
+        size_aware_usd_per_hour=_size_aware_cost(model, solution),
+        switching=_switching(model, solution),
     )
 
 
@@ -78,49 +98,51 @@ def solve_problem(problem: Problem, settings: SolverSettings) -> Solution:
     return solve(problem, settings)
 
 
-def _nothing_to_choose_from(found: CandidateSet) -> MissingDataError:
-    if not found.rejected:
-        return MissingDataError("no price is known for any of candidates.clouds")
-    return MissingDataError(f"no priced offer can run this workload:\n{describe_rejected(found.rejected)}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Most:
+    """The factor on the traffic to plan for, and whether and how nearly it is proven to be the largest."""
+
+    factor: float
+    is_proven: bool
+    gap: float
 
 
-def _single_types(
-    workload: Workload, buckets: Sequence[Bucket], candidates: Sequence[Candidate], problem: Problem
-) -> tuple[Alternative, ...]:
-    """The best plan of each accelerator alone, cheapest first; types that cannot carry the traffic alone come last."""
-    found = []
-    for accelerator in sorted({candidate.offer.accelerator for candidate in candidates}):
-        kept = [c for c, candidate in enumerate(candidates) if candidate.offer.accelerator == accelerator]
-        gpus = [candidates[c].offer.accelerators_per_instance for c in kept]
-        found.append(_single_type(workload, buckets, accelerator, gpus, problem.restricted_to(kept)))
-    return tuple(sorted(found, key=lambda a: (a.cost_usd_per_hour is None, a.cost_usd_per_hour or 0.0, a.label)))
+def _most_traffic(model: Model) -> _Most:
+    from sky_melange.optimizer.traffic import most_traffic
+
+    found = most_traffic(model.problem, model.workload.solver)
+    factor = traffic_rounded_down(model.workload.traffic.request_rate_rps, found.factor)
+    return _Most(factor=factor, is_proven=found.status == "optimal", gap=1 - found.factor / found.bound)
 
 
-def _single_type(
-    workload: Workload, buckets: Sequence[Bucket], accelerator: str, gpus: Sequence[int], problem: Problem
-) -> Alternative:
-    classes = routing_classes(workload.routing, buckets)
-    total_rps = workload.traffic.request_rate_rps
-    unserved_rps = sum(
-        buckets[index].rate_rps
-        for members, row in zip(classes, problem.loads, strict=True)
-        if all(load is None for load in row)
-        for index in members
-    )
-    if unserved_rps > 0:
-        note = f"cannot serve {unserved_rps / total_rps:.1%} of the requests within the targets"
-        return Alternative(label=accelerator, cost_usd_per_hour=None, instances=None, accelerators=None, note=note)
+def _size_aware_cost(model: Model, solution: Solution) -> float | None:
+    """Without a charge for changes, which would hide what the policy costs."""
+    if solution.status != "optimal":
+        return None
+    if model.workload.routing is RoutingPolicy.SIZE_AWARE and model.problem.keep is None:
+        return solution.cost_usd_per_hour
+    problem = replace(model.under(RoutingPolicy.SIZE_AWARE), keep=None, max_cost_usd_per_hour=None)
     try:
-        solution = solve_problem(problem, replace(workload.solver, break_ties=False))
-    except (InfeasibleError, NotOptimalError) as error:
-        return Alternative(
-            label=accelerator, cost_usd_per_hour=None, instances=None, accelerators=None, note=str(error)
-        )
-    note = "" if solution.status == "optimal" else f"not proven optimal (gap {solution.mip_gap:.2%})"
-    return Alternative(
-        label=accelerator,
-        cost_usd_per_hour=solution.cost_usd_per_hour,
-        instances=sum(solution.counts),
-        accelerators=sum(count * each for count, each in zip(solution.counts, gpus, strict=True)),
-        note=note,
+        found = solve_problem(problem, replace(model.workload.solver, break_ties=False))
+    except (InfeasibleError, NotOptimalError):
+        return None
+    return found.cost_usd_per_hour if found.status == "optimal" else None
+
+
+def _switching(model: Model, solution: Solution) -> Switching | None:
+    """Against the running plan, its groups that are no candidates any more included."""
+    keep = model.workload.constraints.keep
+    if keep is None:
+        return None
+    before = {group.identity: group.instances for group in keep.groups}
+    now: dict[tuple[object, ...], int] = {}
+    for candidate, count in zip(model.candidates, solution.counts, strict=True):
+        if count:
+            now[candidate.identity] = now.get(candidate.identity, 0) + count
+    started = sum(max(0, count - before.get(identity, 0)) for identity, count in now.items())
+    stopped = sum(max(0, count - now.get(identity, 0)) for identity, count in before.items())
+    return Switching(
+        started_instances=started,
+        stopped_instances=stopped,
+        charged_usd_per_hour=keep.switching_usd_per_hour * (started + stopped),
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.plan import ReplicaGroup, Route
+from sky_melange.domain.plan import Contingency, ReplicaGroup, Route
 from sky_melange.domain.profile import Capacity, Skipped
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import SkyMelangeError
 from sky_melange.optimizer.problem import RoutingClasses
+from sky_melange.optimizer.solution import Contingency as FoundContingency
 from sky_melange.optimizer.solution import Solution
 
 _SHARE_DECIMALS = 12
@@ -21,11 +22,12 @@ _SHARE_DECIMALS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembled:
-    """Groups by name, the routes of every bucket, and the candidate behind each group."""
+    """Groups by name, the routes of every bucket, what to do when instances are lost, and each group's candidate."""
 
     groups: tuple[ReplicaGroup, ...]
     routing: tuple[Route, ...]
     candidates: dict[str, Candidate]
+    contingencies: tuple[Contingency, ...] = ()
 
 
 def assemble(
@@ -48,6 +50,7 @@ def assemble(
                 output_tokens=buckets[index].output_tokens,
                 rate_rps=buckets[index].rate_rps,
                 shares=shares,
+                can_serve=tuple(sorted(name_of[c] for c in used if _can_serve(candidates[c], index))),
             )
     routes = tuple(routing[index] for index in range(len(buckets)))
     groups = [_group(name_of[c], candidates[c], solution.counts[c], buckets, routes) for c in used]
@@ -55,7 +58,24 @@ def assemble(
         groups=tuple(sorted(groups, key=lambda group: group.name)),
         routing=routes,
         candidates={name_of[c]: candidates[c] for c in used},
+        contingencies=tuple(_contingency(found, name_of, classes) for found in solution.contingencies),
     )
+
+
+def _contingency(found: FoundContingency, name_of: Mapping[int, str], classes: RoutingClasses) -> Contingency:
+    by_bucket: dict[int, tuple[tuple[str, float], ...]] = {}
+    for members, row in zip(classes, found.shares, strict=True):
+        shares = _rounded([(name, row[c]) for c, name in name_of.items() if row[c] > 0])
+        by_bucket.update(dict.fromkeys(members, shares))
+    return Contingency(
+        lost=tuple(sorted((name, found.lost[c]) for c, name in name_of.items() if found.lost[c])),
+        shares=tuple(by_bucket[index] for index in range(len(by_bucket))),
+        peak_utilization=found.peak_utilization,
+    )
+
+
+def _can_serve(candidate: Candidate, bucket: int) -> bool:
+    return isinstance(candidate.capacities[bucket], Capacity)
 
 
 def group_names(prefix: str, candidates: Sequence[Candidate]) -> tuple[str, ...]:

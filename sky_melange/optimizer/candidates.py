@@ -122,7 +122,10 @@ def _refusal(
     elif offer.use_spot and not clouds[offer.cloud].spot:
         reason = "SkyPilot cannot launch spot machines on this cloud"
     elif offer.accelerator not in profiles:
-        reason = f"no profile of {workload.model.id} ({workload.model.dtype}) on {offer.accelerator}"
+        weakest = workload.constraints.min_profile_kind
+        trusted = "" if weakest is None else f" that is {weakest} or better"
+        model = f"{workload.model.profiled_id} ({workload.model.dtype})"
+        reason = f"no profile of {model} on {offer.accelerator}{trusted}"
     elif all(offer.accelerators_per_instance % p.profile.key.tensor_parallel for p in profiles[offer.accelerator]):
         sizes = sorted({p.profile.key.tensor_parallel for p in profiles[offer.accelerator]})
         reason = (

@@ -1,54 +1,70 @@
-"""Says why nothing can be planned: each unserved bucket with its share of traffic, and per layout the reason."""
+"""Says why nothing can be planned: each unserved bucket, its share of traffic, why by layout, and what helps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.profile import Skipped
-from sky_melange.domain.workload import RoutingPolicy, Workload
-from sky_melange.errors import InfeasibleError
+from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
+from sky_melange.errors import InfeasibleError, NotOptimalError
+from sky_melange.optimizer.dominance import undominated
 from sky_melange.optimizer.problem import Problem, RoutingClasses
 
-_MAX_BUCKETS = 5
+if TYPE_CHECKING:
+    from sky_melange.optimizer.model import Model
+    from sky_melange.optimizer.relax import Relaxation
+    from sky_melange.optimizer.session import Session
+
+_MAX_BUCKETS: Final = 5
+_LONGEST_SEARCH_S: Final = 20.0
+"""For an explanation: less than a plan may take."""
 
 
-def check_servable(
-    workload: Workload,
-    buckets: Sequence[Bucket],
-    classes: RoutingClasses,
-    candidates: Sequence[Candidate],
-    problem: Problem,
-) -> None:
-    """Raises InfeasibleError when some routing class has no candidate that serves all of it."""
-    unserved = [members for members, row in zip(classes, problem.loads, strict=True) if all(x is None for x in row)]
-    if not unserved:
-        return
-    total_rps = workload.traffic.request_rate_rps
+def unserved_classes(model: Model) -> list[tuple[int, ...]]:
+    """The routing classes (buckets by index) that no candidate serves whole."""
+    rows = zip(model.classes, model.problem.loads, strict=True)
+    return [members for members, row in rows if all(load is None for load in row)]
+
+
+def describe_unserved(model: Model, more: Mapping[int, Sequence[str]], remedies: Sequence[str]) -> InfeasibleError:
+    """The error for buckets that no candidate serves. `more[bucket]`: other reasons; `remedies`: changes that help."""
+    unserved = unserved_classes(model)
     lines = ["no candidate can serve part of the traffic within the targets:"]
     for members in unserved[:_MAX_BUCKETS]:
-        rate_rps = sum(buckets[index].rate_rps for index in members)
-        lines.append(f"  {_class_label(workload.routing, buckets, members)} ({rate_rps / total_rps:.1%} of requests)")
-        lines += [f"    {line}" for line in _reasons(candidates, members)]
+        share = sum(model.buckets[index].rate_rps for index in members) / model.workload.traffic.request_rate_rps
+        lines.append(f"  {class_label(model.workload.routing, model.buckets, members)} ({share:.1%} of requests)")
+        lines += [f"    {line}" for line in _reasons(model.candidates, members)]
+        lines += [f"    {line}" for line in dict.fromkeys(line for index in members for line in more.get(index, ()))]
     if len(unserved) > _MAX_BUCKETS:
         lines.append(f"  … and {len(unserved) - _MAX_BUCKETS} more")
-    lines.append(_advice(workload))
-    raise InfeasibleError("\n".join(lines))
+    if remedies:
+        lines += ["Any one of these makes every bucket servable:", *(f"  {remedy}" for remedy in remedies)]
+    else:
+        lines.append(_advice(model.workload))
+    return InfeasibleError("\n".join(lines))
 
 
-def explain_limits(workload: Workload, problem: Problem) -> InfeasibleError:
+def describe_limits(model: Model) -> InfeasibleError:
     """The error for a model in which every bucket can be served, but not within the limits together."""
-    limits = [f"{cap.name} = {cap.limit}" for cap in problem.caps]
-    if problem.max_groups is not None:
-        limits.append(f"constraints.max_groups = {problem.max_groups}")
-    stated = ", ".join(limits) or "none"
-    return InfeasibleError(
-        "every bucket can be served, but not all of them within the limits together.\n"
-        f"  limits: {stated}\n"
-        f"  traffic: {workload.traffic.request_rate_rps:g} req/s at max_utilization {problem.max_utilization:g}\n"
-        "Raise one of the limits, or allow more accelerators or clouds under candidates."
-    )
+    from sky_melange.optimizer.session import Session
+
+    settings = model.workload.solver
+    session = Session(settings, time_limit_s=min(settings.time_limit_s, _LONGEST_SEARCH_S))
+    kept = undominated(model.problem)
+    problem = model.problem.restricted_to(kept)
+    lines = [
+        "every bucket can be served, but not all of them within the limits together.",
+        f"  limits: {', '.join(_limits(problem)) or 'none'}",
+        f"  traffic: {_traffic(model)} at max_utilization {problem.max_utilization:g}",
+    ]
+    try:
+        lines += _left_out(model, kept, problem, session)
+    except NotOptimalError:
+        lines.append("  which part is left out could not be found within the time limit")
+    return InfeasibleError("\n".join([*lines, *_changes(problem, session)]))
 
 
 def describe_rejected(rejected: Sequence[Rejected]) -> str:
@@ -57,7 +73,8 @@ def describe_rejected(rejected: Sequence[Rejected]) -> str:
     return "\n".join(f"  {item.offers:5d} offers: {item.reason} (such as {item.example})" for item in ordered)
 
 
-def _class_label(policy: RoutingPolicy, buckets: Sequence[Bucket], members: Sequence[int]) -> str:
+def class_label(policy: RoutingPolicy, buckets: Sequence[Bucket], members: Sequence[int]) -> str:
+    """What a routing class is called in messages."""
     if len(members) == 1:
         return f"bucket {buckets[members[0]].label}"
     if policy is RoutingPolicy.INPUT_AWARE:
@@ -65,16 +82,95 @@ def _class_label(policy: RoutingPolicy, buckets: Sequence[Bucket], members: Sequ
     return "all requests (blind routing sends every size to every group)"
 
 
+def _traffic(model: Model) -> str:
+    if model.workload.objective is Objective.MOST_TRAFFIC:
+        return "next to none"
+    return f"{model.workload.traffic.request_rate_rps:g} req/s"
+
+
+def _limits(problem: Problem) -> Iterator[str]:
+    """Every limit that is set, as the workload writes it."""
+    yield from (f"{cap.name} = {cap.limit}" for cap in problem.caps)
+    if problem.max_groups is not None:
+        yield f"constraints.max_groups = {problem.max_groups}"
+    if problem.min_replicas > 1:
+        yield f"constraints.min_replicas = {problem.min_replicas}"
+    yield from (f"{floor.name} = {floor.minimum}" for floor in problem.floors)
+    names = {limit.name.partition(" ")[0]: limit.limit_fraction for limit in problem.share_limits}
+    yield from (f"{name} = {fraction:g}" for name, fraction in names.items())
+    if problem.losses:
+        yield f"constraints.tolerate_replica_losses = {problem.losses}"
+    if problem.max_cost_usd_per_hour is not None:
+        yield f"budget (less overhead) = USD {problem.max_cost_usd_per_hour:.4f} per hour"
+
+
+def _left_out(model: Model, kept: Sequence[int], problem: Problem, session: Session) -> Iterator[str]:
+    """The buckets left without a server when the limits serve as much as they can, and what stands in the way."""
+    from sky_melange.optimizer.unserved import least_unserved
+
+    found = least_unserved(problem, session)
+    left = [r for r, fraction in enumerate(found.fractions) if fraction > 0]
+    if not left:
+        yield "  the upper limits leave room for all traffic; the minima on top of it do not fit"
+        return
+    counts = [0] * len(model.candidates)
+    for position, c in enumerate(kept):
+        counts[c] = found.counts[position]
+    weights = problem.weights or (1.0 / problem.class_count,) * problem.class_count
+    served = 1 - sum(weights[r] * fraction for r, fraction in enumerate(found.fractions))
+    yield f"  at most {served:.1%} of the requests can be served; left out:"
+    for r in left[:_MAX_BUCKETS]:
+        label = class_label(model.workload.routing, model.buckets, model.classes[r])
+        yield f"  {label} ({weights[r]:.1%} of requests, {found.fractions[r]:.1%} of them unserved)"
+        yield from (f"    {reason}" for reason in _obstacles(model, counts, r))
+    if len(left) > _MAX_BUCKETS:
+        yield f"  … and {len(left) - _MAX_BUCKETS} more"
+
+
+def _obstacles(model: Model, counts: Sequence[int], r: int) -> list[str]:
+    """One line a layout: why it cannot serve class r, or which limits forbid one more of its cheapest instance."""
+    from sky_melange.optimizer.unserved import in_the_way
+
+    found = {reason.partition(":")[0]: reason for reason in _reasons(model.candidates, model.classes[r])}
+    by_price = sorted(range(len(model.candidates)), key=lambda c: (model.problem.prices[c], c))
+    for c in by_price:
+        layout = _layout(model.candidates[c])
+        if model.problem.loads[r][c] is not None and layout not in found:
+            obstacles = ", ".join(in_the_way(model.problem, counts, c)) or "fits no better beside the others"
+            found[layout] = f"{layout}: {obstacles}"
+    return sorted(found.values())
+
+
+def _changes(problem: Problem, session: Session) -> list[str]:
+    """The changes that make it feasible: each limit alone, or else together."""
+    from sky_melange.optimizer.relax import relaxations
+    from sky_melange.optimizer.relax_together import joint_relaxation
+
+    alone = relaxations(problem, session)
+    if alone:
+        return ["Any one of these changes makes it feasible, the smallest first:", *_listed(alone)]
+    together = joint_relaxation(problem, session)
+    if together:
+        return ["No limit alone is to blame; these changes together make it feasible:", *_listed(together)]
+    return ["No change of these limits was found that makes it feasible; allow more under candidates, or loosen slo."]
+
+
+def _listed(changes: Sequence[Relaxation]) -> list[str]:
+    return [f"  {change}" for change in changes]
+
+
+def _layout(candidate: Candidate) -> str:
+    return f"{candidate.offer.accelerator} (tensor parallel {candidate.profile.key.tensor_parallel})"
+
+
 def _reasons(candidates: Sequence[Candidate], members: Sequence[int]) -> list[str]:
     """One line for each profile: the first bucket of the class that it cannot serve, and why."""
     reasons: dict[str, None] = {}
     for candidate in candidates:
-        key = candidate.profile.key
         for index in members:
             capacity = candidate.capacities[index]
             if isinstance(capacity, Skipped):
-                layout = f"{key.accelerator} (tensor parallel {key.tensor_parallel})"
-                reasons[f"{layout}: {capacity.reason}: {capacity.detail}"] = None
+                reasons[f"{_layout(candidate)}: {capacity.reason}: {capacity.detail}"] = None
                 break
     return sorted(reasons)
 
@@ -84,3 +180,11 @@ def _advice(workload: Workload) -> str:
     if workload.routing is not RoutingPolicy.SIZE_AWARE:
         return f"{hint}; routing: size_aware asks least of each group."
     return f"{hint}."
+
+
+def is_servable(classes: RoutingClasses, candidates: Sequence[Candidate]) -> bool:
+    """Whether every class has a candidate that serves all of its buckets."""
+    return all(
+        any(not any(isinstance(candidate.capacities[index], Skipped) for index in members) for candidate in candidates)
+        for members in classes
+    )

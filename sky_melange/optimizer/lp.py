@@ -1,17 +1,17 @@
-"""Builds the model in PuLP, runs HiGHS, and reads the answer without believing its word for `optimal`."""
+"""Builds the model in PuLP and reads counts and shares from it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import pulp
 
-from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.constraints import CONSTRAINTS
 from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.session import Session
 from sky_melange.optimizer.solution import Solution
 from sky_melange.optimizer.variables import Variables, make_variables
 
@@ -19,63 +19,84 @@ _MIN_SHARE: Final = 1e-7
 _INTEGRALITY: Final = 1e-4
 
 
-def build_lp(problem: Problem, slices: int | None) -> tuple[pulp.LpProblem, Variables]:
-    """The model with every constraint and no objective yet; `slices` None: continuous shares."""
-    lp = pulp.LpProblem("sky_melange", pulp.LpMinimize)
-    variables = make_variables(lp, problem, slices)
-    for add in CONSTRAINTS.values():
-        add(lp, variables, problem)
+def build_lp(
+    problem: Problem, slices: int | None, *, most_traffic: float | None = None, without: Collection[str] = ()
+) -> tuple[pulp.LpProblem, Variables]:
+    """The model with every constraint (but those called `without`) and no objective yet.
+
+    `slices` None: continuous shares. `most_traffic`: the traffic is a variable up to this factor.
+    """
+    lp = pulp.LpProblem("sky_melange", pulp.LpMinimize if most_traffic is None else pulp.LpMaximize)
+    variables = make_variables(lp, problem, slices, most_traffic=most_traffic)
+    for name, add in CONSTRAINTS.items():
+        if name not in without:
+            add(lp, variables, problem)
     return lp, variables
 
 
-def cost_expression(problem: Problem, variables: Variables) -> pulp.LpAffineExpression:
-    """Σ_c p_c · n_c, USD/h."""
-    return pulp.LpAffineExpression(list(zip(variables.counts, problem.prices, strict=True)))
+def objective_expression(problem: Problem, variables: Variables) -> pulp.LpAffineExpression:
+    """Σ_c p_c · n_c, and s · Σ_c d_c where a running plan is worth keeping; USD/h."""
+    cost = pulp.LpAffineExpression(list(zip(variables.counts, problem.prices, strict=True)))
+    if problem.keep is None:
+        return cost
+    charge = problem.keep.usd_per_hour
+    return cost + pulp.LpAffineExpression([(changed, charge) for changed in variables.changed])
 
 
-def total_cost(prices: Sequence[float], counts: Sequence[int]) -> float:
-    """Σ_c p_c · n_c, USD per hour, summed without rounding error."""
-    return math.fsum(price * count for price, count in zip(prices, counts, strict=True))
-
-
-def highs(settings: SolverSettings) -> pulp.HiGHS:
-    """The solver: one thread and a fixed seed, so that the same model gives the same answer."""
-    return pulp.HiGHS(
-        msg=False, threads=1, timeLimit=settings.time_limit_s, gapRel=settings.mip_gap, gapAbs=0.0, random_seed=0
-    )
-
-
-def run(problem: Problem, variables: Variables, lp: pulp.LpProblem, settings: SolverSettings) -> Solution:
-    """Solves and reads.
+def run(
+    problem: Problem, variables: Variables, lp: pulp.LpProblem, session: Session, *, gap_absolute: float = 0.0
+) -> Solution:
+    """Solves and reads; `mip_gap` is that of the problem's own objective.
 
     Raises InfeasibleError when there is no plan, NotOptimalError when the time limit passes before any is found.
     """
-    lp.solve(highs(settings))
-    if lp.sol_status in (pulp.LpSolutionInfeasible, pulp.LpSolutionUnbounded):
+    outcome = session.solve(lp, gap_absolute=gap_absolute)
+    if outcome.status == "infeasible":
         raise InfeasibleError("no number of instances satisfies the constraints together")
     values = [variable.varValue for variable in variables.counts]
-    found = lp.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
-    if not found or any(value is None or not math.isfinite(value) for value in values):
-        raise NotOptimalError(f"no plan was found within the time limit of {settings.time_limit_s:g} s; raise it")
-    counts = _whole(values)
-    rows = [
-        [0.0 if variable is None else variable.varValue / variables.slices for variable in row]
-        for row in variables.shares
-    ]
+    if outcome.status == "unknown" or any(value is None or not math.isfinite(value) for value in values):
+        raise NotOptimalError(session.too_late())
+    counts = whole(values)
+    objective = problem.objective(counts)
     return Solution(
         counts=counts,
-        shares=tuple(without_dust(row, counts, loads) for row, loads in zip(rows, problem.loads, strict=True)),
-        cost_usd_per_hour=total_cost(problem.prices, counts),
-        status="optimal" if lp.sol_status == pulp.LpSolutionOptimal else "feasible",
-        mip_gap=max(0.0, float(lp.solverModel.getInfo().mip_gap)),
+        shares=read_shares(problem, variables, counts),
+        cost_usd_per_hour=problem.cost(counts),
+        status=outcome.status,
+        mip_gap=relative_gap(objective, outcome.bound),
     )
 
 
-def _whole(values: Sequence[float]) -> tuple[int, ...]:
+def relative_gap(objective: float, bound: float | None) -> float:
+    """How much less than `objective` the optimum may be, as a fraction of it; a bound that is not known counts as 0."""
+    if objective <= 0:
+        return 0.0
+    return min(1.0, max(0.0, (objective - (bound or 0.0)) / objective))
+
+
+def whole(values: Sequence[float]) -> tuple[int, ...]:
+    """The solver's counts, which must be whole but for rounding."""
     counts = tuple(round(value) for value in values)
     if any(abs(value - count) > _INTEGRALITY for value, count in zip(values, counts, strict=True)):
         raise SkyMelangeError(f"the solver returned fractional instance counts: {values}")
     return counts
+
+
+def read_shares(problem: Problem, variables: Variables, counts: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """`[class][candidate]`, fractions that sum to 1 by class. A kind's share goes where its instances are."""
+    kinds = variables.kinds
+    strength = [0.0] * len(kinds.first)
+    for c, count in enumerate(counts):
+        strength[kinds.of[c]] += kinds.strength[c] * count
+    parts = [kinds.strength[c] * count / strength[kinds.of[c]] if count else 0.0 for c, count in enumerate(counts)]
+    rows = [
+        [
+            0.0 if (part := row[kinds.of[c]]) is None else part.varValue / variables.slices * parts[c]
+            for c in range(len(counts))
+        ]
+        for row in variables.shares
+    ]
+    return tuple(without_dust(row, counts, loads) for row, loads in zip(rows, problem.loads, strict=True))
 
 
 def without_dust(row: Sequence[float], counts: Sequence[int], loads: Sequence[float | None]) -> tuple[float, ...]:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sky_melange.domain.buckets import Bucket
-from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.profile import Skipped
-from sky_melange.domain.workload import RoutingPolicy, Workload
+from sky_melange.domain.workload import RoutingPolicy
+from sky_melange.optimizer.limits import Cap, Floor, Keep, LossCut, ShareLimit
+
+__all__ = ["Cap", "Floor", "Keep", "LossCut", "Problem", "RoutingClasses", "ShareLimit", "routing_classes"]
 
 RoutingClasses = tuple[tuple[int, ...], ...]
 """Buckets (by index) that the front door cannot tell apart, and which therefore share one set of weights."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cap:
-    """A limit Σ_c usage[c]·n_c ≤ limit, with its name for messages (`constraints.max_accelerators.H100`)."""
-
-    name: str
-    usage: tuple[int, ...]
-    limit: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +22,8 @@ class Problem:
 
     `loads[r][c]`: instances of c that all of class r would keep fully busy, Σ_{b∈r} λ_b ÷ μ_bc; None when c cannot
     serve some bucket of r. `prices[c]`: USD per hour an instance. `replicas[c]`: replicas an instance.
+    `weights[r]`: fraction of all requests in class r, wanted for `share_limits`. `losses`: instances, whichever, that
+    the plan must be able to lose and still serve all traffic; `loss_cuts` are conditions known to follow from that.
     """
 
     loads: tuple[tuple[float | None, ...], ...]
@@ -38,6 +33,13 @@ class Problem:
     min_replicas: int = 0
     max_groups: int | None = None
     caps: tuple[Cap, ...] = ()
+    floors: tuple[Floor, ...] = ()
+    share_limits: tuple[ShareLimit, ...] = ()
+    weights: tuple[float, ...] = ()
+    max_cost_usd_per_hour: float | None = None
+    losses: int = 0
+    loss_cuts: tuple[LossCut, ...] = ()
+    keep: Keep | None = None
 
     @property
     def class_count(self) -> int:
@@ -55,17 +57,33 @@ class Problem:
 
     def restricted_to(self, kept: Sequence[int]) -> Problem:
         """The same problem with the candidates `kept` only, in that order."""
-        return Problem(
+        return replace(
+            self,
             loads=tuple(tuple(row[c] for c in kept) for row in self.loads),
             prices=tuple(self.prices[c] for c in kept),
             replicas=tuple(self.replicas[c] for c in kept),
-            max_utilization=self.max_utilization,
-            min_replicas=self.min_replicas,
-            max_groups=self.max_groups,
-            caps=tuple(
-                Cap(name=cap.name, usage=tuple(cap.usage[c] for c in kept), limit=cap.limit) for cap in self.caps
-            ),
+            caps=tuple(cap.restricted_to(kept) for cap in self.caps),
+            floors=tuple(floor.restricted_to(kept) for floor in self.floors),
+            share_limits=tuple(limit.restricted_to(kept) for limit in self.share_limits),
+            loss_cuts=tuple(cut.restricted_to(kept) for cut in self.loss_cuts),
+            keep=None if self.keep is None else self.keep.restricted_to(kept),
         )
+
+    def at_traffic(self, factor: float) -> Problem:
+        """The same problem for `factor` times the traffic."""
+        return replace(
+            self,
+            loads=tuple(tuple(None if load is None else load * factor for load in row) for row in self.loads),
+            loss_cuts=tuple(replace(cut, demand=cut.demand * factor) for cut in self.loss_cuts),
+        )
+
+    def cost(self, counts: Sequence[int]) -> float:
+        """Σ_c p_c · n_c, USD per hour, summed without rounding error."""
+        return math.fsum(price * count for price, count in zip(self.prices, counts, strict=True))
+
+    def objective(self, counts: Sequence[int]) -> float:
+        """What is minimised: the cost, and what `keep` charges for changes; USD per hour."""
+        return self.cost(counts) + (0.0 if self.keep is None else self.keep.penalty(counts))
 
 
 def routing_classes(policy: RoutingPolicy, buckets: Sequence[Bucket]) -> RoutingClasses:
@@ -88,40 +106,3 @@ def _seen_by(policy: RoutingPolicy, bucket: Bucket) -> tuple[int, ...]:
             return (bucket.input_index,)
         case RoutingPolicy.BLIND:
             return ()
-
-
-def build_problem(
-    workload: Workload, buckets: Sequence[Bucket], classes: RoutingClasses, candidates: Sequence[Candidate]
-) -> Problem:
-    """Turns candidates into numbers. `buckets` are those with traffic, in the order of `Candidate.capacities`."""
-    limits = workload.constraints
-    return Problem(
-        loads=tuple(tuple(_class_load(candidate, members, buckets) for candidate in candidates) for members in classes),
-        prices=tuple(candidate.offer.price_usd_per_hour for candidate in candidates),
-        replicas=tuple(candidate.replicas_per_instance for candidate in candidates),
-        max_utilization=limits.max_utilization,
-        min_replicas=limits.min_replicas,
-        max_groups=limits.max_groups,
-        caps=tuple(
-            Cap(
-                name=f"constraints.max_accelerators.{accelerator}",
-                usage=tuple(
-                    candidate.offer.accelerators_per_instance if candidate.offer.accelerator == accelerator else 0
-                    for candidate in candidates
-                ),
-                limit=limit,
-            )
-            for accelerator, limit in sorted(limits.max_accelerators.items())
-        ),
-    )
-
-
-def _class_load(candidate: Candidate, members: Sequence[int], buckets: Sequence[Bucket]) -> float | None:
-    """Σ_{b∈r} λ_b ÷ μ_bc in instances, or None when the candidate cannot serve one of the buckets."""
-    load = 0.0
-    for index in members:
-        capacity = candidate.capacities[index]
-        if isinstance(capacity, Skipped):
-            return None
-        load += buckets[index].rate_rps / (capacity.request_rate_rps * candidate.replicas_per_instance)
-    return load

@@ -6,6 +6,10 @@ fractional knapsack of capacity u over the classes (weights load_rc, values v_r,
 that uses c costs at least Σ v_r + p_c − V_c (Lagrangian bound; V is concave in the number of instances, so one is
 the best case), and c can go when that exceeds the cost of a plan that we have. Constraints only raise the cost: the
 bound holds with them, as long as the plan at hand satisfies them.
+
+When any k instances may be lost, what is left must still be worth Σ v_r, so the cost is at least Σ v_r plus the k
+dearest instances, c among them if it is used. A charge for changes (`keep`) only adds to the cost; what runs already is
+kept as a candidate, since dropping it is charged for.
 """
 
 from __future__ import annotations
@@ -39,19 +43,37 @@ class Reduction:
         for row in problem.loads:
             if not any(row[c] is not None for c in chosen):
                 chosen.add(next(c for c in ranked if row[c] is not None))
+        if problem.keep is not None:
+            chosen.update(c for c, before in enumerate(problem.keep.previous) if before)
         return tuple(sorted(chosen))
+
+
+def class_values(problem: Problem) -> list[float]:
+    """v_r = min_c p_c·load_rc ÷ u, USD/h: what serving class r costs at least; each must have a server."""
+    return [
+        min(problem.prices[c] * load / problem.max_utilization for c, load in enumerate(row) if load is not None)
+        for row in problem.loads
+    ]
 
 
 def reduce_problem(problem: Problem) -> Reduction:
     """Bounds in closed form; every class must have a candidate that serves it."""
-    values = [
-        min(problem.prices[c] * load / problem.max_utilization for c, load in enumerate(row) if load is not None)
-        for row in problem.loads
+    values = class_values(problem)
+    spare = problem.losses * min(problem.prices)
+    surcharges = [
+        problem.prices[c] - _most_valuable_work(problem, values, c) - spare for c in range(problem.candidate_count)
     ]
-    surcharges = tuple(
-        max(0.0, problem.prices[c] - _most_valuable_work(problem, values, c)) for c in range(problem.candidate_count)
+    if problem.losses:
+        surcharges = [max(s, p - min(problem.prices)) for s, p in zip(surcharges, problem.prices, strict=True)]
+    if problem.keep is not None:
+        charge = problem.keep.usd_per_hour
+        surcharges = [
+            0.0 if before else surcharge + charge
+            for before, surcharge in zip(problem.keep.previous, surcharges, strict=True)
+        ]
+    return Reduction(
+        lower_bound=math.fsum((*values, spare)), surcharges=tuple(max(0.0, surcharge) for surcharge in surcharges)
     )
-    return Reduction(lower_bound=math.fsum(values), surcharges=surcharges)
 
 
 def _most_valuable_work(problem: Problem, values: list[float], c: int) -> float:

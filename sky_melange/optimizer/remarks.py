@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.offer import SOURCES_DISAGREE, PriceBook
 from sky_melange.domain.plan import Overhead, ReplicaGroup
 from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.router import RouterKind
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import RoutingPolicy, Workload
 
@@ -14,6 +16,19 @@ _ROUTING = {
     RoutingPolicy.SIZE_AWARE: "a front door that knows the input and output length of each request",
     RoutingPolicy.INPUT_AWARE: "a front door that knows the input length of each request",
     RoutingPolicy.BLIND: "a front door that splits requests by weight alone",
+}
+
+_PRICES_LISTED = (
+    "Prices are list prices without tax, storage, egress or negotiated discounts; capacity is not reserved."
+)
+_PRICES_OWN = (
+    "Prices are list prices with the discounts and overrides of the workload, without tax, storage and egress; "
+    "capacity is reserved only where an override says so."
+)
+
+_BUCKET_SIZE = {
+    BucketSize.UPPER: "its largest size (its upper edges)",
+    BucketSize.MEAN: "the mean size of its requests",
 }
 
 
@@ -27,13 +42,26 @@ def assumptions(workload: Workload) -> tuple[str, ...]:
     ]
     return (
         f"Traffic: {workload.traffic.request_rate_rps:g} req/s, sizes from {workload.traffic.origin}; each bucket is "
-        "planned at its largest size.",
+        f"planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}.",
         f"Targets: {', '.join(stated)} on average in steady state; replicas are loaded to at most "
         f"{workload.constraints.max_utilization:.0%} of the rate that meets them.",
         f"Routing: {workload.routing}, that is {_ROUTING[workload.routing]} and splits by the shares in plan.json. "
-        "SkyServe's own balancers do not look at sizes, and each group is a service with its own endpoint.",
+        f"{_router(workload)}",
         f"Context limit: {workload.model.max_model_len} tokens (input + output).",
-        "Prices are list prices without tax, storage, egress or negotiated discounts; capacity is not reserved.",
+        _PRICES_OWN if workload.prices.discounts or workload.prices.overrides else _PRICES_LISTED,
+    )
+
+
+def _router(workload: Workload) -> str:
+    """What front door there is, and what it only estimates."""
+    if workload.router.kind is RouterKind.NONE:
+        return "No router is planned: SkyServe's own balancers do not look at sizes; each group has its own endpoint."
+    if workload.router.kind is RouterKind.LITELLM or workload.routing is RoutingPolicy.BLIND:
+        return f"The router ({workload.router.kind}) is planned where there is more than one endpoint."
+    output = ", output by what a request allows" if workload.routing is RoutingPolicy.SIZE_AWARE else ""
+    return (
+        f"The router (haproxy, where there is more than one endpoint) estimates input by "
+        f"{workload.router.bytes_per_token:g} bytes a token{output}."
     )
 
 
@@ -42,6 +70,7 @@ def warnings(
 ) -> tuple[str, ...]:
     """What deserves doubt or action before money is spent."""
     return (
+        *workload.traffic.notes,
         *_profile_warnings(groups),
         *_price_warnings(groups),
         *(f"Overhead: {machine.purpose}: {machine.note}." for machine in overhead if machine.note),
@@ -66,8 +95,13 @@ def _price_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:
     """One line for all prices: old ones must be seen, not drowned."""
     dates = {f"{group.cloud} of {group.price.fetched_at or 'unknown date'} ({group.price.source})" for group in groups}
     yield f"Prices are those of {', '.join(sorted(dates))}. Check them before launching."
+    for group in groups:
+        _, marker, said = group.price.detail.partition(SOURCES_DISAGREE)
+        if marker:
+            yield f"Price of {group.name}: {marker}{said}."
 
 
 def _launch_warnings(workload: Workload, groups: Sequence[ReplicaGroup]) -> Iterator[str]:
-    if workload.routing is not RoutingPolicy.BLIND and len(groups) > 1:
+    has_router = workload.router.kind is not RouterKind.NONE
+    if workload.routing is not RoutingPolicy.BLIND and len(groups) > 1 and not has_router:
         yield "The groups need a router in front that follows the shares in plan.json, or the targets may not hold."

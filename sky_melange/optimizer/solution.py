@@ -6,11 +6,23 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contingency:
+    """What to do while instances are lost: `lost[c]` of them gone, `shares[r][c]` as in `Solution`.
+
+    `peak_utilization` is the largest load on a group's remaining instances ÷ their number.
+    """
+
+    lost: tuple[int, ...]
+    shares: tuple[tuple[float, ...], ...]
+    peak_utilization: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
     """`counts[c]` instances; `shares[r][c]` fraction (0..1) of class r sent to candidate c; rows sum to 1.
 
     `status` is `optimal` (proven within the gap asked for) or `feasible` (a time limit came first). `mip_gap` is
-    relative; infinity when the solver has no bound yet.
+    relative: the optimum costs at most that fraction less. `contingencies`: one for each loss that must be survived.
     """
 
     counts: tuple[int, ...]
@@ -18,3 +30,4 @@ class Solution:
     cost_usd_per_hour: float
     status: str
     mip_gap: float
+    contingencies: tuple[Contingency, ...] = ()

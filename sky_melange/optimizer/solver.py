@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
-from sky_melange.domain.workload import Formulation, SolverSettings
+from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.dominance import undominated
-from sky_melange.optimizer.lp import build_lp, cost_expression, run, total_cost
+from sky_melange.optimizer.losses import survival, with_first_cut
+from sky_melange.optimizer.lp import build_lp, objective_expression, run
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.reduction import Reduction, reduce_problem
-from sky_melange.optimizer.solution import Solution
+from sky_melange.optimizer.reinforce import reinforced
+from sky_melange.optimizer.session import Session
+from sky_melange.optimizer.sliced import bounded_below, exactly, in_whole_slices
+from sky_melange.optimizer.solution import Contingency, Solution
 from sky_melange.optimizer.ties import balance, break_ties
+
+_Number = TypeVar("_Number", int, float)
 
 _SMALL: Final = 24
 """Up to this many candidates the integer program is solved as it is."""
@@ -31,65 +37,139 @@ def solve(problem: Problem, settings: SolverSettings) -> Solution:
     Ties: fewer groups, then fewer instances, then the earlier candidates. Raises InfeasibleError when no counts
     satisfy the constraints, NotOptimalError when the time limit passes without any plan.
     """
+    return solve_within(problem, Session(settings))
+
+
+def solve_within(problem: Problem, session: Session) -> Solution:
+    """The same within a session, whose time it uses up."""
     kept = undominated(problem)
-    slices = settings.slices if settings.formulation is Formulation.SLICED else None
-    kept = _promising(problem, kept, settings, slices)
-    return _widened(problem, kept, _solve_reduced(problem.restricted_to(kept), settings, slices))
+    kept = _promising(problem, kept, session)
+    return _widened(problem, kept, _solve_reduced(problem.restricted_to(kept), session))
 
 
-def _promising(
-    problem: Problem, kept: tuple[int, ...], settings: SolverSettings, slices: int | None
-) -> tuple[int, ...]:
+def _promising(problem: Problem, kept: tuple[int, ...], session: Session) -> tuple[int, ...]:
     """Of the candidates `kept`, those that may be part of an optimum, proven by the cost of plans found on the way."""
     for looked_at in (_FIRST_LOOK, 3 * _FIRST_LOOK):
         if len(kept) <= max(_SMALL, looked_at):
             return kept
         reduced = problem.restricted_to(kept)
         reduction = reduce_problem(reduced)
-        upper_bound = _cost_among(reduced, reduction, looked_at, settings, slices)
+        upper_bound = _cost_among(reduced, reduction, looked_at, session)
         if upper_bound is None:
             return kept
         kept = tuple(kept[position] for position in reduction.keep(upper_bound))
     return kept
 
 
-def _cost_among(
-    problem: Problem, reduction: Reduction, count: int, settings: SolverSettings, slices: int | None
-) -> float | None:
-    """Cost of a good plan made of the most promising candidates alone, USD/h; None when they allow none."""
+def _cost_among(problem: Problem, reduction: Reduction, count: int, session: Session) -> float | None:
+    """Objective of a good plan made of the most promising candidates alone, USD/h; None when they allow none."""
     restricted = problem.restricted_to(reduction.most_promising(problem, count))
-    hurried = replace(settings, time_limit_s=settings.time_limit_s / 6, mip_gap=max(settings.mip_gap, 1e-4))
+    settings = session.settings
+    hurried = Session(
+        replace(settings, mip_gap=max(settings.mip_gap, 1e-4)),
+        time_limit_s=min(session.left_s, settings.time_limit_s / 6),
+    )
+    given_s = hurried.left_s
     try:
-        return _least_cost(restricted, hurried, slices).cost_usd_per_hour
+        return restricted.objective(_least_cost(restricted, hurried)[0].counts)
     except (InfeasibleError, NotOptimalError):
         return None
+    finally:
+        session.left_s -= given_s - hurried.left_s
 
 
-def _least_cost(problem: Problem, settings: SolverSettings, slices: int | None) -> Solution:
-    lp, variables = build_lp(problem, slices)
-    lp.setObjective(cost_expression(problem, variables))
-    return run(problem, variables, lp, settings)
+def _least_cost(problem: Problem, session: Session) -> tuple[Solution, Problem]:
+    """The cheapest plan that survives its losses, and the problem with the cuts that this took."""
+    if session.slices is None:
+        return _search(problem, session, 0.0)
+    exact_session = exactly(session)
+    try:
+        exact, problem = _search(problem, exact_session, 0.0)
+    finally:
+        session.left_s = exact_session.left_s
+    found = in_whole_slices(problem, exact, session)
+    if found is not None:
+        return found, problem
+    return _search(problem, session, bounded_below(problem, exact))
 
 
-def _solve_reduced(problem: Problem, settings: SolverSettings, slices: int | None) -> Solution:
-    best = _least_cost(problem, settings, slices)
+def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) -> tuple[Solution, Problem]:
+    """Adds cuts until the cheapest plan survives its losses. Its objective is known to be `at_least_usd_per_hour`."""
+    problem = with_first_cut(problem)
+    tried: list[tuple[int, ...]] = []
+    bound = at_least_usd_per_hour
+    while True:
+        try:
+            lp, variables = build_lp(problem, session.slices)
+            objective = objective_expression(problem, variables)
+            if bound > 0:
+                lp.addConstraint(objective >= bound, "bound")
+            lp.setObjective(objective)
+            solution = run(problem, variables, lp, session)
+        except NotOptimalError:
+            if not tried:
+                raise
+            return reinforced(problem, tried[-1], bound, session), problem
+        if not problem.losses:
+            return solution, problem
+        bound = max(bound, problem.objective(solution.counts) * (1 - solution.mip_gap) * (1 - 1e-9))
+        found = survival(problem, solution.counts, session)
+        if not found.cuts:
+            return replace(solution, contingencies=found.contingencies), problem
+        if solution.counts in tried or session.left_s <= 0:
+            return reinforced(problem, solution.counts, bound, session), problem
+        tried.append(solution.counts)
+        problem = replace(problem, loss_cuts=(*problem.loss_cuts, *found.cuts))
+
+
+def _solve_reduced(problem: Problem, session: Session) -> Solution:
+    best, problem = _least_cost(problem, session)
+    if not session.settings.break_ties:
+        return best
     small = problem.class_count * problem.candidate_count <= _TIE_BREAK_MAX_PAIRS
-    if best.status == "optimal" and settings.break_ties and small:
-        best = break_ties(problem, best, settings, slices)
-    return best if slices is not None else balance(problem, best, settings)
+    if best.status == "optimal" and small:
+        best = _without_ties(problem, best, session)
+    return best if session.slices is not None else balance(problem, best, session)
+
+
+def _without_ties(problem: Problem, best: Solution, session: Session) -> Solution:
+    """Breaks ties among the plans that survive their losses."""
+    while True:
+        chosen = break_ties(problem, best, session)
+        if not problem.losses or chosen.counts == best.counts:
+            return replace(chosen, contingencies=best.contingencies)
+        try:
+            found = survival(problem, chosen.counts, session)
+        except NotOptimalError:
+            return best
+        if not found.cuts:
+            return replace(chosen, contingencies=found.contingencies)
+        problem = replace(problem, loss_cuts=(*problem.loss_cuts, *found.cuts))
 
 
 def _widened(problem: Problem, kept: Sequence[int], found: Solution) -> Solution:
     """The solution of the problem restricted to `kept`, as one of the whole problem."""
-    counts = [0] * problem.candidate_count
-    shares = [[0.0] * problem.candidate_count for _ in range(problem.class_count)]
-    for position, c in enumerate(kept):
-        counts[c] = found.counts[position]
-        for r in range(problem.class_count):
-            shares[r][c] = found.shares[r][position]
+    size = problem.candidate_count
+    counts = _wide(found.counts, kept, size, 0)
     return replace(
         found,
-        counts=tuple(counts),
-        shares=tuple(tuple(row) for row in shares),
-        cost_usd_per_hour=total_cost(problem.prices, counts),
+        counts=counts,
+        shares=tuple(_wide(row, kept, size, 0.0) for row in found.shares),
+        cost_usd_per_hour=problem.cost(counts),
+        contingencies=tuple(
+            Contingency(
+                lost=_wide(contingency.lost, kept, size, 0),
+                shares=tuple(_wide(row, kept, size, 0.0) for row in contingency.shares),
+                peak_utilization=contingency.peak_utilization,
+            )
+            for contingency in found.contingencies
+        ),
     )
+
+
+def _wide(values: Sequence[_Number], kept: Sequence[int], size: int, empty: _Number) -> tuple[_Number, ...]:
+    """Values of the candidates `kept`, as values of all `size` candidates."""
+    wide = [empty] * size
+    for position, c in enumerate(kept):
+        wide[c] = values[position]
+    return tuple(wide)

@@ -2,75 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
 import pulp
 
-from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.constraints.groups import link_groups
-from sky_melange.optimizer.lp import build_lp, cost_expression, highs, run, without_dust
+from sky_melange.optimizer.lp import build_lp, objective_expression, run
 from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.session import Session
 from sky_melange.optimizer.solution import Solution
+from sky_melange.optimizer.spread import spread
+from sky_melange.optimizer.variables import Variables
 
 _COST_TOLERANCE: Final = 1e-9
+_LARGEST_WEIGHT: Final = 1e6
+"""Above this a sum of the three criteria would ask more of the solver's precision than it has."""
 
 
-def break_ties(problem: Problem, best: Solution, settings: SolverSettings, slices: int | None) -> Solution:
+def break_ties(problem: Problem, best: Solution, session: Session) -> Solution:
     """Among all plans of this cost: fewest groups, then fewest instances, then the earliest candidates.
 
-    Each step fixes what the step before it found. A step that does not finish, or whose plan would cost more when
-    summed exactly, leaves the plan as it is.
+    One solve where the three fit into one weighted sum, otherwise one each, fixing what the one before found. A step
+    that does not finish, or whose plan would cost more when summed exactly, leaves the plan as it is.
     """
-    lp, variables = build_lp(problem, slices)
+    lp, variables = build_lp(problem, session.slices)
     if problem.max_groups is None:
         link_groups(lp, variables, problem)
-    limit = best.cost_usd_per_hour * (1 + _COST_TOLERANCE)
-    lp.addConstraint(cost_expression(problem, variables) <= limit, "same_cost")
-    in_order = [(count, position) for position, count in enumerate(variables.counts)]
-    steps = (pulp.lpSum(variables.used), pulp.lpSum(variables.counts), pulp.LpAffineExpression(in_order))
-    for number, objective in enumerate(steps):
-        lp.setObjective(objective)
+    limit = problem.objective(best.counts) * (1 + _COST_TOLERANCE)
+    lp.addConstraint(objective_expression(problem, variables) <= limit, "same_cost")
+    for number, criterion in enumerate(_criteria(problem, variables, limit)):
+        lp.setObjective(criterion)
         try:
-            found = run(problem, variables, lp, settings)
+            found = run(problem, variables, lp, session, gap_absolute=0.5)
         except (InfeasibleError, NotOptimalError):
             return best
-        if found.status != "optimal" or found.cost_usd_per_hour > limit:
+        if found.status != "optimal" or problem.objective(found.counts) > limit:
             return best
         best = replace(found, status=best.status, mip_gap=best.mip_gap)
-        lp.addConstraint(objective <= round(pulp.value(objective)), f"tie_{number}")
+        lp.addConstraint(criterion <= round(pulp.value(criterion)), f"tie_{number}")
     return best
 
 
-def balance(problem: Problem, best: Solution, settings: SolverSettings) -> Solution:
+def _criteria(problem: Problem, variables: Variables, limit: float) -> Iterator[pulp.LpAffineExpression]:
+    """What to minimise, one after the other. Positions count from 0 and instances to at most what `limit` buys."""
+    cheapest = min(problem.prices)
+    most = min(sum(variables.max_counts), int(limit / cheapest) if cheapest > 0 else sum(variables.max_counts))
+    instance = problem.candidate_count * max(most, 1)
+    group = instance * max(most, 1)
+    in_order = pulp.LpAffineExpression([(count, position) for position, count in enumerate(variables.counts)])
+    if group <= _LARGEST_WEIGHT:
+        yield group * pulp.lpSum(variables.used) + instance * pulp.lpSum(variables.counts) + in_order
+    else:
+        yield pulp.lpSum(variables.used)
+        yield pulp.lpSum(variables.counts)
+        yield in_order
+
+
+def balance(problem: Problem, best: Solution, session: Session) -> Solution:
     """Keeps the counts and spreads the load: minimises the largest utilisation over the groups in use.
 
     A linear program over the shares alone, so headroom is shared instead of left to wherever the solver stopped.
     """
-    used = [c for c, count in enumerate(best.counts) if count > 0]
-    lp = pulp.LpProblem("sky_melange_balance", pulp.LpMinimize)
-    peak = lp.add_variable("peak", lowBound=0)
-    shares = {
-        (r, c): lp.add_variable(f"x_{r}_{c}", lowBound=0, upBound=1)
-        for r, row in enumerate(problem.loads)
-        for c in used
-        if row[c] is not None
-    }
-    lp.setObjective(peak)
-    for r in range(problem.class_count):
-        lp.addConstraint(pulp.lpSum(shares[r, c] for c in used if (r, c) in shares) == 1, f"assign_{r}")
-    for c in used:
-        terms = [(shares[r, c], load / best.counts[c]) for r, load in problem.loads_on(c)]
-        lp.addConstraint(pulp.LpAffineExpression(terms) <= peak, f"load_{c}")
-    lp.solve(highs(settings))
-    if lp.sol_status != pulp.LpSolutionOptimal or peak.varValue > problem.max_utilization * (1 + 1e-6):
+    found = spread(problem, best.counts, session)
+    if found is None or found.peak_utilization > problem.max_utilization * (1 + 1e-6):
         return best
-    rows = [
-        [shares[r, c].varValue if (r, c) in shares else 0.0 for c in range(problem.candidate_count)]
-        for r in range(problem.class_count)
-    ]
-    return replace(
-        best,
-        shares=tuple(without_dust(row, best.counts, loads) for row, loads in zip(rows, problem.loads, strict=True)),
-    )
+    return replace(best, shares=found.shares)

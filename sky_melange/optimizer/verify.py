@@ -7,19 +7,16 @@ not hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.plan import Plan, ReplicaGroup, Route
-from sky_melange.domain.profile import Capacity, Skipped
+from sky_melange.domain.profile import Skipped
 from sky_melange.domain.workload import RoutingPolicy, Workload
+from sky_melange.optimizer.verify_limits import limit_violations
+from sky_melange.optimizer.verify_losses import TOLERANCE, GroupCapacities, loss_violations
 
-TOLERANCE: Final = 1e-5
-"""Relative: shares are stored with twelve decimals, and the solver's own tolerance is 1e-6."""
-
-GroupCapacities = Mapping[str, Sequence[Capacity | Skipped]]
-"""What ONE replica of each group (by name) sustains on each bucket, in the order of `Traffic.buckets()`."""
+__all__ = ["TOLERANCE", "GroupCapacities", "verify"]
 
 
 def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple[str, ...]:
@@ -29,7 +26,8 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
         *_demand(plan, buckets),
         *_capacity(plan, workload, buckets, capacities),
         *_policy(plan, workload),
-        *_limits(plan, workload),
+        *limit_violations(plan, workload),
+        *loss_violations(plan, workload, capacities),
         *_cost(plan),
     )
 
@@ -97,22 +95,6 @@ def _policy(plan: Plan, workload: Workload) -> Iterator[str]:
                 f"{plan.policy} routing cannot tell ≤{route.input_tokens} in × ≤{route.output_tokens} out from "
                 f"≤{twin.input_tokens} in × ≤{twin.output_tokens} out, but their shares differ"
             )
-
-
-def _limits(plan: Plan, workload: Workload) -> Iterator[str]:
-    limits = workload.constraints
-    for accelerator, limit in limits.max_accelerators.items():
-        used = sum(g.instances * g.accelerators_per_instance for g in plan.groups if g.accelerator == accelerator)
-        if used > limit:
-            yield f"{used} × {accelerator} are planned, constraints.max_accelerators allows {limit}"
-    replicas = sum(group.replicas for group in plan.groups)
-    if replicas < limits.min_replicas:
-        yield f"{replicas} replicas are planned, constraints.min_replicas is {limits.min_replicas}"
-    if limits.max_groups is not None and len(plan.groups) > limits.max_groups:
-        yield f"{len(plan.groups)} groups are planned, constraints.max_groups is {limits.max_groups}"
-    for group in plan.groups:
-        if group.instances < 1:
-            yield f"{group.name} has {group.instances} instances"
 
 
 def _cost(plan: Plan) -> Iterator[str]:

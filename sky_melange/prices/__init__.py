@@ -1,36 +1,44 @@
 """Price sources and the price book.
 
-Adding a source is one module with a class that satisfies `PriceSource`, and one line in `PRICE_SOURCES`.
+Adding a source is one module with a class that satisfies `PriceSource`, and one line in `PRICE_SOURCES`
+(`current.py`). `current_book` is the way in for whoever spends money on the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
 
 from sky_melange.domain.offer import PriceBook
 from sky_melange.prices.book import make_book
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
+from sky_melange.prices.current import PRICE_SOURCES, current_book
+from sky_melange.prices.freshness import warnings_of
 from sky_melange.prices.gpus import known_accelerators, load_gpus
+from sky_melange.prices.history import PriceHistory
+from sky_melange.prices.hosted.bases import parse_bases
+from sky_melange.prices.hosted.limits import FetchLimits
 from sky_melange.prices.opinions import load_opinions
+from sky_melange.prices.replica_price import cheapest_replica
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
-from sky_melange.prices.source import CatalogOffers, PriceSource
+from sky_melange.prices.source import CatalogOffers, PriceSite, PriceSource
 
 __all__ = [
     "PRICE_SOURCES",
     "CatalogOffers",
+    "FetchLimits",
+    "PriceHistory",
+    "PriceSite",
     "PriceSource",
+    "cheapest_replica",
+    "current_book",
     "known_accelerators",
     "launchable_clouds",
     "load_gpus",
     "load_snapshot",
+    "parse_bases",
     "snapshot_clouds",
+    "warnings_of",
 ]
-
-PRICE_SOURCES: Final[Mapping[str, Callable[[], PriceSource]]] = {
-    "snapshot": SnapshotSource,
-}
-"""Every source by name."""
 
 
 def launchable_clouds() -> tuple[str, ...]:

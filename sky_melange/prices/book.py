@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from math import inf
 
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.prices.opinions import Opinions
-from sky_melange.prices.plausibility import ROUNDING_FRACTION, judge
+from sky_melange.prices.plausibility import judge
 from sky_melange.prices.source import CatalogOffers
 
 
@@ -33,7 +32,7 @@ def make_book(
         quarantined=tuple(sorted(quarantined, key=lambda entry: entry.offer.sort_key)),
         skipped=tuple(sorted(skipped, key=lambda rows: (rows.cloud, rows.reason))),
         notes=tuple(_trust_notes(trusted, trust)),
-        remarks=(*_date_notes(passed), *_no_discount_notes(passed)),
+        remarks=tuple(_date_notes(passed)),
     )
 
 
@@ -55,18 +54,3 @@ def _date_notes(offers: Sequence[Offer]) -> list[str]:
     """Clouds with prices of unknown age: an empty date must not read as a fresh one."""
     undated = sorted({offer.cloud for offer in offers if not offer.provenance.fetched_at})
     return [f"date not known of prices of {', '.join(undated)}"] if undated else []
-
-
-def _no_discount_notes(offers: Sequence[Offer]) -> list[str]:
-    """Spot at the on-demand price is no fault (it means no discount), but whoever asked for spot should know."""
-    on_demand = {
-        (offer.cloud, offer.region, offer.instance_type, offer.catalog_accelerator): offer.price_usd_per_hour
-        for offer in offers
-        if not offer.use_spot
-    }
-    same: dict[str, int] = {}
-    for offer in offers:
-        key = (offer.cloud, offer.region, offer.instance_type, offer.catalog_accelerator)
-        if offer.use_spot and offer.price_usd_per_hour >= on_demand.get(key, inf) * (1 - ROUNDING_FRACTION):
-            same[offer.cloud] = same.get(offer.cloud, 0) + 1
-    return [f"{cloud}: {count} spot offers cost what on demand costs" for cloud, count in sorted(same.items())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from sky_melange.domain.offer import Offer
@@ -18,6 +19,13 @@ The all-in GCP list includes the local SSD of a2-ultragpu and a3, just under 1 %
 LOOSE_RANGE: Final = (0.75, 1.5)
 """Price of one GPU over a list's, where the list knows no regions or machines. Too dear is the lesser fault: the plan
 then costs less than it says.
+"""
+
+CHANGED_RANGE: Final = (0.75, inf)
+"""Price over that of a list made before the price was confirmed: prices change.
+
+In the catalogs at hand wrong prices lie below 0.66 of the lists. Whatever rose is believed, since a plan on it cannot
+cost more than it says.
 """
 
 SPOT_FACTOR: Final = 2.0
@@ -57,16 +65,26 @@ class Market:
         if not theirs:
             return None
         own = offer.price_usd_per_hour if exact else per_gpu(offer)
-        return Heard(own=own, theirs=theirs, exact=exact is not None, source=f"{opinion.source} of {opinion.date}")
+        return Heard(
+            own=own,
+            theirs=theirs,
+            exact=exact is not None,
+            older=offer.provenance.fetched_at[:10] > opinion.date,
+            source=f"{opinion.source} of {opinion.date}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """An offer's price and a list's, USD per hour: of the machine where `exact`, else of one GPU."""
+    """An offer's price and a list's, USD per hour: of the machine where `exact`, else of one GPU.
+
+    `older`: the list was made before the offer's price was last confirmed, so the price may have changed since.
+    """
 
     own: float
     theirs: float
     exact: bool
+    older: bool
     source: str
 
 

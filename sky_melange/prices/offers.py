@@ -15,6 +15,7 @@ from sky_melange.prices.overhead import overhead_types
 from sky_melange.prices.priced_rows import NO_PRICE, PricedRow, priced_rows
 from sky_melange.prices.source import CatalogOffers
 
+UNPRINTABLE: Final = "control characters in a name"
 OTHER_PRICE: Final = "repeats a machine at another price; the dearer row is kept"
 
 
@@ -55,7 +56,9 @@ def make_offers(
         machines.setdefault((row.instance_type, row.accelerator, row.region, row.accelerators), []).append(row)
     for (instance_type, accelerator, region, count), group in machines.items():
         name, reason = "", ""
-        if accelerator:
+        if not all(part.isprintable() for part in (instance_type, accelerator, region, *(row.zone for row in group))):
+            reason = UNPRINTABLE
+        elif accelerator:
             resolved = resolve(cloud, accelerator, instance_type)
             name = resolved.accelerator
             reason = resolved.reason or count_error(cloud, instance_type, count)

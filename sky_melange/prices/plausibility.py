@@ -8,7 +8,7 @@ from typing import Final
 
 from sky_melange.domain.offer import Offer, Quarantined
 from sky_melange.prices.clouds import AUCTION_CLOUDS, HOME_REGIONS
-from sky_melange.prices.market import EXACT_RANGE, LOOSE_RANGE, SPOT_FACTOR, Market, machine, per_gpu
+from sky_melange.prices.market import CHANGED_RANGE, EXACT_RANGE, LOOSE_RANGE, SPOT_FACTOR, Market, machine, per_gpu
 from sky_melange.prices.opinions import Opinions
 
 NEAR_FREE_USD_PER_GPU_HOUR: Final = 0.03
@@ -73,7 +73,7 @@ def source_disagreement(market: Market) -> Iterator[tuple[Offer, str]]:
         heard = market.hear(offer)
         if heard is None:
             continue
-        least, most = EXACT_RANGE if heard.exact else LOOSE_RANGE
+        least, most = CHANGED_RANGE if heard.older else EXACT_RANGE if heard.exact else LOOSE_RANGE
         agree = heard.own * SPOT_FACTOR >= heard.theirs if offer.use_spot else least <= heard.own / heard.theirs <= most
         if not agree:
             what = "this machine" if heard.exact else "one such GPU"
@@ -106,9 +106,8 @@ def below_other_regions(market: Market) -> Iterator[tuple[Offer, str]]:
 def spot_above_on_demand(market: Market) -> Iterator[tuple[Offer, str]]:
     """Spot dearer than on demand: nobody would buy it, so the spot price or the on-demand price is wrong.
 
-    Equal prices are no fault: they mean no discount (see the notes of the book).
-    The on-demand price goes too where every spot price of the machine in the region is above it, unless an
-    independent list confirms it.
+    Equal prices have a rule of their own. The on-demand price goes too where every spot price of the machine in the
+    region is above it, unless an independent list confirms it.
     """
     on_demand = market.on_demand()
     all_above = dict.fromkeys(on_demand, False)
@@ -128,6 +127,18 @@ def spot_above_on_demand(market: Market) -> Iterator[tuple[Offer, str]]:
     for key, base in on_demand.items():
         if all_above[key] and not market.confirms(base):
             yield base, f"on demand at {base.price_usd_per_hour:.4f} is below every spot price of the same machine"
+
+
+def spot_equal_to_on_demand(market: Market) -> Iterator[tuple[Offer, str]]:
+    """Spot at the on-demand price: filled in for want of a spot price, or it buys interruptions for nothing.
+
+    The on-demand price is not doubted.
+    """
+    on_demand = market.on_demand()
+    for offer in market.offers:
+        base = on_demand.get((offer.region, *machine(offer))) if offer.use_spot else None
+        if base and offer.price_usd_per_hour >= base.price_usd_per_hour * (1 - ROUNDING_FRACTION):
+            yield offer, f"spot at {offer.price_usd_per_hour:.4f} costs what on demand costs: no discount"
 
 
 def spot_next_to_nothing(market: Market) -> Iterator[tuple[Offer, str]]:
@@ -164,6 +175,7 @@ PLAUSIBILITY_RULES: Final[tuple[Rule, ...]] = (
     source_disagreement,
     below_other_regions,
     spot_above_on_demand,
+    spot_equal_to_on_demand,
     spot_next_to_nothing,
     below_other_clouds,
 )

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from sky_melange.domain.offer import PriceProvenance
+from sky_melange.domain.offer import Obtained, PriceProvenance, PriceState
 from sky_melange.errors import MissingDataError
 from sky_melange.prices.offers import read_catalog
-from sky_melange.prices.source import CatalogOffers
+from sky_melange.prices.source import CatalogOffers, PriceRequest, SourcePrices
 from sky_melange.resources import data_path
 
 NAME: Final = "snapshot"
@@ -25,8 +25,13 @@ class SnapshotSource:
         """`snapshot`."""
         return NAME
 
+    def obtain(self, request: PriceRequest) -> SourcePrices:  # noqa: ARG002
+        """See PriceSource. Embedded prices are the same in every run."""
+        catalogs = self.read()
+        return SourcePrices(catalogs=catalogs, states=tuple(_state(catalog) for catalog in catalogs))
+
     def read(self, clouds: Collection[str] | None = None) -> tuple[CatalogOffers, ...]:
-        """Offers by cloud; see PriceSource."""
+        """Offers by cloud, in order of cloud name; all clouds when None. Raises MissingDataError for an unknown one."""
         require_clouds(clouds or ())
         folder = data_path("catalogs", "prices")
         return tuple(_read(folder, cloud) for cloud in snapshot_clouds() if clouds is None or cloud in clouds)
@@ -44,6 +49,12 @@ def require_clouds(clouds: Collection[str]) -> None:
     unknown = sorted(set(clouds) - set(known))
     if unknown:
         raise MissingDataError(f"no embedded prices for {', '.join(unknown)}; there are prices for {', '.join(known)}")
+
+
+def _state(catalog: CatalogOffers) -> PriceState:
+    """Dated by the oldest of its GPU prices; "" where the date of any is not known."""
+    dates = {offer.provenance.fetched_at for offer in catalog.offers if offer.accelerator}
+    return PriceState(source=NAME, cloud=catalog.cloud, obtained=Obtained.SNAPSHOT, fetched_at=min(dates, default=""))
 
 
 def _read(folder: Path, cloud: str) -> CatalogOffers:

@@ -1,12 +1,15 @@
-"""What every source of prices hands over."""
+"""What every source of prices is asked, and what it hands over."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
-from sky_melange.domain.offer import Offer, SkippedRows
+from sky_melange.domain.offer import Offer, PriceState, SkippedRows
+from sky_melange.prices.hosted.limits import FetchLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +21,41 @@ class CatalogOffers:
     skipped: tuple[SkippedRows, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePrices:
+    """One source's catalogs, in order of cloud name, and where each comes from in this run (clouds left out too)."""
+
+    catalogs: tuple[CatalogOffers, ...]
+    states: tuple[PriceState, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceSite:
+    """The machine's part of the question: where copies are kept, and where catalogs come from.
+
+    `bases` in order of preference; empty: what the workload says, else SkyPilot's own addresses.
+    """
+
+    cache_folder: Path
+    bases: tuple[str, ...] = ()
+    limits: FetchLimits = field(default_factory=FetchLimits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceRequest:
+    """What a source needs to know. `now` is aware; `offline`: no connection may be opened.
+
+    `base_url` is the workload's wish. `on_progress` takes (catalogs finished, catalogs in all), in the caller's thread.
+    """
+
+    site: PriceSite
+    now: datetime
+    offline: bool = False
+    base_url: str | None = None
+    on_progress: Callable[[int, int], None] | None = None
+
+
 class PriceSource(Protocol):
     """A source of prices. Registered in `PRICE_SOURCES`."""
 
@@ -25,8 +63,8 @@ class PriceSource(Protocol):
     def name(self) -> str:
         """Short name, the `source` in the provenance of its offers."""
 
-    def read(self, clouds: Collection[str] | None = None) -> tuple[CatalogOffers, ...]:
-        """Offers by cloud, in order of cloud name; all clouds it knows when `clouds` is None.
+    def obtain(self, request: PriceRequest) -> SourcePrices:
+        """All that it has now; a cloud that cannot be had is a state with its problem, never an exception.
 
-        Raises InputError for a file that cannot be read as a catalog, MissingDataError for a cloud it does not know.
+        Raises InputError for a setting of the user's that cannot be followed.
         """

@@ -6,14 +6,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Final
 
 from sky_melange.domain.profile import Profile
+from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles import bundled
 from sky_melange.profiles.bundled import models as known_models
 from sky_melange.profiles.capacity import max_capacity
+from sky_melange.profiles.profile_json import read_profile
+from sky_melange.profiles.remarks import profile_assumptions, profile_remarks, refusals, unprofiled
+from sky_melange.profiles.selection import select, trusted
 
-__all__ = ["PROFILE_SOURCES", "known_models", "load_profiles", "max_capacity"]
+__all__ = [
+    "PROFILE_SOURCES",
+    "known_models",
+    "load_profiles",
+    "max_capacity",
+    "profile_assumptions",
+    "profile_remarks",
+    "read_profiles",
+    "refusals",
+    "select",
+    "trusted",
+    "unprofiled",
+]
 
 ProfileSource = Callable[[str, str, str, Collection[str] | None], tuple[Profile, ...]]
 
@@ -23,6 +40,33 @@ PROFILE_SOURCES: Final[dict[str, ProfileSource]] = {"bundled": bundled.load}
 def load_profiles(
     model: str, dtype: str, engine: str, accelerators: Collection[str] | None = None
 ) -> tuple[Profile, ...]:
-    """All profiles of a model at a precision, from every source, sorted by key; empty when there is none."""
+    """All profiles of a model at a precision, from every source, sorted by key; empty when there is none.
+
+    One replica may have several, of different kinds: `select` chooses.
+    """
     found = [profile for source in PROFILE_SOURCES.values() for profile in source(model, dtype, engine, accelerators)]
     return tuple(sorted(found, key=lambda profile: profile.key))
+
+
+def read_profiles(
+    paths: Collection[Path], model: str, dtype: str, engine: str, accelerators: Collection[str] | None = None
+) -> tuple[Profile, ...]:
+    """The user's own profile files. Raises InputError when one cannot be read or is of another model or precision."""
+    profiles: list[Profile] = []
+    mistakes: list[Mistake] = []
+    for path in paths:
+        try:
+            profile = read_profile(path)
+        except InputError as error:
+            mistakes += error.mistakes
+            continue
+        key = profile.key
+        if (key.model, key.dtype, key.engine) != (model, dtype, engine):
+            found = f"{key.model} ({key.dtype}, {key.engine})"
+            message = f"is a profile of {found}; the workload asks for {model} ({dtype}, {engine})"
+            mistakes.append(Mistake(source=str(path), message=message))
+        elif accelerators is None or key.accelerator in accelerators:
+            profiles.append(profile)
+    if mistakes:
+        raise InputError(mistakes)
+    return tuple(sorted(profiles, key=lambda profile: profile.key))

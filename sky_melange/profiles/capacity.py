@@ -8,9 +8,18 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sky_melange.domain.profile import Capacity, PointsForm, Profile, Skipped, SkipReason
+from sky_melange.domain.profile import (
+    Capacity,
+    LatencyModelForm,
+    MatrixForm,
+    PointsForm,
+    Profile,
+    Skipped,
+    SkipReason,
+)
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Slo
+from sky_melange.profiles import latency_model, matrix
 
 Curve = tuple[tuple[float, float, float], ...]
 """Latencies of one request size: (concurrency, ttft_s, tpot_s) by rising concurrency."""
@@ -52,9 +61,16 @@ def targets(slo: Slo, output_tokens: int) -> tuple[Target, ...]:
     return tuple(found)
 
 
-def max_capacity(profile: Profile, input_tokens: int, output_tokens: int, slo: Slo) -> Capacity | Skipped:
-    """The most that one replica sustains on requests of this size within `slo`, or why it cannot serve them."""
-    curve = latency_curve(profile.form, input_tokens, output_tokens)
+def max_capacity(
+    profile: Profile, input_tokens: int, output_tokens: int, slo: Slo, *, extrapolate: bool = False
+) -> Capacity | Skipped:
+    """The most that one replica sustains on requests of this size within `slo`, or why it cannot serve them.
+
+    Outside the profile's ranges the answer is Skipped, unless `extrapolate`.
+    """
+    if isinstance(profile.form, MatrixForm):
+        return matrix.capacity(profile.form, input_tokens, output_tokens, slo)
+    curve = profile_curve(profile, input_tokens, output_tokens, extrapolate=extrapolate)
     if isinstance(curve, Skipped):
         return curve
     if not curve:
@@ -62,6 +78,57 @@ def max_capacity(profile: Profile, input_tokens: int, output_tokens: int, slo: S
         size = f"{input_tokens} + {output_tokens} tokens"
         return Skipped(reason=SkipReason.MEMORY, detail=f"a request of {size} does not fit in memory{held}")
     return _best_rate(curve, output_tokens, targets(slo, output_tokens))
+
+
+def profile_curve(
+    profile: Profile, input_tokens: int, output_tokens: int, *, extrapolate: bool = False
+) -> Curve | Skipped:
+    """Latencies at one request size, whatever the profile's form; Skipped outside its ranges unless `extrapolate`."""
+    if isinstance(profile.form, LatencyModelForm):
+        held = profile.kv_cache_tokens
+        return latency_model.curve(profile.form, held, input_tokens, output_tokens, extrapolate=extrapolate)
+    if isinstance(profile.form, MatrixForm):
+        return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail="the profile states request rates, no latencies")
+    found = latency_curve(profile.form, input_tokens, output_tokens)
+    if extrapolate and isinstance(found, Skipped):
+        return beyond(profile.form, profile.kv_cache_tokens, input_tokens, output_tokens)
+    return found
+
+
+def covers(profile: Profile, input_tokens: int, output_tokens: int) -> str | None:
+    """Why a request size is outside the profile's ranges, with the range; None inside."""
+    if isinstance(profile.form, LatencyModelForm):
+        return latency_model.outside(profile.form.ranges, input_tokens, output_tokens)
+    if isinstance(profile.form, MatrixForm):
+        return matrix.out_of_range(profile.form, input_tokens, output_tokens)
+    found = latency_curve(profile.form, input_tokens, output_tokens)
+    return found.detail if isinstance(found, Skipped) else None
+
+
+def beyond(form: PointsForm, kv_cache_tokens: int | None, input_tokens: int, output_tokens: int) -> Curve:
+    """Latencies at a size outside the measured ones: those of the nearest measured size, made longer in proportion.
+
+    Latencies grow by the ratio of (input + output) tokens where the request is longer than the measured one, which
+    overstates them, as most of a step does not depend on the length; a shorter request is given those of the measured
+    one. Only concurrencies whose requests fit in the KV cache at full length are kept.
+    """
+    inputs = sorted({shape[0] for shape in form.latencies})
+    outputs = sorted({shape[1] for shape in form.latencies})
+    near = (_clamp(inputs, input_tokens), _clamp(outputs, output_tokens))
+    curve = latency_curve(form, *near)
+    if isinstance(curve, Skipped):  # only a table without any size could be
+        return ()
+    tokens = input_tokens + output_tokens
+    stretch = max(1.0, tokens / sum(near))
+    return tuple(
+        (concurrency, ttft_s * stretch, tpot_s * stretch)
+        for concurrency, ttft_s, tpot_s in curve
+        if kv_cache_tokens is None or concurrency * tokens <= kv_cache_tokens
+    )
+
+
+def _clamp(edges: Sequence[int], tokens: int) -> int:
+    return min(max(tokens, edges[0]), edges[-1])
 
 
 def latency_curve(form: PointsForm, input_tokens: int, output_tokens: int) -> Curve | Skipped:

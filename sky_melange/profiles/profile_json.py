@@ -6,16 +6,41 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from sky_melange.domain.profile import PointsForm, Profile, ProfileError, ProfileKey, ProfileKind, ProfileProvenance
+from sky_melange.domain.profile import (
+    LatencyModelForm,
+    MatrixForm,
+    MeasuredRanges,
+    PointsForm,
+    Profile,
+    ProfileError,
+    ProfileKey,
+    ProfileKind,
+    ProfileProvenance,
+    TpotLaw,
+    TtftLaw,
+)
 from sky_melange.errors import InputError, Mistake
+from sky_melange.profiles.matrix_json import MatrixRecord
 
 _MAX_BYTES: Final = 16 * 1024**2
 
-_Count = Annotated[int, Field(ge=1, strict=True)]
+
+def _no_truth_value(value: object) -> object:
+    """`true` equals 1 in Python, so that a literal takes it."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not true or false")
+    return value
+
+
+_Name = Annotated[str, Field(min_length=1)]
+_Version = Annotated[Literal[1], BeforeValidator(_no_truth_value)]
+_Count = Annotated[int, Field(ge=1, le=10**15, strict=True)]
+_Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Fraction = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Coefficient = Annotated[float, Field(ge=0, lt=1e6, allow_inf_nan=False)]
 _Columns = tuple[
     Literal["input_tokens"],
     Literal["output_tokens"],
@@ -27,12 +52,13 @@ _Columns = tuple[
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    # Strict: "0.2" and true are no seconds.
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class _Points(_Record):
     columns: _Columns
-    rows: Annotated[tuple[tuple[_Count, _Count, _Count, float, _Seconds, _Seconds], ...], Field(min_length=1)]
+    rows: Annotated[tuple[tuple[_Count, _Count, _Count, _Rate, _Seconds, _Seconds], ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _no_row_twice(self) -> _Points:
@@ -42,6 +68,57 @@ class _Points(_Record):
                 raise ValueError(f"rows[{number}] repeats the sizes and concurrency {row[:3]}")
             seen.add(row[:3])
         return self
+
+
+class _TpotLaw(_Record):
+    fixed_s: _Coefficient
+    sequence_s: _Coefficient
+    sequence_exponent: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    context_s: _Coefficient
+    prefill_s: _Coefficient
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> _TpotLaw:
+        if self.fixed_s + self.sequence_s + self.context_s + self.prefill_s == 0:
+            raise ValueError("every coefficient is 0: a token takes no time")
+        return self
+
+
+class _TtftLaw(_Record):
+    fixed_s: _Coefficient
+    prompt_s: _Coefficient
+    queue_s: _Coefficient
+    sequence_s: _Coefficient
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> _TtftLaw:
+        if self.fixed_s + self.prompt_s + self.queue_s + self.sequence_s == 0:
+            raise ValueError("every coefficient is 0: the first token takes no time")
+        return self
+
+
+class _Ranges(_Record):
+    input_tokens: tuple[_Count, _Count]
+    output_tokens: tuple[_Count, _Count]
+    concurrency: tuple[_Count, _Count]
+    request_tokens: _Count
+    context_tokens: _Count
+
+    @model_validator(mode="after")
+    def _low_first(self) -> _Ranges:
+        for name in ("input_tokens", "output_tokens", "concurrency"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is [{low}, {high}]; write the lower end first")
+        return self
+
+
+class _LatencyModel(_Record):
+    tpot: _TpotLaw
+    ttft: _TtftLaw
+    ranges: _Ranges
+    max_running: _Count | None
+    output_share_held: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Error(_Record):
@@ -63,28 +140,47 @@ class _Provenance(_Record):
 
 
 class _ProfileFile(_Record):
-    schema_version: Literal[1]
-    model: str
-    accelerator: str
+    schema_version: _Version
+    model: _Name
+    accelerator: _Name
     tensor_parallel: _Count
-    dtype: str
-    engine: str
+    dtype: _Name
+    engine: _Name
     engine_version: str
     engine_args: dict[str, str | int | float]
-    form: Literal["points"]
+    layout: str = ""
     kv_cache_tokens: _Count | None
-    points: _Points
     provenance: _Provenance
 
 
+class _PointsFile(_ProfileFile):
+    form: Literal["points"]
+    points: _Points
+
+
+class _LatencyModelFile(_ProfileFile):
+    form: Literal["latency_model"]
+    latency_model: _LatencyModel
+
+
+class _MatrixFile(_ProfileFile):
+    form: Literal["matrix"]
+    matrix: MatrixRecord
+
+
+_AnyFile = _PointsFile | _LatencyModelFile | _MatrixFile
+_FILE: Final[TypeAdapter[_AnyFile]] = TypeAdapter(Annotated[_AnyFile, Field(discriminator="form")])
+_FORMS: Final = ("points", "latency_model", "matrix")
+
+
 def read_profile(path: Path) -> Profile:
-    """Reads a profile of form `points`. Raises InputError naming the file and every wrong field or row."""
+    """Reads a profile of any form. Raises InputError naming the file and every wrong field or row."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(
                 [Mistake(source=str(path), message=f"is larger than {_MAX_BYTES} bytes; is it a profile?")]
             )
-        record = _ProfileFile.model_validate_json(path.read_bytes())
+        record = _FILE.validate_json(path.read_bytes())
     except OSError as error:
         raise InputError([Mistake(source=str(path), message=f"cannot be read: {error.strerror}")]) from error
     except ValidationError as error:
@@ -94,11 +190,17 @@ def read_profile(path: Path) -> Profile:
 
 def _mistakes(path: Path, error: ValidationError) -> Iterable[Mistake]:
     for item in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in item["loc"])
-        yield Mistake(source=str(path), key=key, message=item["msg"])
+        place, message = item["loc"], item["msg"]
+        if item["type"] == "union_tag_not_found":
+            place, message = ("form",), "Field required"
+        elif item["type"] == "union_tag_invalid":
+            place, message = ("form",), f"Input should be {' or '.join(repr(name) for name in _FORMS)}"
+        elif place and place[0] in _FORMS:  # which of them it was read as, put before every place by pydantic
+            place = place[1:]
+        yield Mistake(source=str(path), key=".".join(str(part) for part in place), message=message)
 
 
-def _profile(record: _ProfileFile) -> Profile:
+def _profile(record: _AnyFile) -> Profile:
     return Profile(
         key=ProfileKey(
             model=record.model,
@@ -110,8 +212,24 @@ def _profile(record: _ProfileFile) -> Profile:
         engine_version=record.engine_version,
         engine_args={name: str(value) for name, value in record.engine_args.items()},
         kv_cache_tokens=record.kv_cache_tokens,
-        form=_points(record.points),
+        form=_form(record),
         provenance=_provenance(record.provenance),
+        layout=record.layout,
+    )
+
+
+def _form(record: _AnyFile) -> PointsForm | LatencyModelForm | MatrixForm:
+    if isinstance(record, _PointsFile):
+        return _points(record.points)
+    if isinstance(record, _MatrixFile):
+        return record.matrix.form()
+    model = record.latency_model
+    return LatencyModelForm(
+        tpot=TpotLaw(**model.tpot.model_dump()),
+        ttft=TtftLaw(**model.ttft.model_dump()),
+        ranges=MeasuredRanges(**model.ranges.model_dump()),
+        max_running=model.max_running,
+        output_share_held=model.output_share_held,
     )
 
 

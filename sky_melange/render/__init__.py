@@ -6,15 +6,19 @@ import shlex
 from collections.abc import Callable
 from typing import Final
 
+from sky_melange.domain.front_door import needs_router
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
-from sky_melange.render import plan_json, skypilot_yaml
+from sky_melange.render import plan_json, router_haproxy, router_litellm, router_sky_yaml, skypilot_yaml
 
 Renderer = Callable[[Plan, Workload], dict[str, str]]
 
 RENDERERS: Final[dict[str, Renderer]] = {
     "plan": plan_json.render,
     "skypilot": skypilot_yaml.render,
+    "router_haproxy": router_haproxy.render,
+    "router_litellm": router_litellm.render,
+    "router_sky_yaml": router_sky_yaml.render,
 }
 
 
@@ -34,4 +38,7 @@ def launch_steps(plan: Plan, workload: Workload, *, folder: str) -> str:
         f"  cd {shlex.quote(folder)}",
     ]
     lines += [f"  {skypilot_yaml.launch_command(group, workload)}" for group in plan.groups]
+    if needs_router(plan.groups, workload):
+        lines.append(f"  {router_sky_yaml.launch_command(plan, workload)}")
+    lines.append(f"Or all of it: sky-melange up {shlex.quote(folder)}")
     return "\n".join(lines)

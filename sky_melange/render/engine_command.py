@@ -15,10 +15,13 @@ VLLM_VERSION: Final = "0.24.0"
 MINIMUM_DRIVER: Final = 580
 """The NVIDIA driver that CUDA 13 needs, which the wheel of this vLLM is built with."""
 
-_DTYPE_FLAGS: Final = {
+DTYPE_FLAGS: Final = {
     "bfloat16": ("--dtype bfloat16",),
     "float16": ("--dtype float16",),
     "fp8": ("--dtype bfloat16", "--quantization fp8"),
+    # Checkpoints of 4 bits are quantised already, and say how.
+    "fp4": ("--dtype auto",),
+    "int4": ("--dtype auto",),
 }
 
 
@@ -31,7 +34,7 @@ def vllm_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
     flags = [
         "--host 0.0.0.0",
         f"--port {PORT}",
-        *_DTYPE_FLAGS[workload.model.dtype],
+        *DTYPE_FLAGS[workload.model.dtype],
         f"--tensor-parallel-size {group.tensor_parallel}",
     ]
     if group.replicas_per_instance > 1:

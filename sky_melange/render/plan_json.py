@@ -6,7 +6,9 @@ import dataclasses
 import json
 from typing import Final
 
-from sky_melange.domain.plan import Alternative, Overhead, Plan, ReplicaGroup, Route
+from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.plan import Alternative, Contingency, Overhead, Plan, ReplicaGroup, Route
+from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 
 SCHEMA_VERSION: Final = 1
@@ -24,7 +26,10 @@ def text(plan: Plan, workload: Workload) -> str:
 
 
 def document(plan: Plan, workload: Workload) -> dict[str, object]:
-    """The plan as plain JSON values, in the documented order of keys."""
+    """The plan as plain JSON values, in the documented order of keys.
+
+    `workload` is what was planned for, in base units: the plan can be verified, rendered and compared by itself.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "name": plan.name,
@@ -37,14 +42,28 @@ def document(plan: Plan, workload: Workload) -> dict[str, object]:
         "status": plan.status,
         "mip_gap": plan.mip_gap,
         "cost": dataclasses.asdict(plan.cost),
+        "unit_costs": dataclasses.asdict(unit_costs(plan.cost.total_usd_per_hour, workload.traffic)),
         "groups": [_group(group) for group in plan.groups],
         "overhead": [_overhead(machine) for machine in plan.overhead],
+        "size_aware_usd_per_hour": plan.size_aware_usd_per_hour,
+        "switching": None if plan.switching is None else dataclasses.asdict(plan.switching),
         "routing": {"policy": plan.policy.value, "buckets": [_route(route) for route in plan.routing]},
+        "contingencies": [_contingency(contingency) for contingency in plan.contingencies],
         "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
         "assumptions": list(plan.assumptions),
         "warnings": list(plan.warnings),
         "inputs": {f"{name}_sha256": value for name, value in dataclasses.asdict(plan.inputs).items()},
+        "workload": _workload(workload),
+        **({} if plan.explanation is None else {"explanation": explanation_document(plan.explanation)}),
     }
+
+
+def _workload(workload: Workload) -> dict[str, object]:
+    """In base units. Of a file of overrides only the name: where it lies is no part of the plan."""
+    fields = dataclasses.asdict(workload)
+    if workload.prices.overrides is not None:
+        fields["prices"]["overrides"] = workload.prices.overrides.name
+    return fields
 
 
 def _group(group: ReplicaGroup) -> dict[str, object]:
@@ -61,6 +80,20 @@ def _overhead(machine: Overhead) -> dict[str, object]:
 
 def _route(route: Route) -> dict[str, object]:
     return {**dataclasses.asdict(route), "shares": dict(route.shares)}
+
+
+def _contingency(contingency: Contingency) -> dict[str, object]:
+    fields = dataclasses.asdict(contingency)
+    return {**fields, "lost": dict(contingency.lost), "shares": [dict(shares) for shares in contingency.shares]}
+
+
+def explanation_document(explanation: Explanation) -> dict[str, object]:
+    """An explanation as plain JSON values, as it stands in plan.json under `explanation`."""
+    fields = dataclasses.asdict(explanation)
+    for entry in (*fields["offers"], *fields["accelerators"]):
+        if entry["without"] is not None:
+            entry["without"]["instances"] = dict(entry["without"]["instances"])
+    return fields
 
 
 def _alternative(alternative: Alternative) -> dict[str, object]:

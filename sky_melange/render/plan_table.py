@@ -8,9 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from sky_melange.domain.plan import Alternative, Plan, ReplicaGroup
+from sky_melange.domain.profile import ProfileError
+from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
 from sky_melange.render.text import new_table, to_text
+from sky_melange.render.unit_text import unit_line
 
 _SAME_COST: Final = 1e-9
 
@@ -19,6 +22,7 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
     """The text; `color` adds terminal codes."""
     return to_text(
         Text(_headline(plan, workload), style="bold"),
+        Text(unit_line(unit_costs(plan.cost.total_usd_per_hour, workload.traffic))),
         Text(verdict(plan)),
         "",
         _groups(plan),
@@ -108,8 +112,15 @@ def _each(group: ReplicaGroup) -> str:
     dated = group.price.fetched_at or "of unknown date"
     return (
         f"{spot}{group.instance_type}\n{place}, {group.accelerators_per_instance} × {group.accelerator}{layout}\n"
-        f"price {dated}, throughput {group.profile.kind}"
+        f"price {dated}\nthroughput {group.profile.kind}, {_error(group.profile.error)}"
     )
+
+
+def _error(error: ProfileError | None) -> str:
+    """Of the request rate, which is what a plan is made of; else of TPOT."""
+    rate = None if error is None else error.request_rate_fraction
+    fraction = rate if error is None or rate is not None else error.tpot_fraction
+    return "error unknown" if fraction is None else f"±{fraction:.0%}{' TPOT' if rate is None else ''}"
 
 
 def _request_share(plan: Plan, group: ReplicaGroup) -> float:

@@ -7,8 +7,11 @@ import dataclasses
 import io
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
+
+from sky_melange.domain.ages import age_hours, short_age
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.render.money import hourly
 from sky_melange.render.text import new_table, to_text
@@ -25,6 +28,7 @@ _CSV_COLUMNS: Final = (
     "price_usd_per_accelerator_hour",
     "source",
     "fetched_at",
+    "age_hours",
     "quarantine_rule",
     "quarantine_reason",
 )
@@ -67,8 +71,8 @@ def cheapest(offers: Sequence[Offer], *, everything: bool) -> list[Offer]:
     return list(first.values())
 
 
-def table(offers: Sequence[Offer], *, color: bool) -> str:
-    """A table of offers, 100 columns."""
+def table(offers: Sequence[Offer], now: datetime, *, color: bool) -> str:
+    """A table of offers, 100 columns; the age of each price is that at `now`."""
     rich_table = new_table()
     for name, justify in (
         ("Accelerator", "left"),
@@ -78,6 +82,7 @@ def table(offers: Sequence[Offer], *, color: bool) -> str:
         ("Instance type", "left"),
         ("Where", "left"),
         ("Dated", "left"),
+        ("Age", "right"),
     ):
         folded = name in {"Instance type", "Where"}
         rich_table.add_column(name, justify=justify, no_wrap=not folded, overflow="fold", ratio=1 if folded else None)  # type: ignore[arg-type]
@@ -89,7 +94,8 @@ def table(offers: Sequence[Offer], *, color: bool) -> str:
             str(offer.accelerators_per_instance),
             offer.instance_type,
             f"{offer.cloud} {offer.zone or offer.region}",
-            offer.provenance.fetched_at or "unknown",
+            offer.provenance.fetched_at[:10] or "unknown",
+            short_age(age_hours(offer.provenance.fetched_at, now)),
         )
     return to_text(rich_table, color=color)
 
@@ -106,36 +112,41 @@ def quarantine_table(items: Sequence[Quarantined], *, color: bool) -> str:
     return to_text(rich_table, color=color)
 
 
-def to_json(offers: Sequence[Offer], items: Sequence[Quarantined], book: PriceBook) -> str:
-    """Offers, quarantined offers, and skipped rows with their reasons."""
+def to_json(offers: Sequence[Offer], items: Sequence[Quarantined], book: PriceBook, now: datetime) -> str:
+    """Offers, quarantined offers, skipped rows with their reasons, and where the prices come from; ages at `now`."""
     document = {
-        "offers": [_record(offer) for offer in offers],
-        "quarantined": [{**_record(item.offer), "rule": item.rule, "reason": item.reason} for item in items],
+        "offers": [_record(offer, now) for offer in offers],
+        "quarantined": [{**_record(item.offer, now), "rule": item.rule, "reason": item.reason} for item in items],
         "skipped_rows": [dataclasses.asdict(skipped) for skipped in book.skipped],
         "notes": [*book.notes, *book.remarks],
+        "sources": [
+            {**dataclasses.asdict(state), "age_hours": age_hours(state.fetched_at, now)} for state in book.states
+        ],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_csv(offers: Sequence[Offer], items: Sequence[Quarantined]) -> str:
-    """One row an offer; the last two columns are filled for quarantined ones only."""
+def to_csv(offers: Sequence[Offer], items: Sequence[Quarantined], now: datetime) -> str:
+    """One row an offer; the last two columns are filled for quarantined ones only. Ages are those at `now`."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
-    writer.writerows([*_cells(offer), "", ""] for offer in offers)
-    writer.writerows([*_cells(item.offer), item.rule, item.reason] for item in items)
+    writer.writerows([*_cells(offer, now), "", ""] for offer in offers)
+    writer.writerows([*_cells(item.offer, now), item.rule, item.reason] for item in items)
     return stream.getvalue()
 
 
-def _record(offer: Offer) -> dict[str, object]:
+def _record(offer: Offer, now: datetime) -> dict[str, object]:
     return {
         "name": offer.name,
         **dataclasses.asdict(offer),
+        "age_hours": age_hours(offer.provenance.fetched_at, now),
         "price_usd_per_accelerator_hour": _per_accelerator(offer),
     }
 
 
-def _cells(offer: Offer) -> list[object]:
+def _cells(offer: Offer, now: datetime) -> list[object]:
+    age = age_hours(offer.provenance.fetched_at, now)
     return [
         offer.cloud,
         offer.region,
@@ -148,6 +159,7 @@ def _cells(offer: Offer) -> list[object]:
         repr(_per_accelerator(offer)),
         offer.provenance.source,
         offer.provenance.fetched_at,
+        "" if age is None else f"{age:.3f}",
     ]
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.workload import LaunchMode, Workload
 from sky_melange.render.engine_command import MINIMUM_DRIVER, PORT, VLLM_VERSION, vllm_arguments
 from sky_melange.resources import cloud_features, data_path
+
+if TYPE_CHECKING:
+    import jinja2
 
 INITIAL_DELAY_SECONDS: Final = 3600
 """Until the first probe must succeed: machine, engine install and weights. Ready sooner costs nothing."""
@@ -33,6 +37,33 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
 
 def render_group(group: ReplicaGroup, workload: Workload) -> str:
     """The YAML of one group. Values are quoted for YAML and, where a shell reads them, for the shell."""
+    mode = workload.launch.mode
+    text = (
+        _environment()
+        .get_template("skypilot.yaml.j2")
+        .render(
+            group=group,
+            mode=mode.value,
+            summary=summary(group),
+            launch_command=launch_command(group, workload),
+            infra="/".join(filter(None, (group.cloud, group.region, group.zone))),
+            num_nodes=nodes_per_launch(group),
+            secrets=workload.launch.secrets,
+            port=PORT,
+            initial_delay_seconds=INITIAL_DELAY_SECONDS,
+            stream_timeout_seconds=STREAM_TIMEOUT_SECONDS,
+            disk_size_gb=DISK_SIZE_GB,
+            requirement=f"vllm=={VLLM_VERSION}",
+            command=vllm_arguments(group, workload),
+            minimum_driver=MINIMUM_DRIVER,
+        )
+    )
+    return text.rstrip("\n") + "\n"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Made once: compiling the template takes longer than rendering a group."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -45,24 +76,7 @@ def render_group(group: ReplicaGroup, workload: Workload) -> str:
     )
     environment.filters["yaml"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.filters["shell"] = shlex.quote
-    mode = workload.launch.mode
-    text = environment.get_template("skypilot.yaml.j2").render(
-        group=group,
-        mode=mode.value,
-        summary=summary(group),
-        launch_command=launch_command(group, workload),
-        infra="/".join(filter(None, (group.cloud, group.region, group.zone))),
-        num_nodes=nodes_per_launch(group),
-        secrets=workload.launch.secrets,
-        port=PORT,
-        initial_delay_seconds=INITIAL_DELAY_SECONDS,
-        stream_timeout_seconds=STREAM_TIMEOUT_SECONDS,
-        disk_size_gb=DISK_SIZE_GB,
-        requirement=f"vllm=={VLLM_VERSION}",
-        command=vllm_arguments(group, workload),
-        minimum_driver=MINIMUM_DRIVER,
-    )
-    return text.rstrip("\n") + "\n"
+    return environment
 
 
 def nodes_per_launch(group: ReplicaGroup) -> int:

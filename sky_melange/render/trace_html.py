@@ -91,7 +91,7 @@ def _week(week: tuple[tuple[float | None, ...], ...]) -> str:
     highest = max((value for day in week for value in day if value is not None), default=0.0) or 1.0
     head = "".join(f"<th>{hour:02d}</th>" for hour in range(24))
     rows = (
-        f"<tr><th>{name}</th>{''.join(_cell(value, (value or 0.0) / highest, f'{value or 0.0:.3g}') for value in day)}</tr>"
+        f"<tr><th>{name}</th>{''.join(_cell(v, (v or 0.0) / highest, f'{v or 0.0:.3g}') for v in day)}</tr>"
         for name, day in zip(DAYS, week, strict=True)
     )
     caption = "Mean requests/s by hour of the week, UTC; empty where the log says nothing"

@@ -97,6 +97,7 @@ def _parts(summary: TraceSummary) -> Iterator[RenderableType]:
     yield Text(f"Rate over time, 0 to {_highest(summary.rate):.4g} requests/s:")
     yield Text(_bars(summary.rate))
     if summary.rate.hour_of_week is not None:
+        yield Text("Mean requests/s by hour of the week, UTC:")
         yield _week(summary.rate.hour_of_week)
 
 
@@ -140,8 +141,8 @@ def _bars(rate: RateSummary) -> str:
 
 
 def _week(week: tuple[tuple[float | None, ...], ...]) -> RenderableType:
-    """One row a day with the mean rate of the hours that the log covers."""
-    table = Table(title="Mean requests/s by hour of the week, UTC", title_justify="left", box=None, pad_edge=False)
+    """One row a day with the mean rate of the hours that the log covers; of two hours the busier, if many."""
+    table = Table(box=None, pad_edge=False)
     hours = [hour for hour in range(24) if any(day[hour] is not None for day in week)]
     shown = hours if len(hours) <= 12 else range(0, 24, 2)
     table.add_column("")

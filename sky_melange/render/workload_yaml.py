@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.trace import TraceSummary
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
+"""Text that YAML reads as it stands; all other is quoted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +36,8 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
     yield f"# Traffic counted by `sky-melange workload from-trace` from {summary.source}."
     yield from (f"# {note}" for note in summary.notes)
     yield "version: 1"
-    yield f"name: {frame.name}"
-    yield f"model: {{id: {json.dumps(frame.model)}, dtype: {frame.dtype}}}   # yours to choose"
+    yield f"name: {_scalar(frame.name)}"
+    yield f"model: {{id: {_scalar(frame.model)}, dtype: {frame.dtype}}}   # yours to choose"
     yield f"slo: {{tpot_ms: {frame.tpot_ms:g}, ttft_ms: {frame.ttft_ms:g}}}   # yours to choose"
     yield "traffic:"
     yield f"  request_rate: {request_rate_rps!r}{_rate_comment(summary, request_rate_rps)}"
@@ -51,6 +56,10 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
         edges = f"{summary.grid.input_edges[cell.input_index]}, {summary.grid.output_edges[cell.output_index]}"
         means = f"{cell.input_tokens / cell.requests:.1f}, {cell.output_tokens / cell.requests:.1f}"
         yield f"      - [{edges}, {means}]"
+
+
+def _scalar(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 def _rate_comment(summary: TraceSummary, request_rate_rps: float) -> str:

@@ -10,10 +10,12 @@ from itertools import islice, pairwise
 from typing import Final
 
 from sky_melange.errors import Mistake
+from sky_melange.workload_file.limit_checks import check_limits
 from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import key_path, plural, quote
 from sky_melange.workload_file.scalars import Unreadable
+from sky_melange.workload_file.traffic_checks import check_traffic
 
 READ_VERSION: Final = 1
 
@@ -35,6 +37,7 @@ class KnownNames:
     accelerators: Collection[str] | None = None
     clouds: Collection[str] | None = None
     models: Collection[str] | None = None
+    presets: Collection[str] | None = None
 
 
 def version_mistake(document: YamlDocument) -> Mistake | None:
@@ -61,6 +64,8 @@ def is_newer(document: YamlDocument) -> bool:
 def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
     """Every mistake that the schema cannot express."""
     yield from _check_slo(document)
+    yield from _check_budget(document)
+    yield from check_traffic(document, known.presets)
     for axis in ("input_tokens", "output_tokens"):
         yield from _check_edges(document, (*_HISTOGRAM, axis))
     yield from _check_weights(document)
@@ -70,6 +75,7 @@ def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
         yield from _check_repeated(document, region)
     yield from _check_regions(document, known)
     yield from _check_known(document, known)
+    yield from check_limits(document, known.accelerators, known.clouds)
 
 
 def _check_slo(document: YamlDocument) -> Iterator[Mistake]:
@@ -77,6 +83,13 @@ def _check_slo(document: YamlDocument) -> Iterator[Mistake]:
     if isinstance(slo, MappingNode) and not slo.entries:
         message = "give at least one of tpot_ms, ttft_ms, ntpot_ms, for example `slo: {tpot_ms: 40}`"
         yield _mistake(document, ("slo",), message)
+
+
+def _check_budget(document: YamlDocument) -> Iterator[Mistake]:
+    budget = document.find(("budget",))
+    if isinstance(budget, MappingNode) and not budget.entries:
+        message = "give usd_per_hour, usd_per_month, or both, for example `budget: {usd_per_hour: 40}`"
+        yield _mistake(document, ("budget",), message)
 
 
 def _check_edges(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:

@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
-import math
-
-from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import (
     Budget,
     CandidateFilter,
     Constraints,
+    KeepExisting,
     Launch,
     Model,
-    PricePolicy,
+    ProfilePolicy,
     Slo,
     SolverSettings,
     Workload,
 )
+from sky_melange.workload_file.prices import to_prices
+from sky_melange.workload_file.router import to_router
 from sky_melange.workload_file.schema import WorkloadFile
 from sky_melange.workload_file.sections import (
+    BudgetSection,
     CandidatesSection,
     ConstraintsSection,
+    KeepSection,
     LaunchSection,
+    ModelSection,
+    ProfilesSection,
     SloSection,
     SolverSection,
-    TrafficSection,
 )
+from sky_melange.workload_file.traffic_convert import ResolveTraffic, to_traffic
 
 
-def to_workload(file: WorkloadFile, *, file_name: str) -> Workload:
+def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTraffic | None = None) -> Workload:
     """The workload; `file_name` is the origin of a histogram that names none."""
     return Workload(
         name=file.name,
-        model=Model(id=file.model.id, dtype=file.model.dtype, max_model_len=file.model.max_model_len),
+        model=_model(file.model),
         slo=_slo(file.slo),
-        traffic=_traffic(file.traffic, file_name),
+        traffic=to_traffic(file.traffic, file_name, trace_traffic),
         candidates=_candidates(file.candidates),
         constraints=_constraints(file.constraints),
         routing=file.routing,
-        budget=None if file.budget is None else Budget(usd_per_hour=float(file.budget.usd_per_hour)),
-        prices=PricePolicy(trust=file.prices.trust),
+        budget=None if file.budget is None else _budget(file.budget),
+        prices=to_prices(file.prices),
         solver=_solver(file.solver),
         launch=_launch(file.launch),
+        profiles=_profiles(file.profiles),
+        router=to_router(file.router),
+        objective=file.objective,
+    )
+
+
+def _model(section: ModelSection) -> Model:
+    return Model(id=section.id, dtype=section.dtype, max_model_len=section.max_model_len, profile_as=section.profile_as)
+
+
+def _budget(section: BudgetSection) -> Budget:
+    hourly, monthly = section.usd_per_hour, section.usd_per_month
+    return Budget(
+        usd_per_hour=None if hourly is None else float(hourly),
+        usd_per_month=None if monthly is None else float(monthly),
     )
 
 
@@ -51,19 +70,6 @@ def _slo(section: SloSection) -> Slo:
 
 def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else ms_to_s(milliseconds)
-
-
-def _traffic(section: TrafficSection, file_name: str) -> Traffic:
-    histogram = section.histogram
-    # Divided by the largest first: the sum of weights near the largest float would overflow.
-    peak = max(max(row) for row in histogram.weights)
-    scaled = [[weight / peak for weight in row] for row in histogram.weights]
-    total = math.fsum(weight for row in scaled for weight in row)
-    return Traffic(
-        grid=TokenGrid(input_edges=histogram.input_tokens, output_edges=histogram.output_tokens),
-        rates_rps=tuple(tuple(section.request_rate * (weight / total) for weight in row) for row in scaled),
-        origin=histogram.source if histogram.source is not None else f"histogram in {file_name}",
-    )
 
 
 def _candidates(section: CandidatesSection) -> CandidateFilter:
@@ -81,11 +87,29 @@ def _constraints(section: ConstraintsSection) -> Constraints:
         max_accelerators=dict(section.max_accelerators),
         min_replicas=section.min_replicas,
         max_groups=section.max_groups,
+        max_accelerators_in={place: dict(limits) for place, limits in section.max_accelerators_in.items()},
+        min_on_demand_replicas=section.min_on_demand_replicas,
+        max_cloud_share_fraction=_fraction(section.max_cloud_share),
+        max_region_share_fraction=_fraction(section.max_region_share),
+        max_spot_share_fraction=_fraction(section.max_spot_share),
+        tolerate_replica_losses=section.tolerate_replica_losses,
+        keep=None if section.keep is None else _keep(section.keep),
+        min_profile_kind=section.min_profile_kind,
     )
+
+
+def _fraction(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _keep(section: KeepSection) -> KeepExisting:
+    """Its groups are read from the plan by the caller, who knows where it lies."""
+    return KeepExisting(plan=section.plan, groups=(), switching_usd_per_hour=float(section.switching_usd_per_hour))
 
 
 def _solver(section: SolverSection) -> SolverSettings:
     return SolverSettings(
+        name=section.name,
         formulation=section.formulation,
         slices=section.slices,
         time_limit_s=float(section.time_limit_s),
@@ -95,3 +119,7 @@ def _solver(section: SolverSection) -> SolverSettings:
 
 def _launch(section: LaunchSection) -> Launch:
     return Launch(mode=section.mode, engine=section.engine, engine_args=section.engine_args, secrets=section.secrets)
+
+
+def _profiles(section: ProfilesSection) -> ProfilePolicy:
+    return ProfilePolicy(files=section.files, extrapolate=section.extrapolate, estimate=section.estimate)

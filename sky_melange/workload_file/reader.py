@@ -6,12 +6,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sky_melange.errors import Mistake
+from sky_melange.errors import InputError, Mistake
 from sky_melange.workload_file.files import read_text
 from sky_melange.workload_file.report import input_error
 
 if TYPE_CHECKING:
     from sky_melange.domain.workload import Workload
+    from sky_melange.workload_file.traffic_convert import ResolveTraffic
 
 _LIMIT_MIB: Final = 1
 
@@ -22,8 +23,12 @@ def read_workload(
     known_accelerators: Collection[str] | None = None,
     known_clouds: Collection[str] | None = None,
     known_models: Collection[str] | None = None,
+    known_presets: Collection[str] | None = None,
+    trace_traffic: ResolveTraffic | None = None,
 ) -> Workload:
     """The workload in a file, checked against the names that exist where they are given.
+
+    `trace_traffic` counts the log or looks up the preset that `traffic` names; without it only histograms are read.
 
     Raises:
         InputError: with every mistake in the file, by line, each with its key and what to write instead.
@@ -35,6 +40,7 @@ def read_workload(
     from sky_melange.workload_file.checks import KnownNames, check_document, is_newer, version_mistake
     from sky_melange.workload_file.convert import to_workload
     from sky_melange.workload_file.schema import WorkloadFile
+    from sky_melange.workload_file.traffic_checks import at_key
     from sky_melange.workload_file.yaml_source import parse_yaml
 
     document = parse_yaml(read_text(path, limit_mib=_LIMIT_MIB), source=str(path))
@@ -44,7 +50,7 @@ def read_workload(
         mistakes.append(version)
         if is_newer(document):
             raise input_error(mistakes)
-    known = KnownNames(accelerators=known_accelerators, clouds=known_clouds, models=known_models)
+    known = KnownNames(accelerators=known_accelerators, clouds=known_clouds, models=known_models, presets=known_presets)
     mistakes.extend(check_document(document, known))
     try:
         file = WorkloadFile.model_validate(document.root.plain())
@@ -55,4 +61,8 @@ def read_workload(
         raise input_error(mistakes) from None
     if mistakes:
         raise input_error(mistakes)
-    return to_workload(file, file_name=path.name)
+    try:
+        return to_workload(file, file_name=path.name, trace_traffic=trace_traffic)
+    except InputError as error:
+        source = "preset" if file.traffic.preset is not None else "trace"
+        raise at_key(document, ("traffic", source), error) from error

@@ -7,20 +7,22 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, Strict
 
-from sky_melange.domain.workload import RoutingPolicy, Workload
+from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
 from sky_melange.workload_file.field_types import NAME
+from sky_melange.workload_file.prices import PricesSection
+from sky_melange.workload_file.router import RouterSection
 from sky_melange.workload_file.sections import (
     BudgetSection,
     CandidatesSection,
     ConstraintsSection,
     LaunchSection,
     ModelSection,
-    PricesSection,
+    ProfilesSection,
     Section,
     SloSection,
     SolverSection,
-    TrafficSection,
 )
+from sky_melange.workload_file.traffic import TrafficSection
 
 
 def _default_routing() -> RoutingPolicy:
@@ -40,7 +42,9 @@ class WorkloadFile(Section):
         examples=[{"id": "meta-llama/Llama-3.1-8B-Instruct", "dtype": "bfloat16"}],
     )
     slo: SloSection = Field(description="Latency targets.", examples=[{"tpot_ms": 40, "ttft_ms": 2000}])
-    traffic: TrafficSection = Field(description="The requests to serve.", examples=[{"request_rate": 32}])
+    traffic: TrafficSection = Field(
+        description="The requests to serve.", examples=[{"preset": "azure-conversation-2023"}]
+    )
     candidates: CandidatesSection = Field(
         default_factory=CandidatesSection,
         description="Which offers are considered.",
@@ -54,11 +58,21 @@ class WorkloadFile(Section):
         description="What the front door knows of a request: its input and output size, its input size, or nothing.",
         examples=["input_aware"],
     )
+    objective: Annotated[Objective, Strict(False)] = Field(
+        default=Objective.LEAST_COST,
+        description="`least_cost` for the traffic, or the `most_traffic` of these sizes that the budget buys.",
+        examples=["least_cost"],
+    )
     budget: BudgetSection | None = Field(
         default=None, description="What the plan may cost.", examples=[{"usd_per_hour": 40}]
     )
     prices: PricesSection = Field(
         default_factory=PricesSection, description="Which prices are believed.", examples=[{"trust": ["runpod/"]}]
+    )
+    profiles: ProfilesSection = Field(
+        default_factory=ProfilesSection,
+        description="Which throughput profiles are used.",
+        examples=[{"extrapolate": False}],
     )
     solver: SolverSection = Field(
         default_factory=SolverSection,
@@ -67,4 +81,9 @@ class WorkloadFile(Section):
     )
     launch: LaunchSection = Field(
         default_factory=LaunchSection, description="How the engine is started.", examples=[{"mode": "serve"}]
+    )
+    router: RouterSection = Field(
+        default_factory=RouterSection,
+        description="The front door: which program, and how it tells the size of a request.",
+        examples=[{"kind": "haproxy", "bytes_per_token": 4.0}],
     )

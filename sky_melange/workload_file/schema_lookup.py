@@ -14,7 +14,7 @@ from sky_melange.workload_file.schema import WorkloadFile
 
 def valid_keys(path: KeyPath) -> tuple[str, ...]:
     """The keys of the section at a path; empty when there is no such section."""
-    section = _SECTIONS.get(path)
+    section = _SECTIONS.get(_by_section(path))
     return tuple(section.model_fields) if section is not None else ()
 
 
@@ -25,6 +25,7 @@ def sections_with(key: str) -> tuple[KeyPath, ...]:
 
 def example_of(path: KeyPath) -> object:
     """An example of what may stand at a path, list items and mapping values included."""
+    path = _by_section(path)
     depth = max((depth for depth in range(len(path)) if path[:depth] in _SECTIONS), default=0)
     field = _SECTIONS[path[:depth]].model_fields.get(str(path[depth])) if path else None
     example: object = field.examples[0] if field is not None and field.examples else "a value"
@@ -36,13 +37,22 @@ def example_of(path: KeyPath) -> object:
     return example
 
 
+def _by_section(path: KeyPath) -> KeyPath:
+    """The path without the places of items in lists of sections: each item is the same section."""
+    kept: KeyPath = ()
+    for part in path:
+        if not (isinstance(part, int) and kept in _SECTIONS):
+            kept = (*kept, part)
+    return kept
+
+
 def flow(value: object) -> str:
     """A value as YAML on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(flow(item) for item in value) + "]"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _walk(section: type[BaseModel], path: KeyPath) -> Iterator[tuple[KeyPath, type[BaseModel]]]:

@@ -9,12 +9,15 @@ from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
+from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.workload import (
     CandidateFilter,
     Constraints,
     Formulation,
     Launch,
     LaunchMode,
+    ProfilePolicy,
+    SolverName,
     SolverSettings,
     SpotUse,
 )
@@ -22,14 +25,14 @@ from sky_melange.workload_file.field_types import (
     ENGINE_ARGUMENT,
     ENVIRONMENT_VARIABLE,
     MAX_COUNT,
+    MAX_LOSSES,
     MAX_TOKENS,
     MODEL_ID,
     Count,
-    Edge,
     ListOf,
     Milliseconds,
     OneLine,
-    Weight,
+    Place,
     Word,
 )
 
@@ -49,13 +52,20 @@ class ModelSection(Section):
         description="Hugging Face id of the model.",
         examples=["meta-llama/Llama-3.1-8B-Instruct"],
     )
-    dtype: Literal["bfloat16", "float16", "fp8"] = Field(
+    dtype: Literal["bfloat16", "float16", "fp8", "fp4", "int4"] = Field(
         description="Type of the weights; profiles are looked up by it.", examples=["bfloat16"]
     )
     max_model_len: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = Field(
         default=None,
         description="Context limit in tokens, input and output together. Without it: the model's own.",
         examples=[16384],
+    )
+    profile_as: str | None = Field(
+        default=None,
+        pattern=MODEL_ID,
+        max_length=200,
+        description="Model whose profiles are used, as the base model of a fine-tune; `id` is what is launched.",
+        examples=["meta-llama/Llama-3.1-8B-Instruct"],
     )
 
 
@@ -72,47 +82,6 @@ class SloSection(Section):
         default=None,
         description="Request latency divided by output tokens, milliseconds: the measure of the Mélange paper.",
         examples=[120],
-    )
-
-
-class HistogramSection(Section):
-    """How request sizes are distributed."""
-
-    input_tokens: ListOf[Edge] = Field(
-        min_length=1,
-        max_length=1000,
-        description="Upper edges of the input buckets, tokens, strictly rising.",
-        examples=[[100, 500, 2000]],
-        json_schema_extra={"uniqueItems": True},
-    )
-    output_tokens: ListOf[Edge] = Field(
-        min_length=1,
-        max_length=1000,
-        description="Upper edges of the output buckets, tokens, strictly rising.",
-        examples=[[100, 500]],
-        json_schema_extra={"uniqueItems": True},
-    )
-    weights: ListOf[ListOf[Weight]] = Field(
-        description="Shares of the requests: one row per input edge, one column per output edge. Normalised to 1.",
-        examples=[[[0.3, 0.1], [0.3, 0.1], [0.1, 0.1]]],
-    )
-    source: OneLine | None = Field(
-        default=None,
-        description="Where the distribution comes from, in words; shown with the plan.",
-        examples=["Azure conversation trace, 2023"],
-    )
-
-
-class TrafficSection(Section):
-    """The requests to serve."""
-
-    # The floor and the ceiling keep every later product within what a float and a solver resolve.
-    request_rate: float = Field(
-        ge=1e-6, le=1e9, description="Requests per second, over all sizes together.", examples=[32]
-    )
-    histogram: HistogramSection = Field(
-        description="Request sizes.",
-        examples=[{"input_tokens": [100, 500], "output_tokens": [200], "weights": [[0.4], [0.6]]}],
     )
 
 
@@ -147,6 +116,20 @@ class CandidatesSection(Section):
     )
 
 
+class KeepSection(Section):
+    """A running plan, and what each change of it must be worth."""
+
+    plan: OneLine = Field(
+        description="Its plan.json, or the folder that holds it; relative to this file.", examples=["plan/plan.json"]
+    )
+    switching_usd_per_hour: float = Field(
+        ge=0,
+        le=1e6,
+        description="USD per hour that a cheaper plan must save for each instance that it starts or stops.",
+        examples=[0.2],
+    )
+
+
 class ConstraintsSection(Section):
     """Limits on the plan."""
 
@@ -170,28 +153,86 @@ class ConstraintsSection(Section):
     max_groups: Count | None = Field(
         default=Constraints().max_groups, description="The most replica groups in the plan.", examples=[3]
     )
+    max_accelerators_in: dict[
+        Place, Annotated[dict[Word, Annotated[int, Field(ge=0, le=MAX_COUNT)]], Field(min_length=1, max_length=100)]
+    ] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="The same within a cloud (`aws`) or a region (`aws/us-east-1`), as quotas are.",
+        examples=[{"aws/us-east-1": {"H100": 8}}],
+        json_schema_extra={"additionalProperties": False},
+    )
+    min_on_demand_replicas: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(
+        default=Constraints().min_on_demand_replicas,
+        description="The fewest replicas that are not spot.",
+        examples=[1],
+    )
+    max_cloud_share: Annotated[float | None, Field(gt=0, le=1)] = Field(
+        default=None, description="The largest fraction of requests that any one cloud may get.", examples=[0.6]
+    )
+    max_region_share: Annotated[float | None, Field(gt=0, le=1)] = Field(
+        default=None, description="The largest fraction of requests that any one region may get.", examples=[0.6]
+    )
+    max_spot_share: Annotated[float | None, Field(ge=0, le=1)] = Field(
+        default=None, description="The largest fraction of requests that spot instances may get.", examples=[0.5]
+    )
+    tolerate_replica_losses: Annotated[int, Field(ge=0, le=MAX_LOSSES)] = Field(
+        default=Constraints().tolerate_replica_losses,
+        description="Instances, whichever, that may be lost while the rest still carries all traffic.",
+        examples=[1],
+    )
+    keep: KeepSection | None = Field(
+        default=None,
+        description="A running plan, and what each change of it must be worth.",
+        examples=[{"plan": "plan/plan.json", "switching_usd_per_hour": 0.2}],
+    )
+    min_profile_kind: Annotated[ProfileKind | None, Strict(False)] = Field(
+        default=None,
+        description="The weakest kind of throughput profile to rely on: measured, fitted, published or estimated.",
+        examples=["fitted"],
+    )
 
 
 class BudgetSection(Section):
-    """What the plan may cost."""
+    """What the plan may cost; at least one."""
 
-    usd_per_hour: float = Field(gt=0, le=1e9, description="USD per hour, with overhead.", examples=[40])
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    usd_per_hour: float | None = Field(
+        default=None, gt=0, le=1e9, description="USD per hour, with overhead.", examples=[40]
+    )
+    usd_per_month: float | None = Field(
+        default=None, gt=0, le=1e12, description="USD per month of 730 hours, with overhead.", examples=[29200]
+    )
 
 
-class PricesSection(Section):
-    """Which prices are believed."""
+class ProfilesSection(Section):
+    """Which throughput profiles are used, beside the bundled ones."""
 
-    trust: ListOf[OneLine] = Field(
+    files: ListOf[OneLine] = Field(
         default=(),
         max_length=1000,
-        description="Quarantined offers to use all the same: their name, or a prefix of it that ends at a `/`.",
-        examples=[["runpod/"]],
+        description="Profile files of your own, relative to this file: measured, imported or estimated.",
+        examples=[["profiles/L4-tp1-bfloat16-vllm.json"]],
+    )
+    extrapolate: bool = Field(
+        default=ProfilePolicy().extrapolate,
+        description="Use profiles outside the request sizes and concurrency that they cover; the plan then says so.",
+        examples=[False],
+    )
+    estimate: bool = Field(
+        default=ProfilePolicy().estimate,
+        description="Estimate accelerators that have no profile from their datasheets; the plan then says so.",
+        examples=[False],
     )
 
 
 class SolverSection(Section):
     """How the plan is searched for."""
 
+    name: Annotated[SolverName, Strict(False)] = Field(
+        default=SolverSettings().name, description="The program that solves the model.", examples=["highs"]
+    )
     formulation: Annotated[Formulation, Strict(False)] = Field(
         default=SolverSettings().formulation,
         description="`exact`: a bucket may be divided in any proportion. `sliced`: in multiples of one slice.",

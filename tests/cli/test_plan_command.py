@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from sky_melange.cli import cli
+from sky_melange.render.router_names import ROUTER_FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
@@ -20,6 +21,14 @@ QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner(mix_stderr=False).invoke(cli, [str(argument) for argument in arguments])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def written(folder: Path) -> set[str]:
+    return set(contents(folder))
 
 
 @pytest.fixture
@@ -40,9 +49,7 @@ def test_quickstart_plans_and_says_what_is_best(tmp_path: Path) -> None:
     assert "A mix is best" in result.stdout or "One type is best" in result.stdout
     assert "per month" in result.stdout
     plan = json.loads((tmp_path / "plan" / "plan.json").read_text())
-    assert {group["file"] for group in plan["groups"]} == {
-        path.name for path in (tmp_path / "plan").iterdir() if path.name != "plan.json"
-    }
+    assert written(tmp_path / "plan") == {"plan.json", *ROUTER_FILES, *(group["file"] for group in plan["groups"])}
     assert plan["schema_version"] == 1
     assert plan["status"] == "optimal"
 
@@ -69,7 +76,7 @@ def test_an_earlier_plan_is_replaced_as_a_whole(tmp_path: Path, workload: dict[s
     assert run("plan", QUICKSTART, "--out", out).exit_code == 0
     workload["name"] = "other"
     assert run("plan", write(tmp_path, workload), "--out", out).exit_code == 0
-    assert all(path.name == "plan.json" or path.name.startswith("other-") for path in out.iterdir())
+    assert all(name.startswith("other-") for name in written(out) - {"plan.json", *ROUTER_FILES})
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -77,11 +84,11 @@ def test_files_that_no_plan_wrote_are_never_removed(tmp_path: Path) -> None:
     out = tmp_path / "plan"
     assert run("plan", QUICKSTART, "--out", out).exit_code == 0
     (out / "notes.txt").write_text("mine")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = contents(out)
     result = run("plan", QUICKSTART, "--out", out)
     assert result.exit_code == 2
     assert "notes.txt" in result.stderr
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert contents(out) == before
 
 
 def test_a_hostile_plan_json_names_no_other_files(tmp_path: Path) -> None:
@@ -118,7 +125,7 @@ def test_an_output_that_is_no_folder(tmp_path: Path, kind: str) -> None:
 def test_a_full_disk_leaves_the_earlier_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "plan"
     assert run("plan", QUICKSTART, "--out", out).exit_code == 0
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = contents(out)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -127,7 +134,7 @@ def test_a_full_disk_leaves_the_earlier_plan(tmp_path: Path, monkeypatch: pytest
     result = run("plan", QUICKSTART, "--out", out)
     assert result.exit_code == 2
     assert "No space left on device" in result.stderr
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert contents(out) == before
     assert [path.name for path in tmp_path.iterdir()] == ["plan"]
 
 
@@ -240,7 +247,4 @@ def test_two_runs_at_once_leave_one_whole_plan(tmp_path: Path) -> None:
     assert any(code == 0 for _, code in ends)
     assert all("Traceback" not in stderr for (_, stderr), _ in ends)
     plan = json.loads((tmp_path / "plan" / "plan.json").read_text())
-    assert {path.name for path in (tmp_path / "plan").iterdir()} == {
-        "plan.json",
-        *(group["file"] for group in plan["groups"]),
-    }
+    assert written(tmp_path / "plan") == {"plan.json", *ROUTER_FILES, *(group["file"] for group in plan["groups"])}

@@ -11,8 +11,9 @@ from test_properties import assert_holds
 
 from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer import solve_problem, solver
+from sky_melange.optimizer import Solution, solve_problem, solver
 from sky_melange.optimizer.problem import Cap, Problem
+from sky_melange.optimizer.session import Session
 
 _FORMULATIONS = pytest.mark.parametrize("formulation", [EXACT, SLICED], ids=["exact", "sliced"])
 
@@ -145,7 +146,12 @@ def test_a_time_limit_is_answered_honestly(name: str, time_limit_s: float) -> No
 
 def test_a_sliced_answer_that_is_not_proven_still_divides_into_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     least = solver._least_cost
-    monkeypatch.setattr(solver, "_least_cost", lambda *given: replace(least(*given), status="feasible", mip_gap=0.1))
+
+    def unproven(problem: Problem, session: Session) -> tuple[Solution, Problem]:
+        solution, cut = least(problem, session)
+        return replace(solution, status="feasible", mip_gap=0.1), cut
+
+    monkeypatch.setattr(solver, "_least_cost", unproven)
     solution = solve_problem(seeded_problem(3, classes=12, candidates=8), SLICED)
     assert solution.status == "feasible"
     assert all(

@@ -10,7 +10,7 @@ import pytest
 
 from sky_melange.optimizer.constraints import CONSTRAINTS
 from sky_melange.optimizer.lp import build_lp
-from sky_melange.optimizer.problem import Cap, Problem
+from sky_melange.optimizer.problem import Cap, Floor, Keep, LossCut, Problem, ShareLimit
 from sky_melange.optimizer.variables import make_variables
 
 TINY = Problem(
@@ -25,6 +25,16 @@ TINY = Problem(
         Cap(name="constraints.max_accelerators.B", usage=(0, 8, 2), limit=16),
         Cap(name="constraints.max_accelerators.C", usage=(0, 0, 0), limit=1),
     ),
+    floors=(Floor(name="constraints.min_on_demand_replicas", supply=(1, 8, 0), minimum=2),),
+    share_limits=(
+        ShareLimit(name="constraints.max_cloud_share (aws)", members=(True, False, True), limit_fraction=0.6),
+        ShareLimit(name="constraints.max_cloud_share (gcp)", members=(False, True, False), limit_fraction=0.6),
+    ),
+    weights=(0.75, 0.25),
+    max_cost_usd_per_hour=9.5,
+    losses=2,
+    loss_cuts=(LossCut(weights=(0.9, 1.8, 0.0), demand=1.5, lost=(1, 1, 0)),),
+    keep=Keep(previous=(0, 2, 1), usd_per_hour=0.25),
 )
 
 
@@ -53,9 +63,14 @@ def test_the_whole_model(repository: Path, tmp_path: Path) -> None:
     _compare(lp, repository / "tests" / "golden" / "lp" / "model.lp", tmp_path)
 
 
+def test_the_model_of_the_most_traffic(repository: Path, tmp_path: Path) -> None:
+    lp, _ = build_lp(TINY, None, most_traffic=8.0)
+    _compare(lp, repository / "tests" / "golden" / "lp" / "most-traffic.lp", tmp_path)
+
+
 def test_no_golden_file_without_its_constraint(repository: Path) -> None:
     names = {path.stem.removesuffix("-sliced") for path in (repository / "tests" / "golden" / "lp").glob("*.lp")}
-    assert names == {*CONSTRAINTS, "model"}
+    assert names == {*CONSTRAINTS, "model", "most-traffic"}
 
 
 def test_limits_that_are_not_asked_for_add_no_rows() -> None:

@@ -11,6 +11,7 @@ import pytest
 from sky_melange import pipeline
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.plan import Overhead, ReplicaGroup
+from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import Launch, LaunchMode
 from sky_melange.optimizer.overhead import controller
 
@@ -22,7 +23,8 @@ CLOUDS = {
 
 @pytest.fixture(scope="module")
 def group(make_workload: Any, make_offer: Any, make_profile: Any, make_book: Any) -> ReplicaGroup:
-    workload = make_workload(launch=Launch(mode=LaunchMode.CLUSTER))
+    router = RouterSettings(kind=RouterKind.NONE)
+    workload = make_workload(launch=Launch(mode=LaunchMode.CLUSTER), router=router)
     book = make_book(make_offer("L4", 0.7))
     return pipeline.make_plan(workload, book, [make_profile("L4")], workload_digest="0").plan.groups[0]
 
@@ -108,7 +110,7 @@ def test_ties_go_to_the_first_name(size: Callable[..., Overhead], cpu_offer: Any
 
 
 def test_a_cluster_needs_no_controller(make_workload: Any, make_offer: Any, make_profile: Any, make_book: Any) -> None:
-    workload = make_workload(launch=Launch(mode=LaunchMode.CLUSTER))
+    workload = make_workload(launch=Launch(mode=LaunchMode.CLUSTER), router=RouterSettings(kind=RouterKind.NONE))
     plan = pipeline.make_plan(
         workload, make_book(make_offer("L4", 0.7)), [make_profile("L4")], workload_digest="0"
     ).plan

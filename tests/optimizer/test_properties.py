@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import EXACT, SLICED, cost_of, problems, seeded_problem
 
-from sky_melange.domain.workload import Formulation, SolverSettings
+from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError
 from sky_melange.optimizer import Solution, solve_problem, solver
 from sky_melange.optimizer.problem import Cap, Problem
 from sky_melange.optimizer.reduction import reduce_problem
+from sky_melange.optimizer.session import Session
 
 _FORMULATIONS = pytest.mark.parametrize("formulation", [EXACT, SLICED], ids=["exact", "sliced"])
 _EXAMPLES = settings(max_examples=40)
@@ -31,8 +32,7 @@ def at_most(first: float | None, second: float | None) -> bool:
 
 def unpruned_cost(problem: Problem, settings: SolverSettings) -> float:
     """The cost when no candidate is taken out beforehand."""
-    slices = settings.slices if settings.formulation is Formulation.SLICED else None
-    return solver._solve_reduced(problem, settings, slices).cost_usd_per_hour
+    return solver._solve_reduced(problem, Session(settings)).cost_usd_per_hour
 
 
 def assert_holds(problem: Problem, solution: Solution) -> None:

@@ -14,6 +14,7 @@ import pytest
 from sky_melange import pipeline
 from sky_melange.domain.plan import Overhead, Plan, ReplicaGroup
 from sky_melange.domain.profile import Capacity, Skipped
+from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.optimizer.verify import verify
 
@@ -24,7 +25,8 @@ Change = Callable[[Plan], Plan]
 @pytest.fixture(scope="module")
 def workload(make_workload: Any) -> Workload:
     limits = {"max_accelerators": {"H100": 2, "L4": 8}, "max_groups": 2, "min_replicas": 2}
-    return make_workload(routing=RoutingPolicy.INPUT_AWARE, limits=limits)  # type: ignore[no-any-return]
+    router = RouterSettings(kind=RouterKind.NONE)
+    return make_workload(routing=RoutingPolicy.INPUT_AWARE, limits=limits, router=router)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")

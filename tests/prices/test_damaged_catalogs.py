@@ -71,3 +71,10 @@ def test_truncated_body_loses_only_its_last_row(
 
 def test_byte_order_mark_and_blank_lines_are_nothing(read_content: ReadContent) -> None:
     assert read_content(b"\xef\xbb\xbf" + HEADER + b"\n" + ROW + b"\n", "aws") == read_content(HEADER + ROW, "aws")
+
+
+@pytest.mark.parametrize("name", [b"g6\x1b[31m.xlarge", b"g6\x07", b"g6\xe2\x80\xae"])
+def test_names_with_control_characters_are_counted_and_left_out(name: bytes, read_content: ReadContent) -> None:
+    catalog = read_content(HEADER + ROW + name + b",L4,1,0.1,0.05,us-east-1\n", "aws")
+    assert {offer.instance_type for offer in catalog.offers} == {"g6.xlarge"}
+    assert [rows.reason for rows in catalog.skipped] == ["control characters in a name"]

@@ -123,6 +123,14 @@ def test_on_demand_confirmed_by_a_list_survives_a_dear_spot_price() -> None:
     assert _failed(rules.spot_above_on_demand, BASE, spot, opinions=_opinion(1.0)) == [spot]
 
 
+@given(price=PRICES, fraction=st.floats(min_value=0.1, max_value=2.0))
+def test_spot_equal_to_on_demand_goes_alone(price: float, fraction: float) -> None:
+    offer = replace(BASE, price_usd_per_hour=price)
+    spot = _spot(offer, price * fraction)
+    failed = _failed(rules.spot_equal_to_on_demand, offer, spot)
+    assert failed == ([spot] if spot.price_usd_per_hour >= price * 0.999 else [])
+
+
 @given(price=PRICES, fraction=st.floats(min_value=0.001, max_value=1.0))
 def test_spot_next_to_nothing(price: float, fraction: float) -> None:
     offer = replace(BASE, price_usd_per_hour=price)

@@ -7,17 +7,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from sky_melange import prices
-from sky_melange.domain.offer import Offer, PriceBook
+from sky_melange.domain.offer import Obtained, Offer, PriceBook
 from sky_melange.errors import MissingDataError
 from sky_melange.prices.book import is_trusted, make_book
+from sky_melange.prices.current import PRICE_SOURCES
 from sky_melange.prices.opinions import Opinions, load_opinions
 from sky_melange.prices.snapshot import SnapshotSource
-from sky_melange.prices.source import CatalogOffers
+from sky_melange.prices.source import CatalogOffers, PriceRequest
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +149,12 @@ def test_prices_from_2024_carry_that_date(book: PriceBook) -> None:
     assert dates[""] == "2024-11-03"
 
 
-def test_spot_without_discount_is_a_note_and_no_fault(book: PriceBook) -> None:
-    assert any("azure: " in note and "spot offers cost what on demand costs" in note for note in book.remarks)
+def test_spot_without_discount_is_put_aside_and_on_demand_stays(book: PriceBook) -> None:
+    rules = {entry.offer.name: entry.rule for entry in book.quarantined}
+    spots = [name for name, rule in rules.items() if rule == "spot_equal_to_on_demand"]
+    assert {name.partition("/")[0] for name in spots} >= {"aws", "azure"}
+    offered = {offer.name for offer in book.offers}
+    assert all(name.endswith(":spot") and name.removesuffix(":spot") in offered for name in spots)
 
 
 def test_controller_and_router_as_skypilot_sizes_them(book: PriceBook) -> None:
@@ -164,11 +170,19 @@ def test_launchable_clouds_have_names_of_skypilot() -> None:
     assert set(prices.snapshot_clouds()) == set(prices.launchable_clouds())
 
 
-def test_every_source_is_registered_under_its_name() -> None:
-    for name, make in prices.PRICE_SOURCES.items():
+def test_every_source_is_registered_under_its_name(tmp_path: Path) -> None:
+    """Each answers for every cloud that it knows, without a network too."""
+    site = prices.PriceSite(cache_folder=tmp_path)
+    request = PriceRequest(site=site, now=datetime(2026, 6, 1, tzinfo=UTC), offline=True)
+    for name, make in PRICE_SOURCES.items():
         source = make()
         assert source.name == name
-        assert {catalog.cloud for catalog in source.read(["aws"])} == {"aws"}
+        found = source.obtain(request)
+        assert {catalog.cloud for catalog in found.catalogs} == {
+            state.cloud for state in found.states if state.obtained is not Obtained.ABSENT
+        }
+        assert {state.source for state in found.states} == {name}
+        assert found.states
 
 
 def test_an_empty_market_is_a_book_without_offers() -> None:

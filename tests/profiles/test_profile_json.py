@@ -105,7 +105,7 @@ ROW: Place = ("points", "rows", 0)
         (("kv_cache_tokens",), "many", "kv_cache_tokens"),
         (("engine_args",), [], "engine_args"),
         (("engine_args", "gpu-memory-utilization"), None, "engine_args.gpu-memory-utilization"),
-        (("form",), "matrix", "form"),
+        (("form",), "tables", "form"),
         (("points",), None, "points"),
         (("points", "rows"), [], "points.rows"),
         (("points", "rows"), {}, "points.rows"),
@@ -135,17 +135,42 @@ def test_a_wrong_value(mistakes: Any, place: Place, value: Any, key: str) -> Non
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0])
-@pytest.mark.xfail(strict=True, reason="profile_json reads request_rate_rps without any check")
 def test_a_request_rate_that_cannot_be(mistakes: Any, value: float) -> None:
-    mistakes(json.dumps(changed((*ROW, 3), value)))
+    (found,) = mistakes(json.dumps(changed((*ROW, 3), value)))
+    assert found.startswith("points.rows.0.3: ")
 
 
 @pytest.mark.parametrize(
-    ("place", "value"), [((*ROW, 4), "0.2"), ((*ROW, 4), True), (("schema_version",), True), (("model",), "")]
+    ("place", "value"),
+    [
+        ((*ROW, 3), "1.6"),
+        ((*ROW, 4), "0.2"),
+        ((*ROW, 4), True),
+        (("schema_version",), True),
+        (("model",), ""),
+        (("accelerator",), ""),
+        (("dtype",), ""),
+        (("engine",), ""),
+        (("engine_args", "gpu-memory-utilization"), True),
+        (("provenance", "error", "runs"), "3"),
+        (("provenance", "error", "tpot_fraction"), False),
+    ],
 )
-@pytest.mark.xfail(strict=True, reason="profile_json coerces text and booleans to numbers, and takes an empty name")
 def test_a_value_of_another_type(mistakes: Any, place: Place, value: Any) -> None:
-    mistakes(json.dumps(changed(place, value)))
+    found = mistakes(json.dumps(changed(place, value)))
+    key = ".".join(map(str, place))
+    assert all(line.startswith(key) for line in found), found
+
+
+@pytest.mark.parametrize("value", ["2.5", True, 0, float("inf")])
+def test_a_rate_of_a_matrix_that_cannot_be(mistakes: Any, value: Any) -> None:
+    content = {name: part for name, part in GOOD.items() if name != "points"}
+    table = [[1.5, None], [0.5, value]]
+    target = {"tpot_s": 0.04}
+    content["matrix"] = {"target": target, "input_edges": [100, 200], "output_edges": [50, 90]}
+    content["matrix"]["request_rates_rps"] = table
+    (found,) = mistakes(json.dumps({**content, "form": "matrix"}))
+    assert found.startswith("matrix.request_rates_rps.1.1: ")
 
 
 @pytest.mark.parametrize("key", sorted(GOOD))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,18 @@ class TestPlanJson:
             "status",
             "mip_gap",
             "cost",
+            "unit_costs",
             "groups",
             "overhead",
+            "size_aware_usd_per_hour",
+            "switching",
             "routing",
+            "contingencies",
             "alternatives",
             "assumptions",
             "warnings",
             "inputs",
+            "workload",
         ]
         assert document["schema_version"] == 1
         assert [entry["name"] for entry in document["groups"]] == ["chat-l4", "chat-h100-x8"]
@@ -189,6 +195,9 @@ def offer(**changes: Any) -> Offer:
     return Offer(**(given | changes))
 
 
+NOW = datetime(2026, 6, 11, tzinfo=UTC)
+
+
 class TestPriceTable:
     OFFERS = (
         offer(),
@@ -198,7 +207,7 @@ class TestPriceTable:
     ITEMS = (Quarantined(offer=offer(price_usd_per_hour=0.01), rule="floor", reason="[0.01] is below any [/other]"),)
 
     def test_golden(self, repository: Path) -> None:
-        text = price_table.table(self.OFFERS, color=False)
+        text = price_table.table(self.OFFERS, NOW, color=False)
         assert_plain(text)
         golden(repository, "prices.txt", text)
 
@@ -206,9 +215,11 @@ class TestPriceTable:
         assert "below any [/other]" in price_table.quarantine_table(self.ITEMS, color=False)
 
     def test_csv(self) -> None:
-        lines = price_table.to_csv(self.OFFERS[:1], self.ITEMS).splitlines()
-        assert lines[1] == ("gcp,us-central1,,g2-standard-4,L4,1,false,0.70683,0.70683,test catalog,2026-06-01,,")
-        assert lines[2].endswith("2026-06-01,floor,[0.01] is below any [/other]")
+        lines = price_table.to_csv(self.OFFERS[:1], self.ITEMS, NOW).splitlines()
+        assert lines[1] == (
+            "gcp,us-central1,,g2-standard-4,L4,1,false,0.70683,0.70683,test catalog,2026-06-01,240.000,,"
+        )
+        assert lines[2].endswith("2026-06-01,240.000,floor,[0.01] is below any [/other]")
 
 
 class TestVerdictTable:

@@ -106,7 +106,11 @@ ADDITIONS = [
     ("constraints: {min_replicas: 0}", "constraints.min_replicas: must be at least 1"),
     ("solver: {mip_gap: 1}", "solver.mip_gap: must be less than 1"),
     ("solver: {formulation: slices}", "solver.formulation: must be one of exact, sliced, found the text 'slices'; did"),
-    ("prices: {max_age_hours: 24}", "prices.max_age_hours: unknown key; valid keys here: trust"),
+    (
+        "prices: {max_age: 24}",
+        "prices.max_age: unknown key; did you mean 'max_age_hours'? valid keys here: sources, base_url, max_age_hours, "
+        "trust, on_disagreement, discounts, overrides",
+    ),
     ("launch: {engine: sglang}", "launch.engine: must be vllm, found the text 'sglang'"),
     (
         "launch: {engine_args: [--seed, 7]}",
@@ -226,9 +230,9 @@ launch: {secrets: [HF_TOKEN=abc]}
         "workload.yaml:2: name: must be lower-case letters, digits and hyphens, begin with a letter and not end with "
         "a hyphen, found the text 'Chat'; write for example `name: chat`",
         "workload.yaml:3: modle: unknown key; did you mean 'model'? valid keys here: version, name, model, slo, "
-        "traffic, candidates, constraints, routing, budget, prices, solver, launch",
-        "workload.yaml:4: model.dtype: must be one of bfloat16, float16, fp8, found the text 'bf16'; did you mean "
-        "'bfloat16'?",
+        "traffic, candidates, constraints, routing, objective, budget, prices, profiles, solver, launch, router",
+        "workload.yaml:4: model.dtype: must be one of bfloat16, float16, fp8, fp4, int4, found the text 'bf16'; did "
+        "you mean 'bfloat16'?",
         "workload.yaml:5: slo.tpot_ms: must be greater than 0, found the number -40",
         "workload.yaml:6: the key 'slo' is repeated, first on line 5; keep one of them",
         "workload.yaml:8: traffic.request_rate: must be a finite number, found the number .nan",

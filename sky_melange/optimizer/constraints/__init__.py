@@ -10,7 +10,19 @@ from typing import Final
 
 import pulp
 
-from sky_melange.optimizer.constraints import assignment, caps, coverage, groups, replicas, utilization
+from sky_melange.optimizer.constraints import (
+    assignment,
+    budget,
+    caps,
+    coverage,
+    floors,
+    groups,
+    losses,
+    replicas,
+    shares,
+    switching,
+    utilization,
+)
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.variables import Variables
 
@@ -22,5 +34,10 @@ CONSTRAINTS: Final[dict[str, Constraint]] = {
     "coverage": coverage.add,
     "caps": caps.add,
     "replicas": replicas.add,
+    "floors": floors.add,
     "groups": groups.add,
+    "shares": shares.add,
+    "budget": budget.add,
+    "switching": switching.add,
+    "losses": losses.add,
 }

@@ -9,10 +9,13 @@ from sky_melange.optimizer.variables import Variables
 
 
 def add(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:
-    """Σ_r load_rc · k_rc ÷ S ≤ u · n_c for every candidate c that can serve anything."""
-    for c in range(problem.candidate_count):
-        terms = [(variables.shares[r][c], load / variables.slices) for r, load in problem.loads_on(c)]
+    """Σ_r load_rk · x_rk ÷ S ≤ u · Σ_{c∈k} s_c · n_c for every kind k that can serve anything.
+
+    Candidates of one kind have proportional loads; s_c is the strength of an instance (see `kinds`).
+    """
+    strength = variables.kinds.strength
+    for k, first in enumerate(variables.kinds.first):
+        terms = [(variables.shares[r][k], load / variables.slices) for r, load in problem.loads_on(first)]
         if terms:
-            lp.addConstraint(
-                pulp.LpAffineExpression(terms) - problem.max_utilization * variables.counts[c] <= 0, f"load_{c}"
-            )
+            room = [(variables.counts[c], -problem.max_utilization * strength[c]) for c in variables.kinds.members(k)]
+            lp.addConstraint(pulp.LpAffineExpression([*terms, *room]) <= 0, f"load_{first}")

@@ -1,0 +1,200 @@
+"""How well fitted profiles predict runs that they have not seen, by model and system, beside a linear baseline.
+
+    python -m benchmarks.profile_accuracy RUNS.csv.gz [--format table|json]
+
+Leave-one-out over the measured serving runs: TPOT, TTFT, and the largest request rate at 20, 40 and 80 ms TPOT. The
+baseline is the four-term linear fit. Errors are absolute relative errors. Then the roofline estimates, each accelerator
+left out in turn, and how long all bundled profiles of one plan take to load. Deterministic but for that time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts")]
+
+from profile_fit import baseline  # noqa: E402
+from profile_fit.accuracy import SLOS_S, Prediction, leave_one_out, rate_errors  # noqa: E402
+from profile_fit.bundle import Outcome, examine, quantile  # noqa: E402
+from profile_fit.roofline_fit import (  # noqa: E402
+    LEFT_OUT,
+    MEASURED,
+    SILICON,
+    leave_one_accelerator_out,
+    measured_samples,
+    pooled,
+    silicon_samples,
+)
+from profile_fit.runs import Table, read_table  # noqa: E402
+
+from sky_melange.prices.gpus import load_gpus  # noqa: E402
+from sky_melange.profiles import known_models, load_profiles  # noqa: E402
+
+TARGETS: Final = {
+    "TPOT median": 0.028,
+    "TPOT mean": 0.05,
+    "runs in refused profiles": 0.03,
+    "TTFT median": 0.20,
+    "roofline rate median": 0.20,
+    "load, s": 0.1,
+}
+
+
+def main() -> None:
+    """Computes and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--format", choices=["table", "json"], default="table")
+    options = parser.parse_args()
+    table = read_table(options.runs)
+    report = compute(table)
+    if options.format == "json":
+        print(json.dumps(report, indent=2))
+    else:
+        _print(report)
+
+
+def compute(table: Table) -> dict[str, Any]:
+    """Everything that is printed."""
+    outcomes = [
+        examine(layout, runs, load_gpus()[layout.accelerator].memory_gib) for layout, runs in table.runs.items()
+    ]
+    good = [outcome for outcome in outcomes if outcome.predictions and not outcome.refused]
+    groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for outcome in good:
+        groups[outcome.layout.model, outcome.layout.accelerator].append(outcome)
+    seen = sum(len(outcome.runs) for outcome in outcomes)
+    return {
+        "runs": seen,
+        "layouts": len(outcomes),
+        "too_few_runs": sum(len(outcome.runs) for outcome in outcomes if not outcome.predictions),
+        "refused": sum(len(outcome.runs) for outcome in outcomes if outcome.refused),
+        "outliers": sum(len(outcome.outliers) for outcome in good),
+        "rows_left_out": dict(table.left_out),
+        "groups": [
+            {"model": model, "system": system, **_errors(found)} for (model, system), found in sorted(groups.items())
+        ],
+        "overall": _errors(good),
+        "overall_with_outliers": _summary([p.tpot_fraction for outcome in good for p in outcome.predictions]),
+        "roofline": roofline(table),
+        "load_s": slowest_load_s(),
+    }
+
+
+def _errors(outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """Errors of runs that are no outliers, of the model and of the baseline on the same runs."""
+    clean: list[Prediction] = []
+    linear: list[Prediction] = []
+    rates: dict[float, list[float]] = defaultdict(list)
+    linear_rates: dict[float, list[float]] = defaultdict(list)
+    for outcome in outcomes:
+        clean += outcome.clean
+        plain = leave_one_out(outcome.kept, baseline.predict_one)
+        linear += plain
+        for errors, found in ((rates, outcome.clean), (linear_rates, plain)):
+            for error in rate_errors(found):
+                errors[error.slo_s].append(error.fraction)
+    return {
+        "runs": len(clean),
+        "tpot": _summary([p.tpot_fraction for p in clean]),
+        "tpot_linear": _summary([p.tpot_fraction for p in linear]),
+        "ttft": _summary([p.ttft_fraction for p in clean]),
+        "rate": {f"{slo * 1000:g} ms": _summary(rates[slo]) for slo in SLOS_S},
+        "rate_linear": {f"{slo * 1000:g} ms": _summary(linear_rates[slo]) for slo in SLOS_S},
+    }
+
+
+def _summary(errors: Sequence[float]) -> dict[str, float | int | None]:
+    if not errors:
+        return {"count": 0, "median": None, "mean": None, "p90": None}
+    return {
+        "count": len(errors),
+        "median": statistics.median(errors),
+        "mean": statistics.fmean(errors),
+        "p90": quantile(errors, 0.9),
+    }
+
+
+def roofline(table: Table) -> list[dict[str, Any]]:
+    """Errors of request rates on each accelerator that the calibration had not seen, and on all."""
+    found = leave_one_accelerator_out([*silicon_samples(), *measured_samples(table)])
+    rows = []
+    for name in (*LEFT_OUT, "all"):
+        parts = {
+            source: pooled(found, lambda a, s, name=name, source=source: name in ("all", a) and source in ("", s)).rate
+            for source in ("", SILICON, MEASURED)
+        }
+        rows.append({"left_out": name, **{source or "both": _summary(errors) for source, errors in parts.items()}})
+    return rows
+
+
+def slowest_load_s() -> float:
+    """Seconds to load all bundled profiles of the model and precision that has the most, best of five."""
+    load_profiles(*known_models()[0], "vllm")  # imports and the index
+    return max(_best_of_five(model, dtype) for model, dtype in known_models())
+
+
+def _best_of_five(model: str, dtype: str) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        load_profiles(model, dtype, "vllm")
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _print(report: dict[str, Any]) -> None:
+    print(f"{report['runs']} runs of {report['layouts']} layouts; errors in percent: median / mean / 90th percentile\n")
+    columns = ("runs", "TPOT", "linear fit", "TTFT", "rate 20 ms", "rate 40 ms", "rate 80 ms", "linear 40 ms")
+    print(f"{'model':32} {'system':7} " + " ".join(f"{name:>16}" for name in columns))
+    for group in [*report["groups"], {"model": "all", "system": "", **report["overall"]}]:
+        cells = [
+            str(group["runs"]),
+            _cell(group["tpot"]),
+            _cell(group["tpot_linear"]),
+            _cell(group["ttft"]),
+            *(_cell(group["rate"][slo]) for slo in group["rate"]),
+            _cell(group["rate_linear"]["40 ms"]),
+        ]
+        print(f"{group['model'].split('/')[-1]:32} {group['system']:7} " + " ".join(f"{cell:>16}" for cell in cells))
+    print(f"\nTPOT with the {report['outliers']} named outliers: {_cell(report['overall_with_outliers'])}")
+    print("\nroofline, request rate, accelerator left out: both sources | silicon | measured vLLM runs")
+    for row in report["roofline"]:
+        counted = " | ".join(f"{_cell(row[name])} ({row[name]['count']})" for name in ("both", SILICON, MEASURED))
+        print(f"  {row['left_out']:10} {counted}")
+    print()
+    for name, value in _results(report).items():
+        verdict = "met" if value <= TARGETS[name] else "MISSED"
+        print(f"{name:26} {value:8.4f}   target at most {TARGETS[name]:g}: {verdict}")
+    print(f"runs in layouts of fewer than 4 runs, not fitted at all: {report['too_few_runs'] / report['runs']:.4f}")
+
+
+def _results(report: dict[str, Any]) -> dict[str, float]:
+    overall = report["overall"]
+    return {
+        "TPOT median": overall["tpot"]["median"],
+        "TPOT mean": overall["tpot"]["mean"],
+        "runs in refused profiles": report["refused"] / report["runs"],
+        "TTFT median": overall["ttft"]["median"],
+        "roofline rate median": report["roofline"][-1]["both"]["median"],
+        "load, s": report["load_s"],
+    }
+
+
+def _cell(summary: dict[str, Any]) -> str:
+    if not summary["count"]:
+        return "–"
+    return " / ".join(f"{summary[name] * 100:.1f}" for name in ("median", "mean", "p90"))
+
+
+if __name__ == "__main__":
+    main()

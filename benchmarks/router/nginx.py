@@ -1,0 +1,77 @@
+"""nginx as three replicas: each answers any request at once, with a small JSON. Loopback only."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_CONFIG = """\
+worker_processes 2;
+daemon off;
+error_log {folder}/error.log;
+pid {folder}/nginx.pid;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  client_body_buffer_size 256k;
+  keepalive_requests 1000000;
+  {servers}
+}}
+"""
+_SERVER = """\
+server {{ listen 127.0.0.1:{port} backlog=4096 reuseport; default_type application/json;
+    location / {{ return 200 '{{"object": "chat.completion", "replica": {number}}}'; }} }}
+"""
+
+
+def program() -> str | None:
+    """Where nginx is, if it is."""
+    return shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def replicas(folder: Path, count: int) -> Iterator[list[int]]:
+    """Runs nginx until the block ends; yields the ports, one a replica."""
+    ports = [free_port() for _ in range(count)]
+    servers = "\n".join(_SERVER.format(port=port, number=number) for number, port in enumerate(ports))
+    config = folder / "nginx.conf"
+    config.write_text(_CONFIG.format(folder=folder, servers=servers), encoding="utf-8")
+    process = subprocess.Popen([program() or "nginx", "-p", str(folder), "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        for port in ports:
+            wait_for(port)
+        yield ports
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait_for(port: int, timeout_s: float = 10.0) -> None:
+    """Until something listens there."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,132 @@
+"""What HAProxy with an emitted configuration costs: added latency, and requests per second.
+
+    python -m benchmarks.router.run [--requests N] [--seconds S]
+
+nginx plays the replicas. Needs haproxy, nginx and wrk (Debian: apt-get install haproxy nginx-light wrk). Everything
+shares this machine's processors: the load generator, the router and the replicas. Exit code 1 where a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.router.nginx import free_port, program, replicas, wait_for
+from sky_melange import pipeline
+from sky_melange.render import router_haproxy
+from sky_melange.render.router_names import HAPROXY_FILE, endpoint_variables
+
+WORKLOAD = Path(__file__).parent.parent.parent / "examples" / "router" / "workload.yaml"
+MOST_ADDED_MS = 1.0
+LEAST_REQUESTS_PER_S = 5000
+PROMPT_BYTES = 4000
+
+
+def main() -> int:
+    """Prints both figures beside their targets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=4000, help="of each kind, for the latency")
+    parser.add_argument("--seconds", type=int, default=10, help="of full load")
+    arguments = parser.parse_args()
+    missing = [
+        name for name, path in (("haproxy", _haproxy()), ("nginx", program()), ("wrk", shutil.which("wrk"))) if not path
+    ]
+    if missing:
+        print(f"cannot measure: {', '.join(missing)} not installed")
+        return 1
+    planned = pipeline.plan_file(WORKLOAD)
+    plan, workload = planned.plan, planned.workload
+    with tempfile.TemporaryDirectory() as name, replicas(Path(name), len(plan.groups)) as ports:
+        folder = Path(name)
+        config = folder / "haproxy.cfg"
+        config.write_text(router_haproxy.render(plan, workload)[HAPROXY_FILE], encoding="utf-8")
+        variables = [v for group in plan.groups for v in endpoint_variables(group, workload.launch.mode)]
+        addresses = {variable: f"127.0.0.1:{port}" for variable, port in zip(variables, ports, strict=True)}
+        port = free_port()
+        binds = {"ROUTER_BIND": f"127.0.0.1:{port}", "ROUTER_METRICS_BIND": f"127.0.0.1:{free_port()}"}
+        environment = {"PATH": os.environ["PATH"], **addresses, **binds}
+        router = subprocess.Popen([_haproxy(), "-db", "-f", str(config)], env=environment, stdout=subprocess.DEVNULL)
+        try:
+            wait_for(port)
+            time.sleep(1)
+            return _measure(folder, ports[0], port, arguments)
+        finally:
+            router.terminate()
+            router.wait(10)
+
+
+def _measure(folder: Path, direct: int, routed: int, arguments: argparse.Namespace) -> int:
+    print(f"{os.cpu_count()} processors, shared by the load generator, the router and the replicas")
+    latencies = _latencies([direct, routed], arguments.requests)
+    medians = [statistics.median(values) * 1000 for values in latencies]
+    added = medians[1] - medians[0]
+    p99 = [statistics.quantiles(values, n=100)[98] * 1000 for values in latencies]
+    print(f"latency, median of {arguments.requests} alternating requests of {PROMPT_BYTES} bytes:")
+    print(f"  direct {medians[0]:.3f} ms (p99 {p99[0]:.3f}), by router {medians[1]:.3f} ms (p99 {p99[1]:.3f})")
+    print(f"  added {added:.3f} ms; target at most {MOST_ADDED_MS} ms: {'met' if added <= MOST_ADDED_MS else 'MISSED'}")
+    direct_rate = _rate(folder, direct, arguments.seconds)
+    rate = _rate(folder, routed, arguments.seconds)
+    verdict = "met" if rate >= LEAST_REQUESTS_PER_S else "MISSED"
+    print(
+        f"full load for {arguments.seconds} s: direct {direct_rate:,.0f} requests/s, by router {rate:,.0f} requests/s"
+    )
+    print(f"  target at least {LEAST_REQUESTS_PER_S:,} requests/s: {verdict}")
+    return 0 if added <= MOST_ADDED_MS and rate >= LEAST_REQUESTS_PER_S else 1
+
+
+def _latencies(ports: list[int], count: int) -> list[list[float]]:
+    """Seconds from sending to the whole answer, by port; requests alternate, so that all see the same machine."""
+    request = _request(PROMPT_BYTES)
+    sockets = [socket.create_connection(("127.0.0.1", port)) for port in ports]
+    taken: list[list[float]] = [[] for _ in ports]
+    for connection in sockets:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for _ in range(count):
+        for place, connection in enumerate(sockets):
+            started = time.perf_counter()
+            connection.sendall(request)
+            answer = connection.recv(65536)
+            while not answer.endswith(b"}"):
+                answer += connection.recv(65536)
+            taken[place].append(time.perf_counter() - started)
+    for connection in sockets:
+        connection.close()
+    return taken
+
+
+def _request(prompt_bytes: int) -> bytes:
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "' + b"x" * prompt_bytes + b'"}]}'
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: r\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _rate(folder: Path, port: int, seconds: int) -> float:
+    script = folder / "post.lua"
+    body = _request(PROMPT_BYTES).partition(b"\r\n\r\n")[2].decode()
+    script.write_text(f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{body}'\n")
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    command = ["wrk", "-t2", "-c64", f"-d{seconds}s", "-s", str(script), url]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in found or "Socket errors" in found:
+        raise SystemExit(f"requests failed under load:\n{found}")
+    match = re.search(r"Requests/sec:\s+([\d.]+)", found)
+    if match is None:
+        raise SystemExit(f"wrk said something else:\n{found}")
+    return float(match.group(1))
+
+
+def _haproxy() -> str:
+    return shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Speed of the solver against the published formulation, and at scale."""

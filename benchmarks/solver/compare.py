@@ -1,0 +1,220 @@
+"""The published formulation beside ours, in one run: `python -m benchmarks.solver.compare [--quick]`.
+
+Baseline: Mélange's model as published, one binary a slice and GPU type, solved by CBC through PuLP with its defaults
+(the released solver calls `problem.solve(PULP_CBC_CMD(msg=0))`). Ours: `sliced` (the same optimum, whole slices) and
+`exact`. All have the same time limit; where the baseline is cut off, its best answer counts, its time is a lower bound.
+Times are wall time of building and solving, the median of three runs for ours and one run of the baseline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pulp
+
+from benchmarks.solver.instances import gpu_types, unstructured
+from sky_melange.domain.workload import Formulation, SolverSettings
+from sky_melange.errors import NotOptimalError
+from sky_melange.optimizer import solve_problem
+from sky_melange.optimizer.problem import Problem
+
+TIME_LIMIT_S = 120.0
+MATTERS_S = 1.0
+"""A baseline this quick needs no speeding up."""
+
+PLAUSIBLE = (
+    (4, 1, 2, 4.0),
+    (10, 8, 3, 30.0),
+    (24, 4, 4, 100.0),
+    (60, 4, 4, 60.0),
+    (60, 8, 4, 60.0),
+    (60, 8, 4, 200.0),
+    (60, 8, 8, 100.0),
+    (100, 8, 4, 100.0),
+    (100, 8, 8, 60.0),
+    (100, 8, 8, 200.0),
+)
+"""(buckets, slices, GPU types, requests/s); the seed is the position."""
+
+UNSTRUCTURED = (
+    (4, 8, 2, 4.0),
+    (10, 8, 4, 5.0),
+    (24, 4, 4, 10.0),
+    (24, 8, 4, 20.0),
+    (60, 8, 4, 5.0),
+    (60, 8, 4, 10.0),
+    (60, 8, 4, 40.0),
+    (60, 8, 8, 10.0),
+    (100, 8, 8, 10.0),
+    (100, 8, 8, 40.0),
+)
+"""(buckets, slices, GPU types, mean load in instances); the seed is the position."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One instance: seconds and USD/h."""
+
+    family: str
+    buckets: int
+    slices: int
+    gpu_types: int
+    traffic: float
+    baseline_s: float
+    baseline_status: str
+    baseline_usd_per_hour: float | None
+    sliced_s: float
+    sliced_status: str
+    sliced_usd_per_hour: float
+    exact_s: float
+    exact_usd_per_hour: float
+
+
+def baseline(problem: Problem, slices: int) -> tuple[str, float | None]:
+    """Status and cost by binary slices and CBC."""
+    lp = pulp.LpProblem("published", pulp.LpMinimize)
+    gpus = range(problem.candidate_count)
+    counts = [lp.add_variable(f"B_{g}", lowBound=0, cat=pulp.LpInteger) for g in gpus]
+    carried: list[list[tuple[pulp.LpVariable, float]]] = [[] for _ in gpus]
+    for bucket, row in enumerate(problem.loads):
+        for part in range(slices):
+            choices = []
+            for g, load in enumerate(row):
+                if load is not None:
+                    choice = lp.add_variable(f"A_{bucket}_{part}_{g}", cat=pulp.LpBinary)
+                    choices.append(choice)
+                    carried[g].append((choice, load / slices))
+            lp.addConstraint(pulp.lpSum(choices) == 1)
+    for g in gpus:
+        lp.addConstraint(pulp.LpAffineExpression([*carried[g], (counts[g], -1)]) <= 0)
+    lp.setObjective(pulp.LpAffineExpression(list(zip(counts, problem.prices, strict=True))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        lp.solve(pulp.PULP_CBC_CMD(msg=0, timeLimit=TIME_LIMIT_S))
+    values = [count.varValue for count in counts]
+    status = "optimal" if lp.sol_status == pulp.LpSolutionOptimal else "cut off"
+    if any(value is None for value in values):
+        return status, None
+    return status, problem.cost([round(value) for value in values])
+
+
+def timed(run: Callable[[], tuple[str, float | None]], times: int) -> tuple[float, str, float | None]:
+    """Median seconds, and the answer."""
+    seconds = []
+    answer: tuple[str, float | None] = ("", None)
+    for _ in range(times):
+        start = time.perf_counter()
+        answer = run()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), *answer
+
+
+def ours(problem: Problem, formulation: Formulation, slices: int) -> tuple[str, float | None]:
+    """Status and cost; ties are not settled, since the baseline does not either."""
+    settings = SolverSettings(formulation=formulation, slices=slices, time_limit_s=TIME_LIMIT_S, break_ties=False)
+    try:
+        solution = solve_problem(problem, settings)
+    except NotOptimalError:
+        return "cut off", None
+    return solution.status, solution.cost_usd_per_hour
+
+
+def measure(family: str, seed: int, given: tuple[int, int, int, float]) -> Row:
+    """One instance, all three."""
+    buckets, slices, types, traffic = given
+    if family == "plausible":
+        problem = gpu_types(seed, buckets=buckets, types=types, rate_rps=traffic)
+    else:
+        problem = unstructured(seed, classes=buckets, candidates=types, total_load=traffic)
+    sliced_s, sliced_status, sliced = timed(lambda: ours(problem, Formulation.SLICED, slices), 3)
+    exact_s, _, exact = timed(lambda: ours(problem, Formulation.EXACT, slices), 3)
+    baseline_s, status, cost = timed(lambda: baseline(problem, slices), 1)
+    assert sliced is not None
+    assert exact is not None
+    return Row(
+        family=family,
+        buckets=buckets,
+        slices=slices,
+        gpu_types=types,
+        traffic=traffic,
+        baseline_s=baseline_s,
+        baseline_status=status,
+        baseline_usd_per_hour=cost,
+        sliced_s=sliced_s,
+        sliced_status=sliced_status,
+        sliced_usd_per_hour=sliced,
+        exact_s=exact_s,
+        exact_usd_per_hour=exact,
+    )
+
+
+def text(row: Row) -> str:
+    """A line of the table in docs/optimizer.md."""
+    more = "> " if row.baseline_status != "optimal" else ""
+    cost = "none" if row.baseline_usd_per_hour is None else f"{row.baseline_usd_per_hour:.4f}"
+    return (
+        f"| {row.family} | {row.buckets} × {row.slices} × {row.gpu_types} | {row.traffic:g} | {more}{row.baseline_s:.2f} | "
+        f"{cost} | {row.sliced_s:.3f} | {row.sliced_usd_per_hour:.4f} | {row.exact_s:.3f} | {row.exact_usd_per_hour:.4f} | "
+        f"{more}{row.baseline_s / row.exact_s:,.0f} | {more}{row.baseline_s / row.sliced_s:,.0f} |"
+    )
+
+
+def _summarise(rows: list[Row], family: str) -> None:
+    """How much faster where it matters; "" sums up both families."""
+    slow = [row for row in rows if row.baseline_s > MATTERS_S and family in ("", row.family)]
+    for name in ("exact", "sliced") if slow else ():
+        ratios = [row.baseline_s / getattr(row, f"{name}_s") for row in slow]
+        print(
+            f"{family or 'both'}: {len(slow)} instances on which the baseline takes more than {MATTERS_S:g} s: {name} is "
+            f"{statistics.median(ratios):,.0f} times faster in the median, at least {min(ratios):,.0f} times.",
+            file=sys.stderr,
+        )
+
+
+def main() -> int:
+    """Prints the table and whether the targets hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="Only the first three of each family.")
+    parser.add_argument("--json", action="store_true", help="One JSON object an instance instead of a table.")
+    arguments = parser.parse_args()
+    most = 3 if arguments.quick else None
+    chosen = [("plausible", *pair) for pair in enumerate(PLAUSIBLE[:most])]
+    chosen += [("unstructured", *pair) for pair in enumerate(UNSTRUCTURED[:most])]
+    if not arguments.json:
+        print(
+            "| family | buckets × slices × types | traffic | baseline s | USD/h | sliced s | USD/h | exact s | USD/h | baseline ÷ exact | ÷ sliced |"
+        )
+        print("| --- |" + " --- |" * 10)
+    rows = []
+    for family, seed, given in chosen:
+        row = measure(family, seed, given)
+        rows.append(row)
+        print(
+            json.dumps({field: getattr(row, field) for field in Row.__slots__}) if arguments.json else text(row),
+            flush=True,
+        )
+    for family in ("plausible", "unstructured", ""):
+        _summarise(rows, family)
+    solved = [row for row in rows if row.baseline_status == "optimal" and row.baseline_usd_per_hour is not None]
+    dearer = [row for row in rows if row.exact_usd_per_hour > (row.baseline_usd_per_hour or float("inf")) * (1 + 1e-9)]
+    differ = [
+        row
+        for row in solved
+        if abs(row.sliced_usd_per_hour - (row.baseline_usd_per_hour or 0)) > 1e-6 * row.sliced_usd_per_hour
+    ]
+    print(
+        f"exact is dearer on {len(dearer)}; sliced differs from a finished baseline on {len(differ)} of {len(solved)}.",
+        file=sys.stderr,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Calibrates the roofline estimates and writes catalogs/roofline.csv and catalogs/roofline_errors.csv.
+
+    python scripts/calibrate_roofline.py RUNS.csv.gz [--output catalogs] [--date YYYY-MM-DD]
+
+Reads the bundled `points` profiles and a table of measured serving runs. Same input, same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(_ROOT)]
+
+from profile_fit.bundle import quantile  # noqa: E402
+from profile_fit.roofline_fit import (  # noqa: E402
+    LEFT_OUT,
+    MEASURED,
+    SILICON,
+    Errors,
+    calibrate,
+    leave_one_accelerator_out,
+    measured_samples,
+    pooled,
+    silicon_samples,
+)
+from profile_fit.runs import read_table  # noqa: E402
+
+from sky_melange.profiles.roofline_terms import TPOT_TERMS, TTFT_TERMS  # noqa: E402
+
+HEADER = (
+    "left_out",
+    "comparisons",
+    "rate_median",
+    "rate_mean",
+    "rate_p90",
+    "tpot_median",
+    "ttft_median",
+    "silicon_rate_median",
+    "measured_comparisons",
+    "measured_rate_median",
+    "date",
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Reads, calibrates, writes; returns the exit code."""
+    options = _parse(arguments)
+    samples = [*silicon_samples(), *measured_samples(read_table([options.runs]))]
+    tpot, ttft = calibrate(samples)
+    found = leave_one_accelerator_out(samples)
+    rows = [_row(name, found, options.date) for name in (*LEFT_OUT, "all")]
+    coefficients = [
+        *(("tpot", term, f"{value:.6g}") for term, value in zip(TPOT_TERMS, tpot, strict=True)),
+        *(("ttft", term, f"{value:.6g}") for term, value in zip(TTFT_TERMS, ttft, strict=True)),
+    ]
+    _write(options.output / "roofline.csv", ("law", "term", "coefficient"), coefficients)
+    _write(options.output / "roofline_errors.csv", HEADER, rows)
+    for row in rows:
+        print("  ".join(str(cell) for cell in row), file=sys.stderr)
+    return 0
+
+
+def _row(name: str, found: dict[tuple[str, str], Errors], date: str) -> tuple[object, ...]:
+    def part(source: str | None) -> Errors:
+        return pooled(found, lambda a, s: (name in ("all", a)) and (source in (None, s)))
+
+    total, silicon, measured = part(None), part(SILICON), part(MEASURED)
+    return (
+        name,
+        len(total.rate),
+        _text(statistics.median(total.rate)),
+        _text(statistics.fmean(total.rate)),
+        _text(quantile(total.rate, 0.9)),
+        _text(statistics.median(total.tpot)),
+        _text(statistics.median(total.ttft)),
+        _text(statistics.median(silicon.rate)),
+        len(measured.rate),
+        _text(statistics.median(measured.rate)) if measured.rate else "",
+        date,
+    )
+
+
+def _text(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Calibrate the roofline estimates.")
+    parser.add_argument("runs", type=Path, help="table of measured runs, CSV or CSV.gz")
+    parser.add_argument("--output", type=Path, default=_ROOT / "catalogs", help="folder to write")
+    parser.add_argument(
+        "--date",
+        type=lambda text: datetime.date.fromisoformat(text).isoformat(),
+        default="2026-07-14",
+        help="date of the table (default: that of the published table)",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The costs at today's prices against the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sky_melange.check.outcome import within
+from sky_melange.domain.check import Check, PriceChange, Unit, Verdict
+from sky_melange.domain.plan import Cost
+from sky_melange.domain.units import usd_per_month
+from sky_melange.domain.workload import Budget
+
+_NO_PRICE = "not judged, since a price is not known (see prices-known)"
+
+
+def budget_checks(cost: Cost | None, budget: Budget, overhead: Sequence[PriceChange]) -> tuple[Check, ...]:
+    """Total, worst case and overhead against USD per hour; the total against USD per month.
+
+    `cost` is None when the price of a group is not known. An overhead machine whose price is not known makes the
+    figures lower bounds; one whose price was known when the plan was made fails `budget-overhead`.
+    """
+    hourly = budget.usd_per_hour
+    total = None if cost is None else cost.total_usd_per_hour
+    month = None if total is None else usd_per_month(total)
+    bound = any(machine.today_usd_per_hour is None for machine in overhead)
+    return (
+        _check("budget-total", total, hourly, Unit.USD_PER_HOUR, "replicas and overhead at today's prices", bound),
+        _worst_case(cost, hourly, bound),
+        _overhead(cost, budget.limit_usd_per_hour, overhead),
+        _check("budget-monthly", month, budget.usd_per_month, Unit.USD_PER_MONTH, "the total over 730 hours", bound),
+    )
+
+
+def _worst_case(cost: Cost | None, limit: float | None, bound: bool) -> Check:
+    worst = None if cost is None else cost.worst_case_usd_per_hour
+    says = "the most that the plan may cost for a while"
+    check = _check("budget-worst-case", worst, limit, Unit.USD_PER_HOUR, says, bound)
+    if cost is None or limit is None or cost.worst_case_usd_per_hour > cost.total_usd_per_hour:
+        return check
+    # One fault, one failure: this is the total, which has a check of its own.
+    return replace(check, verdict=Verdict.SKIPPED, says=f"{says}; it is the total (see budget-total)")
+
+
+def _overhead(cost: Cost | None, limit: float | None, machines: Sequence[PriceChange]) -> Check:
+    says = "what the launch needs beside its replicas"
+    unknown = [machine for machine in machines if machine.today_usd_per_hour is None]
+    figure = None if cost is None else cost.overhead_usd_per_hour
+    check = _check("budget-overhead", figure, limit, Unit.USD_PER_HOUR, says, bool(unknown))
+    lost = [machine.name for machine in unknown if machine.planned_usd_per_hour is not None]
+    if cost is None or limit is None or not lost:
+        return check
+    says = f"{says}; the price of {', '.join(lost)} is not known any more, so the total is not known either"
+    return replace(check, verdict=Verdict.FAIL, says=says)
+
+
+def _check(name: str, figure: float | None, limit: float | None, unit: Unit, says: str, is_lower_bound: bool) -> Check:
+    verdict = Verdict.SKIPPED
+    if limit is None:
+        says = f"{says}; no budget is given"
+    elif figure is None:
+        says = f"{says}; {_NO_PRICE}"
+    else:
+        verdict = within(figure, limit)
+    return Check(
+        name=name,
+        verdict=verdict,
+        figure=figure,
+        limit=limit,
+        unit=unit,
+        says=says,
+        of_prices=True,
+        is_lower_bound=is_lower_bound and figure is not None,
+    )

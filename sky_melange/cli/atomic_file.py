@@ -1,0 +1,31 @@
+"""Writes one file: wholly, or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from sky_melange.errors import InputError, Mistake
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes beside `path`, syncs, then renames over it; text as UTF-8.
+
+    Raises InputError when the disk refuses; nothing changed.
+    """
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        message = f"cannot be written: {error.strerror or error}; nothing was changed"
+        raise InputError([Mistake(source=str(path), message=message)]) from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

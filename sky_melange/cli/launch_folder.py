@@ -1,0 +1,79 @@
+"""What `up`, `status` and `down` share: the plan folder, its record, SkyPilot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sky_melange.errors import InputError, Mistake
+
+if TYPE_CHECKING:
+    from sky_melange.plan_file import PlanDocument
+    from sky_melange.skypilot.launch.cloud import Cloud
+    from sky_melange.skypilot.launch.launch import Launch
+
+
+def read_launch(folder: Path) -> Launch:
+    """A plan folder and what was started from it. Raises InputError for either when it is broken."""
+    from sky_melange.gate import files_of
+    from sky_melange.plan_file import read_files_beside, read_plan
+    from sky_melange.skypilot.launch.launch import Launch
+    from sky_melange.skypilot.launch.record import read_record
+
+    if not folder.is_dir():
+        message = "is no plan folder; `sky-melange plan WORKLOAD --out FOLDER` writes one"
+        raise InputError([Mistake(source=str(folder), message=message)])
+    document: PlanDocument = read_plan(folder)
+    found = read_files_beside(document.path, files_of(document))
+    return Launch(
+        plan=document.plan,
+        workload=document.workload,
+        folder=folder,
+        files={name: text or "" for name, text in found.items()},
+        record=read_record(folder, document.plan.name),
+        secrets={},
+        say=say,
+    )
+
+
+def connect() -> Cloud:
+    """SkyPilot, as the user has set it up."""
+    from sky_melange.skypilot.launch.sdk import SkyPilot
+
+    return SkyPilot()
+
+
+def secret_values(launch: Launch) -> dict[str, str]:
+    """The values of the launch files' secrets, from the environment. Raises InputError naming all that are missing."""
+    from sky_melange.domain.front_door import needs_router
+    from sky_melange.render.router_sky_yaml import router_secrets
+
+    wanted = list(launch.workload.launch.secrets)
+    if needs_router(launch.plan.groups, launch.workload):
+        wanted += router_secrets(launch.workload)
+    mistakes = [
+        Mistake(source="environment", key=name, message="is not set; the launch files ask for this secret")
+        for name in dict.fromkeys(wanted)
+        if not os.environ.get(name)
+    ]
+    if mistakes:
+        raise InputError(mistakes)
+    return {name: os.environ[name] for name in wanted}
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks, unless told not to. Raises InputError where nobody can answer; a no ends the command with exit code 2."""
+    if yes:
+        return
+    if not click.get_text_stream("stdin").isatty():
+        raise InputError("this spends or ends something and nobody is there to ask: give --yes")
+    if not click.confirm(question, err=True):
+        raise InputError("nothing was changed")
+
+
+def say(line: str) -> None:
+    """Progress, on stderr."""
+    click.echo(line, err=True)

@@ -1,0 +1,106 @@
+"""`sky-melange profiles estimate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sky_melange.cli.options import format_option, use_color
+from sky_melange.errors import InfeasibleError, InputError, Mistake
+
+if TYPE_CHECKING:
+    from sky_melange.domain.profile import Profile
+
+_ALL_SIZES = (1, 2, 4, 8)
+
+_EPILOG = """\b
+Examples:
+  sky-melange profiles estimate meta-llama/Llama-3.1-8B-Instruct L4 A10G
+  sky-melange profiles estimate my-org/my-model L4 --config config.json --out profiles
+Put the files' names under profiles.files in workload.yaml to plan with them.
+"""
+
+
+@click.command(name="estimate", epilog=_EPILOG)
+@click.argument("model")
+@click.argument("accelerators", nargs=-1, required=True, metavar="ACCELERATOR…")
+@click.option("--tensor-parallel", "-t", "sizes", type=click.IntRange(1, 64), multiple=True, help="Repeatable.")
+@click.option("--dtype", default="bfloat16", show_default=True, help="Precision of the weights.")
+@click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The model's Hugging Face config.json, for a model that is not in the table.",
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write profile files into this folder.")
+@format_option
+def command(
+    *,
+    model: str,
+    accelerators: tuple[str, ...],
+    sizes: tuple[int, ...],
+    dtype: str,
+    config: Path | None,
+    out: Path | None,
+    output_format: str,
+) -> None:
+    """Estimate what a GPU sustains from its datasheet and the model's sizes: a roofline with calibrated efficiencies.
+
+    The error is that on GPUs which the calibration had not seen. Prefer a measured profile where there is one.
+    """
+    from sky_melange.domain.profile import Profile, Skipped
+    from sky_melange.profiles.estimates import model_shape
+    from sky_melange.profiles.model_config import read_model_config
+    from sky_melange.profiles.roofline import estimate
+    from sky_melange.render import profile_table
+
+    _check_names(accelerators)
+    shape = model_shape(model) if config is None else read_model_config(config, model)
+    layouts = [(name, size) for name in dict.fromkeys(accelerators) for size in dict.fromkeys(sizes or _ALL_SIZES)]
+    results = [(*layout, estimate(shape, layout[0], tensor_parallel=layout[1], dtype=dtype)) for layout in layouts]
+    profiles = [result for *_, result in results if isinstance(result, Profile)]
+    lines = [f"{name} tensor parallel {n}: {item.detail}" for name, n, item in results if isinstance(item, Skipped)]
+    if not profiles:
+        raise InfeasibleError("nothing could be estimated:\n" + "\n".join(f"  {line}" for line in lines))
+    written = [] if out is None else _write(profiles, out)
+    if output_format == "json":
+        click.echo(profile_table.estimates_json(profiles, lines, [str(path) for path in written]), nl=False)
+        return
+    click.echo(profile_table.estimates_table(profiles, color=use_color()), nl=False)
+    for line in lines:
+        click.echo(f"Not estimated: {line}.", err=True)
+    for path in written:
+        click.echo(f"Wrote {path}", err=True)
+
+
+def _check_names(accelerators: tuple[str, ...]) -> None:
+    from sky_melange.prices import known_accelerators
+
+    known = known_accelerators()
+    mistakes = [
+        Mistake(source="ACCELERATOR", message=f"there is no {name!r}; there are: {', '.join(known)}")
+        for name in accelerators
+        if name not in known
+    ]
+    if mistakes:
+        raise InputError(mistakes)
+
+
+def _write(profiles: list[Profile], folder: Path) -> list[Path]:
+    from sky_melange.cli.atomic_file import write_atomically
+    from sky_melange.profiles.write_profile import profile_text
+
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for profile in profiles:
+            key = profile.key
+            path = folder / f"{key.accelerator}-tp{key.tensor_parallel}-{key.dtype}-{key.engine}-roofline.json"
+            write_atomically(path, profile_text(profile))
+            paths.append(path)
+    except OSError as error:
+        mistake = Mistake(source=str(error.filename or folder), message=f"cannot be written: {error.strerror}")
+        raise InputError([mistake]) from error
+    return paths

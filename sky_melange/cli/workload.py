@@ -1,0 +1,237 @@
+"""`sky-melange workload`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sky_melange.cli.options import format_option, use_color
+from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
+from sky_melange.errors import InputError, Mistake
+from sky_melange.render.workload_yaml import Frame
+
+if TYPE_CHECKING:
+    from sky_melange.domain.trace import TraceSummary
+    from sky_melange.traces import Progress
+
+_ROLES = ("input", "output", "time")
+
+
+@click.group(name="workload", epilog="Example: sky-melange workload from-trace requests.csv.gz -o workload.yaml")
+def command() -> None:
+    """Make a workload.yaml from what you have."""
+
+
+@command.command(
+    name="from-trace",
+    epilog="Example: sky-melange workload from-trace 'logs/*.parquet' --buckets auto:40 -o workload.yaml",
+)
+@click.argument("files", nargs=-1)
+@click.option(
+    "--output-file", "-o", type=click.Path(path_type=Path), help="Write the workload here; without it, to stdout."
+)
+@click.option("--force", is_flag=True, help="Replace an --output-file that says something else.")
+@click.option("--columns", help="Columns of an unknown format: input=NAME,output=NAME[,time=NAME].")
+@click.option("--time-unit", type=click.Choice([unit.value for unit in TimeUnit]), help="Unit of numbers in time.")
+@click.option(
+    "--buckets",
+    default=TraceOptions().buckets,
+    show_default=True,
+    help="melange, extend (doubled on as far as needed), auto:K (best K), or edges: 100,1000x50,500.",
+)
+@click.option(
+    "--window", "window_s", type=int, default=TraceOptions().window_s, show_default=True, help="Seconds of a window."
+)
+@click.option(
+    "--percentile",
+    type=float,
+    default=TraceOptions().rate_percentile,
+    show_default=True,
+    help="Percentile of windows to plan for.",
+)
+@click.option("--request-rate", type=float, help="Plan for this rate, requests/s; needed for logs without times.")
+@click.option(
+    "--bucket-size",
+    type=click.Choice([size.value for size in BucketSize]),
+    default=BucketSize.UPPER.value,
+    show_default=True,
+    help="Plan a bucket at its largest request or at their mean.",
+)
+@click.option("--connect", "url", help="Count in a database instead: an Ibis URL such as postgres://host/db.")
+@click.option("--table", help="The table to count, with --connect.")
+@click.option("--name", default="chat", show_default=True, help="Name of the workload.")
+@click.option("--model", default="meta-llama/Llama-3.1-8B-Instruct", show_default=True, help="Hugging Face model id.")
+@click.option("--dtype", type=click.Choice(["bfloat16", "float16", "fp8"]), default="bfloat16", show_default=True)
+@click.option("--tpot-ms", type=float, default=40.0, show_default=True, help="Target: time per output token.")
+@click.option("--ttft-ms", type=float, default=2000.0, show_default=True, help="Target: time to first token.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write the report as an HTML page, too.")
+@format_option
+def from_trace(
+    *,
+    files: tuple[str, ...],
+    output_file: Path | None,
+    force: bool,
+    columns: str | None,
+    time_unit: str | None,
+    buckets: str,
+    window_s: int,
+    percentile: float,
+    request_rate: float | None,
+    bucket_size: str,
+    url: str | None,
+    table: str | None,
+    name: str,
+    model: str,
+    dtype: str,
+    tpot_ms: float,
+    ttft_ms: float,
+    report: Path | None,
+    output_format: str,
+) -> None:
+    """Count request logs into a workload: sizes, rate, and what was left out.
+
+    FILES are CSV, JSONL or Parquet, plain, gzip or zstd: paths, globs, s3:// and gs:// addresses.
+
+    Known formats are recognised by their columns: Azure LLM inference, BurstGPT, Mooncake, LiteLLM spend logs, vidur.
+    With --output-file the report goes to stdout; without it the workload does, and the report to stderr.
+    """
+    from sky_melange.render import trace_html, trace_report
+
+    _check_source(files, url, table)
+    _check_targets(output_file, report)
+    options = TraceOptions(
+        columns=None if columns is None else _columns(columns),
+        time_unit=None if time_unit is None else TimeUnit(time_unit),
+        buckets=buckets,
+        window_s=window_s,
+        rate_percentile=percentile,
+    )
+    frame = Frame(
+        name=name, model=model, dtype=dtype, tpot_ms=tpot_ms, ttft_ms=ttft_ms, bucket_size=BucketSize(bucket_size)
+    )
+    summary = _scan(files, options, url, table)
+    shown = trace_report.to_json(summary) if output_format == "json" else trace_report.text(summary, color=use_color())
+    if output_file is not None:
+        _write_workload(output_file, _workload(summary, frame, request_rate), force=force)
+        click.echo(shown, nl=False)
+        click.echo(f"Wrote {output_file}. Next:\n  sky-melange plan {output_file}", err=True)
+    elif output_format == "json":
+        click.echo(shown, nl=False)
+    else:
+        click.echo(_workload(summary, frame, request_rate), nl=False)
+        click.echo(shown, nl=False, err=True)
+    if report is not None:
+        _write(report, trace_html.page(summary))
+    for note in summary.notes:
+        click.echo(f"Warning: {note}", err=True)
+
+
+def _check_source(files: tuple[str, ...], url: str | None, table: str | None) -> None:
+    message = None
+    if url is None and table is None:
+        message = None if files else "give the files of a log, or --connect and --table"
+    elif files:
+        message = "give either files or --connect and --table"
+    elif url is None or table is None:
+        message = "--connect and --table go together"
+    if message is not None:
+        raise InputError([Mistake(source="workload from-trace", message=message)])
+
+
+def _check_targets(*targets: Path | None) -> None:
+    """Before a scan that may take hours: can the results be written?"""
+    mistakes = [
+        Mistake(source=str(target), message="cannot be written: there is no such folder, or no permission")
+        for target in targets
+        if target is not None and (target.is_dir() or not os.access(target.absolute().parent, os.W_OK | os.X_OK))
+    ]
+    if mistakes:
+        raise InputError(mistakes)
+
+
+def _columns(text: str) -> LogColumns:
+    """`input=a,output=b,time=c`."""
+    parts = [part.partition("=") for part in text.split(",")]
+    found = {role.strip(): name.strip() for role, _, name in parts}
+    wrong = [role for role in found if role not in _ROLES or not found[role]]
+    if wrong or len(parts) != len(found) or not {"input", "output"} <= set(found):
+        message = f"want input=NAME,output=NAME,time=NAME (time may be left out), found {text[:100]!r}"
+        raise InputError([Mistake(source="--columns", message=message)])
+    return LogColumns(input=found["input"], output=found["output"], time=found.get("time"))
+
+
+def _scan(files: tuple[str, ...], options: TraceOptions, url: str | None, table: str | None) -> TraceSummary:
+    from sky_melange.traces import scan_files, scan_table
+
+    if url is not None and table is not None:
+        return scan_table(url, table, options)
+    with _progress_bar() as progress:
+        return scan_files(files, options, progress=progress)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress | None]:
+    """A bar on stderr, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Counting requests", total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def _workload(summary: TraceSummary, frame: Frame, request_rate: float | None) -> str:
+    """The text of the workload, read back: what an option spoils is reported, not written."""
+    from sky_melange.render.workload_yaml import workload_yaml
+    from sky_melange.traces.traffic import describe, planned_rate, to_traffic
+    from sky_melange.workload_file import read_workload
+
+    rate_rps = planned_rate(summary) if request_rate is None else request_rate
+    to_traffic(summary, request_rate_rps=rate_rps)
+    text = workload_yaml(summary, frame, request_rate_rps=rate_rps, origin=describe(summary, request_rate))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "workload.yaml"
+        path.write_text(text, encoding="utf-8", newline="\n")
+        try:
+            read_workload(path)
+        except InputError as error:
+            mistakes = [Mistake(source="options", key=item.key, message=item.message) for item in error.mistakes]
+            raise InputError(mistakes) from error
+    return text
+
+
+def _write_workload(path: Path, text: str, *, force: bool) -> None:
+    if path.exists() and not force and path.read_bytes() != text.encode():
+        raise InputError(
+            [Mistake(source=str(path), message="is there already and says something else; --force replaces it")]
+        )
+    _write(path, text)
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole file or nothing."""
+    try:
+        handle, staged = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+            Path(staged).chmod(0o644)
+            Path(staged).replace(path)
+        except BaseException:
+            Path(staged).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(
+            [Mistake(source=str(path), message=f"cannot be written: {error.strerror or error}")]
+        ) from error

@@ -1,0 +1,85 @@
+"""What a plan costs per hour, month, token and request."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.units import SECONDS_PER_HOUR, usd_per_month
+
+
+class TokenBasis(StrEnum):
+    """Where the tokens per request come from: means of real requests, or the largest size of each bucket."""
+
+    MEAN = "mean"
+    UPPER = "upper"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRates:
+    """The planned traffic, per second.
+
+    With the basis `mean` the tokens are those of the requests. With `upper` every request counts as the largest of its
+    bucket where no mean is known: the true number of tokens is at most this.
+    """
+
+    request_rate_rps: float
+    input_tokens_per_s: float
+    output_tokens_per_s: float
+    basis: TokenBasis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitCosts:
+    """The whole cost, overhead included, divided by time, by the planned tokens and by the planned requests.
+
+    Each of the three token figures divides the WHOLE cost: by input tokens alone, by output tokens alone, by both
+    together. With `rates.basis` `upper` they are lower bounds, since requests have at most that many tokens.
+    """
+
+    usd_per_hour: float
+    usd_per_month: float
+    usd_per_million_input_tokens: float
+    usd_per_million_output_tokens: float
+    usd_per_million_tokens: float
+    usd_per_1000_requests: float
+    rates: TokenRates
+
+
+def token_rates(traffic: Traffic) -> TokenRates:
+    """Σ_b λ_b · (tokens of b): the bucket's mean size where it is known, else its upper edges."""
+    inputs: list[float] = []
+    outputs: list[float] = []
+    rates: list[float] = []
+    means_known = True
+    for bucket in traffic.buckets():
+        means = traffic.mean_tokens
+        mean = None if means is None else means[bucket.input_index][bucket.output_index]
+        means_known = means_known and mean is not None
+        input_tokens, output_tokens = mean or (bucket.input_tokens, bucket.output_tokens)
+        rates.append(bucket.rate_rps)
+        inputs.append(bucket.rate_rps * input_tokens)
+        outputs.append(bucket.rate_rps * output_tokens)
+    return TokenRates(
+        request_rate_rps=math.fsum(rates),
+        input_tokens_per_s=math.fsum(inputs),
+        output_tokens_per_s=math.fsum(outputs),
+        basis=TokenBasis.MEAN if means_known else TokenBasis.UPPER,
+    )
+
+
+def unit_costs(usd_per_hour: float, traffic: Traffic) -> UnitCosts:
+    """The units of a cost per hour at a traffic. Nothing is rounded."""
+    rates = token_rates(traffic)
+    usd_per_s = usd_per_hour / SECONDS_PER_HOUR
+    return UnitCosts(
+        usd_per_hour=usd_per_hour,
+        usd_per_month=usd_per_month(usd_per_hour),
+        usd_per_million_input_tokens=1e6 * usd_per_s / rates.input_tokens_per_s,
+        usd_per_million_output_tokens=1e6 * usd_per_s / rates.output_tokens_per_s,
+        usd_per_million_tokens=1e6 * usd_per_s / (rates.input_tokens_per_s + rates.output_tokens_per_s),
+        usd_per_1000_requests=1e3 * usd_per_s / rates.request_rate_rps,
+        rates=rates,
+    )

@@ -1,0 +1,12 @@
+"""The budget gate, composed: a committed plan, today's prices and profiles -> a report. Reads and writes nothing.
+
+repricing.py   the plan's machines at other prices, without solving
+reverify.py    the plan's shares and loads under today's workload and profiles
+report.py      every check, in order
+"""
+
+from __future__ import annotations
+
+from sky_melange.gate.report import Asked, Files, Limits, Today, check_plan, files_of
+
+__all__ = ["Asked", "Files", "Limits", "Today", "check_plan", "files_of"]

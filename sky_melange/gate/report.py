@@ -1,0 +1,134 @@
+"""Composes the budget gate: a plan as it is, re-priced and re-verified today -> a report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sky_melange import check, pipeline
+from sky_melange.domain.check import Check, CheckReport
+from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.policy import Policy
+from sky_melange.domain.profile import Profile
+from sky_melange.domain.unit_costs import unit_costs
+from sky_melange.domain.workload import Budget, Workload
+from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake, NotOptimalError
+from sky_melange.gate.repricing import Repricing, reprice
+from sky_melange.gate.reverify import violations_of
+from sky_melange.plan_file import PlanDocument
+from sky_melange.render import render_files
+from sky_melange.render.engine_command import DTYPE_FLAGS
+from sky_melange.render.plan_json import FILE_NAME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the caller asks for; None: what the workload says, or no limit at all. The drift is a fraction."""
+
+    usd_per_hour: float | None = None
+    usd_per_month: float | None = None
+    max_age_hours: float | None = None
+    max_drift_fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the plan is held against. `workload` None: the one that it was made for."""
+
+    workload: Workload | None = None
+    limits: Limits = Limits()
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Today:
+    """What is known now: prices, profiles of the workload's model, and the time."""
+
+    book: PriceBook
+    profiles: Sequence[Profile]
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """By name: what the plan renders (`files_of`), and what lies beside it, None for a file that is missing."""
+
+    expected: Mapping[str, str]
+    found: Mapping[str, str | None]
+
+
+def files_of(document: PlanDocument) -> dict[str, str]:
+    """What the plan renders beside plan.json: file name -> text. Raises InputError for what no release ever wrote."""
+    dtype = document.workload.model.dtype
+    if dtype not in DTYPE_FLAGS:
+        message = f"want one of {', '.join(DTYPE_FLAGS)}, found {dtype[:60]!r}"
+        raise InputError([Mistake(source=str(document.path), key="workload.model.dtype", message=message)])
+    return {name: text for name, text in render_files(document.plan, document.workload).items() if name != FILE_NAME}
+
+
+def check_plan(
+    document: PlanDocument,
+    files: Files,
+    today: Today,
+    asked: Asked = Asked(),
+    warnings: Collection[str] = (),
+) -> CheckReport:
+    """Every check."""
+    plan, wanted, limits = document.plan, asked.workload or document.workload, asked.limits
+    priced = reprice(plan, today.book, today.now)
+    violations, now_plan = violations_of(plan, document.workload, wanted, today.profiles)
+    now_plan = replace(now_plan, groups=priced.groups_of(now_plan.groups))
+    units = None if priced.cost is None else unit_costs(priced.cost.total_usd_per_hour, wanted.traffic)
+    budget = _budget(limits, wanted, document.workload)
+    max_age_hours = limits.max_age_hours if limits.max_age_hours is not None else wanted.prices.max_age_hours
+    return CheckReport(
+        plan_name=plan.name,
+        plan_file=str(document.path),
+        checks=(
+            check.prices_known(priced.groups),
+            check.prices_fresh(priced.ages, max_age_hours),
+            *check.budget_checks(priced.cost, budget, priced.overhead),
+            check.serves(violations),
+            check.files(files.expected, files.found),
+            _drift(plan, wanted, today, priced, limits.max_drift_fraction),
+            *(check.policy_checks(now_plan, units, asked.policy) if asked.policy is not None else ()),
+        ),
+        price_changes=(*priced.groups, *priced.overhead),
+        price_ages=priced.ages,
+        planned=plan.cost,
+        today=priced.cost,
+        planned_units=unit_costs(plan.cost.total_usd_per_hour, document.workload.traffic),
+        today_units=units,
+        warnings=(*warnings, *priced.overhead_warnings),
+    )
+
+
+def _budget(limits: Limits, wanted: Workload, planned: Workload) -> Budget:
+    """Arguments over workload over plan, each of the two limits by itself."""
+
+    def first(argument: float | None, name: str) -> float | None:
+        stated = (getattr(w.budget, name) for w in (wanted, planned) if w.budget is not None)
+        return next((value for value in (argument, *stated) if value is not None), None)
+
+    return Budget(
+        usd_per_hour=first(limits.usd_per_hour, "usd_per_hour"),
+        usd_per_month=first(limits.usd_per_month, "usd_per_month"),
+    )
+
+
+def _drift(plan: Plan, workload: Workload, today: Today, priced: Repricing, limit: float | None) -> Check:
+    if limit is None or priced.cost is None:
+        return check.drift(priced.cost, None, limit)
+    best, problem = _solve_again(plan, workload, today)
+    return check.drift(priced.cost, best, limit, problem)
+
+
+def _solve_again(plan: Plan, workload: Workload, today: Today) -> tuple[Plan | None, str]:
+    """The cheapest plan of today, or why there is none."""
+    try:
+        planned = pipeline.make_plan(workload, today.book, today.profiles, workload_digest=plan.inputs.workload)
+    except (InfeasibleError, MissingDataError, NotOptimalError) as error:
+        return None, str(error)
+    return planned.plan, ""

@@ -1,0 +1,147 @@
+"""A plan at other prices, without solving again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sky_melange import pipeline
+from sky_melange.domain.ages import age_hours
+from sky_melange.domain.check import PriceAge, PriceChange
+from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance
+from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup
+
+_Sale = tuple[str, str, str, str, str, int, bool]
+"""(cloud, region, zone, instance type, catalog accelerator, count, spot): what has one price."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repricing:
+    """Prices of each group and overhead machine, in the plan's order; `cost` is None when a group has none."""
+
+    groups: tuple[PriceChange, ...]
+    overhead: tuple[PriceChange, ...]
+    ages: tuple[PriceAge, ...]
+    cost: Cost | None
+
+    @property
+    def overhead_warnings(self) -> tuple[str, ...]:
+        """One sentence on machines beside the replicas that have no price."""
+        unknown = [change.name for change in self.overhead if change.today_usd_per_hour is None]
+        if not unknown:
+            return ()
+        return (f"The price of {', '.join(unknown)} is not known: every cost is a lower bound.",)
+
+    def groups_of(self, groups: Sequence[ReplicaGroup]) -> tuple[ReplicaGroup, ...]:
+        """The groups at today's prices; where none is known, at the planned one."""
+        return tuple(_priced(group, change) for group, change in zip(groups, self.groups, strict=True))
+
+
+def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
+    """Each machine of the plan, the same in the same place, at the prices of `book`."""
+    on_sale: dict[_Sale, list[Offer]] = {}
+    for offer in book.offers:
+        on_sale.setdefault(_sale_of_offer(offer), []).append(offer)
+    doubted = {_sale_of_offer(item.offer): f"quarantined: {item.rule}: {item.reason}" for item in book.quarantined}
+    groups = tuple(_group_change(group, on_sale, doubted) for group in plan.groups)
+    overhead = tuple(_overhead_change(machine, book.offers) for machine in plan.overhead)
+    return Repricing(
+        groups=groups, overhead=overhead, ages=_ages((*groups, *overhead), now), cost=_cost(plan, groups, overhead)
+    )
+
+
+def _sale_of_offer(offer: Offer) -> _Sale:
+    return (
+        offer.cloud,
+        offer.region,
+        offer.zone or "",
+        offer.instance_type,
+        offer.catalog_accelerator,
+        offer.accelerators_per_instance,
+        offer.use_spot,
+    )
+
+
+def _group_change(
+    group: ReplicaGroup, on_sale: Mapping[_Sale, Sequence[Offer]], doubted: Mapping[_Sale, str]
+) -> PriceChange:
+    sale: _Sale = (
+        group.cloud,
+        group.region,
+        group.zone or "",
+        group.instance_type,
+        group.catalog_accelerator,
+        group.accelerators_per_instance,
+        group.use_spot,
+    )
+    offers = on_sale.get(sale, ())
+    # Reserved capacity and the same machine at its list price are two offers: the plan says which it used.
+    same_source = [offer for offer in offers if offer.provenance.source == group.price.source]
+    today = min(same_source or offers, key=lambda offer: offer.sort_key, default=None)
+    spot = "spot " if group.use_spot else ""
+    place = " ".join(filter(None, (group.region, group.zone)))
+    return PriceChange(
+        name=group.name,
+        cloud=group.cloud,
+        machine=f"{spot}{group.instance_type} ({group.accelerators_per_instance} × {group.accelerator}) in {place}",
+        instances=group.instances,
+        planned_usd_per_hour=group.price_usd_per_hour,
+        today_usd_per_hour=None if today is None else today.price_usd_per_hour,
+        today=None if today is None else today.provenance,
+        problem="" if today is not None else doubted.get(sale, "no price of it is known"),
+    )
+
+
+def _overhead_change(machine: Overhead, offers: Sequence[Offer]) -> PriceChange:
+    fitting = [
+        offer
+        for offer in offers
+        if (offer.cloud, offer.region, offer.instance_type) == (machine.cloud, machine.region, machine.instance_type)
+        and offer.accelerators_per_instance == 0
+        and not offer.use_spot
+    ]
+    today = min(fitting, key=lambda offer: (offer.price_usd_per_hour, offer.sort_key), default=None)
+    return PriceChange(
+        name=machine.purpose,
+        cloud=machine.cloud,
+        machine=f"{machine.instance_type or 'machine'} in {machine.region}",
+        instances=1,
+        planned_usd_per_hour=machine.price_usd_per_hour,
+        today_usd_per_hour=None if today is None else today.price_usd_per_hour,
+        today=None if today is None else today.provenance,
+        problem="" if today is not None else "no price of it is known",
+    )
+
+
+def _priced(group: ReplicaGroup, change: PriceChange) -> ReplicaGroup:
+    if change.today_usd_per_hour is None or change.today is None:
+        return group
+    return replace(group, price_usd_per_hour=change.today_usd_per_hour, price=change.today)
+
+
+def _cost(plan: Plan, groups: Sequence[PriceChange], overhead: Sequence[PriceChange]) -> Cost | None:
+    if any(change.today_usd_per_hour is None for change in groups):
+        return None
+    priced = [_priced(group, change) for group, change in zip(plan.groups, groups, strict=True)]
+    machines = [
+        replace(machine, price_usd_per_hour=change.today_usd_per_hour)
+        for machine, change in zip(plan.overhead, overhead, strict=True)
+    ]
+    cost = pipeline.cost_of(priced, machines)
+    # What a plan states beyond its total for the worst case is kept: it is no smaller at other prices.
+    surcharge = plan.cost.worst_case_usd_per_hour - plan.cost.total_usd_per_hour
+    worst = max(cost.worst_case_usd_per_hour, cost.total_usd_per_hour + max(0.0, surcharge))
+    return replace(cost, worst_case_usd_per_hour=worst)
+
+
+def _ages(changes: Sequence[PriceChange], now: datetime) -> tuple[PriceAge, ...]:
+    """One entry a cloud, source and date."""
+    found: dict[tuple[str, str, str], PriceProvenance] = {}
+    for change in changes:
+        if change.today is not None:
+            found.setdefault((change.cloud, change.today.source, change.today.fetched_at), change.today)
+    return tuple(
+        PriceAge(cloud=cloud, source=source, fetched_at=fetched_at, age_hours=age_hours(fetched_at, now))
+        for cloud, source, fetched_at in sorted(found)
+    )

@@ -1,0 +1,62 @@
+"""Answers "what would the best plan cost if …" by solving, within one time limit for all questions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from sky_melange.domain.workload import SolverSettings
+from sky_melange.errors import InfeasibleError, NotOptimalError
+from sky_melange.optimizer.problem import Floor, Problem
+from sky_melange.optimizer.session import Session
+from sky_melange.optimizer.solution import Solution
+from sky_melange.optimizer.solver import solve_within
+
+
+class Oracle:
+    """Solves without settling ties: only costs are asked for. `solves` counts."""
+
+    def __init__(self, settings: SolverSettings) -> None:
+        self._session = Session(replace(settings, break_ties=False))
+        self.solves = 0
+
+    def best(self, problem: Problem) -> Solution | None:
+        """The optimum, None when there is no plan. Raises NotOptimalError when it cannot be proven in time."""
+        self.solves += 1
+        if any(all(load is None for load in row) for row in problem.loads):
+            return None
+        try:
+            found = solve_within(problem, self._session)
+        except InfeasibleError:
+            return None
+        if found.status != "optimal":
+            raise NotOptimalError(self._session.too_late())
+        return found
+
+    def objective(self, problem: Problem) -> float | None:
+        """What the optimum costs, USD/h, with the charge for changes; None when there is no plan."""
+        found = self.best(problem)
+        return None if found is None else problem.objective(found.counts)
+
+    def optimum_of_some(self, problem: Problem, kept: Collection[int]) -> float | None:
+        """The same with the candidates `kept` alone."""
+        chosen = sorted(kept)
+        return self.objective(problem.restricted_to(chosen)) if chosen else None
+
+
+def without(problem: Problem, gone: Collection[int]) -> tuple[Problem, list[int]]:
+    """The problem without some candidates, and which are left."""
+    left = [c for c in range(problem.candidate_count) if c not in gone]
+    return problem.restricted_to(left), left
+
+
+def forced(problem: Problem, some: Collection[int]) -> Problem:
+    """The problem in which at least one instance of some of these candidates is bought."""
+    supply = tuple(int(c in some) for c in range(problem.candidate_count))
+    return replace(problem, floors=(*problem.floors, Floor(name="forced", supply=supply, minimum=1)))
+
+
+def priced(problem: Problem, some: Collection[int], factor: float) -> Problem:
+    """The problem with the prices of some candidates multiplied."""
+    prices = tuple(price * factor if c in some else price for c, price in enumerate(problem.prices))
+    return replace(problem, prices=prices)

@@ -1,0 +1,70 @@
+"""How much of the traffic the limits allow, and which classes are left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pulp
+
+from sky_melange.errors import NotOptimalError
+from sky_melange.optimizer.lp import build_lp, whole
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unserved:
+    """`fractions[r]` (0..1) of class r that the limits leave without a server, when they serve as much as they can.
+
+    `counts` are the instances then; the minima (replicas, losses) are not asked for.
+    """
+
+    fractions: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+def least_unserved(problem: Problem, session: Session) -> Unserved:
+    """Minimises Σ_r w_r·(1 − Σ_c x_rc) within the upper limits alone. Raises NotOptimalError."""
+    relaxed = replace(problem, min_replicas=0, floors=(), losses=0, loss_cuts=(), keep=None)
+    lp, variables = build_lp(relaxed, None, without=("assignment", "coverage"))
+    left = [lp.add_variable(f"left_{r}", lowBound=0, upBound=1) for r in range(problem.class_count)]
+    for r, row in enumerate(variables.shares):
+        terms = [variable for variable in row if variable is not None]
+        lp.addConstraint(pulp.lpSum(terms) + left[r] == 1, f"assign_{r}")
+        # As in `coverage`: next to no load still needs an instance.
+        present = [variables.counts[c] for c, load in enumerate(problem.loads[r]) if load is not None]
+        lp.addConstraint(pulp.lpSum(present) + left[r] >= 1, f"cover_{r}")
+    weights = problem.weights or (1.0 / problem.class_count,) * problem.class_count
+    lp.setObjective(pulp.LpAffineExpression(list(zip(left, weights, strict=True))))
+    outcome = session.solve(lp)
+    if outcome.status != "optimal":
+        raise NotOptimalError(session.too_late())
+    return Unserved(
+        fractions=tuple(_clean(variable.varValue) for variable in left),
+        counts=whole([variable.varValue for variable in variables.counts]),
+    )
+
+
+def _clean(fraction: float) -> float:
+    return 0.0 if fraction < 1e-6 else min(1.0, fraction)
+
+
+def in_the_way(problem: Problem, counts: Sequence[int], c: int) -> tuple[str, ...]:
+    """The limits that one more instance of c would break, by name."""
+    found = [
+        f"{cap.name} = {cap.limit}"
+        for cap in problem.caps
+        if cap.usage[c] and sum(u * n for u, n in zip(cap.usage, counts, strict=True)) + cap.usage[c] > cap.limit
+    ]
+    groups = sum(count > 0 for count in counts)
+    if problem.max_groups is not None and counts[c] == 0 and groups >= problem.max_groups:
+        found.append(f"constraints.max_groups = {problem.max_groups}")
+    budget = problem.max_cost_usd_per_hour
+    if budget is not None and problem.cost(counts) + problem.prices[c] > budget:
+        found.append(
+            f"budget: USD {problem.prices[c]:.4f} more than the {math.fsum((budget, -problem.cost(counts))):.4f} left"
+        )
+    found += [f"{limit.name} = {limit.limit_fraction:g}" for limit in problem.share_limits if limit.members[c]]
+    return tuple(found)

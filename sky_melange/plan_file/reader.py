@@ -1,0 +1,71 @@
+"""Reads plan.json, schema version 1."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sky_melange.domain.plan import InputDigests, Plan
+from sky_melange.domain.workload import Workload
+from sky_melange.errors import InputError, Mistake
+from sky_melange.plan_file.decode import Decoder, shown
+from sky_melange.plan_file.rules import check_plan
+from sky_melange.plan_file.text import read_document
+
+SCHEMA_VERSION: Final = 1
+FILE_NAME: Final = "plan.json"
+
+_DIGESTS: Final = {field.name: f"{field.name}_sha256" for field in dataclasses.fields(InputDigests)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDocument:
+    """A plan.json: where it stands, the plan, and the workload that it was made for as it then was."""
+
+    path: Path
+    plan: Plan
+    workload: Workload
+
+
+def read_plan(path: Path) -> PlanDocument:
+    """Reads a plan.json, or the one in a folder.
+
+    Raises InputError with every mistake: no such file, truncated, larger than 32 MiB, of a newer schema, a figure that
+    is not finite, a field that is missing or of another type, counts and prices that do not add up to the costs.
+    """
+    path = path / FILE_NAME if path.is_dir() else path
+    document = read_document(path)
+    _check_version(document, str(path))
+    decoder = Decoder(source=str(path))
+    plan = decoder.record(Plan, _flat(document), "", {"policy": "routing.policy", "routing": "routing.buckets"})
+    workload = decoder.value(Workload, document.get("workload"), "workload")
+    if plan is not None and workload is not None:
+        check_plan(plan, workload, document, decoder)
+    if decoder.mistakes:
+        raise InputError(decoder.mistakes)
+    return PlanDocument(path=path, plan=plan, workload=workload)
+
+
+def _check_version(document: Mapping[str, Any], source: str) -> None:
+    version = document.get("schema_version")
+    if type(version) is int and version == SCHEMA_VERSION:
+        return
+    message = f"must be {SCHEMA_VERSION}, found {shown(version)}"
+    if type(version) is int and version > SCHEMA_VERSION:
+        message = f"is {shown(version)}, this release reads {SCHEMA_VERSION}: update sky-melange to read newer plans"
+    raise InputError([Mistake(source=source, key="schema_version", message=message)])
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with `routing` opened and the digests under their field names, for `Decoder.record`."""
+    found = dict(document)
+    routing = found.pop("routing", None)
+    if isinstance(routing, dict):
+        found.update({f"routing.{key}": value for key, value in routing.items()})
+    inputs = found.get("inputs")
+    if isinstance(inputs, dict):
+        found["inputs"] = {name: inputs[key] for name, key in _DIGESTS.items() if key in inputs}
+    return found

@@ -1,0 +1,121 @@
+"""What spans several fields of a plan.json: figures that follow from others must still do so."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.unit_costs import unit_costs
+from sky_melange.domain.workload import Workload
+from sky_melange.plan_file.decode import Decoder
+from sky_melange.resources import cloud_features
+
+MAX_INSTANCES: Final = 1_000_000
+MAX_PRICE_USD_PER_HOUR: Final = 1e9
+
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_TOLERANCE: Final = 1e-9
+_EDITED: Final = "counts, prices and costs must agree: plan again instead of editing"
+
+
+def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], decoder: Decoder) -> None:
+    """Notes everything that does not agree."""
+    if not plan.groups:
+        decoder.mistake("groups", "must list at least one replica group")
+        return
+    for index, group in enumerate(plan.groups):
+        _check_group(f"groups[{index}]", group, document["groups"][index], decoder)
+    for field in ("name", "file"):
+        for value, times in Counter(getattr(group, field) for group in plan.groups).items():
+            if times > 1:
+                decoder.mistake("groups", f"{times} groups have the {field} {value!r}; each needs its own")
+    for index, machine in enumerate(plan.overhead):
+        price = machine.price_usd_per_hour
+        if price is not None and price > MAX_PRICE_USD_PER_HOUR:
+            decoder.mistake(f"overhead[{index}].price_usd_per_hour", "is no price of a machine")
+    if not _check_traffic(plan, workload, decoder):
+        return
+    for key, stated, computed in (*_costs(plan), *_units(plan, workload, document)):
+        if not _agree(stated, computed):
+            decoder.mistake(key, f"is {stated!r}, but its parts give {computed!r}; {_EDITED}")
+
+
+def _check_group(key: str, group: ReplicaGroup, entry: Mapping[str, Any], decoder: Decoder) -> None:
+    if group.price_usd_per_hour > MAX_PRICE_USD_PER_HOUR:
+        decoder.mistake(f"{key}.price_usd_per_hour", f"{group.price_usd_per_hour!r} is no price of a machine")
+    for name in ("instances", "replicas_per_instance", "tensor_parallel", "accelerators_per_instance"):
+        count = getattr(group, name)
+        if not 1 <= count <= MAX_INSTANCES:
+            decoder.mistake(f"{key}.{name}", f"want a whole number from 1 to {MAX_INSTANCES}, found {count}")
+    if group.cloud not in cloud_features():
+        known = ", ".join(sorted(cloud_features()))
+        decoder.mistake(f"{key}.cloud", f"SkyPilot launches on no cloud {group.cloud[:60]!r}; it launches on {known}")
+    if not _FILE_NAME.fullmatch(group.file):
+        decoder.mistake(f"{key}.file", f"want a plain file name in the plan's folder, found {group.file[:60]!r}")
+    stated = entry.get("cost_usd_per_hour")
+    if stated is not None and not (isinstance(stated, int | float) and _agree(stated, group.cost_usd_per_hour)):
+        found = f"is {stated!r}"[:60]
+        wanted = f"{group.instances} instances at {group.price_usd_per_hour!r} cost {group.cost_usd_per_hour!r}"
+        decoder.mistake(f"{key}.cost_usd_per_hour", f"{found}, but {wanted}; {_EDITED}")
+
+
+def _check_traffic(plan: Plan, workload: Workload, decoder: Decoder) -> bool:
+    """Tables of traffic have the shape of their grid, some traffic, and routes lead to groups that exist."""
+    before = len(decoder.mistakes)
+    traffic, grid = workload.traffic, workload.traffic.grid
+    for name, table in (("rates_rps", traffic.rates_rps), ("mean_tokens", traffic.mean_tokens)):
+        if table is not None and not _has_shape(table, len(grid.input_edges), len(grid.output_edges)):
+            decoder.mistake(f"workload.traffic.{name}", "must have a row per input edge and a column per output edge")
+    for name, edges in (("input_edges", grid.input_edges), ("output_edges", grid.output_edges)):
+        rising = all(earlier < later for earlier, later in pairwise(edges))
+        if not edges or edges[0] < 1 or not rising:
+            decoder.mistake(f"workload.traffic.grid.{name}", "must be whole numbers from 1, strictly rising")
+    if not any(rate > 0 for row in traffic.rates_rps for rate in row):
+        decoder.mistake("workload.traffic.rates_rps", "has no traffic")
+    if not any(route.rate_rps > 0 for route in plan.routing):
+        decoder.mistake("routing.buckets", "routes no traffic")
+    names = {group.name for group in plan.groups}
+    for index, route in enumerate(plan.routing):
+        for name, share in route.shares:
+            if name not in names:
+                decoder.mistake(f"routing.buckets[{index}].shares", f"{name[:60]!r} is no group of the plan")
+            if share > 1:
+                decoder.mistake(f"routing.buckets[{index}].shares", f"{share!r} is no share: want 0 to 1")
+    return len(decoder.mistakes) == before
+
+
+def _has_shape(table: Sequence[Sequence[object]], rows: int, columns: int) -> bool:
+    return len(table) == rows and all(len(row) == columns for row in table)
+
+
+def _costs(plan: Plan) -> Iterator[tuple[str, float, float]]:
+    """(key, stated, computed) of the plan's costs."""
+    replicas = math.fsum(group.cost_usd_per_hour for group in plan.groups)
+    overhead = math.fsum(machine.price_usd_per_hour or 0.0 for machine in plan.overhead)
+    cost = plan.cost
+    yield "cost.replicas_usd_per_hour", cost.replicas_usd_per_hour, replicas
+    yield "cost.overhead_usd_per_hour", cost.overhead_usd_per_hour, overhead
+    yield "cost.total_usd_per_hour", cost.total_usd_per_hour, math.fsum((replicas, overhead))
+    worst = cost.worst_case_usd_per_hour
+    yield "cost.worst_case_usd_per_hour", worst, max(worst, cost.total_usd_per_hour)
+
+
+def _units(plan: Plan, workload: Workload, document: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """The same of `unit_costs`, which follow from the total and the traffic."""
+    stated = document.get("unit_costs")
+    computed = unit_costs(plan.cost.total_usd_per_hour, workload.traffic)
+    for field in dataclasses.fields(computed):
+        value = getattr(computed, field.name)
+        found = stated.get(field.name) if isinstance(stated, dict) else None
+        if isinstance(value, float) and isinstance(found, int | float):
+            yield f"unit_costs.{field.name}", found, value
+
+
+def _agree(stated: float, computed: float) -> bool:
+    return math.isclose(stated, computed, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)

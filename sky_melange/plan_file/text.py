@@ -1,0 +1,72 @@
+"""A plan.json that anyone may have written -> JSON values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from sky_melange.errors import InputError, Mistake
+
+MAX_BYTES: Final = 32 * 1024 * 1024
+"""A plan over 100 x 100 buckets has about 3 MiB."""
+
+_MAX_REPEATED: Final = 20
+
+
+def read_document(path: Path) -> Mapping[str, Any]:
+    """The top-level object of a file (or pipe).
+
+    Raises InputError: missing, too long, not UTF-8, truncated or otherwise no JSON, NaN, repeated keys, no object.
+    """
+    source = str(path)
+    repeated: list[Mistake] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found and len(repeated) < _MAX_REPEATED:
+                message = "is repeated in one object; keep one of them"
+                repeated.append(Mistake(source=source, key=repr(key[:60]), message=message))
+            found[key] = value
+        return found
+
+    try:
+        document = json.loads(_text(path), object_pairs_hook=unique, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        message = f"is not JSON: {error.msg}, column {error.colno}; is the file truncated?"
+        raise InputError([Mistake(source=source, message=message, line=error.lineno)]) from None
+    except RecursionError:
+        raise InputError([Mistake(source=source, message="is no plan: nested too deeply")]) from None
+    except ValueError as error:
+        raise InputError([Mistake(source=source, message=f"is no plan: {error}")]) from None
+    if repeated:
+        raise InputError(repeated)
+    if not isinstance(document, dict):
+        raise InputError([Mistake(source=source, message="is no plan: the top level must be an object")])
+    return document
+
+
+def _text(path: Path) -> str:
+    # One byte more than allowed is read, so that neither a huge file nor an endless pipe fills the memory.
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        message = f"cannot be read ({reason}); `sky-melange plan WORKLOAD --out FOLDER` writes FOLDER/plan.json"
+        raise InputError([Mistake(source=str(path), message=message)]) from None
+    if len(content) > MAX_BYTES:
+        message = f"is larger than {MAX_BYTES // 1024**2} MiB, the most that is read; is it a plan?"
+        raise InputError([Mistake(source=str(path), message=message)])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        message = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        raise InputError([Mistake(source=str(path), message=message, line=line)]) from None
+
+
+def _refuse_constant(constant: str) -> float:
+    raise ValueError(f"{constant} is no figure; every figure of a plan is finite")

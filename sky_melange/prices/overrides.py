@@ -1,0 +1,230 @@
+"""Reads a file of negotiated prices and reserved capacity: CSV with a header, or YAML with a list of mappings."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from sky_melange.errors import InputError, Mistake
+
+LIMIT_BYTES: Final = 4 << 20
+COLUMNS: Final = (
+    "cloud",
+    "region",
+    "instance_type",
+    "accelerator",
+    "spot",
+    "price_usd_per_hour",
+    "reserved_instances",
+    "as_of",
+    "note",
+)
+REQUIRED: Final = ("cloud", "instance_type", "price_usd_per_hour")
+MOST_USD_PER_HOUR: Final = 1e6
+MOST_INSTANCES: Final = 100_000
+_SHOWN: Final = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """One line: a price (USD per hour an instance) in place of the listed one, in one region or ("") in all.
+
+    With `reserved_instances` it stands beside the listed price instead: that many instances cost this much.
+    `place` is file and line, `as_of` the ISO date of the agreement or "".
+    """
+
+    cloud: str
+    region: str
+    instance_type: str
+    accelerator: str
+    use_spot: bool
+    price_usd_per_hour: float
+    reserved_instances: int | None
+    as_of: str
+    note: str
+    place: str
+
+    @property
+    def label(self) -> str:
+        """What the line is about."""
+        return "/".join(part for part in (self.cloud, self.region, self.instance_type) if part)
+
+
+def read_overrides(path: Path) -> tuple[Override, ...]:
+    """The lines of the file in order. Raises InputError with every mistake, each with its line."""
+    text = _read(path)
+    rows = _csv_rows(text, path) if path.suffix.lower() == ".csv" else _yaml_rows(text, path)
+    mistakes: list[Mistake] = []
+    found: dict[tuple[object, ...], Override] = {}
+    for line, row in rows:
+        override = _override(row, path, line, mistakes)
+        if override is None:
+            continue
+        key = (
+            override.cloud,
+            override.region,
+            override.instance_type,
+            override.accelerator,
+            override.use_spot,
+            override.reserved_instances is None,
+        )
+        if key in found:
+            _add(mistakes, path, line, f"repeats {found[key].place}: {override.label}; keep one of the two")
+        found.setdefault(key, override)
+    if mistakes:
+        raise InputError(mistakes)
+    return tuple(found.values())
+
+
+def _read(path: Path) -> str:
+    if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
+        raise _error(path, "must be a .csv, .yaml or .yml file")
+    try:
+        if not path.is_file() and path.exists():
+            raise _error(path, "is no regular file")
+        with path.open("rb") as file:
+            content = file.read(LIMIT_BYTES + 1)
+    except FileNotFoundError:
+        raise _error(path, "there is no such file; check prices.overrides") from None
+    except OSError as error:
+        raise _error(path, f"cannot be read: {error.strerror or error}") from None
+    if len(content) > LIMIT_BYTES:
+        raise _error(path, f"is larger than {LIMIT_BYTES >> 20} MiB; is it the right file?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _error(path, "is not UTF-8 text", line=content.count(b"\n", 0, error.start) + 1) from None
+
+
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_columns(header, path, 1)
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if len(fields) != len(header):
+                raise _error(path, f"has {len(fields)} fields, the header {len(header)}", line=reader.line_num)
+            yield reader.line_num, {name: field.strip() for name, field in zip(header, fields, strict=True)}
+    except csv.Error as error:
+        raise _error(path, f"is no CSV: {error}", line=reader.line_num) from None
+
+
+def _yaml_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    import yaml
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise _error(path, "is no YAML", line=mark.line + 1 if mark else None) from None
+    except RecursionError:
+        raise _error(path, "is nested too deeply") from None
+    if not isinstance(root, yaml.SequenceNode):
+        raise _error(path, f"must be a list of mappings with the keys {', '.join(COLUMNS)}")
+    for item in root.value:
+        line = item.start_mark.line + 1
+        if not isinstance(item, yaml.MappingNode):
+            raise _error(path, "must be a mapping", line=line)
+        row: dict[str, str] = {}
+        for key, value in item.value:
+            if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
+                raise _error(path, "must map names to single values", line=line)
+            if key.value in row:
+                raise _error(path, f"has {key.value[:_SHOWN]!r} twice", line=key.start_mark.line + 1)
+            row[key.value] = "" if value.tag.endswith(":null") else value.value.strip()
+        _check_columns(list(row), path, line)
+        yield line, row
+
+
+def _check_columns(names: list[str], path: Path, line: int) -> None:
+    mistakes: list[Mistake] = []
+    for name in names:
+        if name not in COLUMNS:
+            near = difflib.get_close_matches(name, COLUMNS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ";"
+            message = f"unknown column {name[:_SHOWN]!r}{hint} valid: {', '.join(COLUMNS)}"
+            _add(mistakes, path, line, message)
+    for name in REQUIRED:
+        if name not in names:
+            _add(mistakes, path, line, f"{name} is missing")
+    if len(set(names)) != len(names):
+        _add(mistakes, path, line, "a column is named twice")
+    if mistakes:
+        raise InputError(mistakes)
+
+
+def _override(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mistake]) -> Override | None:
+    before = len(mistakes)
+    reserved = _reserved(row.get("reserved_instances", ""), path, line, mistakes)
+    price = _price(row["price_usd_per_hour"], path, line, mistakes)
+    spot = row.get("spot", "").lower()
+    as_of = row.get("as_of", "")
+    if spot not in ("", "false", "no", "true", "yes"):
+        _add(mistakes, path, line, f"spot must be true or false, found {spot[:_SHOWN]!r}")
+    for name in ("cloud", "instance_type"):
+        if not row[name]:
+            _add(mistakes, path, line, f"{name} is empty")
+    if price == 0 and reserved is None:
+        _add(mistakes, path, line, "price_usd_per_hour is 0 without reserved_instances: say how many are paid for")
+    if reserved is not None and not row.get("region"):
+        _add(mistakes, path, line, "reserved_instances needs a region: capacity is paid for in one place")
+    if as_of and not _is_date(as_of):
+        _add(mistakes, path, line, f"as_of must be a date such as 2026-05-20, found {as_of[:_SHOWN]!r}")
+    if len(mistakes) > before:
+        return None
+    return Override(
+        cloud=row["cloud"],
+        region=row.get("region", ""),
+        instance_type=row["instance_type"],
+        accelerator=row.get("accelerator", ""),
+        use_spot=spot in ("true", "yes"),
+        price_usd_per_hour=price,
+        reserved_instances=reserved,
+        as_of=as_of,
+        note=" ".join(row.get("note", "").split())[:200],
+        place=f"{path.name}:{line}",
+    )
+
+
+def _price(text: str, path: Path, line: int, mistakes: list[Mistake]) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 <= price <= MOST_USD_PER_HOUR:
+        _add(mistakes, path, line, f"price_usd_per_hour must be an amount such as 2.49, found {text[:_SHOWN]!r}")
+    return price
+
+
+def _reserved(text: str, path: Path, line: int, mistakes: list[Mistake]) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MOST_INSTANCES):
+        _add(mistakes, path, line, f"reserved_instances must be a whole number from 1, found {text[:_SHOWN]!r}")
+        return 1
+    return int(text)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _add(mistakes: list[Mistake], path: Path, line: int, message: str) -> None:
+    mistakes.append(Mistake(source=str(path), line=line, message=message))
+
+
+def _error(path: Path, message: str, *, line: int | None = None) -> InputError:
+    return InputError([Mistake(source=str(path), line=line, message=message)])

@@ -1,0 +1,76 @@
+"""What an accelerator computes with: datasheet peaks by precision, memory, links, and what it does not support."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from sky_melange.domain.units import BYTES_PER_GIB
+from sky_melange.resources import data_path
+
+_SIXTEEN_BIT: Final = ("bfloat16", "float16")
+_WEIGHT_ONLY: Final = ("fp8", "fp4", "int4")
+"""Precisions that GPUs from Ampere on run without tensor cores for them: weights are unpacked to 16 bits first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One accelerator; FLOP/s are dense. `fast_link`: NVLink or Infinity Fabric rather than PCIe."""
+
+    accelerator: str
+    memory_bytes: float
+    memory_bytes_per_s: float
+    fp16_flop_per_s: float
+    fp8_flop_per_s: float | None
+    fp4_flop_per_s: float | None
+    link_bytes_per_s: float
+    fast_link: bool
+    bfloat16: bool
+
+    def flop_per_s(self, dtype: str) -> float | None:
+        """Peak of the matrix products at a precision of the weights; None where the engine cannot run it."""
+        if dtype == "bfloat16" and not self.bfloat16:
+            return None
+        if dtype in _SIXTEEN_BIT:
+            return self.fp16_flop_per_s
+        if dtype == "fp8" and self.fp8_flop_per_s is not None:
+            return self.fp8_flop_per_s
+        if dtype == "fp4" and self.fp4_flop_per_s is not None:
+            return self.fp4_flop_per_s
+        # Volta and Turing, which lack bfloat16, lack the kernels that unpack weights as well.
+        return self.fp16_flop_per_s if dtype in _WEIGHT_ONLY and self.bfloat16 else None
+
+
+@cache
+def machines() -> Mapping[str, Machine]:
+    """Accelerators that gpus.csv and gpu_compute.csv say enough about, by canonical name."""
+    sheets = {row["accelerator"]: row for row in _rows(data_path("catalogs", "gpus.csv"))}
+    found = {}
+    for row in _rows(data_path("catalogs", "gpu_compute.csv")):
+        sheet = sheets[row["accelerator"]]
+        found[row["accelerator"]] = Machine(
+            accelerator=row["accelerator"],
+            memory_bytes=float(sheet["memory_gib"]) * BYTES_PER_GIB,
+            memory_bytes_per_s=float(sheet["memory_bandwidth_bytes_per_s"]),
+            fp16_flop_per_s=float(row["fp16_flop_per_s"]),
+            fp8_flop_per_s=_optional(sheet["fp8_flop_per_s"]),
+            fp4_flop_per_s=_optional(row["fp4_flop_per_s"]),
+            link_bytes_per_s=float(row["link_bytes_per_s"]),
+            fast_link=row["link"] != "pcie",
+            bfloat16=row["bfloat16"] == "yes",
+        )
+    return MappingProxyType(found)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _optional(text: str) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,195 @@
+"""Reads other tools' files, whose content is not trusted: bounded, and with the line or field of every mistake."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sky_melange.errors import InputError, Mistake
+
+MAX_BYTES: Final = 256 * 1024**2
+MAX_MISTAKES: Final = 50
+_GZIP: Final = b"\x1f\x8b"
+_LONGEST_QUOTE: Final = 60
+_LONGEST_LIST: Final = 16
+_LEAST_EPOCH_S: Final = 1e9
+_MOST_EPOCH_S: Final = 1e10
+
+
+class Mistakes:
+    """Collects what is wrong, up to a number that a person reads; `stop` raises it all."""
+
+    def __init__(self) -> None:
+        self.found: list[Mistake] = []
+
+    def add(self, source: str, message: str, *, key: str = "", line: int | None = None) -> None:
+        """Notes a mistake."""
+        if len(self.found) < MAX_MISTAKES:
+            self.found.append(Mistake(source=source, message=message, key=key, line=line))
+
+    def stop(self) -> None:
+        """Raises InputError when there is any."""
+        if self.found:
+            raise self.error()
+
+    def error(self) -> InputError:
+        """All of them as one error."""
+        return InputError(self.found)
+
+
+def read_text(path: Path) -> str:
+    """UTF-8 text of a file of at most 256 MiB, unpacked when it is gzip. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if content.startswith(_GZIP):
+            with gzip.open(path, "rb") as packed:
+                content = packed.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise _mistake(path, f"cannot be read: {reason}") from None
+    if len(content) > MAX_BYTES:
+        raise _mistake(path, f"is larger than {MAX_BYTES} bytes, the most that is read")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _mistake(path, "is not UTF-8 text", line=line) from None
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises InputError with the line of what is no JSON."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _mistake(path, f"is no valid JSON: {error.msg} (column {error.colno})", line=error.lineno) from None
+    except (RecursionError, ValueError) as error:
+        raise _mistake(path, f"is no usable JSON: {error}") from None
+
+
+def read_json_objects(path: Path) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """(line, object) of a file of JSON lines; the line is None for one object over several. Raises InputError."""
+    text = read_text(path)
+    mistakes = Mistakes()
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not lines:
+        raise _mistake(path, "is empty")
+    whole = _object(text)
+    if whole is not None:
+        yield (lines[0][0] if len(lines) == 1 else None), whole
+        return
+    for number, line in lines:
+        value = _object(line)
+        if value is None:
+            mistakes.add(str(path), f"want a JSON object, found {quote(line)}", line=number)
+        else:
+            yield number, value
+    mistakes.stop()
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class Fields:
+    """Typed access to one object of a file; remembers which keys were used, so that the rest can be kept."""
+
+    def __init__(self, content: Mapping[str, Any], mistakes: Mistakes, source: str, *, line: int | None = None) -> None:
+        self._content = content
+        self._mistakes = mistakes
+        self._source = source
+        self._line = line
+        self._used: set[str] = set()
+
+    def mistake(self, key: str, message: str) -> None:
+        """Notes a mistake at this object."""
+        self._mistakes.add(self._source, message, key=key, line=self._line)
+
+    def get(self, key: str) -> Any:
+        """The value as it is; None when absent."""
+        self._used.add(key)
+        return self._content.get(key)
+
+    def number(self, key: str, *, least: float = 0.0, required: bool = True, allow_least: bool = True) -> float | None:
+        """A finite number of at least `least`; None, with the mistake noted, otherwise."""
+        value = self.get(key)
+        if value is None:
+            if required:
+                self.mistake(key, "is missing")
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self.mistake(key, f"want a number, found {quote(value)}")
+            return None
+        if value < least or (value == least and not allow_least):
+            self.mistake(key, f"want {'at least' if allow_least else 'more than'} {least:g}, found {quote(value)}")
+            return None
+        return float(value)
+
+    def positive(self, key: str, *, required: bool = True) -> float | None:
+        """A number above 0."""
+        return self.number(key, required=required, allow_least=False)
+
+    def count(self, key: str, *, least: int = 1, required: bool = True) -> int | None:
+        """A whole number of at least `least`."""
+        value = self.number(key, least=least, required=required)
+        if value is not None and value != int(value):
+            self.mistake(key, f"want a whole number, found {quote(value)}")
+            return None
+        return None if value is None else int(value)
+
+    def text(self, key: str, *, required: bool = False) -> str | None:
+        """A text; None when absent or empty."""
+        value = self.get(key)
+        if value is None or value == "":
+            if required:
+                self.mistake(key, "is missing")
+            return None
+        if not isinstance(value, str):
+            self.mistake(key, f"want a text, found {quote(value)}")
+            return None
+        return value
+
+    def rest(self) -> dict[str, Any]:
+        """The keys that nothing read, for the provenance; see `compact`."""
+        return {key: compact(value) for key, value in sorted(self._content.items()) if key not in self._used}
+
+
+def compact(value: Any) -> Any:
+    """A value to keep in provenance: lists of more than 16 entries become their length, NaN a text."""
+    if isinstance(value, Mapping):
+        return {str(name): compact(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [compact(item) for item in value] if len(value) <= _LONGEST_LIST else f"({len(value)} values left out)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def epoch_date(seconds: float | None) -> str | None:
+    """ISO date (UTC) of seconds since 1970; None where that is no time of such a file."""
+    if seconds is None or not _LEAST_EPOCH_S <= seconds <= _MOST_EPOCH_S:
+        return None
+    return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()
+
+
+def quote(value: Any) -> str:
+    """A value from a file, on one line and not too long."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value)
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
+
+
+def _mistake(path: Path, message: str, *, line: int | None = None) -> InputError:
+    return InputError([Mistake(source=str(path), message=message, line=line)])

@@ -1,0 +1,180 @@
+"""Estimates for accelerators without measurements: datasheet peaks, the model's sizes, and calibrated efficiencies."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from sky_melange.domain.profile import (
+    PointsForm,
+    Profile,
+    ProfileError,
+    ProfileKey,
+    ProfileKind,
+    ProfileProvenance,
+    Skipped,
+    SkipReason,
+)
+from sky_melange.profiles.gpu_compute import machines
+from sky_melange.profiles.memory import GPU_MEMORY_SHARE, kv_cache_tokens
+from sky_melange.profiles.model_shape import BYTES_PER_WEIGHT, ModelShape
+from sky_melange.profiles.roofline_terms import TPOT_TERMS, TTFT_TERMS, Setup
+from sky_melange.resources import data_path
+
+INPUT_TOKENS: Final = (25, 100, 250, 500, 1000, 2000, 4000, 8000, 12000, 16000)
+OUTPUT_TOKENS: Final = (25, 100, 250, 500, 1000, 2000)
+CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+TENSOR_PARALLEL_SIZES: Final = (1, 2, 4, 8)
+ENGINE: Final = "vllm"
+
+MOST_GPUS_ON_PCIE: Final = 2
+"""All-reduce over PCIe was measured 7 to 17 times slower on 4 and 8 GPUs than on 2: no estimate is made for those."""
+
+_SOURCE: Final = "roofline"
+_MAX_BATCHED_TOKENS: Final = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Coefficients by TPOT_TERMS and TTFT_TERMS, and the error found by leaving accelerators out."""
+
+    tpot: tuple[float, ...]
+    ttft: tuple[float, ...]
+    error: ProfileError
+    date: str
+
+
+def estimate(
+    shape: ModelShape, accelerator: str, *, tensor_parallel: int, dtype: str, calibration: Calibration | None = None
+) -> Profile | Skipped:
+    """A profile of vLLM by roofline, kind `estimated`, or why there is none.
+
+    Rows are those of the bundled profiles; one whose requests do not all fit in the KV cache at full length is absent.
+    """
+    setup = setup_of(shape, accelerator, tensor_parallel=tensor_parallel, dtype=dtype)
+    if isinstance(setup, Skipped):
+        return setup
+    held = kv_cache_tokens(shape, memory_bytes=setup.machine.memory_bytes, tensor_parallel=tensor_parallel, dtype=dtype)
+    if held < INPUT_TOKENS[0] + OUTPUT_TOKENS[0]:
+        weights_gb = shape.weight_bytes(dtype) / 1e9
+        detail = f"{weights_gb:.0f} GB of weights leave no room for a KV cache on {tensor_parallel} × {accelerator}"
+        return Skipped(reason=SkipReason.MEMORY, detail=detail)
+    used = load_calibration() if calibration is None else calibration
+    return Profile(
+        key=ProfileKey(
+            model=shape.model, accelerator=accelerator, tensor_parallel=tensor_parallel, dtype=dtype, engine=ENGINE
+        ),
+        engine_version="any",
+        engine_args={
+            "gpu-memory-utilization": f"{GPU_MEMORY_SHARE:g}",
+            "max-num-batched-tokens": str(_MAX_BATCHED_TOKENS),
+        },
+        kv_cache_tokens=held,
+        form=_points(setup, held, used),
+        provenance=ProfileProvenance(
+            kind=ProfileKind.ESTIMATED,
+            source=_SOURCE,
+            fetched_at=used.date,
+            error=used.error,
+            notes=_notes(setup),
+        ),
+    )
+
+
+def setup_of(shape: ModelShape, accelerator: str, *, tensor_parallel: int, dtype: str) -> Setup | Skipped:
+    """The setup, or why the accelerator cannot run it."""
+    machine = machines().get(accelerator)
+    if machine is None:
+        return _refused(f"the datasheet figures of {accelerator} in gpus.csv and gpu_compute.csv are not complete")
+    if dtype not in BYTES_PER_WEIGHT:
+        return _refused(f"{dtype} is no precision of weights that is known: {', '.join(BYTES_PER_WEIGHT)}")
+    flop_per_s = machine.flop_per_s(dtype)
+    if flop_per_s is None:
+        instead = "; ask for float16" if dtype == "bfloat16" else ""
+        return _refused(f"{accelerator} does not run {dtype}{instead}")
+    if shape.heads % tensor_parallel:
+        return _refused(f"the model's {shape.heads} attention heads do not divide into {tensor_parallel}")
+    if tensor_parallel > MOST_GPUS_ON_PCIE and not machine.fast_link:
+        return _refused(
+            f"{accelerator} are linked by PCIe, and all-reduce over PCIe on more than {MOST_GPUS_ON_PCIE} GPUs varies "
+            "too much between hosts to be estimated; measure it"
+        )
+    return Setup(shape=shape, machine=machine, tensor_parallel=tensor_parallel, dtype=dtype, flop_per_s=flop_per_s)
+
+
+def latencies(
+    setup: Setup, calibration: Calibration, running: float, input_tokens: int, output_tokens: int
+) -> tuple[float, float]:
+    """(TTFT, TPOT), seconds."""
+    ttft = _dot(calibration.ttft, setup.ttft_terms(running, input_tokens))
+    return ttft, _dot(calibration.tpot, setup.tpot_terms(running, input_tokens, output_tokens))
+
+
+@cache
+def load_calibration() -> Calibration:
+    """catalogs/roofline.csv and roofline_errors.csv, as scripts/calibrate_roofline.py wrote them."""
+    rows = _rows(data_path("catalogs", "roofline.csv"))
+    found = {(row["law"], row["term"]): float(row["coefficient"]) for row in rows}
+    errors = _rows(data_path("catalogs", "roofline_errors.csv"))
+    total = next(row for row in errors if row["left_out"] == "all")
+    return Calibration(
+        tpot=tuple(found["tpot", term] for term in TPOT_TERMS),
+        ttft=tuple(found["ttft", term] for term in TTFT_TERMS),
+        error=ProfileError(
+            statistic="leave-one-accelerator-out median absolute relative error",
+            tpot_fraction=float(total["tpot_median"]),
+            ttft_fraction=float(total["ttft_median"]),
+            request_rate_fraction=float(total["rate_median"]),
+            runs=int(total["comparisons"]),
+            basis=f"{total['comparisons']} request rates at 20, 40 and 80 ms TPOT on accelerators that the calibration "
+            f"had not seen ({', '.join(row['left_out'] for row in errors if row['left_out'] != 'all')})",
+        ),
+        date=total["date"],
+    )
+
+
+def _points(setup: Setup, held: int, calibration: Calibration) -> PointsForm:
+    curves: dict[tuple[int, int], tuple[tuple[int, float, float], ...]] = {}
+    for inputs in INPUT_TOKENS:
+        for outputs in OUTPUT_TOKENS:
+            fits = [n for n in CONCURRENCIES if n * (inputs + outputs) <= held]
+            found = [(n, *latencies(setup, calibration, n, inputs, outputs)) for n in fits]
+            # A size that does not fit at all keeps its place, so that it is refused for memory, not for its range.
+            curves[inputs, outputs] = tuple((n, _digits(ttft), _digits(tpot)) for n, ttft, tpot in found)
+    return PointsForm(latencies=curves)
+
+
+def _notes(setup: Setup) -> tuple[str, ...]:
+    machine = setup.machine
+    notes = [
+        "Computed from datasheet peaks and the model's configuration, with efficiencies of other accelerators. "
+        "Nothing was run on this accelerator."
+    ]
+    if machine.accelerator.startswith("MI"):
+        notes.append("The efficiencies are of NVIDIA GPUs: on AMD they may be far off.")
+    if not machine.fast_link and setup.tensor_parallel > 1:
+        notes.append("GPUs linked by PCIe: the speed of all-reduce depends on the host.")
+    if setup.dtype in ("fp8", "fp4", "int4") and setup.flop_per_s == machine.fp16_flop_per_s:
+        notes.append(f"No {setup.dtype} tensor cores: weights are stored in {setup.dtype} and multiplied in 16 bits.")
+    return tuple(notes)
+
+
+def _dot(coefficients: Sequence[float], terms: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(coefficients, terms, strict=True))
+
+
+def _refused(detail: str) -> Skipped:
+    return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail)
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

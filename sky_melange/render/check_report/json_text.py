@@ -1,0 +1,53 @@
+"""For programs: every figure as it is, unrounded. Schema version 1, described in docs/check.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Final
+
+from sky_melange.domain.check import Check, CheckReport, PriceChange
+from sky_melange.render.check_report import words
+
+SCHEMA_VERSION: Final = 1
+
+
+def render(report: CheckReport) -> str:
+    """The JSON text."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "plan": report.plan_name,
+        "plan_file": report.plan_file,
+        "verdict": "fail" if report.failed else "pass",
+        "summary": words.verdict_line(report),
+        "checks": [_check(report, check) for check in report.checks],
+        "cost": {
+            "planned": dataclasses.asdict(report.planned),
+            "today": None if report.today is None else dataclasses.asdict(report.today),
+        },
+        "unit_costs": {
+            "planned": dataclasses.asdict(report.planned_units),
+            "today": None if report.today_units is None else dataclasses.asdict(report.today_units),
+        },
+        "prices": [_price(item) for item in report.price_changes],
+        "price_ages": [dataclasses.asdict(age) for age in report.price_ages],
+        "warnings": list(report.warnings),
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _check(report: CheckReport, check: Check) -> dict[str, object]:
+    return {
+        "name": check.name,
+        "verdict": check.verdict.value,
+        "figure": check.figure,
+        "limit": check.limit,
+        "unit": check.unit.value,
+        "figure_is_lower_bound": check.is_lower_bound,
+        "says": check.says,
+        "details": list(words.explanation(report, check)),
+    }
+
+
+def _price(item: PriceChange) -> dict[str, object]:
+    return {**dataclasses.asdict(item), "change_usd_per_hour": item.change_usd_per_hour}

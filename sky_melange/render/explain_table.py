@@ -1,0 +1,166 @@
+"""Why a plan is what it is, for people. Fits 100 columns; rounding happens here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, NearMiss, Substitute
+from sky_melange.render.money import hourly
+from sky_melange.render.text import new_table, to_text
+
+_SAME: Final = 1e-6
+_UNPROVEN: Final = "not proven in time"
+
+
+def render(explanation: Explanation, *, color: bool) -> str:
+    """The text; `color` adds terminal codes."""
+    return to_text(*_parts(explanation), color=color)
+
+
+def _parts(explanation: Explanation) -> Iterator[RenderableType]:
+    yield Text("Why this plan (replicas only, without overhead)", style="bold")
+    yield from (Text(f"- {sentence}") for sentence in sentences(explanation))
+    if explanation.limits:
+        yield ""
+        yield _limits(explanation)
+    yield ""
+    yield _leaving(explanation)
+    if explanation.near_misses:
+        yield ""
+        yield _near_misses(explanation)
+    yield ""
+    yield _mixes(explanation)
+
+
+def sentences(explanation: Explanation) -> Iterator[str]:
+    """What the plan saves, what it still carries, and what its routing costs."""
+    cost, single = explanation.replicas_usd_per_hour, explanation.best_single_usd_per_hour
+    if single is None:
+        yield "No single type can carry the traffic alone."
+    elif cost < single * (1 - _SAME):
+        yield (
+            f"The mix saves {1 - cost / single:.1%} against the best single type: {hourly(cost)} instead of "
+            f"{hourly(single)} USD/h for {explanation.best_single_accelerator} alone."
+        )
+    else:
+        yield f"One type is enough: {explanation.best_single_accelerator} alone costs {hourly(single)} USD/h."
+    spare = explanation.headroom_rps / explanation.request_rate_rps - 1
+    yield (
+        f"The same instances carry up to {explanation.headroom_rps:.4g} req/s of this traffic ({spare:.1%} more) "
+        "within the utilisation limit."
+    )
+    best = explanation.size_aware_usd_per_hour
+    if explanation.policy != "size_aware":
+        if best is None:
+            yield f"What {explanation.policy} routing costs over size_aware is {_UNPROVEN}."
+        elif cost > best * (1 + _SAME):
+            more = hourly(cost - best)
+            yield f"{explanation.policy} routing costs {more} USD/h more than size_aware ({hourly(best)})."
+        else:
+            yield f"{explanation.policy} routing costs no more than size_aware would."
+
+
+def _limits(explanation: Explanation) -> Table:
+    table = new_table(title="What each constraint costs", expand=False)
+    table.add_column("Constraint", overflow="fold")
+    table.add_column("Now", justify="right")
+    table.add_column("USD/h without it", justify="right")
+    table.add_column("Effect")
+    for limit in explanation.limits:
+        without = limit.cost_without_usd_per_hour
+        table.add_row(limit.name, limit.value, "" if without is None else hourly(without), _effect(explanation, limit))
+    return table
+
+
+def _effect(explanation: Explanation, limit: LimitCost) -> str:
+    without = limit.cost_without_usd_per_hour
+    if without is None:
+        return _UNPROVEN
+    costs = explanation.replicas_usd_per_hour - without
+    if costs <= _SAME * explanation.replicas_usd_per_hour:
+        return "costs nothing"
+    return f"binds: costs {hourly(costs)} USD/h"
+
+
+def _leaving(explanation: Explanation) -> Table:
+    table = new_table(title="When something in the plan gets dearer, or is sold out")
+    table.add_column("Offer, or all of a type", overflow="fold", ratio=3)
+    table.add_column("USD/h now", justify="right")
+    table.add_column("Leaves above", justify="right")
+    table.add_column("Without it", overflow="fold", ratio=4)
+    table.add_column("USD/h", justify="right")
+    for entry in (*explanation.offers, *explanation.accelerators):
+        now = "" if entry.price_usd_per_hour is None else hourly(entry.price_usd_per_hour)
+        table.add_row(_what(entry), now, _above(entry), _instead(entry), _cost(entry.without))
+    return table
+
+
+def _what(entry: Leaving) -> str:
+    return f"all {entry.label}" if entry.price_usd_per_hour is None else entry.label
+
+
+def _above(entry: Leaving) -> str:
+    if not entry.is_proven:
+        return _UNPROVEN
+    if entry.factor is None:
+        return "never"
+    price = entry.leaves_at_usd_per_hour
+    change = f"{entry.factor - 1:+.1%}"
+    return change if price is None else f"{hourly(price)} ({change})"
+
+
+def _instead(entry: Leaving) -> str:
+    if entry.without is None:
+        return "no plan" if entry.is_proven else _UNPROVEN
+    return ", ".join(f"{count} × {label}" for label, count in entry.without.instances)
+
+
+def _cost(substitute: Substitute | None) -> str:
+    return "" if substitute is None else hourly(substitute.cost_usd_per_hour)
+
+
+def _near_misses(explanation: Explanation) -> Table:
+    table = new_table(title="Nearest to the plan: the price of an instance at which it would enter")
+    table.add_column("Type")
+    table.add_column("Offer", overflow="fold", ratio=1)
+    table.add_column("USD/h now", justify="right")
+    table.add_column("Enters below", justify="right")
+    for miss in explanation.near_misses:
+        table.add_row(miss.accelerator, miss.label, hourly(miss.price_usd_per_hour), _below(miss))
+    return table
+
+
+def _below(miss: NearMiss) -> str:
+    if not miss.is_proven:
+        return _UNPROVEN
+    if miss.enters_at_usd_per_hour is None:
+        return "not even free"
+    return f"{hourly(miss.enters_at_usd_per_hour)} ({miss.enters_at_usd_per_hour / miss.price_usd_per_hour - 1:+.1%})"
+
+
+def _mixes(explanation: Explanation) -> RenderableType:
+    if not explanation.mixes:
+        return Text("The request rates at which other types become best were not found in time.")
+    table = new_table(title="Best types by request rate", expand=False)
+    table.add_column("From req/s", justify="right")
+    table.add_column("To req/s", justify="right")
+    table.add_column("Types")
+    table.add_column("")
+    for entry in explanation.mixes:
+        is_here = entry.from_rps <= explanation.request_rate_rps <= (entry.changes_at_rps or entry.to_rps)
+        types = " + ".join(entry.accelerators)
+        note = "this plan" if is_here else ("one type is enough" if len(entry.accelerators) == 1 else "")
+        table.add_row(_rate(entry.from_rps), _rate(entry.to_rps), types, note)
+    return table
+
+
+def _rate(rps: float) -> str:
+    """Four digits, never in exponents."""
+    digits = 0 if rps >= 1000 else min(12, max(0, 3 - math.floor(math.log10(rps))))
+    return f"{rps:,.{digits}f}"

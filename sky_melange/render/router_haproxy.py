@@ -1,0 +1,214 @@
+"""router/haproxy.cfg: the routing of a plan as a configuration of HAProxy 2.4 or later.
+
+One `backend` a request class, one `server` an address of a replica group, with the plan's shares as weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sky_melange.domain.front_door import RequestClass, needs_router, request_classes
+from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.workload import RoutingPolicy, Workload
+from sky_melange.render.router_names import (
+    HAPROXY_FILE,
+    METRICS_PORT,
+    check_names,
+    endpoint_variables,
+)
+from sky_melange.render.router_weights import MAX_WEIGHT, server_weights, worst_error_fraction
+from sky_melange.render.templates import template_environment
+
+HEADERS_BYTES: Final = 16 * 1024
+"""Room for a request's headers beside its body."""
+
+MIN_BUFFER_BYTES: Final = 64 * 1024
+MAX_BUFFER_BYTES: Final = 1024 * 1024
+MIN_CONNECTIONS: Final = 2000
+MAX_BACKENDS: Final = 64
+"""Beyond it, classes that go to the same groups in the same proportions share a backend."""
+
+CHECK_INTERVAL_MS: Final = 2000
+CHECKS_PER_SECOND: Final = 4
+"""Health checks that all classes together send to one address, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One line `server`: an address of a group in one class. `weight` is 1..256 among servers of the same kind."""
+
+    name: str
+    group: str
+    variable: str
+    weight: int
+    max_connections: int
+    is_spare: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One class: its servers, and where to go when groups are full.
+
+    `overflow` are (group, servers of it) in order of preference.
+    """
+
+    name: str
+    comment: str
+    servers: tuple[Server, ...]
+    overflow: tuple[tuple[str, tuple[Server, ...]], ...]
+    planned_groups: tuple[str, ...]
+
+
+def render(plan: Plan, workload: Workload) -> dict[str, str]:
+    """File name -> text; empty when the plan needs no router."""
+    if not needs_router(plan.groups, workload):
+        return {}
+    check_names(plan, workload)
+    classes = request_classes(plan)
+    homes = _homes(classes)
+    backends = tuple(_backend(plan, workload, one) for one in classes if homes[one.name] == one.name)
+    *dispatch, (last, _) = ((homes[name], condition) for name, condition in _dispatch(classes, workload))
+    limits = {group.name: _max_connections(group) for group in plan.groups}
+    text = (
+        template_environment()
+        .get_template("haproxy.cfg.j2")
+        .render(
+            plan=plan,
+            workload=workload,
+            is_blind=plan.policy is RoutingPolicy.BLIND,
+            reads_output=plan.policy is RoutingPolicy.SIZE_AWARE,
+            backends=backends,
+            dispatch=dispatch,
+            last=last,
+            variables=[variable for group in plan.groups for variable in _variables(group, workload)],
+            occupancy=_occupancy(plan, backends, limits),
+            least_limit=min(limits.values()),
+            max_connections=max(MIN_CONNECTIONS, 4 * sum(limits.values())),
+            envelope_bytes=envelope_bytes(workload),
+            buffer_bytes=_buffer_bytes(classes, workload),
+            check_interval_ms=max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND)),
+            metrics_port=METRICS_PORT,
+        )
+    )
+    return {HAPROXY_FILE: text}
+
+
+def envelope_bytes(workload: Workload) -> int:
+    """Bytes of a request that are not prompt; by default those of the JSON that a chat request needs at least."""
+    if workload.router.envelope_bytes is not None:
+        return workload.router.envelope_bytes
+    longest = workload.traffic.grid.output_edges[-1]
+    message = [{"role": "user", "content": ""}]
+    request = {"model": workload.model.id, "messages": message, "max_tokens": longest, "stream": True}
+    return len(json.dumps(request, ensure_ascii=False).encode())
+
+
+def _homes(classes: Sequence[RequestClass]) -> dict[str, str]:
+    """The class whose backend serves each class: its own, or, where there are very many, the first that is alike."""
+    if len(classes) <= MAX_BACKENDS:
+        return {one.name: one.name for one in classes}
+    first: dict[tuple[object, ...], str] = {}
+    return {one.name: first.setdefault((one.shares, one.spare), one.name) for one in classes}
+
+
+def _backend(plan: Plan, workload: Workload, one: RequestClass) -> Backend:
+    groups = {group.name: group for group in plan.groups}
+    counts = {name: len(_variables(group, workload)) for name, group in groups.items()}
+    weights = server_weights(one.shares, counts)
+    spare_weights = _spare_weights([groups[name] for name in one.spare])
+    servers = {
+        name: _servers(groups[name], workload, weight, is_spare=name not in weights)
+        for name, weight in {**weights, **spare_weights}.items()
+    }
+    error = worst_error_fraction(weights, one.shares, counts)
+    planned = ", ".join(f"{name} {share:.4%}" for name, share in one.shares)
+    return Backend(
+        name=one.name,
+        comment=f"{planned}; off by at most {error:.3%} for whole-number weights",
+        servers=tuple(server for group in servers.values() for server in group),
+        overflow=tuple(servers.items()) if len(servers) > 1 else (),
+        planned_groups=tuple(weights),
+    )
+
+
+def _max_body_bytes(workload: Workload, input_tokens: int) -> int:
+    return envelope_bytes(workload) + math.floor(input_tokens * workload.router.bytes_per_token)
+
+
+def _spare_weights(groups: Sequence[ReplicaGroup]) -> dict[str, int]:
+    """By what each has left: replicas × unused fraction."""
+    left = {group.name: max(1e-3, (1 - group.utilization) * group.replicas) for group in groups}
+    most = max(left.values(), default=1.0)
+    return {name: max(1, round(value / most * MAX_WEIGHT)) for name, value in left.items()}
+
+
+def _servers(group: ReplicaGroup, workload: Workload, weight: int, *, is_spare: bool) -> tuple[Server, ...]:
+    variables = _variables(group, workload)
+    return tuple(
+        Server(
+            name=group.name if len(variables) == 1 else f"{group.name}-{number}",
+            group=group.name,
+            variable=variable,
+            weight=weight,
+            max_connections=max(1, _max_connections(group) // len(variables)),
+            is_spare=is_spare,
+        )
+        for number, variable in enumerate(variables, start=1)
+    )
+
+
+def _variables(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
+    return endpoint_variables(group, workload.launch.mode)
+
+
+def _max_connections(group: ReplicaGroup) -> int:
+    """Requests in flight on the whole group at which the profile still meets the targets."""
+    return group.max_concurrency * group.replicas
+
+
+def _occupancy(
+    plan: Plan, backends: Sequence[Backend], limits: dict[str, int]
+) -> list[tuple[str, int, list[tuple[str, str]]]]:
+    """(group, its limit, the (backend, server) pairs whose connections count) where there is another group to go to."""
+    if not any(backend.overflow for backend in backends):
+        return []
+    return [
+        (
+            group.name,
+            limits[group.name],
+            [(b.name, server.name) for b in backends for server in b.servers if server.group == group.name],
+        )
+        for group in plan.groups
+    ]
+
+
+def _dispatch(classes: Sequence[RequestClass], workload: Workload) -> list[tuple[str, str]]:
+    """(backend, condition) in order; the last has no condition. What is larger than every class goes to the last."""
+    rules: list[tuple[str, str]] = []
+    rows: dict[int | None, list[RequestClass]] = {}
+    for one in classes:
+        rows.setdefault(one.max_input_tokens, []).append(one)
+    for number, (input_tokens, row) in enumerate(rows.items(), start=1):
+        bound = ""
+        if input_tokens is not None and number < len(rows):
+            bound = f"{{ var(txn.body_bytes) -m int le {_max_body_bytes(workload, input_tokens)} }}"
+        *smaller, largest = [one for one in row if one.max_output_tokens is not None] or row
+        unknown = [one for one in row if one.max_output_tokens is None and one is not largest]
+        rules += [(one.name, f"{bound} !{{ var(txn.max_output) -m found }}".strip()) for one in unknown]
+        rules += [
+            (one.name, f"{bound} {{ var(txn.max_output) -m int le {one.max_output_tokens} }}".strip())
+            for one in smaller
+        ]
+        rules.append((largest.name, bound))
+    return rules
+
+
+def _buffer_bytes(classes: Sequence[RequestClass], workload: Workload) -> int:
+    """A power of two that holds the largest planned request, so that it can be sent again, up to a bound."""
+    longest = max(one.max_input_tokens or workload.traffic.grid.input_edges[-1] for one in classes)
+    wanted = HEADERS_BYTES + _max_body_bytes(workload, longest)
+    return min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, 1 << (wanted - 1).bit_length()))

@@ -1,0 +1,79 @@
+"""router.sky.yaml: a SkyPilot task on a machine without GPU that runs the router."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Final
+
+from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
+from sky_melange.domain.plan import Overhead, Plan
+from sky_melange.domain.router import RouterKind
+from sky_melange.domain.workload import Workload
+from sky_melange.render.router_litellm import MASTER_KEY, api_base_variable
+from sky_melange.render.router_names import (
+    HAPROXY_FILE,
+    HOOK_FILE,
+    LITELLM_FILE,
+    TASK_FILE,
+    check_names,
+    endpoint_variables,
+)
+from sky_melange.render.templates import template_environment
+
+LITELLM_VERSION: Final = "1.106.2"
+"""The version that the hook is tested with."""
+
+CPUS: Final = 2
+MEMORY_GIB: Final = 4
+_ANYWHERE: Final = Overhead(
+    purpose=ROUTER_PURPOSE, cloud="", region="", instance_type="", price_usd_per_hour=None, price=None
+)
+
+
+def render(plan: Plan, workload: Workload) -> dict[str, str]:
+    """File name -> YAML text; empty when the plan needs no router."""
+    if not needs_router(plan.groups, workload):
+        return {}
+    check_names(plan, workload)
+    is_haproxy = workload.router.kind is RouterKind.HAPROXY
+    variables = [name for group in plan.groups for name in endpoint_variables(group, workload.launch.mode)]
+    text = (
+        template_environment()
+        .get_template("router.sky.yaml.j2")
+        .render(
+            cluster=router_cluster(plan.name),
+            groups=plan.groups,
+            machine=next((machine for machine in plan.overhead if machine.purpose == ROUTER_PURPOSE), _ANYWHERE),
+            cpus=CPUS,
+            memory_gib=MEMORY_GIB,
+            kind=workload.router.kind.value,
+            port=workload.router.port,
+            variables=variables,
+            api_bases=[(name, api_base_variable(name)) for name in variables],
+            secrets=router_secrets(workload),
+            files=[HAPROXY_FILE] if is_haproxy else [LITELLM_FILE, HOOK_FILE],
+            requirement=f"litellm[proxy]=={LITELLM_VERSION}",
+            launch_command=launch_command(plan, workload),
+        )
+    )
+    return {TASK_FILE: text}
+
+
+def router_secrets(workload: Workload) -> tuple[str, ...]:
+    """HAProxy needs none. LiteLLM has a key, and loads a tokenizer that may want the same token as the engines."""
+    if workload.router.kind is RouterKind.HAPROXY:
+        return ()
+    return tuple(dict.fromkeys((MASTER_KEY, *workload.launch.secrets)))
+
+
+def router_cluster(plan_name: str) -> str:
+    """The name of the router's cluster."""
+    return f"{plan_name}-router"
+
+
+def launch_command(plan: Plan, workload: Workload) -> str:
+    """What to type once every group answers."""
+    variables = [name for group in plan.groups for name in endpoint_variables(group, workload.launch.mode)]
+    secrets = [f"--secret {shlex.quote(name)}" for name in router_secrets(workload)]
+    options = [*(f"--env {name}=HOST:PORT" for name in variables), *secrets]
+    return f"sky launch -c {router_cluster(plan.name)} {TASK_FILE} {' '.join(options)}"

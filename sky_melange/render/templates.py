@@ -1,0 +1,30 @@
+"""The environment that router templates are rendered in."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from sky_melange.resources import data_path
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+def template_environment() -> jinja2.Environment:
+    """Filters: `yaml` quotes a value for YAML (one line of ASCII), `shell` for a shell; `variable` makes a name one."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(data_path("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - the output is no HTML; names are checked, values pass a filter
+    )
+    environment.filters["yaml"] = json.dumps
+    environment.filters["shell"] = shlex.quote
+    environment.filters["variable"] = lambda name: name.replace("-", "_")
+    return environment

@@ -1,0 +1,71 @@
+"""What runs of a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from sky_melange.skypilot.launch.cloud import Cloud, ClusterState, ServiceState
+from sky_melange.skypilot.launch.launch import Launch
+from sky_melange.skypilot.launch.record import Started
+from sky_melange.skypilot.launch.removal import states_of
+from sky_melange.skypilot.launch.units import UnitKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitStatus:
+    """One started unit. `status` in SkyPilot's words; `addresses` as SkyPilot states them."""
+
+    name: str
+    kind: UnitKind
+    group: str
+    status: str
+    is_ready: bool
+    is_as_planned: bool
+    addresses: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """As plain JSON values."""
+        return {**dataclasses.asdict(self), "addresses": list(self.addresses)}
+
+    def line(self) -> str:
+        """For people."""
+        plan = "" if self.is_as_planned else "  (not as planned: run `sky-melange up`)"
+        return f"{self.name}  {self.kind.value}  {self.status}  {' '.join(self.addresses) or '-'}{plan}"
+
+
+def unit_statuses(launch: Launch, cloud: Cloud) -> tuple[UnitStatus, ...]:
+    """Of everything that was started, by name."""
+    started = launch.record.started
+    services, clusters = states_of(cloud, {name: entry.kind for name, entry in started.items()})
+    wanted = {(unit.base, unit.sha256) for unit in launch.units()}
+    routers = {unit.base for unit in launch.units() if unit.kind is UnitKind.ROUTER}
+    return tuple(
+        _status(
+            entry,
+            services.get(name) if entry.kind is UnitKind.SERVICE else clusters.get(name),
+            # The digest of the router covers the addresses too, which only `up` compares.
+            is_as_planned=(entry.base, entry.sha256) in wanted or entry.base in routers,
+        )
+        for name, entry in sorted(started.items())
+    )
+
+
+def _status(entry: Started, state: ServiceState | ClusterState | None, *, is_as_planned: bool) -> UnitStatus:
+    status, is_ready = "not running", False
+    addresses: tuple[str, ...] = ()
+    if isinstance(state, ServiceState):
+        status = f"{state.status}, {state.ready_replicas} of {entry.instances} ready"
+        is_ready = state.ready_replicas >= entry.instances
+        addresses = (state.endpoint,) if state.endpoint else ()
+    elif isinstance(state, ClusterState):
+        status, is_ready, addresses = state.status, state.is_up, state.hosts
+    return UnitStatus(
+        name=entry.name,
+        kind=entry.kind,
+        group=entry.group,
+        status=status,
+        is_ready=is_ready and entry.is_launched,
+        is_as_planned=is_as_planned,
+        addresses=addresses,
+    )

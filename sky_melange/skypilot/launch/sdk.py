@@ -1,0 +1,176 @@
+"""`Cloud` by SkyPilot's SDK, in the user's own environment. The API server is started where none runs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from sky_melange.errors import MissingDataError
+from sky_melange.skypilot.launch.cloud import ClusterState, LaunchError, ServiceState, Task
+
+_FAILED: Final = frozenset({"CONTROLLER_FAILED", "FAILED_CLEANUP", "FAILED"})
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+_NO_NETWORK: Final = "due to network error"
+_CONTROLLER: Final = "sky-serve-controller-"
+_HEALTH_TIMEOUT_S: Final = 5.0
+
+
+class SkyPilot:
+    """SkyPilot 0.14. Its own messages go to stderr."""
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec("sky") is None:
+            raise MissingDataError("SkyPilot is not installed; install it with `pip install skypilot==0.14.1`")
+        with _quiet():
+            import sky
+            from sky import serve
+
+        self._sky: Any = sky
+        self._serve: Any = serve
+        self._tickets: dict[str, Any] = {}
+
+    def services(self, names: Sequence[str]) -> Mapping[str, ServiceState]:
+        """By `sky serve status`; none where there is no controller."""
+        with self._asking():
+            try:
+                found = self._sky.get(self._serve.status(list(names)))
+            except self._sky.exceptions.ClusterNotUpError:
+                return {}
+            except RuntimeError as error:
+                # SkyPilot looks for the internet before it looks for the controller: without one there is no service.
+                if _NO_NETWORK in str(error) and not self._has_controller():
+                    return {}
+                raise
+        return {service["name"]: _service(service) for service in found}
+
+    def clusters(self, names: Sequence[str]) -> Mapping[str, ClusterState]:
+        """By `sky status --refresh`, so that a machine that is gone counts as gone."""
+        with self._asking():
+            refresh = self._sky.StatusRefreshMode.AUTO
+            found = self._sky.get(self._sky.status(cluster_names=list(names), refresh=refresh))
+        return {cluster["name"]: _cluster(cluster) for cluster in found}
+
+    def begin_service(self, name: str, task: Task) -> str:
+        """`sky serve up`."""
+        with self._asking():
+            return self._ticket(self._serve.up(self._task(task), name))
+
+    def begin_service_update(self, name: str, task: Task) -> str:
+        """`sky serve update`: rolling, the new replicas first."""
+        with self._asking():
+            mode = self._serve.UpdateMode.ROLLING
+            return self._ticket(self._serve.update(self._task(task), name, mode))
+
+    def begin_cluster(self, name: str, task: Task) -> str:
+        """`sky launch`."""
+        with self._asking():
+            return self._ticket(self._sky.launch(self._task(task), cluster_name=name))
+
+    def begin_service_down(self, name: str) -> str:
+        """`sky serve down`."""
+        with self._asking():
+            return self._ticket(self._serve.down([name]))
+
+    def begin_cluster_down(self, name: str) -> str:
+        """`sky down`."""
+        with self._asking():
+            return self._ticket(self._sky.down(name))
+
+    def finish(self, ticket: str) -> None:
+        """Streams SkyPilot's own log of the request to stderr while waiting."""
+        with self._asking():
+            self._sky.stream_and_get(self._tickets.pop(ticket), output_stream=sys.stderr)
+
+    def endpoint(self, cluster: str, port: int) -> str:
+        """`sky status --endpoint`."""
+        with self._asking():
+            found = self._sky.get(self._sky.endpoints(cluster, port))
+        address = next((value for key, value in found.items() if str(key) == str(port)), None)
+        if address is None:
+            raise LaunchError(f"{cluster} has no address for port {port}")
+        return str(address)
+
+    def answers(self, address: str) -> bool:
+        """Without following redirects: an address of somebody else is not ours."""
+        import requests
+
+        try:
+            answer = requests.get(f"http://{address}/health", timeout=_HEALTH_TIMEOUT_S, allow_redirects=False)
+        except requests.RequestException:
+            return False
+        return bool(answer.status_code == 200)
+
+    def _has_controller(self) -> bool:
+        clusters = self._sky.get(self._sky.status(all_users=True))
+        return any(cluster["name"].startswith(_CONTROLLER) for cluster in clusters)
+
+    def _ticket(self, request: Any) -> str:
+        self._tickets[str(request)] = request
+        return str(request)
+
+    def _task(self, task: Task) -> Any:
+        import yaml
+
+        config = yaml.safe_load(task.text)
+        mounts = config.get("file_mounts") or {}
+        config["file_mounts"] = {there: str((task.folder / here).resolve()) for there, here in mounts.items()}
+        if not mounts:
+            del config["file_mounts"]
+        return self._sky.Task.from_yaml_config(
+            config, env_overrides=list(task.envs.items()), secrets_overrides=list(task.secrets.items())
+        )
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """SkyPilot's refusals as LaunchError, its talk on stderr."""
+        with _quiet():
+            try:
+                yield
+            except self._failures() as error:
+                raise LaunchError(_one_line(error)) from error
+
+    def _failures(self) -> tuple[type[Exception], ...]:
+        """What SkyPilot raises for refusals: its own errors, and plain ones for values that it does not take."""
+        import requests
+
+        exceptions = vars(self._sky.exceptions).values()
+        own = [value for value in exceptions if isinstance(value, type) and issubclass(value, Exception)]
+        return (*own, requests.RequestException, RuntimeError, ValueError, OSError)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """SkyPilot writes to stdout, which is ours for answers."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _service(record: Mapping[str, Any]) -> ServiceState:
+    status = _word(record["status"])
+    ready = sum(_word(replica["status"]) == "READY" for replica in record.get("replica_info") or [])
+    return ServiceState(
+        status=status,
+        ready_replicas=ready,
+        endpoint=record.get("endpoint") or None,
+        has_failed=status in _FAILED,
+    )
+
+
+def _cluster(record: Mapping[str, Any]) -> ClusterState:
+    status = _word(record["status"])
+    handle = record.get("handle")
+    hosts = getattr(handle, "cached_external_ips", None) or ()
+    return ClusterState(status=status, is_up=status == "UP", hosts=tuple(str(host) for host in hosts))
+
+
+def _word(value: object) -> str:
+    return str(getattr(value, "value", value))
+
+
+def _one_line(error: Exception) -> str:
+    text = _COLOURS.sub("", str(error)) or type(error).__name__
+    return " ".join(text.split())[:1000]

@@ -1,0 +1,86 @@
+"""What a plan runs: each replica group as a service or as clusters, and the router."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sky_melange.domain.front_door import needs_router
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.workload import LaunchMode, Workload
+from sky_melange.render.router_names import HAPROXY_FILE, HOOK_FILE, LITELLM_FILE, TASK_FILE
+from sky_melange.render.router_sky_yaml import router_cluster
+from sky_melange.render.skypilot_yaml import nodes_per_launch
+
+
+class UnitKind(StrEnum):
+    """What SkyPilot runs it as."""
+
+    SERVICE = "service"
+    CLUSTER = "cluster"
+    ROUTER = "router"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One thing that SkyPilot runs.
+
+    `base` is its name as planned; `name` what it is called (a cluster that replaces another has a version in it).
+    `sha256` is of all files that define it. `group` is "" for the router. `instances` that it runs.
+    """
+
+    kind: UnitKind
+    base: str
+    name: str
+    group: str
+    file: str
+    sha256: str
+    instances: int
+
+
+def wanted_units(plan: Plan, workload: Workload, files: Mapping[str, str]) -> tuple[Unit, ...]:
+    """The units of a plan, groups first, the router last. `files` by name, as they lie in the plan's folder."""
+    units: list[Unit] = []
+    for group in plan.groups:
+        kind = UnitKind.SERVICE if workload.launch.mode is LaunchMode.SERVE else UnitKind.CLUSTER
+        each = group.instances if kind is UnitKind.SERVICE else nodes_per_launch(group)
+        count = math.ceil(group.instances / each)
+        for number in range(1, count + 1):
+            name = group.name if count == 1 else f"{group.name}-{number}"
+            units.append(
+                Unit(
+                    kind=kind,
+                    base=name,
+                    name=name,
+                    group=group.name,
+                    file=group.file,
+                    sha256=digest(files[group.file]),
+                    instances=each,
+                )
+            )
+    if needs_router(plan.groups, workload):
+        name = router_cluster(plan.name)
+        parts = [files[file] for file in (TASK_FILE, HAPROXY_FILE, LITELLM_FILE, HOOK_FILE)]
+        units.append(
+            Unit(
+                kind=UnitKind.ROUTER,
+                base=name,
+                name=name,
+                group="",
+                file=TASK_FILE,
+                sha256=digest(*parts),
+                instances=1,
+            )
+        )
+    return tuple(units)
+
+
+def digest(*texts: str) -> str:
+    """sha256 (hex) of texts in order."""
+    whole = hashlib.sha256()
+    for text in texts:
+        whole.update(hashlib.sha256(text.encode()).digest())
+    return whole.hexdigest()

@@ -1,0 +1,57 @@
+"""Request logs -> histogram of sizes and request rate, in this process or where the log lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.trace import TraceOptions, TraceReference, TraceSummary
+from sky_melange.traces.engine import Progress
+from sky_melange.traces.presets import preset_names
+
+__all__ = ["Progress", "preset_names", "resolve_traffic", "scan_files", "scan_table"]
+
+
+def scan_files(
+    patterns: Sequence[str],
+    options: TraceOptions,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> TraceSummary:
+    """Counts the files that paths, globs and `s3://` or `gs://` addresses name, by DuckDB in this process.
+
+    Raises InputError for every file that is missing, empty, damaged or no log, by file and line.
+    """
+    # Ibis and DuckDB take a second to import.
+    from sky_melange.traces.duckdb_files import DuckDbFiles
+    from sky_melange.traces.files import expand
+    from sky_melange.traces.scan import check_options, summarize_log
+
+    check_options(options)
+    return summarize_log(DuckDbFiles(expand(patterns, folder), options, progress), options)
+
+
+def scan_table(url: str, table: str, options: TraceOptions) -> TraceSummary:
+    """Counts a table where it lies, in the database that an Ibis connection URL names.
+
+    Raises InputError when there is no connection, no such table, or no such column.
+    """
+    from sky_melange.traces.database import DatabaseTable
+    from sky_melange.traces.scan import check_options, summarize_log
+
+    check_options(options)
+    return summarize_log(DatabaseTable(url, table, options), options)
+
+
+def resolve_traffic(reference: TraceReference, folder: Path) -> Traffic:
+    """The traffic of a log or preset that a workload in `folder` names. Raises InputError as `scan_files` does."""
+    from sky_melange.traces.presets import load_preset
+    from sky_melange.traces.traffic import to_traffic
+
+    if reference.preset is not None:
+        summary = load_preset(reference.preset)
+    else:
+        summary = scan_files(reference.files, reference.options, folder=folder)
+    return to_traffic(summary, request_rate_rps=reference.request_rate_rps, bucket_size=reference.bucket_size)

@@ -1,0 +1,114 @@
+"""A log in a database: the same expression, run where the log lies; only the counts travel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+from sky_melange.domain.trace import LogColumns, TraceOptions
+from sky_melange.errors import InputError, Mistake
+from sky_melange.traces.engine import Row, unfused
+from sky_melange.traces.layouts import find_columns
+from sky_melange.traces.text import one_line
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_EXTRAS: Final = {
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "pyspark": "spark",
+    "spark": "spark",
+    "bigquery": "bigquery",
+    "snowflake": "snowflake",
+    "trino": "trino",
+}
+_DRIVERS: Final = frozenset(
+    {"psycopg", "psycopg2", "pyspark", "py4j", "google", "snowflake", "trino", "duckdb", "ibis", "sqlglot", "sqlite3"}
+    | {"adbc_driver_manager", "pyarrow", "requests", "urllib3", "clickhouse_connect", "pymysql", "MySQLdb", "oracledb"}
+)
+"""Packages whose exceptions are the connection's or the table's fault, not ours."""
+
+
+_COPIES_STEPS: Final = frozenset({"postgres", "risingwave", "materialize"})
+
+
+class DatabaseTable:
+    """One table of a database that Ibis connects to by URL, such as `postgres://user@host/database`."""
+
+    def __init__(self, url: str, table: str, options: TraceOptions) -> None:
+        self._url = one_line(url)
+        self._connection = self._connect(url)
+        self.source = one_line(f"table {table}")
+        self.tables = [self._open(table, options)]
+
+    def rows(self, parts: Sequence[ir.Table]) -> list[Row]:
+        """One query a part: in a union, databases would write out every row that both parts read.
+
+        Raises InputError with the database's message when it refuses a query.
+        """
+        found: list[dict[str, Any]] = []
+        for part in parts:
+            try:
+                with unfused():
+                    found += self._fenced_rows(part) if self._needs_fence else self._plain_rows(part)
+            except Exception as error:
+                raise self._explained(error, self.source) from error
+        # Sums come as decimals from some databases; all of them are whole numbers.
+        return [{name: int(value) for name, value in row.items()} for row in found]
+
+    @property
+    def _needs_fence(self) -> bool:
+        """PostgreSQL copies each step into every use of it: for text, minutes instead of a second."""
+        table, columns = self.tables[0]
+        used = [column for column in (columns.input, columns.output, columns.time) if column is not None]
+        return self._connection.name in _COPIES_STEPS and any(table[column].type().is_string() for column in used)
+
+    def _plain_rows(self, part: ir.Table) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._connection.to_pyarrow(part).to_pylist()
+        return rows
+
+    def _fenced_rows(self, part: ir.Table) -> list[dict[str, Any]]:
+        """The same query, each step behind `OFFSET 0`, which PostgreSQL does not merge and which changes nothing."""
+        import sqlglot
+        from sqlglot import expressions
+
+        tree = sqlglot.parse_one(self._connection.compile(part), dialect="postgres")
+        for subquery in tree.find_all(expressions.Subquery):
+            if isinstance(subquery.this, expressions.Select):
+                subquery.this.offset(0, copy=False)
+        with closing(self._connection.raw_sql(tree.sql(dialect="postgres"))) as cursor:
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def _connect(self, url: str) -> Any:
+        import ibis
+
+        scheme = url.split(":", 1)[0].lower()
+        try:
+            return ibis.connect(url)
+        except ImportError as error:
+            extra = _EXTRAS.get(scheme)
+            how = f"pip install 'sky-melange[{extra}]'" if extra else f"pip install 'ibis-framework[{scheme}]'"
+            raise self._mistake(self._url, f"needs a driver that is not installed: {how}") from error
+        except Exception as error:
+            raise self._explained(error, self._url) from error
+
+    def _open(self, name: str, options: TraceOptions) -> tuple[ir.Table, LogColumns]:
+        *path, table = name.split(".")
+        try:
+            found = self._connection.table(table, database=tuple(path) if len(path) > 1 else path[0] if path else None)
+        except Exception as error:
+            raise self._explained(error, self.source) from error
+        return found, find_columns(options.columns, options.time_unit, found.columns, source=self.source)
+
+    def _explained(self, error: Exception, source: str) -> Exception:
+        """Our error for one of a driver; any other is a bug and stays what it is."""
+        package = type(error).__module__.split(".")[0]
+        if package not in _DRIVERS and not isinstance(error, OSError | ValueError):
+            return error
+        return self._mistake(source, f"{type(error).__name__}: {one_line(str(error))}")
+
+    def _mistake(self, source: str, message: str) -> InputError:
+        return InputError([Mistake(source=source, message=message)])

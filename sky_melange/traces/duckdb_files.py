@@ -1,0 +1,251 @@
+"""Log files as DuckDB tables: read where they lie, streamed, larger than memory.
+
+SQL is put together from paths and column names that `_quoted`, `_literal` and `_identifier` have quoted.
+"""
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Final
+
+from sky_melange.domain.trace import LogColumns, TraceOptions
+from sky_melange.errors import InputError, Mistake
+from sky_melange.traces import files
+from sky_melange.traces.engine import Progress, Row, unfused
+from sky_melange.traces.files import LogFile
+from sky_melange.traces.layouts import find_columns
+from sky_melange.traces.text import one_line
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_POLL_S: Final = 0.2
+_CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
+_CSV_FILE: Final = re.compile(r"^\s*file = (.+)$", re.MULTILINE)
+_JSON_FILE: Final = re.compile(r'in file "([^"]+)"')
+_ADVICE: Final = re.compile("Possible fixes:|Possible Solution|Try setting")
+_EXTENSION: Final = re.compile(r"[Ee]xtension \"?'?(\w+)")
+
+
+class DuckDbFiles:
+    """Files of a log, opened. Raises InputError on construction for every file that cannot be read as one."""
+
+    def __init__(self, paths: Sequence[str], options: TraceOptions, progress: Progress | None = None) -> None:
+        import ibis
+
+        self._connection = ibis.duckdb.connect()
+        self._progress = progress
+        self._files: list[LogFile] = []
+        self.source = _named(paths)
+        # Text is cast in UTC whatever the machine's zone; the result is sorted by us, so order costs nothing.
+        self._connection.raw_sql("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+        self._files = self._inspect(paths)
+        self.tables = self._open(options)
+
+    def rows(self, parts: Sequence[ir.Table]) -> list[Row]:
+        """Runs one query for all parts, so that DuckDB feeds them from one scan.
+
+        The checksums of compressed files are verified beside it.
+        """
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
+            stop = threading.Event()
+            verified = pool.submit(_verify_all, compressed, stop)
+            scanned = pool.submit(self._run, reduce(lambda left, right: left.union(right), parts))
+            self._watch(scanned, stop)
+            # A cut-off file explains whatever else the engine said about it.
+            verified.result()
+            return scanned.result()
+
+    def _run(self, expression: ir.Table) -> list[Row]:
+        import duckdb
+
+        try:
+            with unfused():
+                query = self._connection.compile(expression)
+            result = self._connection.con.execute(query)
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        except duckdb.Error as error:
+            raise self._explained(error) from error
+
+    def _watch(self, scanned: Any, stop: threading.Event) -> None:
+        done = threading.Event()
+        scanned.add_done_callback(lambda _: done.set())
+        try:
+            while not done.wait(_POLL_S):
+                if self._progress is not None:
+                    self._progress(max(0.0, self._connection.con.query_progress() / 100))
+        except BaseException:
+            # Ctrl-C must not wait for a scan of hours.
+            stop.set()
+            self._connection.con.interrupt()
+            raise
+
+    def _inspect(self, paths: Sequence[str]) -> list[LogFile]:
+        found: list[LogFile] = []
+        mistakes: list[Mistake] = []
+        for path in paths:
+            try:
+                found.append(self._inspect_remote(path) if files.is_remote(path) else files.inspect_file(path))
+            except InputError as error:
+                mistakes.extend(error.mistakes)
+        if mistakes:
+            raise InputError(mistakes)
+        return found
+
+    def _inspect_remote(self, path: str) -> LogFile:
+        """By its suffixes; the header of CSV and the keys of JSONL are read by DuckDB."""
+        bare = path.split("?", 1)[0].lower()
+        compression: files.Compression = "gzip" if bare.endswith(".gz") else "zstd" if bare.endswith(".zst") else "none"
+        bare = bare.removesuffix(".gz").removesuffix(".zst")
+        if bare.endswith((".parquet", ".pq")):
+            return LogFile(path=path, format="parquet")
+        if bare.endswith((".jsonl", ".ndjson", ".json")):
+            query = f"SELECT * FROM read_ndjson({_quoted(path)}, compression = '{compression}') LIMIT 0"
+            names = tuple(column[0] for column in self._sql(query, path).description)
+            return LogFile(path=path, format="jsonl", compression=compression, columns=names)
+        if not bare.endswith((".csv", ".tsv", ".txt")):
+            message = "name the format with a suffix: .csv, .jsonl or .parquet, and .gz or .zst after it"
+            raise InputError([Mistake(source=one_line(path), message=message)])
+        line = (
+            f"SELECT line FROM read_csv({_quoted(path)}, auto_detect = false, header = false, delim = chr(1), "
+            f"quote = '', escape = '', columns = {{'line': 'VARCHAR'}}, compression = '{compression}') LIMIT 1"
+        )
+        first = self._sql(line, path).fetchone()
+        if first is None:
+            raise InputError([Mistake(source=one_line(path), message="is empty")])
+        columns, delimiter = files.header_columns(str(first[0]))
+        return LogFile(path=path, format="csv", compression=compression, columns=columns, delimiter=delimiter)
+
+    def _open(self, options: TraceOptions) -> list[tuple[ir.Table, LogColumns]]:
+        """One table for all files that are alike."""
+        alike: dict[tuple[object, ...], list[LogFile]] = {}
+        for file in self._files:
+            shape = self._parquet_shape(file) if file.format == "parquet" else file.columns
+            alike.setdefault((file.format, file.compression, file.delimiter, shape), []).append(file)
+        tables = []
+        mistakes: list[Mistake] = []
+        for number, group in enumerate(alike.values()):
+            try:
+                tables.append(self._table(f"log_{number}", group, options))
+            except InputError as error:
+                mistakes.extend(error.mistakes)
+        if mistakes:
+            raise InputError(mistakes)
+        return tables
+
+    def _parquet_shape(self, file: LogFile) -> tuple[object, ...]:
+        described = self._sql(f"DESCRIBE SELECT * FROM read_parquet({_quoted(file.path)})", file.path).fetchall()
+        return tuple((str(row[0]), str(row[1])) for row in described)
+
+    def _table(self, name: str, group: Sequence[LogFile], options: TraceOptions) -> tuple[ir.Table, LogColumns]:
+        file = group[0]
+        have = file.columns or tuple(str(column[0]) for column in self._parquet_shape(file))  # type: ignore[index]
+        columns = find_columns(options.columns, options.time_unit, have, source=file.path)
+        _check_unique(columns, have, file.path)
+        wanted = [column for column in (columns.input, columns.output, columns.time) if column is not None]
+        paths = "[" + ", ".join(_quoted(member.path) for member in group) + "]"
+        selected = ", ".join(_identifier(column) for column in dict.fromkeys(wanted))
+        if file.format == "parquet":
+            query = f"SELECT {selected} FROM read_parquet({paths})"
+        elif file.format == "jsonl":
+            types = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in dict.fromkeys(wanted))
+            query = (
+                f"SELECT {selected} FROM read_ndjson({paths}, columns = {{{types}}}, "
+                f"compression = '{file.compression}', maximum_object_size = {files.MAX_LINE_BYTES})"
+            )
+        else:
+            query = _csv_query(paths, file, dict.fromkeys(wanted))
+        self._sql(f"CREATE TEMP VIEW {name} AS {query}", file.path)
+        return self._described(name, file.path), columns
+
+    def _described(self, name: str, path: str) -> ir.Table:
+        """The view as Ibis sees it; `connection.table` would import Arrow for that, a tenth of a second."""
+        import ibis
+        from ibis.backends.sql.datatypes import DuckDBType
+
+        rows = self._sql(f"DESCRIBE {name}", path).fetchall()
+        return ibis.table({str(row[0]): DuckDBType.from_string(str(row[1])) for row in rows}, name=name)
+
+    def _sql(self, query: str, path: str) -> Any:
+        import duckdb
+
+        try:
+            return self._connection.con.execute(query)
+        except duckdb.Error as error:
+            raise self._explained(error, path) from error
+
+    def _explained(self, error: Exception, path: str = "") -> InputError:
+        """DuckDB's message as ours: file, line, what is wrong."""
+        text = str(error)
+        by_path = {file.path: file for file in self._files}
+        line = _CSV_LINE.search(text)
+        named = _CSV_FILE.search(text) or _JSON_FILE.search(text)
+        source = named.group(1).strip() if named else path or self.source
+        if "httpfs" in text or ("xtension" in text and files.is_remote(source)):
+            return _no_extension(text, source)
+        number = int(line.group(1)) if line else None
+        if source in by_path and by_path[source].format == "jsonl":
+            number = files.bad_json_line(by_path[source])
+        return InputError([Mistake(source=one_line(source), line=number, message=_reason(text))])
+
+
+def _verify_all(compressed: Sequence[LogFile], stop: threading.Event) -> None:
+    for file in compressed:
+        files.verify(file, stop)
+
+
+def _reason(text: str) -> str:
+    """The sentences of DuckDB's message that are not advice on its own options."""
+    body = _ADVICE.split(text, maxsplit=1)[0]
+    body = re.sub(r"^.*?Error: (CSV Error on Line: \d+)?", "", body, count=1)
+    return "cannot be read: " + one_line(body.replace("Original Line:", "the line reads"))
+
+
+def _no_extension(text: str, source: str) -> InputError:
+    extension = "httpfs" if "httpfs" in text else (_EXTENSION.search(text) or ["", "an extension"])[1]
+    message = (
+        f"needs DuckDB's extension {extension}, which is not installed and could not be downloaded: with network "
+        f"access run `python -c \"import duckdb; duckdb.sql('INSTALL {extension}')\"` once, or copy the file here"
+    )
+    return InputError([Mistake(source=one_line(source), message=message)])
+
+
+def _csv_query(paths: str, file: LogFile, wanted: dict[str, None]) -> str:
+    """Every column is text and named by its position: headers may repeat names or hold anything."""
+    types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(file.columns)))
+    selected = ", ".join(f"c{file.columns.index(column)} AS {_identifier(column)}" for column in wanted)
+    return (
+        f"SELECT {selected} FROM read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
+        f"delim = {_literal(file.delimiter)}, quote = '\"', escape = '\"', compression = '{file.compression}')"
+    )
+
+
+def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
+    repeated = [name for name in (columns.input, columns.output, columns.time) if name and have.count(name) > 1]
+    if repeated:
+        raise InputError([Mistake(source=path, line=1, message=f"has the column {name!r} twice") for name in repeated])
+
+
+def _named(paths: Sequence[str]) -> str:
+    names = [one_line(path.rsplit("/", 1)[-1]) for path in paths[:3]]
+    return ", ".join(names) + (f" and {len(paths) - 3} more files" if len(paths) > 3 else "")
+
+
+def _quoted(path: str) -> str:
+    """A path as a SQL string; wildcards in names of local files are taken literally."""
+    return _literal(path if files.is_remote(path) else re.sub(r"([\[*?])", r"[\1]", path))
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

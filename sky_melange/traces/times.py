@@ -1,0 +1,178 @@
+"""Times of any column type, as Ibis expressions: whole seconds, or the reason why there are none.
+
+Dates in text are taken apart by position and turned into days by arithmetic (Howard Hinnant, "chrono-Compatible
+Low-Level Date Algorithms", days_from_civil), so that every engine gives the same second whatever its own parser,
+session time zone or precision. Each step is a column of its own: named, engines compute it once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sky_melange.domain.trace import CALENDAR_FROM_S, Rejection, TimeUnit
+from sky_melange.traces.numbers import BLANK, CODES, NUMBER
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+LAST_S: Final = 253_402_300_799
+"""9999-12-31 23:59:59."""
+
+_PER_SECOND: Final = {TimeUnit.S: 1, TimeUnit.MS: 10**3, TimeUnit.US: 10**6, TimeUnit.NS: 10**9}
+_UNKNOWN_UNIT: Final = -(10**12)
+_BEFORE_ZERO: Final = -1
+_MICROSECONDS: Final = 6
+_WHOLE: Final = "^ *[+]?([0-9]{1,18}|[1-8][0-9]{18}) *$"
+_DATE_AND_TIME: Final = (
+    "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)"
+    "([.,][0-9]{1,18})?( ?(Z|z|UTC|GMT)| ?[+-](0[0-9]|1[0-9])(:?[0-5][0-9])?)?$"
+)
+
+
+def is_readable(column: ir.Value) -> bool:
+    """Whether a column of this type can hold times."""
+    kind = column.type()
+    return bool(kind.is_integer() or kind.is_floating() or kind.is_decimal() or kind.is_timestamp() or kind.is_string())
+
+
+def with_seconds(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Table:
+    """Adds `second`, null or out of range where there is no time, and `no_zone`, 1 for a date taken as UTC.
+
+    Seconds are rounded down, and count from 1970 UTC or, for small numbers, from the log's own zero.
+    """
+    import ibis
+
+    value = rows[column]
+    kind = value.type()
+    if kind.is_timestamp() and (kind.scale or 0) > _MICROSECONDS:
+        # Engines round nanoseconds to microseconds, and so into the next second; their text is exact.
+        rows = rows.mutate(**{column: value.cast("string")})
+        kind = rows[column].type()
+    if kind.is_string():
+        return _with_seconds_of_text(rows, column, unit)
+    if not kind.is_timestamp():
+        return rows.mutate(second=_scaled(value, unit), no_zone=ibis.literal(0, "int8"))
+    inside = value.between(ibis.timestamp("1970-01-01"), ibis.timestamp("9999-12-31"))
+    second = inside.ifelse(value, ibis.null()).truncate("s").epoch_seconds().cast("int64")
+    return rows.mutate(second=second, no_zone=ibis.literal(int(kind.timezone is None), "int8"))
+
+
+def is_time(second: Any) -> Any:
+    """Whether `second` is a time; null, that is no, where there is none."""
+    return second.between(0, LAST_S)
+
+
+def fault(column: Any, second: Any) -> Any:
+    """The code of why `second`, read from `column`, is no time; 0 where it is one."""
+    import ibis
+
+    kind = column.type()
+    blank = [(column.re_search(BLANK), _code(Rejection.TIME_MISSING))] if kind.is_string() else []
+    unreadable = Rejection.TIME_OUT_OF_RANGE if kind.is_timestamp() else Rejection.TIME_UNREADABLE
+    return ibis.cases(
+        (column.isnull(), _code(Rejection.TIME_MISSING)),
+        *blank,
+        (second.isnull(), _code(unreadable)),
+        (second == _UNKNOWN_UNIT, _code(Rejection.TIME_UNIT_UNKNOWN)),
+        ((second < 0) | (second > LAST_S), _code(Rejection.TIME_OUT_OF_RANGE)),
+        else_=ibis.literal(0, "int8"),
+    )
+
+
+def _scaled(number: Any, unit: TimeUnit) -> Any:
+    """A number in `unit` as whole seconds; null for NaN and infinity, negative where there is no answer."""
+    import ibis
+
+    if not number.type().is_integer():
+        value = number.cast("float64")
+        number = (~(value.isnan() | value.isinf()) & (value.abs() < 1e19)).ifelse(value, ibis.null())
+    if unit is not TimeUnit.AUTO:
+        return _whole(number, _PER_SECOND[unit])
+    return ibis.cases(
+        (number < 0, ibis.literal(_BEFORE_ZERO, "int64")),
+        (number < CALENDAR_FROM_S, ibis.literal(_UNKNOWN_UNIT, "int64")),
+        *((number < CALENDAR_FROM_S * 1000 * scale, _whole(number, scale)) for scale in (1, 10**3, 10**6)),
+        else_=_whole(number, 10**9),
+    )
+
+
+def _whole(number: Any, per_second: int) -> Any:
+    """Floor of number ÷ per_second; negative where that is. Whole numbers stay whole, so no precision is lost."""
+    import ibis
+
+    if not number.type().is_integer():
+        return (number / per_second).floor().cast("int64")
+    wide = number.cast("int64")
+    if per_second == 1:
+        return wide
+    # Exact division only: engines differ in how they round a quotient, and a float holds 53 bits.
+    seconds = ((wide - wide % per_second) / per_second).cast("int64")
+    return (wide < 0).ifelse(ibis.literal(_BEFORE_ZERO, "int64"), seconds)
+
+
+def _with_seconds_of_text(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Table:
+    """Adds `second` and `no_zone` for text that holds numbers or ISO 8601 dates, row by row."""
+    import ibis
+
+    null = ibis.null()
+    rows = rows.mutate(date=rows[column].re_search(_DATE_AND_TIME).ifelse(rows[column], null))
+    # Null where there is a date: engines pass over nulls, and most logs hold dates throughout.
+    rows = rows.mutate(
+        other=rows.date.isnull().ifelse(rows[column], null),
+        tail=rows.date.substr(19),
+        ymd=rows.date.substr(0, 10).replace("-", "").cast("int64"),
+        hms=rows.date.substr(11, 8).replace(":", "").cast("int64"),
+    )
+    rows = _with_offset(rows)
+    rows = _with_days(rows.mutate(year=rows.ymd // 10_000, month=rows.ymd // 100 % 100, day=rows.ymd % 100))
+    clock_s = rows.hms // 10_000 * 3600 + rows.hms // 100 % 100 * 60 + rows.hms % 100
+    rows = rows.mutate(of_date=rows.days * 86_400 + clock_s - rows.offset_s, is_whole=rows.other.re_search(_WHOLE))
+    is_fraction = ~rows.is_whole & rows.other.re_search(NUMBER)
+    rows = rows.mutate(
+        integer=rows.is_whole.ifelse(rows.other, null).cast("int64"),
+        fraction=is_fraction.ifelse(rows.other, null).cast("float64"),
+    )
+    of_number = ibis.coalesce(_scaled(rows.integer, unit), _scaled(rows.fraction, unit))
+    return rows.mutate(second=rows.date.notnull().ifelse(rows.of_date, of_number))
+
+
+def _with_offset(rows: ir.Table) -> ir.Table:
+    """Adds `offset_s`, seconds east of UTC, and `no_zone`. Tails end in nothing, `Z`, `+hh`, `+hhmm` or `+hh:mm`."""
+    import ibis
+
+    sign = ibis.cases((rows.tail.contains("+"), 1), (rows.tail.contains("-"), -1), else_=0).cast("int64")
+    is_named = rows.tail.right(1).isin(["Z", "z", "C", "T"])
+    rows = rows.mutate(sign=sign, is_named=is_named)
+    # Only signed tails are taken apart; the fraction before the sign has any number of digits.
+    signed = (rows.sign != 0).ifelse(rows.tail, ibis.null()).replace("-", "+").replace(":", "")
+    rows = rows.mutate(zone=signed.substr(signed.find("+") + 1))
+    minutes = (rows.zone.length() == 4).ifelse(rows.zone.substr(2, 2), "00")
+    offset = rows.sign * (rows.zone.substr(0, 2).cast("int64") * 3600 + minutes.cast("int64") * 60)
+    no_zone = rows.date.notnull() & (rows.sign == 0) & ~rows.is_named.fill_null(False)
+    return rows.mutate(
+        offset_s=ibis.coalesce(offset, 0), no_zone=no_zone.ifelse(ibis.literal(1, "int8"), ibis.literal(0, "int8"))
+    )
+
+
+def _with_days(rows: ir.Table) -> ir.Table:
+    """Adds `days` since 1970-01-01, null for days that do not exist. Divisions are of non-negative whole numbers."""
+    import ibis
+
+    leap = (rows.year % 4 == 0) & ((rows.year % 100 != 0) | (rows.year % 400 == 0))
+    last = ibis.cases(
+        ((rows.month == 4) | (rows.month == 6) | (rows.month == 9) | (rows.month == 11), 30),
+        (rows.month == 2, leap.ifelse(29, 28)),
+        else_=31,
+    )
+    rows = rows.mutate(exists=rows.day <= last, shifted=rows.year - (rows.month <= 2).ifelse(1, 0))
+    rows = rows.mutate(era=rows.shifted // 400)
+    of_era = rows.shifted - rows.era * 400
+    of_year = (153 * ((rows.month + 9) % 12) + 2) // 5 + rows.day - 1
+    days = rows.era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+    return rows.mutate(days=rows.exists.ifelse(days, ibis.null()).cast("int64"))
+
+
+def _code(rejection: Rejection) -> Any:
+    import ibis
+
+    return ibis.literal(CODES[rejection], "int8")

@@ -1,0 +1,96 @@
+"""The section `prices` of workload.yaml: keys, types, ranges and defaults; and its way into `domain.PricePolicy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+from pydantic import ConfigDict, Field, Strict
+
+from sky_melange.domain.workload import Disagreement, Discount, PricePolicy
+from sky_melange.workload_file.field_types import ListOf, OneLine, Word
+from sky_melange.workload_file.sections import Section
+
+SourceName = Literal["skypilot", "gpuhunt", "snapshot"]
+
+
+class DiscountSection(Section):
+    """A negotiated discount on every offer that fits all the names given."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 2})
+
+    fraction: float = Field(gt=0, lt=1, description="Share of the listed price that is taken off.", examples=[0.15])
+    cloud: Word | None = Field(default=None, description="Only offers of this cloud.", examples=["aws"])
+    accelerator: Word | None = Field(default=None, description="Only offers with this GPU.", examples=["H100"])
+    instance_type: OneLine | None = Field(
+        default=None, description="Only offers of this instance type.", examples=["p5.48xlarge"]
+    )
+    spot: bool = Field(default=False, description="Whether spot prices are discounted too.", examples=[False])
+
+
+class PricesSection(Section):
+    """Which prices are believed, and which are your own."""
+
+    sources: ListOf[SourceName] = Field(
+        default=cast("tuple[SourceName, ...]", PricePolicy().sources),
+        min_length=1,
+        max_length=3,
+        description="Where prices come from, the preferred source first; `gpuhunt` is a second opinion.",
+        examples=[["skypilot", "gpuhunt"]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    base_url: Annotated[str | None, Field(max_length=2000)] = Field(
+        default=None,
+        description="Where the hosted catalogs are, as a folder with <cloud>/vms.csv; several: separated by blanks, "
+        "tried in order.",
+        examples=["https://mirror.example.com/catalogs/v8"],
+    )
+    max_age_hours: Annotated[float | None, Field(gt=0, le=1_000_000)] = Field(
+        default=None,
+        description="Older prices are not used. Without it they are, with a warning.",
+        examples=[24],
+    )
+    trust: ListOf[OneLine] = Field(
+        default=(),
+        max_length=1000,
+        description="Quarantined offers to use all the same: their name, or a prefix of it that ends at a `/`.",
+        examples=[["runpod/"]],
+    )
+    on_disagreement: Annotated[Disagreement, Strict(False)] = Field(
+        default=PricePolicy().on_disagreement,
+        description="Where two sources differ: take the dearer price, that of the source named first, or neither.",
+        examples=["highest"],
+    )
+    discounts: ListOf[DiscountSection] = Field(
+        default=(),
+        max_length=1000,
+        description="Negotiated discounts. Where several fit an offer the largest counts; they do not add up.",
+        examples=[[{"fraction": 0.15, "cloud": "aws"}]],
+    )
+    overrides: OneLine | None = Field(
+        default=None,
+        description="A CSV or YAML file of negotiated prices and reserved capacity, relative to this file.",
+        examples=["prices.csv"],
+    )
+
+
+def to_prices(section: PricesSection) -> PricePolicy:
+    """The policy; the path of the overrides is still relative to the workload file."""
+    return PricePolicy(
+        sources=tuple(dict.fromkeys(section.sources)),
+        base_url=section.base_url,
+        max_age_hours=None if section.max_age_hours is None else float(section.max_age_hours),
+        trust=section.trust,
+        on_disagreement=section.on_disagreement,
+        discounts=tuple(
+            Discount(
+                fraction=float(discount.fraction),
+                cloud=discount.cloud,
+                accelerator=discount.accelerator,
+                instance_type=discount.instance_type,
+                spot=discount.spot,
+            )
+            for discount in section.discounts
+        ),
+        overrides=None if section.overrides is None else Path(section.overrides),
+    )

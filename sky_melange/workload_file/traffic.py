@@ -1,0 +1,120 @@
+"""The section `traffic` of version 1: a histogram, the log it is counted from, or a preset."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field, Strict
+
+from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.trace import TimeUnit, TraceOptions
+from sky_melange.workload_file.field_types import ONE_LINE, Edge, ListOf, OneLine, Weight, Word
+from sky_melange.workload_file.sections import Section
+
+SOURCES: Final = ("histogram", "trace", "preset")
+"""Exactly one of these keys says how sizes are distributed."""
+
+OF_TRACES: Final = ("columns", "time_unit", "buckets", "window_s", "rate_percentile")
+"""Keys that say how a log is counted."""
+
+_OPTIONS: Final = TraceOptions()
+_Mean = Annotated[float, Field(gt=0, le=1e9)]
+
+
+class HistogramSection(Section):
+    """How request sizes are distributed."""
+
+    input_tokens: ListOf[Edge] = Field(
+        min_length=1,
+        max_length=1000,
+        description="Upper edges of the input buckets, tokens, strictly rising.",
+        examples=[[100, 500, 2000]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    output_tokens: ListOf[Edge] = Field(
+        min_length=1,
+        max_length=1000,
+        description="Upper edges of the output buckets, tokens, strictly rising.",
+        examples=[[100, 500]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    weights: ListOf[ListOf[Weight]] = Field(
+        description="Shares of the requests: one row per input edge, one column per output edge. Normalised to 1.",
+        examples=[[[0.3, 0.1], [0.3, 0.1], [0.1, 0.1]]],
+    )
+    mean_tokens: ListOf[Annotated[ListOf[_Mean], Field(min_length=4, max_length=4)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="Mean sizes of the requests, one row per bucket that has any: its input edge, its output edge, "
+        "mean input tokens, mean output tokens. For `bucket_size: mean`.",
+        examples=[[[100, 500, 61.5, 212.4]]],
+    )
+    source: OneLine | None = Field(
+        default=None,
+        description="Where the distribution comes from, in words; shown with the plan.",
+        examples=["Azure conversation trace, 2023"],
+    )
+
+
+class ColumnsSection(Section):
+    """Which columns of a log hold what."""
+
+    input: OneLine = Field(description="Column of input tokens.", examples=["prompt_tokens"])
+    output: OneLine = Field(description="Column of output tokens.", examples=["completion_tokens"])
+    time: OneLine | None = Field(default=None, description="Column of the request's time.", examples=["created_at"])
+
+
+class TrafficSection(Section):
+    """The requests to serve: a rate, and sizes from exactly one of `histogram`, `trace` and `preset`."""
+
+    # The floor and the ceiling keep every later product within what a float and a solver resolve.
+    request_rate: float | None = Field(
+        default=None,
+        ge=1e-6,
+        le=1e9,
+        description="Requests per second, over all sizes together. Without it: that of the trace or preset.",
+        examples=[32],
+    )
+    histogram: HistogramSection | None = Field(
+        default=None,
+        description="Request sizes.",
+        examples=[{"input_tokens": [100, 500], "output_tokens": [200], "weights": [[0.4], [0.6]]}],
+    )
+    trace: Annotated[str, Field(pattern=ONE_LINE, max_length=4096)] | None = Field(
+        default=None,
+        description="A request log to count: path or glob, relative to this file, or s3:// or gs:// address.",
+        examples=["logs/requests.csv.gz"],
+    )
+    preset: Word | None = Field(
+        default=None, description="Name of a bundled distribution.", examples=["azure-conversation-2023"]
+    )
+    bucket_size: Annotated[BucketSize, Strict(False)] = Field(
+        default=BucketSize.UPPER,
+        description="`upper`: a bucket is planned at its largest request. `mean`: at the mean of its requests.",
+        examples=["upper"],
+    )
+    columns: ColumnsSection | None = Field(
+        default=None,
+        description="Columns of the trace. Without it they are recognised by their names.",
+        examples=[{"input": "prompt", "output": "completion", "time": "created_at"}],
+    )
+    time_unit: Annotated[TimeUnit, Strict(False)] | None = Field(
+        default=None, description="Unit of numbers in the trace's time column.", examples=["ms"]
+    )
+    buckets: OneLine = Field(
+        default=_OPTIONS.buckets,
+        description="Buckets of the trace: `melange`, `extend`, `auto:K`, or input and output edges `100,1000x50,500`.",
+        examples=["auto:40"],
+    )
+    window_s: Annotated[int, Field(ge=1, le=604_800)] = Field(
+        default=_OPTIONS.window_s,
+        description="Length of the windows that the trace's rate is counted in.",
+        examples=[60],
+    )
+    rate_percentile: float = Field(
+        default=_OPTIONS.rate_percentile,
+        gt=0,
+        le=100,
+        description="The percentile of the windows that is planned for.",
+        examples=[99],
+    )

@@ -1,0 +1,111 @@
+"""Rules of the section `traffic` that span several keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from sky_melange.errors import InputError, Mistake
+from sky_melange.workload_file.nearest import did_you_mean
+from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.report import key_path, quote
+from sky_melange.workload_file.scalars import Unreadable
+from sky_melange.workload_file.traffic import OF_TRACES, SOURCES
+
+_TRAFFIC: Final = ("traffic",)
+_MEANS: Final = ("traffic", "histogram", "mean_tokens")
+_MAX_MEANS: Final = 20_000
+_ROW_LENGTH: Final = 4
+
+
+def check_traffic(document: YamlDocument, known_presets: Collection[str] | None) -> Iterator[Mistake]:
+    """Exactly one source; a rate with a histogram; keys of traces only with one; means for buckets that exist."""
+    traffic = document.find(_TRAFFIC)
+    if not isinstance(traffic, MappingNode):
+        return
+    given: list[str] = [name for name in SOURCES if name in traffic.entries]
+    if not given:
+        message = "give exactly one of histogram, trace, preset, for example `trace: logs/requests.csv.gz`"
+        yield _mistake(document, _TRAFFIC, message)
+    for name in given[1:]:
+        yield _mistake(
+            document, ("traffic", name), f"stands beside {given[0]}; give exactly one of {', '.join(SOURCES)}"
+        )
+    if given == ["histogram"] and "request_rate" not in traffic.entries:
+        yield _mistake(document, _TRAFFIC, "request_rate is missing; write for example `request_rate: 32`")
+    for name in OF_TRACES if "trace" not in traffic.entries else ():
+        if name in traffic.entries:
+            yield _mistake(document, ("traffic", name), "says how a log is counted; it goes with trace only")
+    yield from _check_preset(document, known_presets)
+    yield from _check_means(document)
+
+
+def _check_preset(document: YamlDocument, known: Collection[str] | None) -> Iterator[Mistake]:
+    node = document.find(("traffic", "preset"))
+    if known is None or not isinstance(node, ScalarNode) or not isinstance(node.value, str) or node.value in known:
+        return
+    message = f"unknown preset {quote(node.value)}{did_you_mean(node.value, known)} presets: {', '.join(sorted(known))}"
+    yield _mistake(document, ("traffic", "preset"), message)
+
+
+def _check_means(document: YamlDocument) -> Iterator[Mistake]:
+    """Every bucket with weight has one row of means when they are planned at, and every row is of a bucket."""
+    inputs, outputs = (
+        _numbers(document.find(("traffic", "histogram", f"{axis}_tokens"))) for axis in ("input", "output")
+    )
+    table = document.find(_MEANS)
+    rows = table.items[:_MAX_MEANS] if isinstance(table, SequenceNode) else []
+    seen: set[tuple[float, float]] = set()
+    for index, row in enumerate(rows):
+        if isinstance(row, SequenceNode) and len(row.items) != _ROW_LENGTH:
+            message = f"want {_ROW_LENGTH} numbers: input edge, output edge, mean input tokens, mean output tokens"
+            yield _mistake(document, (*_MEANS, index), message)
+        found = _numbers(row)
+        if len(found) != _ROW_LENGTH:
+            continue
+        bucket = (found[0], found[1])
+        if bucket[0] not in inputs or bucket[1] not in outputs:
+            message = f"there is no bucket with the upper edges {bucket[0]:g} in, {bucket[1]:g} out"
+            yield _mistake(document, (*_MEANS, index), message)
+        elif bucket in seen:
+            yield _mistake(document, (*_MEANS, index), f"the bucket {bucket[0]:g} in, {bucket[1]:g} out is repeated")
+        elif found[2] > bucket[0] or found[3] > bucket[1]:
+            yield _mistake(document, (*_MEANS, index), "a mean is larger than the bucket's upper edge")
+        seen.add(bucket)
+    size = document.find(("traffic", "bucket_size"))
+    histogram = document.find(("traffic", "histogram"))
+    if isinstance(size, ScalarNode) and size.value == "mean" and isinstance(histogram, MappingNode):
+        missing = [bucket for bucket in _weighted(document, inputs, outputs) if bucket not in seen]
+        if missing:
+            first = f"the bucket {missing[0][0]:g} in, {missing[0][1]:g} out"
+            message = f"wants histogram.mean_tokens with a row for every bucket with weight; {first} has none"
+            yield _mistake(document, ("traffic", "bucket_size"), message)
+
+
+def _weighted(document: YamlDocument, inputs: list[float], outputs: list[float]) -> Iterator[tuple[float, float]]:
+    table = document.find(("traffic", "histogram", "weights"))
+    for edge, row in zip(inputs, table.items if isinstance(table, SequenceNode) else [], strict=False):
+        for other, weight in zip(outputs, _numbers(row), strict=False):
+            if weight > 0:
+                yield edge, other
+
+
+def _numbers(node: YamlNode | None) -> list[float]:
+    """The items of a list of numbers; empty when it is anything else."""
+    if not isinstance(node, SequenceNode):
+        return []
+    values = [
+        item.value
+        for item in node.items
+        if isinstance(item, ScalarNode) and not isinstance(item.value, bool | str | Unreadable)
+    ]
+    return [float(value) for value in values] if len(values) == len(node.items) else []
+
+
+def at_key(document: YamlDocument, path: KeyPath, error: InputError) -> InputError:
+    """The same mistakes, each at the key of the workload that led to them."""
+    return InputError([_mistake(document, path, str(mistake)) for mistake in error.mistakes])
+
+
+def _mistake(document: YamlDocument, path: KeyPath, message: str) -> Mistake:
+    return Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)

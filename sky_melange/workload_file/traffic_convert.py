@@ -1,0 +1,61 @@
+"""The validated section `traffic` -> `domain.Traffic`; logs and presets are looked up by whoever reads the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sky_melange.domain.buckets import TokenGrid, Traffic, rates_of
+from sky_melange.domain.trace import LogColumns, TraceOptions, TraceReference
+from sky_melange.workload_file.traffic import HistogramSection, TrafficSection
+
+ResolveTraffic = Callable[[TraceReference], Traffic]
+"""Counts a log or looks up a preset."""
+
+
+def to_traffic(section: TrafficSection, file_name: str, resolve: ResolveTraffic | None) -> Traffic:
+    """The traffic; `file_name` is the origin of a histogram that names none.
+
+    `checks` has seen to it that there is a rate with a histogram. Raises ValueError for a trace or preset without
+    `resolve`: a mistake of the caller.
+    """
+    if section.histogram is not None and section.request_rate is not None:
+        return _of_histogram(section, section.histogram, section.request_rate, file_name)
+    if resolve is None:
+        raise ValueError("this caller of read_workload gives no trace_traffic, so it reads histograms only")
+    return resolve(_reference(section))
+
+
+def _of_histogram(section: TrafficSection, histogram: HistogramSection, request_rate: float, file_name: str) -> Traffic:
+    return Traffic(
+        grid=TokenGrid(input_edges=histogram.input_tokens, output_edges=histogram.output_tokens),
+        rates_rps=rates_of(histogram.weights, request_rate),
+        origin=histogram.source if histogram.source is not None else f"histogram in {file_name}",
+        mean_tokens=_means(histogram),
+        bucket_size=section.bucket_size,
+    )
+
+
+def _means(histogram: HistogramSection) -> tuple[tuple[tuple[float, float] | None, ...], ...] | None:
+    if histogram.mean_tokens is None:
+        return None
+    found = {(row[0], row[1]): (float(row[2]), float(row[3])) for row in histogram.mean_tokens}
+    return tuple(tuple(found.get((i, j)) for j in histogram.output_tokens) for i in histogram.input_tokens)
+
+
+def _reference(section: TrafficSection) -> TraceReference:
+    columns = section.columns
+    return TraceReference(
+        files=() if section.trace is None else (section.trace,),
+        preset=section.preset,
+        request_rate_rps=section.request_rate,
+        bucket_size=section.bucket_size,
+        options=TraceOptions(
+            columns=None
+            if columns is None
+            else LogColumns(input=columns.input, output=columns.output, time=columns.time),
+            time_unit=section.time_unit,
+            buckets=section.buckets,
+            window_s=section.window_s,
+            rate_percentile=float(section.rate_percentile),
+        ),
+    )

@@ -1,0 +1,98 @@
+"""Problems with every kind of limit, solved by trying all counts; whether shares fit is decided in exact arithmetic.
+
+Shares no code with the package's solver. Slower than `brute_force`, which knows fewer limits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from rational_lp import is_feasible
+
+from sky_melange.optimizer.problem import Problem
+
+
+def least_objective(problem: Problem, *, slack: float = 0.0) -> float | None:
+    """USD/h with the charge for changes; None when nothing fits. `slack` widens utilisation and shares, relative."""
+    found = [_objective(problem, counts) for counts in plans(problem, slack=slack)]
+    return float(min(found)) if found else None
+
+
+def plans(problem: Problem, *, slack: float = 0.0) -> Iterator[tuple[int, ...]]:
+    """Every plan whose counts keep all limits."""
+    wider = 1 + Fraction(slack)
+    for counts in _counts(problem):
+        if (
+            _within_counts(problem, counts)
+            and _fits(problem, counts, wider, shares=True)
+            and _survives(problem, counts, wider)
+        ):
+            yield counts
+
+
+def _counts(problem: Problem) -> Iterator[tuple[int, ...]]:
+    most = []
+    for c in range(problem.candidate_count):
+        everything = sum(Fraction(str(row[c])) for row in problem.loads if row[c] is not None)
+        enough = math.ceil(everything / Fraction(str(problem.max_utilization))) + problem.min_replicas + problem.losses
+        enough += sum(floor.minimum for floor in problem.floors)
+        running = 0 if problem.keep is None else problem.keep.previous[c]
+        most.append(max(enough, running))
+    return itertools.product(*(range(count + 1) for count in most))
+
+
+def _objective(problem: Problem, counts: Sequence[int]) -> Fraction:
+    cost = sum((Fraction(str(p)) * n for p, n in zip(problem.prices, counts, strict=True)), Fraction(0))
+    if problem.keep is None:
+        return cost
+    changes = sum(abs(n - before) for n, before in zip(counts, problem.keep.previous, strict=True))
+    return cost + Fraction(str(problem.keep.usd_per_hour)) * changes
+
+
+def _within_counts(problem: Problem, counts: Sequence[int]) -> bool:
+    def total(weights: Sequence[int]) -> int:
+        return sum(weight * count for weight, count in zip(weights, counts, strict=True))
+
+    cost = sum((Fraction(str(p)) * n for p, n in zip(problem.prices, counts, strict=True)), Fraction(0))
+    budget = problem.max_cost_usd_per_hour
+    useless = any(count and all(row[c] is None for row in problem.loads) for c, count in enumerate(counts))
+    return (
+        not useless
+        and total(problem.replicas) >= problem.min_replicas
+        and (problem.max_groups is None or sum(count > 0 for count in counts) <= problem.max_groups)
+        and all(total(cap.usage) <= cap.limit for cap in problem.caps)
+        and all(total(floor.supply) >= floor.minimum for floor in problem.floors)
+        and (budget is None or cost <= Fraction(str(budget)))
+    )
+
+
+def _survives(problem: Problem, counts: Sequence[int], wider: Fraction) -> bool:
+    if not problem.losses:
+        return True
+    each = [c for c, count in enumerate(counts) for _ in range(count)]
+    for gone in set(itertools.combinations(each, min(problem.losses, len(each)))):
+        left = [count - gone.count(c) for c, count in enumerate(counts)]
+        if not _fits(problem, left, wider, shares=False):
+            return False
+    return True
+
+
+def _fits(problem: Problem, counts: Sequence[int], wider: Fraction, *, shares: bool) -> bool:
+    """Whether the traffic fits, routed anew; `shares`: within the share limits."""
+    pairs = [
+        (r, c) for r, row in enumerate(problem.loads) for c, load in enumerate(row) if load is not None and counts[c]
+    ]
+    if {r for r, _ in pairs} != set(range(problem.class_count)):
+        return False
+    equal = [([Fraction(int(r == row)) for r, _ in pairs], Fraction(1)) for row in range(problem.class_count)]
+    at_most = []
+    for candidate in range(problem.candidate_count):
+        loads = [Fraction(str(problem.loads[r][c])) if c == candidate else Fraction(0) for r, c in pairs]
+        at_most.append((loads, Fraction(str(problem.max_utilization)) * counts[candidate] * wider))
+    for limit in problem.share_limits if shares else ():
+        weights = [Fraction(str(problem.weights[r])) if limit.members[c] else Fraction(0) for r, c in pairs]
+        at_most.append((weights, Fraction(str(limit.limit_fraction)) * wider))
+    return is_feasible(at_most, equal)

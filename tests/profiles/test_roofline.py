@@ -1,0 +1,304 @@
+"""Roofline estimates: sizes of models, what GPUs support, monotone in the hardware, honest about their error."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sky_melange.domain.profile import Capacity, PointsForm, Profile, Skipped, SkipReason
+from sky_melange.domain.workload import Slo
+from sky_melange.errors import InputError, MissingDataError
+from sky_melange.profiles import bundled
+from sky_melange.profiles.capacity import max_capacity
+from sky_melange.profiles.estimates import estimated_profiles, model_shape
+from sky_melange.profiles.gpu_compute import machines
+from sky_melange.profiles.memory import kv_cache_tokens
+from sky_melange.profiles.model_config import read_model_config
+from sky_melange.profiles.model_shape import known_models
+from sky_melange.profiles.profile_json import read_profile
+from sky_melange.profiles.roofline import estimate, latencies, load_calibration, setup_of
+from sky_melange.profiles.write_profile import profile_text
+
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+
+# Billions of parameters, as the model cards state them.
+CARDS = {
+    LLAMA: 8.03,
+    "meta-llama/Llama-3.1-70B-Instruct": 70.6,
+    "meta-llama/Llama-3.1-405B-Instruct": 405.9,
+    "Qwen/Qwen3-32B": 32.8,
+    "Qwen/Qwen3-4B": 4.0,
+    "Qwen/Qwen3-30B-A3B": 30.5,
+    "Qwen/Qwen3-235B-A22B": 235.0,
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": 46.7,
+    "openai/gpt-oss-20b": 20.9,
+    "openai/gpt-oss-120b": 116.8,
+    "deepseek-ai/DeepSeek-V3": 671.0,
+    "MiniMaxAI/MiniMax-M2.5": 230.0,
+    "zai-org/GLM-5": 744.0,
+}
+
+
+@pytest.mark.parametrize(("model", "billions"), CARDS.items())
+def test_sizes_add_up_to_the_stated_parameters(model: str, billions: float) -> None:
+    assert known_models()[model].parameters / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+def test_every_model_with_a_bundled_profile_is_in_the_table() -> None:
+    assert {entry.key.model for entry in bundled.entries()} <= set(known_models())
+
+
+def test_experts_are_read_as_they_are_chosen() -> None:
+    shape = known_models()["openai/gpt-oss-120b"]
+    assert shape.read_weights(1) == pytest.approx(shape.active_weights)
+    assert shape.read_weights(10_000) == pytest.approx(shape.layer_weights)
+    reads = [shape.read_weights(n) for n in (1, 2, 8, 64, 512)]
+    assert reads == sorted(reads)
+
+
+SILICON = [entry for entry in bundled.entries() if entry.kind == "estimated"]
+
+
+@pytest.mark.parametrize("entry", SILICON, ids=lambda entry: entry.file)
+def test_memory_is_near_that_of_the_bundled_estimates(entry: bundled.Entry) -> None:
+    key = entry.key
+    profile = bundled.read(entry)
+    machine = machines()[key.accelerator]
+    held = kv_cache_tokens(
+        known_models()[key.model],
+        memory_bytes=machine.memory_bytes,
+        tensor_parallel=key.tensor_parallel,
+        dtype=key.dtype,
+    )
+    assert profile.kv_cache_tokens is not None
+    # Where weights fill nearly all of the memory, the rest is a small difference of large numbers.
+    slack = 2.5e9 * key.tensor_parallel / known_models()[key.model].kv_bytes_per_token
+    assert abs(held - profile.kv_cache_tokens) <= max(slack, 0.05 * profile.kv_cache_tokens)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "dtype", "tensor_parallel", "words"),
+    [
+        ("T4", "bfloat16", 1, "T4 does not run bfloat16; ask for float16"),
+        ("V100", "fp8", 1, "V100 does not run fp8"),
+        ("L4", "bfloat16", 4, "PCIe"),
+        ("L4", "bfloat16", 3, "32 attention heads do not divide into 3"),
+        ("K80", "float16", 1, "datasheet figures of K80"),
+        ("no such", "float16", 1, "datasheet figures of no such"),
+        ("L4", "fp3", 1, "fp3 is no precision"),
+        ("T4", "float16", 1, "leave no room for a KV cache"),
+    ],
+)
+def test_what_cannot_be_estimated_says_why(accelerator: str, dtype: str, tensor_parallel: int, words: str) -> None:
+    found = estimate(known_models()[LLAMA], accelerator, tensor_parallel=tensor_parallel, dtype=dtype)
+    assert isinstance(found, Skipped)
+    assert words in found.detail
+
+
+def test_a_precision_without_tensor_cores_runs_at_the_speed_of_16_bits() -> None:
+    found = estimate(known_models()[LLAMA], "A100", tensor_parallel=1, dtype="fp8")
+    assert isinstance(found, Profile)
+    assert any("No fp8 tensor cores" in note for note in found.provenance.notes)
+    assert machines()["A100"].flop_per_s("fp8") == machines()["A100"].flop_per_s("bfloat16")
+    assert machines()["H100"].flop_per_s("fp8") != machines()["H100"].flop_per_s("bfloat16")
+
+
+@pytest.mark.parametrize("accelerator", ["L4", "A10G", "A100", "MI300X", "H100", "RTX4090"])
+def test_an_estimate_is_a_profile_that_says_what_it_is(accelerator: str, tmp_path: Path) -> None:
+    found = estimate(known_models()[LLAMA], accelerator, tensor_parallel=1, dtype="bfloat16")
+    assert isinstance(found, Profile)
+    assert found.provenance.kind == "estimated"
+    error = found.provenance.error
+    assert error is not None
+    assert "leave-one-accelerator-out" in error.statistic
+    assert error.request_rate_fraction is not None
+    assert "Nothing was run on this accelerator" in found.provenance.notes[0]
+    path = tmp_path / "estimate.json"
+    path.write_text(profile_text(found))
+    again = read_profile(path)
+    assert again.key == found.key
+    slo = Slo(tpot_s=0.1)
+    assert max_capacity(again, 1000, 250, slo) == max_capacity(found, 1000, 250, slo)
+    assert isinstance(max_capacity(found, 1000, 250, slo), Capacity)
+
+
+def test_amd_is_doubted() -> None:
+    found = estimate(known_models()[LLAMA], "MI300X", tensor_parallel=1, dtype="bfloat16")
+    assert isinstance(found, Profile)
+    assert any("AMD" in note for note in found.provenance.notes)
+
+
+@given(
+    st.sampled_from(sorted(known_models())),
+    st.floats(1, 500),
+    st.integers(10, 16_000),
+    st.integers(10, 2_000),
+    st.sampled_from(["memory_bytes_per_s", "fp16_flop_per_s", "fp8_flop_per_s", "link_bytes_per_s"]),
+)
+def test_a_faster_machine_is_never_estimated_slower(model: str, n: float, i: int, o: int, part: str) -> None:
+    setup = setup_of(known_models()[model], "H100", tensor_parallel=2, dtype="fp8")
+    assert not isinstance(setup, Skipped)
+    machine = dataclasses.replace(setup.machine, **{part: getattr(setup.machine, part) * 2})
+    flop = machine.flop_per_s("fp8")
+    assert flop is not None
+    faster = dataclasses.replace(setup, machine=machine, flop_per_s=flop)
+    calibration = load_calibration()
+    for new, old in zip(latencies(faster, calibration, n, i, o), latencies(setup, calibration, n, i, o), strict=True):
+        assert 0 < new <= old * (1 + 1e-12)
+
+
+@given(st.sampled_from(sorted(known_models())), st.integers(1, 400), st.integers(10, 15_000), st.integers(10, 2_000))
+def test_estimates_never_fall_with_more_requests_or_longer_prompts(model: str, n: int, i: int, o: int) -> None:
+    setup = setup_of(known_models()[model], "H100", tensor_parallel=2, dtype="fp8")
+    assert not isinstance(setup, Skipped)
+    calibration = load_calibration()
+    base = latencies(setup, calibration, n, i, o)
+    for more in (latencies(setup, calibration, n * 2, i, o), latencies(setup, calibration, n, i * 2, o)):
+        assert all(a >= b * (1 - 1e-12) for a, b in zip(more, base, strict=True))
+
+
+def test_the_stated_error_is_the_worst_tested_and_within_the_target(repository: Path) -> None:
+    with (repository / "catalogs" / "roofline_errors.csv").open(newline="") as stream:
+        rows = {row["left_out"]: row for row in csv.DictReader(stream)}
+    assert set(rows) == {"A100-80GB", "B200", "H100", "H200", "L40S", "all"}
+    assert all(float(row["rate_median"]) <= 0.2 for row in rows.values())
+    assert load_calibration().error.request_rate_fraction == float(rows["all"]["rate_median"])
+
+
+@pytest.mark.parametrize("accelerator", ["H100", "A100-80GB", "L40S"])
+def test_estimates_agree_with_the_silicon_profiles(accelerator: str) -> None:
+    """A check of its own, by medians over all sizes: in-sample, so it must be well within the stated error."""
+    entry = next(e for e in SILICON if e.key.model == LLAMA and e.key.accelerator == accelerator)
+    truth = bundled.read(entry)
+    found = estimate(known_models()[LLAMA], accelerator, tensor_parallel=1, dtype="bfloat16")
+    assert isinstance(found, Profile)
+    assert isinstance(truth.form, PointsForm)
+    assert isinstance(found.form, PointsForm)
+    errors = sorted(
+        abs(a[2] / b[2] - 1)
+        for size in truth.form.latencies
+        for a, b in itertools.product(found.form.latencies[size], truth.form.latencies[size])
+        if a[0] == b[0]
+    )
+    assert errors[len(errors) // 2] < 0.2
+
+
+def test_estimates_for_a_plan_name_the_accelerators_without_one() -> None:
+    profiles, remarks = estimated_profiles(LLAMA, "bfloat16", "vllm", ["L4", "T4", "A100"])
+    assert {profile.key.accelerator for profile in profiles} == {"L4", "A100"}
+    assert remarks == ("No estimate for T4: T4 does not run bfloat16; ask for float16.",)
+    assert estimated_profiles(LLAMA, "bfloat16", "trtllm", ["L4"])[0] == ()
+
+
+def test_an_unknown_model_lists_the_known_ones() -> None:
+    with pytest.raises(MissingDataError, match="Qwen/Qwen3-32B"):
+        model_shape("my-org/my-model")
+
+
+CONFIG: dict[str, Any] = {
+    "num_hidden_layers": 32,
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "tie_word_embeddings": False,
+    "architectures": ["LlamaForCausalLM"],
+    "rope_scaling": {"factor": 8.0},
+}
+
+
+def config(tmp_path: Path, content: Any) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_a_config_gives_the_sizes_of_the_table(tmp_path: Path) -> None:
+    assert read_model_config(config(tmp_path, CONFIG), LLAMA) == known_models()[LLAMA]
+
+
+def test_a_multimodal_config_keeps_the_language_model_inside(tmp_path: Path) -> None:
+    nested = {"model_type": "vlm", "hidden_size": 1, "text_config": CONFIG}
+    assert read_model_config(config(tmp_path, nested), LLAMA) == known_models()[LLAMA]
+
+
+def test_configs_of_mixtures(tmp_path: Path) -> None:
+    mixture = CONFIG | {
+        "intermediate_size": 14336,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+        "vocab_size": 32000,
+    }
+    name = "mistralai/Mixtral-8x7B-Instruct-v0.1"
+    assert read_model_config(config(tmp_path, mixture), name).parameters == known_models()[name].parameters
+    deepseek = {
+        "num_hidden_layers": 61, "hidden_size": 7168, "num_attention_heads": 128, "num_key_value_heads": 128,
+        "intermediate_size": 18432, "moe_intermediate_size": 2048, "n_routed_experts": 256, "n_shared_experts": 1,
+        "num_experts_per_tok": 8, "first_k_dense_replace": 3, "kv_lora_rank": 512, "q_lora_rank": 1536,
+        "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 129280,
+    }  # fmt: skip
+    name = "deepseek-ai/DeepSeek-V3"
+    found = read_model_config(config(tmp_path, deepseek), name)
+    assert found.parameters == known_models()[name].parameters
+    assert found.kv_bytes_per_token == known_models()[name].kv_bytes_per_token
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "num_hidden_layers: Field required"),
+        (CONFIG | {"hidden_size": -1}, "hidden_size"),
+        (CONFIG | {"hidden_size": 10**30}, "hidden_size"),
+        (CONFIG | {"vocab_size": "many"}, "vocab_size"),
+        (CONFIG | {"num_attention_heads": 0}, "num_attention_heads"),
+        (CONFIG | {"num_attention_heads": 33}, "does not divide"),
+        (CONFIG | {"num_local_experts": 8}, "num_experts_per_tok between 1 and 8"),
+        (CONFIG | {"intermediate_size": 0}, "needs intermediate_size"),
+        (CONFIG | {"first_k_dense_replace": 40}, "first_k_dense_replace"),
+        ({"text_config": {}}, "num_hidden_layers"),
+        ({"text_config": 3}, "text_config"),
+        ("[]", "object"),
+        ("{", "Invalid JSON"),
+        ("", "Invalid JSON"),
+        ("[" * 100_000, "Invalid JSON"),
+    ],
+)
+def test_a_malformed_config_is_an_input_error(tmp_path: Path, content: Any, words: str) -> None:
+    path = config(tmp_path, content)
+    with pytest.raises(InputError, match=words) as caught:
+        read_model_config(path, "x")
+    assert all(mistake.source == str(path) for mistake in caught.value.mistakes)
+
+
+def test_every_mistake_of_a_config_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_model_config(config(tmp_path, CONFIG | {"hidden_size": 0, "vocab_size": None}), "x")
+    assert [mistake.key for mistake in caught.value.mistakes] == ["hidden_size", "vocab_size"]
+
+
+def test_a_config_that_is_missing_or_huge(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_model_config(tmp_path / "none.json", "x")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_model_config(tmp_path, "x")
+    path = tmp_path / "huge.json"
+    with path.open("wb") as stream:
+        stream.truncate(5 * 1024**2)
+    with pytest.raises(InputError, match="is larger"):
+        read_model_config(path, "x")
+
+
+def test_a_model_that_does_not_fit_is_refused_for_memory() -> None:
+    found = estimate(known_models()["Qwen/Qwen3-32B"], "L4", tensor_parallel=1, dtype="bfloat16")
+    assert isinstance(found, Skipped)
+    assert found.reason is SkipReason.MEMORY
+    assert "66 GB of weights" in found.detail

@@ -1,0 +1,200 @@
+"""`sky-melange up`, `status` and `down` at the command line, with a fake SkyPilot behind them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_cloud import FakeCloud
+
+from sky_melange.cli import cli, launch_folder
+
+
+@pytest.fixture(scope="module")
+def planned(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("planned")
+    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    done = CliRunner().invoke(cli, ["plan", str(workload), "--out", str(folder / "plan"), "--offline"])
+    assert done.exit_code == 0, done.output
+    return folder / "plan"
+
+
+@pytest.fixture
+def plan(planned: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    import shutil
+
+    return Path(shutil.copytree(planned, tmp_path / "plan"))
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
+    from sky_melange.cli import down, status, up
+
+    fake = FakeCloud()
+    fake.replicas = dict.fromkeys(("chat-h100", "chat-b200", "chat-l40s"), 100)
+    for module in (launch_folder, up, down, status):
+        monkeypatch.setattr(module, "connect", lambda: fake)
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    return fake
+
+
+def run(*arguments: Any, answer: str | None = None) -> Result:
+    return CliRunner(mix_stderr=False).invoke(cli, [str(argument) for argument in arguments], input=answer)
+
+
+def groups_of(plan: Path) -> list[dict[str, Any]]:
+    document = json.loads((plan / "plan.json").read_text(encoding="utf-8"))
+    return list(document["groups"])
+
+
+def test_up_status_down(plan: Path, cloud: FakeCloud) -> None:
+    up = run("up", plan, "--yes", "--offline")
+    assert up.exit_code == 0, up.stderr
+    lines = dict(line.split("=") for line in up.stdout.splitlines())
+    assert lines["ROUTER_ENDPOINT"] == "10.9.9.9:8080"
+    assert len(lines) == len(groups_of(plan)) + 1
+    status = run("status", plan, "--format", "json")
+    assert status.exit_code == 0, status.stderr
+    assert {unit["name"] for unit in json.loads(status.stdout)} == {g["name"] for g in groups_of(plan)} | {
+        "chat-router"
+    }
+    down = run("down", plan, "--yes")
+    assert down.exit_code == 0, down.stderr
+    assert "controller still runs" in down.stderr
+    assert cloud.running == {}
+    assert not (plan / "endpoints.env").exists()
+    assert run("down", plan, "--yes").exit_code == 0
+    nothing = run("status", plan)
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+
+
+def test_the_cost_is_shown_before_money_is_spent(plan: Path, cloud: FakeCloud) -> None:
+    refused = run("up", plan, "--offline")
+    assert refused.exit_code == 2
+    assert "give --yes" in refused.stderr
+    total = json.loads((plan / "plan.json").read_text(encoding="utf-8"))["cost"]["total_usd_per_hour"]
+    assert f"The plan costs USD {total:.4f} per hour" in refused.stderr
+    assert cloud.events == []
+
+
+def test_no_means_nothing_happens(plan: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    import click
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(click, "get_text_stream", lambda _: Terminal())
+    refused = run("up", plan, "--offline", answer="n\n")
+    assert refused.exit_code == 2
+    assert "nothing was changed" in refused.stderr
+    assert cloud.events == []
+    assert run("up", plan, "--offline", answer="y\n").exit_code == 0
+    assert cloud.verbs()
+
+
+def test_a_dry_run_asks_skypilot_nothing(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sky_melange.cli import up
+
+    def forbidden() -> None:
+        raise AssertionError("SkyPilot was asked")
+
+    monkeypatch.setattr(up, "connect", forbidden)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    done = run("up", plan, "--dry-run", "--offline")
+    assert done.exit_code == 0, done.stderr
+    assert "start   router   chat-router" in done.stderr
+    assert not (plan / "launch.json").exists()
+
+
+@pytest.mark.parametrize("name", ["router/haproxy.cfg", "router.sky.yaml", "router/litellm_hook.py", "group"])
+@pytest.mark.parametrize("how", ["edited", "missing"])
+def test_up_refuses_a_folder_that_fails_the_check(name: str, how: str, plan: Path, cloud: FakeCloud) -> None:
+    path = plan / (groups_of(plan)[0]["file"] if name == "group" else name)
+    if how == "edited":
+        path.write_text(path.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    else:
+        path.unlink()
+    done = run("up", plan, "--yes", "--offline")
+    assert done.exit_code == 3, done.stderr
+    assert path.name in done.stderr
+    assert cloud.events == []
+
+
+def test_up_refuses_a_plan_over_budget(repository: Path, tmp_path: Path, cloud: FakeCloud) -> None:
+    workload = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    (tmp_path / "w.yaml").write_text(workload + "budget: {usd_per_hour: 1000}\n", encoding="utf-8")
+    assert run("plan", tmp_path / "w.yaml", "--out", tmp_path / "plan", "--offline").exit_code == 0
+    path = tmp_path / "plan" / "plan.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["workload"]["budget"]["usd_per_hour"] = 1.0
+    path.write_text(json.dumps(document), encoding="utf-8")
+    done = run("up", tmp_path / "plan", "--yes", "--offline")
+    assert done.exit_code == 3
+    assert "budget" in done.stderr
+    assert cloud.events == []
+
+
+def test_a_secret_that_is_not_set_is_named_before_anything_starts(
+    plan: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    done = run("up", plan, "--yes", "--offline")
+    assert done.exit_code == 2
+    assert "HF_TOKEN" in done.stderr
+    assert cloud.events == []
+
+
+def test_a_failure_is_exit_code_3_and_can_be_resumed(plan: Path, cloud: FakeCloud) -> None:
+    name = groups_of(plan)[0]["name"]
+    cloud.broken = {name}
+    failed = run("up", plan, "--yes", "--offline")
+    assert failed.exit_code == 3
+    assert f"no capacity for {name}" in failed.stderr
+    assert failed.stdout == ""
+    assert run("status", plan).exit_code == 3
+    cloud.broken = set()
+    assert run("up", plan, "--yes", "--offline").exit_code == 0
+
+
+def test_planning_again_keeps_what_was_started(plan: Path, cloud: FakeCloud, repository: Path) -> None:
+    assert run("up", plan, "--yes", "--offline").exit_code == 0
+    record = (plan / "launch.json").read_bytes()
+    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    assert run("plan", workload, "--out", plan, "--offline").exit_code == 0
+    assert (plan / "launch.json").read_bytes() == record
+    cloud.events.clear()
+    assert run("up", plan, "--yes", "--offline").exit_code == 0
+    assert cloud.verbs() == []
+
+
+@pytest.mark.parametrize("name", ["router/mine.txt", "router/deep/mine.txt", "mine.txt", "other/mine.txt"])
+def test_planning_again_does_not_remove_what_is_not_ours(name: str, plan: Path, repository: Path) -> None:
+    (plan / name).parent.mkdir(exist_ok=True, parents=True)
+    (plan / name).write_text("precious")
+    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    done = run("plan", workload, "--out", plan, "--offline")
+    assert done.exit_code == 2
+    assert "no plan wrote" in done.stderr
+    assert (plan / name).read_text() == "precious"
+
+
+def test_a_link_is_never_one_of_our_files(plan: Path, tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "elsewhere").write_text("{}")
+    (plan / "launch.json").symlink_to(tmp_path / "elsewhere")
+    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    assert run("plan", workload, "--out", plan, "--offline").exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_a_folder_that_is_no_plan_is_named(command: str, tmp_path: Path) -> None:
+    done = run(command, tmp_path / "nowhere")
+    assert done.exit_code == 2
+    assert "nowhere" in done.stderr
+    done = run(command, tmp_path)
+    assert done.exit_code == 2
+    assert "plan.json" in done.stderr

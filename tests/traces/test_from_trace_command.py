@@ -1,0 +1,263 @@
+"""`sky-melange workload from-trace`: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from sky_melange.cli import cli
+from sky_melange.workload_file import read_workload
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run() -> Run:
+    def invoke(*arguments: object) -> Result:
+        return CliRunner(mix_stderr=False).invoke(
+            cli, ["workload", "from-trace", *map(str, arguments)], catch_exceptions=False
+        )
+
+    return invoke
+
+
+@pytest.fixture
+def azure(extracts: Path) -> Path:
+    return extracts / "azure-conversation.csv"
+
+
+def test_from_a_log_to_a_plan_in_two_commands(run: Run, azure: Path, tmp_path: Path) -> None:
+    workload = tmp_path / "workload.yaml"
+    first = run(azure, "-o", workload)
+    assert first.exit_code == 0
+    assert first.stdout.startswith("azure-conversation.csv: 400 requests (Azure LLM inference trace)")
+    second = CliRunner(mix_stderr=False).invoke(cli, ["plan", str(workload), "--no-files"], catch_exceptions=False)
+    assert second.exit_code == 0
+    flowing = " ".join(second.stdout.split())
+    assert "sizes from azure-conversation.csv (Azure LLM inference trace, 400 requests; the rate is the p99" in flowing
+    assert "each bucket is planned at its largest size" in flowing
+
+
+def test_the_workload_holds_what_was_counted(run: Run, azure: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    options = ["--name", "code", "--model", "Qwen/Qwen3-32B", "--dtype", "fp8", "--tpot-ms", 25, "--ttft-ms", 900]
+    assert run(azure, "-o", path, "--bucket-size", "mean", "--request-rate", 12.5, *options).exit_code == 0
+    workload = read_workload(path)
+    assert (workload.name, workload.model.id, workload.model.dtype) == ("code", "Qwen/Qwen3-32B", "fp8")
+    assert (workload.slo.tpot_s, workload.slo.ttft_s) == (0.025, 0.9)
+    assert workload.traffic.request_rate_rps == pytest.approx(12.5)
+    report = json.loads(run(azure, "--format", "json").stdout)
+    document = yaml.safe_load(path.read_text())
+    assert document["traffic"]["histogram"]["weights"] == report["histogram"]["counts"]
+    bucket = workload.traffic.buckets()[0]
+    cell = report["histogram"]["mean_tokens"][0]
+    assert bucket.planned_input_tokens == max(25, -(-round(cell["mean_input_tokens"], 1) // 1))
+    assert bucket.planned_input_tokens <= bucket.input_tokens
+
+
+def test_the_answer_is_on_stdout_and_the_report_on_stderr(run: Run, azure: Path, tmp_path: Path) -> None:
+    found = run(azure)
+    assert yaml.safe_load(found.stdout)["version"] == 1
+    assert "Planned for" in found.stderr
+    path = tmp_path / "w.yaml"
+    written = run(azure, "-o", path)
+    assert path.read_text() == found.stdout
+    assert written.stdout == found.stderr.split("Warning:")[0]
+    assert written.stderr.startswith(f"Wrote {path}. Next:\n  sky-melange plan {path}")
+
+
+def test_the_same_log_gives_the_same_bytes(run: Run, azure: Path, tmp_path: Path) -> None:
+    compressed = tmp_path / "azure-conversation.csv"
+    compressed.write_bytes(gzip.compress(azure.read_bytes()))
+    assert run(azure).stdout == run(compressed).stdout == run(azure).stdout
+    assert run(azure, "--format", "json").stdout == run(compressed, "--format", "json").stdout
+
+
+def test_json_needs_no_rate(run: Run, extracts: Path) -> None:
+    found = run(extracts / "vidur-arxiv.csv", "--format", "json")
+    assert found.exit_code == 0
+    assert json.loads(found.stdout)["rate"] is None
+
+
+def test_a_log_without_times_wants_a_rate(run: Run, extracts: Path, tmp_path: Path) -> None:
+    path = extracts / "vidur-arxiv.csv"
+    refused = run(path, "-o", tmp_path / "w.yaml")
+    assert refused.exit_code == 2
+    assert "has no times, so no rate; give the request rate" in refused.stderr
+    assert not (tmp_path / "w.yaml").exists()
+    assert run(path, "-o", tmp_path / "w.yaml", "--request-rate", 3).exit_code == 0
+    assert read_workload(tmp_path / "w.yaml").traffic.request_rate_rps == pytest.approx(3)
+
+
+def test_a_rate_of_zero_is_no_rate(run: Run, tmp_path: Path) -> None:
+    log = tmp_path / "a.csv"
+    log.write_text("ContextTokens,GeneratedTokens,TIMESTAMP\n5,5,2025-01-01 00:00:00\n5,5,2025-02-01 00:00:00\n")
+    found = run(log)
+    assert found.exit_code == 2
+    assert "44,639 of 44,641 windows of 60 s have no request, so percentile 99 of the rate is 0" in found.stderr
+
+
+def test_rejected_rows_are_in_every_output(run: Run, extracts: Path, tmp_path: Path) -> None:
+    path, page = tmp_path / "w.yaml", tmp_path / "r.html"
+    found = run(extracts / "litellm.jsonl", "-o", path, "--report", page, "--window", 1)
+    assert found.exit_code == 0
+    assert "1 × output_zero: 0 output tokens: a failed request" in found.stdout
+    assert "Warning: 1 of 4 rows are not counted: 0 output tokens: a failed request (output_zero)." in found.stderr
+    assert "# 1 of 4 rows are not counted" in path.read_text()
+    assert "<code>output_zero</code>" in page.read_text()
+
+
+class _Outline(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.cells = 0
+        self.bars = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.cells += tag == "td"
+        self.bars += tag == "rect"
+        assert tag != "script"
+        assert not [name for name, _ in attrs if name in {"src", "href"}]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_escapes_names(run: Run, azure: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "<img src=x onerror=alert(1)>.csv"
+    evil.write_bytes(azure.read_bytes())
+    page = tmp_path / "r.html"
+    assert run(evil, "--report", page).exit_code == 0
+    outline = _Outline()
+    outline.feed(page.read_text())
+    outline.close()
+    assert outline.open == []
+    assert outline.cells == 10 * 6 + 7 * 24
+    assert outline.bars == 3
+    assert "<img" not in page.read_text()
+
+
+def test_wide_grids_are_left_to_the_page(run: Run, azure: Path) -> None:
+    assert "too wide for a terminal; --report FILE.html" in run(azure, "--buckets", "auto:400").stderr
+
+
+def test_markup_in_names_is_no_markup(run: Run, azure: Path, tmp_path: Path) -> None:
+    path = tmp_path / "[bold red]x.csv"
+    path.write_bytes(azure.read_bytes())
+    found = run(path)
+    assert found.stderr.startswith("[bold red]x.csv: 400 requests")
+    assert yaml.safe_load(found.stdout)["traffic"]["histogram"]["source"].startswith("[bold red]x.csv (")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give the files of a log, or --connect and --table"),
+        (["a.csv", "--table", "x"], "give either files or --connect and --table"),
+        (["--table", "x"], "--connect and --table go together"),
+        (["--connect", "duckdb://"], "--connect and --table go together"),
+        (["a.csv", "--columns", "input=a"], "--columns: want input=NAME,output=NAME,time=NAME"),
+        (["a.csv", "--columns", "input=a,output=b,input=c"], "--columns: want"),
+        (["a.csv", "--columns", "input=a,output=b,when=c"], "--columns: want"),
+        (["a.csv", "--columns", "input=,output=b"], "--columns: want"),
+        (["a.csv", "--window", "0", "--percentile", "101", "--buckets", "x"], "window: must be 1 to 604800 seconds"),
+        (["a.csv", "--window", "0", "--percentile", "101", "--buckets", "x"], "percentile: must be above 0"),
+        (["a.csv", "--window", "0", "--percentile", "nan", "--buckets", "x"], "--buckets: want melange"),
+        (["a.csv", "--percentile", "nan"], "percentile: must be above 0"),
+        (["none.csv"], "none.csv: there is no such file"),
+        (["none.csv", "-o", "no/such/folder/w.yaml"], "no/such/folder/w.yaml: cannot be written"),
+        (["none.csv", "--report", "."], ".: cannot be written"),
+        (["--connect", "nonsense://x", "--table", "t"], "nonsense"),
+        (["--connect", "mysql://x", "--table", "t"], "pip install 'ibis-framework[mysql]'"),
+    ],
+)
+def test_wrong_options_are_exit_2(run: Run, arguments: list[str], words: str) -> None:
+    found = run(*arguments)
+    assert found.exit_code == 2
+    assert words in found.stderr
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--name", "Big Chat", "options: name: must be lower-case letters"),
+        ("--name", "a\nb: c", "options: name: "),
+        ("--model", "../x y", "options: model.id: must be a Hugging Face model id"),
+        ("--model", 'x", dtype: fp8}', "options: model.id: must be a Hugging Face model id"),
+        ("--tpot-ms", "-1", "options: slo.tpot_ms: must be greater than 0"),
+        ("--ttft-ms", "nan", "options: slo.ttft_ms: "),
+        ("--request-rate", "0", "options: traffic.request_rate: must be at least 1e-06"),
+        ("--request-rate", "inf", "options: traffic.request_rate: "),
+    ],
+)
+def test_what_would_spoil_the_workload_is_refused(
+    run: Run, azure: Path, tmp_path: Path, option: str, value: str, words: str
+) -> None:
+    path = tmp_path / "w.yaml"
+    found = run(azure, "-o", path, option, value)
+    assert found.exit_code == 2
+    assert words in found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workload_that_you_changed_is_not_replaced(run: Run, azure: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    assert run(azure, "-o", path).exit_code == 0
+    assert run(azure, "-o", path).exit_code == 0, "the same text is no loss"
+    path.write_text(path.read_text().replace("tpot_ms: 40", "tpot_ms: 20"))
+    refused = run(azure, "-o", path)
+    assert refused.exit_code == 2
+    assert "is there already and says something else; --force replaces it" in refused.stderr
+    assert "tpot_ms: 20" in path.read_text()
+    assert run(azure, "-o", path, "--force").exit_code == 0
+    assert "tpot_ms: 40" in path.read_text()
+
+
+def test_a_table_of_a_database_file(run: Run, azure: Path, tmp_path: Path) -> None:
+    """--connect with the one database that needs no server."""
+    import duckdb
+
+    with duckdb.connect(str(tmp_path / "logs.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE requests AS SELECT * FROM read_csv('{azure}', all_varchar = true)")
+    url = f"duckdb://{tmp_path}/logs.duckdb"
+    found = json.loads(run("--connect", url, "--table", "requests", "--format", "json").stdout)
+    wanted = json.loads(run(azure, "--format", "json").stdout)
+    assert found["source"] == "table requests"
+    assert {**found, "source": ""} == {**wanted, "source": ""}
+    missing = run("--connect", url, "--table", "absent")
+    assert missing.exit_code == 2
+    assert "absent" in missing.stderr
+
+
+def test_given_columns(run: Run, azure: Path, tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_bytes(azure.read_bytes().replace(b"TIMESTAMP,ContextTokens,GeneratedTokens", b"when,asked,said", 1))
+    found = run(path, "--columns", "input=asked,output=said,time=when", "--format", "json")
+    counts = json.loads(run(azure, "--format", "json").stdout)["histogram"]["counts"]
+    assert json.loads(found.stdout)["histogram"]["counts"] == counts
+
+
+def test_help_stays_quick_and_imports_no_engine() -> None:
+    code = (
+        "import sys; sys.argv = ['sky-melange', 'workload', 'from-trace', '--help']\n"
+        "from sky_melange.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('ibis', 'duckdb', 'pyarrow', 'pandas', 'numpy', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--buckets" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

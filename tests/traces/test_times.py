@@ -1,0 +1,132 @@
+"""Times in every spelling mean the same second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
+from sky_melange.traces import scan_files
+
+COLUMNS = LogColumns(input="i", output="o", time="t")
+SECOND = 1_741_000_029
+"""2025-03-03 11:07:09 UTC."""
+
+SAME = [
+    "2025-03-03 11:07:09",
+    "2025-03-03T11:07:09",
+    "2025-03-03T11:07:09Z",
+    "2025-03-03 11:07:09.9799600",
+    "2025-03-03T11:07:09,5Z",
+    "2025-03-03 11:07:09.000000000 UTC",
+    "2025-03-03 13:07:09+02",
+    "2025-03-03 13:07:09.25 +0200",
+    "2025-03-03T16:52:09.999+05:45",
+    "2025-03-03T01:37:09-09:30",
+    "2025-03-02T23:07:09-12",
+    "1741000029",
+    "1741000029.75",
+    "1741000029750",
+    "1741000029750000",
+    "1741000029750000000",
+    "1.741000029e9",
+]
+
+
+def _only_second(path: Path, unit: TimeUnit | None = None) -> int:
+    found = scan_files([str(path)], TraceOptions(columns=COLUMNS, time_unit=unit))
+    assert found.rate is not None
+    assert not found.rejected
+    assert found.rate.first_s == found.rate.last_s
+    return found.rate.first_s
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_one_second_in_many_spellings(log: Callable[..., Path], text: str) -> None:
+    assert _only_second(log("a.csv", f'i,o,t\n5,5,"{text}"\n')) == SECOND
+
+
+def test_spellings_may_be_mixed_in_one_log(log: Callable[..., Path]) -> None:
+    rows = "\n".join(f'5,5,"{text}"' for text in SAME)
+    path = log("a.csv", f"i,o,t\n{rows}\n")
+    assert _only_second(path) == SECOND
+    found = scan_files([str(path)], TraceOptions(columns=COLUMNS))
+    assert found.zoneless == 3
+    assert any(note.startswith("3 times name no time zone") for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("expression", "unit"),
+    [
+        ("TIMESTAMP '2025-03-03 11:07:09.999999'", None),
+        ("TIMESTAMPTZ '2025-03-03 13:07:09.5+02'", None),
+        ("TIMESTAMP_NS '2025-03-03 11:07:09.999999999'", None),
+        ("TIMESTAMP_MS '2025-03-03 11:07:09.999'", None),
+        ("TIMESTAMP_S '2025-03-03 11:07:09'", None),
+        ("1741000029::BIGINT", None),
+        ("1741000029::INTEGER", None),
+        ("1741000029.999::DOUBLE", None),
+        ("1741000029999::BIGINT", None),
+        ("1741000029999::DOUBLE", TimeUnit.MS),
+        ("1741000029999999999::BIGINT", None),
+        ("1741000029999999999::BIGINT", TimeUnit.NS),
+        ("1741000029.25::DECIMAL(18, 2)", None),
+    ],
+)
+def test_one_second_in_many_types(tmp_path: Path, expression: str, unit: TimeUnit | None) -> None:
+    path = tmp_path / "a.parquet"
+    duckdb.sql(f"COPY (SELECT 5 AS i, 5 AS o, {expression} AS t) TO '{path}'")
+    assert _only_second(path, unit) == SECOND
+
+
+def test_the_zone_of_the_machine_does_not_matter(log: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    assert _only_second(log("a.csv", "i,o,t\n5,5,2025-03-03 11:07:09\n")) == SECOND
+
+
+def test_milliseconds_and_seconds_give_the_same_rate(log: Callable[..., Path]) -> None:
+    seconds = [1_741_000_000 + 7 * k for k in range(200)]
+    in_s = log("s.csv", "i,o,t\n" + "".join(f"5,5,{second}\n" for second in seconds))
+    in_ms = log("ms.csv", "i,o,t\n" + "".join(f"5,5,{second}{second % 10}55\n" for second in seconds))
+    found = [scan_files([str(path)], TraceOptions(columns=COLUMNS)).rate for path in (in_s, in_ms)]
+    assert found[0] == found[1]
+
+
+def test_random_dates_equal_datetime(tmp_path: Path) -> None:
+    """Every first and last day of a month over centuries, leap days among them, in random zones."""
+    moments = [
+        datetime(year, month, 1, 0, 30, 59, tzinfo=UTC) for year in range(1971, 2400, 3) for month in range(1, 13)
+    ]
+    moments += [moment - timedelta(hours=1) for moment in moments]
+    zones = [timezone(timedelta(minutes=15 * (k % 113) - 12 * 60)) for k in range(len(moments))]
+    rows = [moment.astimezone(zone).isoformat() for moment, zone in zip(moments, zones, strict=True)]
+    path = tmp_path / "a.csv"
+    path.write_text("i,o,t\n" + "".join(f"5,5,{row}\n" for row in rows))
+    found = scan_files([str(path)], TraceOptions(columns=COLUMNS, window_s=1))
+    assert not found.rejected
+    assert found.rate is not None
+    stamps = [int(moment.timestamp()) for moment in moments]
+    assert (found.rate.first_s, found.rate.last_s) == (min(stamps), max(stamps))
+    assert found.rate.empty == found.rate.windows - len(set(stamps))
+
+
+@given(st.text(max_size=40))
+def test_no_text_is_a_crash(text: str) -> None:
+    import tempfile
+
+    quoted = text.replace('"', '""').replace("\0", "")
+    try:
+        quoted.encode()
+    except UnicodeEncodeError:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.csv"
+        path.write_bytes(f'i,o,t\n5,5,1741000029\n"{quoted}","{quoted}","{quoted}"\n'.encode())
+        found = scan_files([str(path)], TraceOptions(columns=COLUMNS))
+        assert found.requests + found.rows_rejected == 2
