@@ -169,7 +169,7 @@ def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Pro
 
 
 def workload_digest(path: Path, workload: Workload) -> str:
-    """sha256 of a workload file, of the counts of the log or preset that its traffic names, and of what runs already."""
+    """sha256 of a workload file, of the counts of the log or preset that it names, and of what runs already."""
     counted = repr(workload.traffic).encode() if workload.traffic.is_counted else b""
     kept = b"" if workload.constraints.keep is None else repr(workload.constraints.keep.groups).encode()
     return hashlib.sha256(path.read_bytes() + counted + kept).hexdigest()
@@ -310,7 +310,8 @@ def check_budget(planned: Planned) -> None:
     ):
         if limit is not None and cost > limit * (1 + 1e-9):
             raise CheckFailedError(
-                f"the cheapest plan costs USD {cost:.4f} per {unit} with overhead, over budget.{key} {limit:.12g}; {advice}"
+                f"the cheapest plan costs USD {cost:.4f} per {unit} with overhead, over budget.{key} {limit:.12g}; "
+                f"{advice}"
             )
 
 

@@ -160,8 +160,9 @@ def text(row: Row) -> str:
     more = "> " if row.baseline_status != "optimal" else ""
     cost = "none" if row.baseline_usd_per_hour is None else f"{row.baseline_usd_per_hour:.4f}"
     return (
-        f"| {row.family} | {row.buckets} × {row.slices} × {row.gpu_types} | {row.traffic:g} | {more}{row.baseline_s:.2f} | "
-        f"{cost} | {row.sliced_s:.3f} | {row.sliced_usd_per_hour:.4f} | {row.exact_s:.3f} | {row.exact_usd_per_hour:.4f} | "
+        f"| {row.family} | {row.buckets} × {row.slices} × {row.gpu_types} | {row.traffic:g} | "
+        f"{more}{row.baseline_s:.2f} | {cost} | {row.sliced_s:.3f} | {row.sliced_usd_per_hour:.4f} | "
+        f"{row.exact_s:.3f} | {row.exact_usd_per_hour:.4f} | "
         f"{more}{row.baseline_s / row.exact_s:,.0f} | {more}{row.baseline_s / row.sliced_s:,.0f} |"
     )
 
@@ -172,7 +173,8 @@ def _summarise(rows: list[Row], family: str) -> None:
     for name in ("exact", "sliced") if slow else ():
         ratios = [row.baseline_s / getattr(row, f"{name}_s") for row in slow]
         print(
-            f"{family or 'both'}: {len(slow)} instances on which the baseline takes more than {MATTERS_S:g} s: {name} is "
+            f"{family or 'both'}: {len(slow)} instances on which the baseline takes more than {MATTERS_S:g} s: "
+            f"{name} is "
             f"{statistics.median(ratios):,.0f} times faster in the median, at least {min(ratios):,.0f} times.",
             file=sys.stderr,
         )
@@ -189,7 +191,8 @@ def main() -> int:
     chosen += [("unstructured", *pair) for pair in enumerate(UNSTRUCTURED[:most])]
     if not arguments.json:
         print(
-            "| family | buckets × slices × types | traffic | baseline s | USD/h | sliced s | USD/h | exact s | USD/h | baseline ÷ exact | ÷ sliced |"
+            "| family | buckets × slices × types | traffic | baseline s | USD/h | sliced s | USD/h | exact s | USD/h | "
+            "baseline ÷ exact | ÷ sliced |"
         )
         print("| --- |" + " --- |" * 10)
     rows = []

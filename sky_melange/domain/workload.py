@@ -181,7 +181,7 @@ class SolverSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The most that the plan may cost, with overhead: USD per hour, USD per month of 730 hours, or both; None: no limit."""
+    """The most that the plan may cost with overhead: USD per hour, per month of 730 hours, or both; None: no limit."""
 
     usd_per_hour: float | None = None
     usd_per_month: float | None = None
@@ -274,4 +274,4 @@ class Workload:
     launch: Launch = Launch()
     objective: Objective = Objective.LEAST_COST
     profiles: ProfilePolicy = ProfilePolicy()
-    router: RouterSettings = RouterSettings()
+    router: RouterSettings = field(default_factory=RouterSettings)

@@ -8,7 +8,6 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 
-
 from sky_melange.domain.price_change import PriceChange
 from sky_melange.render.money import hourly
 from sky_melange.render.text import new_table, to_text

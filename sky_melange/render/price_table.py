@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-
 from sky_melange.domain.ages import age_hours, short_age
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.render.money import hourly
