@@ -41,7 +41,8 @@ def png(plot: HeatMap) -> bytes:
     footer = _NOTE_INCHES * (len(notes) + 1)
     figure = Figure(figsize=(width, sum(heights) + footer + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(rect=(0, footer / figure.get_figheight(), 1, 1 - footer / figure.get_figheight()))  # type: ignore[union-attr,call-arg]
+    layout: Any = figure.get_layout_engine()
+    layout.set(rect=(0, footer / figure.get_figheight(), 1, 1 - footer / figure.get_figheight()))
     axes = figure.subplots(len(plot.panels), 1, squeeze=False, height_ratios=heights)
     for place, panel in zip(axes[:, 0], plot.panels, strict=True):
         _draw(place, panel)
