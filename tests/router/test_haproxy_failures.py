@@ -248,3 +248,17 @@ def _connections(router: Running, group: str) -> float:
     metrics = requests.get(f"http://127.0.0.1:{router.metrics_port}/metrics", timeout=10).text
     lines = [line for line in metrics.splitlines() if line.startswith("haproxy_server_current_sessions{")]
     return sum(float(line.rpartition(" ")[2]) for line in lines if f'server="{group}"' in line)
+
+
+@pytest.mark.parametrize(("size", "groups"), [(4000, {plans.LARGE}), (100, {plans.SMALL, plans.MIDDLE})])
+def test_a_body_in_chunks_is_measured_too(size: int, groups: set[str], tmp_path: Path) -> None:
+    """A client that does not say how long its body is."""
+    whole = body(size)
+    parts = [whole[at : at + 997] for at in range(0, len(whole), 997)]
+    with front_door(tmp_path) as (_, router, _):
+        answers = [
+            requests.post(f"http://127.0.0.1:{router.port}/v1/chat/completions", data=iter(parts), timeout=10)
+            for _ in range(5)
+        ]
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.headers["x-sky-melange-group"] for answer in answers} <= groups

@@ -30,6 +30,7 @@ def plan_folder(folder: Path, cloud: str, mode: str, spot: str = "never") -> Pat
     out = folder / "plan"
     out.mkdir()
     for name, text in render_files(planned.plan, planned.workload).items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(text, encoding="utf-8")
     return out
 
