@@ -69,7 +69,7 @@ def command() -> None:
 @click.option("--table", help="The table to count, with --connect.")
 @click.option("--name", default="chat", show_default=True, help="Name of the workload.")
 @click.option("--model", default="meta-llama/Llama-3.1-8B-Instruct", show_default=True, help="Hugging Face model id.")
-@click.option("--dtype", type=click.Choice(["bfloat16", "float16", "fp8"]), default="bfloat16", show_default=True)
+@click.option("--dtype", default="bfloat16", show_default=True, help="Type of the weights.")
 @click.option("--tpot-ms", type=float, default=40.0, show_default=True, help="Target: time per output token.")
 @click.option("--ttft-ms", type=float, default=2000.0, show_default=True, help="Target: time to first token.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as an HTML page, too.")

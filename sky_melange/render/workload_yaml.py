@@ -37,7 +37,7 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
     yield from (f"# {note}" for note in summary.notes)
     yield "version: 1"
     yield f"name: {_scalar(frame.name)}"
-    yield f"model: {{id: {_scalar(frame.model)}, dtype: {frame.dtype}}}   # yours to choose"
+    yield f"model: {{id: {_scalar(frame.model)}, dtype: {_scalar(frame.dtype)}}}   # yours to choose"
     yield f"slo: {{tpot_ms: {frame.tpot_ms:g}, ttft_ms: {frame.ttft_ms:g}}}   # yours to choose"
     yield "traffic:"
     yield f"  request_rate: {request_rate_rps!r}{_rate_comment(summary, request_rate_rps)}"

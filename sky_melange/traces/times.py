@@ -1,8 +1,8 @@
 """Times of any column type, as Ibis expressions: whole seconds, or the reason why there are none.
 
-Dates in text are taken apart by position and turned into days by arithmetic (Howard Hinnant, "chrono-Compatible
-Low-Level Date Algorithms", days_from_civil), so that every engine gives the same second whatever its own parser,
-session time zone or precision. Each step is a column of its own: named, engines compute it once.
+Dates in text are cast only where a pattern has found that they exist, cut to the second and without their zone, which
+is subtracted as a number: every engine then gives the same second, whatever its own parser, session time zone or
+precision. Each step is a column of its own: named, engines compute it once.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ _UNKNOWN_UNIT: Final = -(10**12)
 _BEFORE_ZERO: Final = -1
 _MICROSECONDS: Final = 6
 _WHOLE: Final = "^ *[+]?([0-9]{1,18}|[1-8][0-9]{18}) *$"
-_DATE_AND_TIME: Final = (
-    "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)"
-    "([.,][0-9]{1,18})?( ?(Z|z|UTC|GMT)| ?[+-](0[0-9]|1[0-9])(:?[0-5][0-9])?)?$"
+_LEAP: Final = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
+_DATE: Final = (
+    "([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+    f"|{_LEAP}-02-29)"
 )
+_CLOCK: Final = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_ZONE: Final = "( ?(Z|z|UTC|GMT)| ?[+-](0[0-9]|1[0-9])(:?[0-5][0-9])?)"
+_DATE_AND_TIME: Final = f"^{_DATE}[T ]{_CLOCK}([.,][0-9]{{1,18}})?{_ZONE}?$"
+"""Only dates that exist, so that every engine can cast what matches."""
 
 
 def is_readable(column: ir.Value) -> bool:
@@ -120,20 +125,17 @@ def _with_seconds_of_text(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Tab
     rows = rows.mutate(
         other=rows.date.isnull().ifelse(rows[column], null),
         tail=rows.date.substr(19),
-        ymd=rows.date.substr(0, 10).replace("-", "").cast("int64"),
-        hms=rows.date.substr(11, 8).replace(":", "").cast("int64"),
+        local_s=rows.date.substr(0, 19).cast("timestamp").epoch_seconds().cast("int64"),
     )
     rows = _with_offset(rows)
-    rows = _with_days(rows.mutate(year=rows.ymd // 10_000, month=rows.ymd // 100 % 100, day=rows.ymd % 100))
-    clock_s = rows.hms // 10_000 * 3600 + rows.hms // 100 % 100 * 60 + rows.hms % 100
-    rows = rows.mutate(of_date=rows.days * 86_400 + clock_s - rows.offset_s, is_whole=rows.other.re_search(_WHOLE))
+    rows = rows.mutate(is_whole=rows.other.re_search(_WHOLE))
     is_fraction = ~rows.is_whole & rows.other.re_search(NUMBER)
     rows = rows.mutate(
         integer=rows.is_whole.ifelse(rows.other, null).cast("int64"),
         fraction=is_fraction.ifelse(rows.other, null).cast("float64"),
     )
     of_number = ibis.coalesce(_scaled(rows.integer, unit), _scaled(rows.fraction, unit))
-    return rows.mutate(second=rows.date.notnull().ifelse(rows.of_date, of_number))
+    return rows.mutate(second=rows.date.notnull().ifelse(rows.local_s - rows.offset_s, of_number))
 
 
 def _with_offset(rows: ir.Table) -> ir.Table:
@@ -141,7 +143,7 @@ def _with_offset(rows: ir.Table) -> ir.Table:
     import ibis
 
     sign = ibis.cases((rows.tail.contains("+"), 1), (rows.tail.contains("-"), -1), else_=0).cast("int64")
-    is_named = rows.tail.right(1).isin(["Z", "z", "C", "T"])
+    is_named = rows.tail.endswith("Z") | rows.tail.endswith("z") | rows.tail.endswith("C") | rows.tail.endswith("T")
     rows = rows.mutate(sign=sign, is_named=is_named)
     # Only signed tails are taken apart; the fraction before the sign has any number of digits.
     signed = (rows.sign != 0).ifelse(rows.tail, ibis.null()).replace("-", "+").replace(":", "")
@@ -149,27 +151,8 @@ def _with_offset(rows: ir.Table) -> ir.Table:
     minutes = (rows.zone.length() == 4).ifelse(rows.zone.substr(2, 2), "00")
     offset = rows.sign * (rows.zone.substr(0, 2).cast("int64") * 3600 + minutes.cast("int64") * 60)
     no_zone = rows.date.notnull() & (rows.sign == 0) & ~rows.is_named.fill_null(False)
-    return rows.mutate(
-        offset_s=ibis.coalesce(offset, 0), no_zone=no_zone.ifelse(ibis.literal(1, "int8"), ibis.literal(0, "int8"))
-    )
-
-
-def _with_days(rows: ir.Table) -> ir.Table:
-    """Adds `days` since 1970-01-01, null for days that do not exist. Divisions are of non-negative whole numbers."""
-    import ibis
-
-    leap = (rows.year % 4 == 0) & ((rows.year % 100 != 0) | (rows.year % 400 == 0))
-    last = ibis.cases(
-        ((rows.month == 4) | (rows.month == 6) | (rows.month == 9) | (rows.month == 11), 30),
-        (rows.month == 2, leap.ifelse(29, 28)),
-        else_=31,
-    )
-    rows = rows.mutate(exists=rows.day <= last, shifted=rows.year - (rows.month <= 2).ifelse(1, 0))
-    rows = rows.mutate(era=rows.shifted // 400)
-    of_era = rows.shifted - rows.era * 400
-    of_year = (153 * ((rows.month + 9) % 12) + 2) // 5 + rows.day - 1
-    days = rows.era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
-    return rows.mutate(days=rows.exists.ifelse(days, ibis.null()).cast("int64"))
+    no_zone = no_zone.ifelse(ibis.literal(1, "int8"), ibis.literal(0, "int8"))
+    return rows.mutate(offset_s=ibis.coalesce(offset, 0), no_zone=no_zone)
 
 
 def _code(rejection: Rejection) -> Any:
