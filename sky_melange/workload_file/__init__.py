@@ -28,4 +28,12 @@ from sky_melange.workload_file.policy import read_policy
 from sky_melange.workload_file.reader import read_workload
 from sky_melange.workload_file.schema_export import json_schema
 
-__all__ = ["MelangeInput", "budgets_schema", "json_schema", "read_budgets", "read_melange", "read_policy", "read_workload"]
+__all__ = [
+    "MelangeInput",
+    "budgets_schema",
+    "json_schema",
+    "read_budgets",
+    "read_melange",
+    "read_policy",
+    "read_workload",
+]

@@ -19,6 +19,11 @@ from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
 from sky_melange.workload_file.schema_lookup import flow
 
 _KEY_MARKER: Final = "[key]"
+_BOUNDS: Final = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than_equal": ("at most", "le"),
+}
 
 
 def budgets_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[Mistake]:
@@ -60,7 +65,11 @@ def _wanted(details: ErrorDetails, path: KeyPath) -> str:
 
 
 def _bound(kind: str, limits: dict[str, Any]) -> str:
-    bounds = {"greater_than": ("above", "gt"), "greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
+    bounds = {
+        "greater_than": ("above", "gt"),
+        "greater_than_equal": ("at least", "ge"),
+        "less_than_equal": ("at most", "le"),
+    }
     if kind in bounds:
         word, key = bounds[kind]
         return f"must be {word} {limits[key]:,.9g}"

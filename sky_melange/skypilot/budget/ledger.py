@@ -6,6 +6,7 @@ the last of a budget are decided one after the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, RowMapping
 from sqlalchemy.pool import NullPool
 
 from sky_melange.domain.spending import Kind, Owner, Spending
@@ -117,7 +118,9 @@ class Ledger:
             try:
                 with engine.begin() as connection:
                     if not self._is_sqlite:
-                        connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = {self._lock_timeout_s * 1000:.0f}"))
+                        connection.execute(
+                            sqlalchemy.text(f"SET LOCAL lock_timeout = {self._lock_timeout_s * 1000:.0f}")
+                        )
                         connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
                     _METADATA.create_all(connection)
                     yield connection
@@ -157,19 +160,26 @@ def _begin_immediate(connection: Connection) -> None:
 
 def _read(connection: Connection) -> tuple[Reservation, ...]:
     rows = connection.execute(_RESERVATIONS.select().order_by(_RESERVATIONS.c.id)).mappings()
-    return tuple(
-        Reservation(
-            id=row["id"],
-            spending=Spending(
-                kind=Kind(row["kind"]),
-                name=row["name"],
-                owner=Owner(user_id=row["user_id"], user_name=row["user_name"], workspace=row["workspace"]),
-                usd_per_hour=row["usd_per_hour"],
-            ),
-            request_id=row["request_id"],
-            made_at_unix_s=row["made_at_unix_s"],
-        )
-        for row in rows
+    return tuple(_reservation(row) for row in rows)
+
+
+def _reservation(row: RowMapping) -> Reservation:
+    """Raises LedgerError for what no guard ever wrote: SQLite keeps any value in any column."""
+    numbers = (row["usd_per_hour"], row["made_at_unix_s"])
+    texts = (row["name"], row["user_id"], row["workspace"], row["request_id"])
+    fits = all(isinstance(number, float) and math.isfinite(number) and number >= 0 for number in numbers)
+    if not fits or row["kind"] not in set(Kind) or not all(isinstance(text, str) for text in texts):
+        raise LedgerError(f"reservation {row['id']} in the ledger's table {_RESERVATIONS.name} is damaged; delete it")
+    return Reservation(
+        id=row["id"],
+        spending=Spending(
+            kind=Kind(row["kind"]),
+            name=row["name"],
+            owner=Owner(user_id=row["user_id"], user_name=row["user_name"], workspace=row["workspace"]),
+            usd_per_hour=row["usd_per_hour"],
+        ),
+        request_id=row["request_id"],
+        made_at_unix_s=row["made_at_unix_s"],
     )
 
 

@@ -46,9 +46,15 @@ def excesses(budgets: Budgets, claim: Spending, spent: Sequence[Spending]) -> tu
 
 
 def used_usd_per_hour(limit: SpendingLimit, claim: Spending, spent: Iterable[Spending]) -> float:
-    """What is spent under a limit without the claim. A thing both seen and reserved counts once, at the larger figure."""
+    """What is spent under a limit beside the claim. A thing both seen and reserved counts once, at the larger."""
     under = (entry for entry in spent if entry.key != claim.key and _is_under(limit, claim.owner, entry))
     return math.fsum(_by_thing(under).values())
+
+
+def matters(budgets: Budgets, claim: Spending, entry: Spending) -> bool:
+    """Whether a thing counts under any budget that the claim falls under."""
+    limits = limits_on(budgets, claim.name, claim.owner)
+    return entry.key != claim.key and any(_is_under(limit, claim.owner, entry) for limit in limits)
 
 
 def _by_thing(spent: Iterable[Spending]) -> dict[tuple[Kind, str], float]:
