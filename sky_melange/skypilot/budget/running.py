@@ -80,14 +80,14 @@ def service_yaml(name: str, *, is_pool: bool) -> str | None:
 
 def _clusters(problems: list[Problem]) -> Iterator[Spending]:
     from sky import global_user_state
-    from sky.utils import controller_utils
+    from sky.utils import common
 
     for record in global_user_state.get_clusters():
         resources = getattr(record["handle"], "launched_resources", None)
         # Replicas and jobs are counted through the service or job that starts them.
         if record.get("is_managed") or resources is None or not _is_running(record):
             continue
-        if controller_utils.Controllers.from_name(record["name"]) is not None:
+        if record["name"].startswith((common.SKY_SERVE_CONTROLLER_PREFIX, common.JOB_CONTROLLER_PREFIX)):
             continue
         owner = _owner(record["user_hash"], record.get("user_name"), record.get("workspace"))
         thing = Spending(kind=Kind.CLUSTER, name=record["name"], owner=owner, usd_per_hour=0.0)

@@ -31,9 +31,10 @@ def excesses(budgets: Budgets, claim: Spending, spent: Sequence[Spending]) -> tu
     """The limits that the claim would break beside everything else, in the order of the file.
 
     What the claim replaces (the same kind and name: an update, a second launch) is not counted twice, and a claim that
-    costs no more than what it replaces is always let through: budgets that were lowered must not hold it up.
+    costs no more than what the same user has there is always let through: a lowered budget must not hold it up.
     """
-    replaced = _by_thing(entry for entry in spent if entry.key == claim.key).get(claim.key)
+    own = (entry for entry in spent if entry.key == claim.key and entry.owner.user_id == claim.owner.user_id)
+    replaced = _by_thing(own).get(claim.key)
     if replaced is not None and claim.usd_per_hour <= replaced + _TOLERANCE_USD_PER_HOUR:
         return ()
     found = []
