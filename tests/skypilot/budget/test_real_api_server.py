@@ -43,6 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         "clouds": ("aws", "gcp"),
         "catalogs": catalogs_of(["A100", "L4"], clouds=("aws", "gcp")),
         "config": {"admin_policy": POLICY},
+        "plugins": [{"class": "sky_melange.skypilot.budget_pin.PinnedAdminPolicy"}],
         "environment": {"SKY_MELANGE_BUDGETS": str(home / "budgets.yaml")},
     }
     with api_server(home, **settings) as server:
@@ -109,20 +110,27 @@ def test_a_budgets_file_with_a_mistake_stops_launches_and_says_where(server: Api
     assert "budgets.yaml:2: user: unknown key; did you mean 'users'?" in said
 
 
+def post_launch(server: ApiServer, *, env_vars: dict[str, str] | None = None, **body: Any) -> str:
+    """What the server says to a launch that is posted to it by hand."""
+    user = {"SKYPILOT_USER_ID": "12345678", "SKYPILOT_USER": "mallory"}
+    posted = {"task": yaml.safe_dump(cluster(**L4)), "cluster_name": "mine", "dryrun": True, **body}
+    started = server.post("/launch", json={**posted, "env_vars": {**user, **(env_vars or {})}})
+    assert started.status_code == 200, started.text
+    ended = server.get("/api/get", params={"request_id": started.headers["X-Skypilot-Request-ID"]})
+    return str(ended.json())
+
+
 def test_a_client_cannot_bring_its_own_budgets(server: ApiServer, tmp_path: Path) -> None:
     write_budgets(server, users={"*": {"usd_per_hour": 0}})
     (tmp_path / "rich.yaml").write_text("version: 1\nusers: {'*': {usd_per_hour: 1000}}\n", encoding="utf-8")
-    body = {
-        "task": yaml.safe_dump(cluster(**L4)),
-        "cluster_name": "mine",
-        "dryrun": True,
-        "env_vars": {
-            "SKYPILOT_USER_ID": "12345678",
-            "SKYPILOT_USER": "mallory",
-            "SKY_MELANGE_BUDGETS": str(tmp_path / "rich.yaml"),
-        },
-    }
-    started = server.post("/launch", json=body)
-    assert started.status_code == 200, started.text
-    ended = server.get("/api/get", params={"request_id": started.headers["X-Skypilot-Request-ID"]})
-    assert "the request sets SKY_MELANGE_BUDGETS" in ended.text
+    said = post_launch(server, env_vars={"SKY_MELANGE_BUDGETS": str(tmp_path / "rich.yaml")})
+    assert "the request sets SKY_MELANGE_BUDGETS" in said
+
+
+def test_a_client_cannot_bring_its_own_policy(server: ApiServer) -> None:
+    """SkyPilot would take it from the client's config; the plugin keeps it from that."""
+    write_budgets(server, users={"mallory": {"usd_per_hour": 0}})
+    for policy in ("no.such.Policy", "http://127.0.0.1:9/yes", None):
+        said = post_launch(server, override_skypilot_config={"admin_policy": policy})
+        assert "Rejected by the budget guard" in said
+        assert "cluster 'mine' costs up to" in said.replace("\\", "")
