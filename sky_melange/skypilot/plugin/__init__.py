@@ -2,12 +2,14 @@
 
 plugin.py      what SkyPilot loads
 settings.py    the parameters of plugins.yaml
-routes/        one module a group of routes; models.py says what they take and give
+routes.py, stored_routes.py   the routes; models.py says what they take and give, describing.py how OpenAPI has it
+service.py     what the routes share
 body.py        reads a request's body, bounded
+answers.py     errors as JSON
 users.py       who asks, and what they may
 store.py       stored plans, through SQLAlchemy
 pool.py        worker processes, bounded in number, time and waiting work
-worker.py      such a process: jobs.py does the work, refuse.py keeps a workload from reading the server's files
+worker.py      such a process: jobs.py and heat.py do the work, refuse.py keeps a workload from the server's files
 replicas.py    SkyServe's own state
 
 Importing this raises ImportError with what is missing when SkyPilot's API server is not installed.
@@ -21,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from sky_melange.skypilot.plugin.plugin import MelangePlugin
 
-__all__ = ["MelangePlugin"]  # noqa: F822 - imported when asked for: worker processes do without SkyPilot
+# Imported when it is asked for: worker processes do without SkyPilot.
+__all__ = ["MelangePlugin"]
 
 _NEEDED: Final = ("sky", "fastapi", "sqlalchemy", "starlette")
 

@@ -1,4 +1,4 @@
-"""Errors as the plugin answers them: {"code": exit code of the command line, "detail": [{where, message, help}, ...]}."""
+"""Errors as the plugin answers them: `{"code": the command line's exit code, "detail": [{where, message, help}]}`."""
 
 from __future__ import annotations
 

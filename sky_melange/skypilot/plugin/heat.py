@@ -19,7 +19,9 @@ MOST_CELLS: Final = 10_000
 
 
 def requests_per_usd(plan: Plan, workload: Workload, folder: Path) -> dict[str, Any]:
-    """Requests/USD at the planned price, rows input buckets, columns output buckets; None where it cannot serve, or costs nothing.
+    """Requests/USD at the planned price; None where a group cannot serve a size, or costs nothing.
+
+    Rows are input buckets, columns output buckets.
 
     A group without a profile on this server, or a grid of more than MOST_CELLS, has `requests_per_usd` None and a
     `reason`. `folder`: where profile files of the workload would be; there are none.
@@ -43,9 +45,7 @@ def _profiles(workload: Workload, folder: Path) -> Sequence[Profile]:
     return load_profiles(model.profiled_id, model.dtype, workload.launch.engine, workload.candidates.accelerators)
 
 
-def _group(
-    group: ReplicaGroup, workload: Workload, profiles: Sequence[Profile], *, is_small: bool
-) -> dict[str, Any]:
+def _group(group: ReplicaGroup, workload: Workload, profiles: Sequence[Profile], *, is_small: bool) -> dict[str, Any]:
     described: dict[str, Any] = {"group": group.name, "accelerator": group.accelerator, "requests_per_usd": None}
     if not is_small:
         return {**described, "reason": f"the plan has more than {MOST_CELLS} cells"}

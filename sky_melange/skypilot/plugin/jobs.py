@@ -171,4 +171,3 @@ def _check_names(wanted: Mapping[str, str | None]) -> None:
     ]
     if mistakes:
         raise InputError(mistakes)
-

@@ -14,7 +14,10 @@ from sky_melange.workload_file.yaml_source import parse_yaml
 
 _INSTEAD: Final = "the command line can read it, and its plan can be posted"
 REFUSED_KEYS: Final[Mapping[tuple[str, ...], str]] = {
-    ("traffic", "trace"): f"names a file or an address; count it first with `sky-melange workload from-trace`, or {_INSTEAD}",
+    (
+        "traffic",
+        "trace",
+    ): f"names a file or an address; count it first with `sky-melange workload from-trace`, or {_INSTEAD}",
     ("prices", "overrides"): f"names a file; {_INSTEAD}",
     ("prices", "base_url"): "names an address that the server would fetch; the server's administrator sets it there",
     ("profiles", "files"): f"names files; {_INSTEAD}",
@@ -29,7 +32,7 @@ _MOST_MISTAKES: Final = 20
 
 
 def check_workload_text(text: str, *, source: str) -> None:
-    """Raises InputError for every refused key that has a value; what is no YAML is left to the workload's own reader."""
+    """Raises InputError for every refused key that has a value; what is no YAML is left to the workload's reader."""
     try:
         document = parse_yaml(text, source=source)
     except InputError:
@@ -71,7 +74,7 @@ def _has(root: object, path: tuple[str, ...]) -> bool:
         if not isinstance(found, dict) or part not in found:
             return False
         found = found[part]
-    return found is not None and found != [] and found != ()
+    return found is not None and found not in ([], ())
 
 
 def _marked_up(value: Any, key: str) -> Iterator[str]:
