@@ -1,0 +1,163 @@
+"""Headless Chromium from Debian's packages, without a network beyond this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+TIMEOUT_S: Final = 90.0
+FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1440,1000",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+# SkyPilot greets a new visitor with a tour that stops every click.
+NO_TOUR: Final = (
+    "localStorage.setItem('skypilot-dashboard-first-visit', 'true');"
+    "localStorage.setItem('skypilot-dashboard-tour-completed', 'true');"
+)
+
+
+def programs() -> tuple[str, str]:
+    """Chromium and its driver. Skips where they are missing, fails where SKY_MELANGE_REQUIRE_BROWSER asks for them."""
+    found = (shutil.which("chromium"), shutil.which("chromedriver"))
+    if found[0] and found[1]:
+        return found[0], found[1]
+    reason = "chromium and chromedriver (Debian: chromium, chromium-driver) are not installed"
+    if os.environ.get("SKY_MELANGE_REQUIRE_BROWSER"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class Browser:
+    """A page, waited for by what it shows."""
+
+    def __init__(self, driver: webdriver.Chrome, shots: Path) -> None:
+        self.driver = driver
+        self.shots = shots
+
+    def open(self, url: str) -> None:
+        self.driver.get(url)
+
+    def wait(self, what: Callable[[], Any]) -> Any:
+        ignored = (NoSuchElementException, StaleElementReferenceException)
+        return WebDriverWait(self.driver, TIMEOUT_S, 0.1, ignored).until(lambda _: what())
+
+    def find(self, selector: str) -> WebElement:
+        found: WebElement = self.wait(lambda: self.driver.find_element(By.CSS_SELECTOR, selector))
+        return found
+
+    def find_all(self, selector: str) -> list[WebElement]:
+        return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
+
+    def link(self, text: str) -> WebElement:
+        found: WebElement = self.wait(lambda: self.driver.find_element(By.LINK_TEXT, text))
+        return found
+
+    def button(self, label: str, within: str = ".melange") -> WebElement:
+        """The button that is called so, by what it says or by its accessible name."""
+
+        def named() -> WebElement | None:
+            buttons = self.find_all(f"{within} button")
+            return next((b for b in buttons if label in (b.text, b.get_attribute("aria-label"))), None)
+
+        found: WebElement = self.wait(named)
+        return found
+
+    def says(self, text: str, within: str = ".melange") -> None:
+        self.wait(lambda: text in self.text(within))
+
+    def text(self, within: str = ".melange") -> str:
+        return str(self.driver.find_element(By.CSS_SELECTOR, within).text)
+
+    def rows(self, caption: str) -> list[list[str]]:
+        """The cells' texts of the body of the table of this caption."""
+        self.find(f".scroll[aria-label='{caption}'] tbody tr")
+        return list(
+            self.driver.execute_script(
+                "return [...document.querySelectorAll(`.scroll[aria-label='${arguments[0]}'] tbody tr`)]"
+                ".map((row) => [...row.children].map((cell) => cell.innerText))",
+                caption,
+            )
+        )
+
+    def scheme(self, name: str) -> None:
+        """What the system prefers: light or dark."""
+        preference = {"features": [{"name": "prefers-color-scheme", "value": name}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", preference)
+
+    def shot(self, name: str) -> Path:
+        """The whole page as a picture."""
+        size = self.driver.execute_script(
+            "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        )
+        area = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}
+        options = {"format": "png", "captureBeyondViewport": True, "clip": area}
+        path = self.shots / f"{name}.png"
+        self.driver.set_window_size(1440, max(1000, size[1] + 150))
+        path.write_bytes(_decoded(self.driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]))
+        self.driver.set_window_size(1440, 1000)
+        return path
+
+    def own_errors(self) -> list[str]:
+        """Severe entries of the console since the last call, less those that SkyPilot's own bundle writes about itself."""
+        entries = self.driver.get_log("browser")
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE" and not _is_skypilots(entry["message"])]
+
+    def hosts(self) -> set[str]:
+        """Hosts that the page loaded anything from."""
+        script = "return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)"
+        return set(self.driver.execute_script(script))
+
+
+def _is_skypilots(message: str) -> bool:
+    """Whether SkyPilot's bundle wrote this about its own requests, and not about a plugin.
+
+    A console line begins with the address of the script that wrote it, a failed load with the address asked for.
+    """
+    source, _, rest = message.partition(" ")
+    if "/plugins/" in source or "SkyDashboardPlugin" in rest or "melange" in rest:
+        return False
+    return "/dashboard/_next/static/" in source or source.startswith("https://usage-v3.skypilot.co/")
+
+
+def _decoded(data: str) -> bytes:
+    import base64
+
+    return base64.b64decode(data)
+
+
+@contextmanager
+def chromium(profile: Path, shots: Path) -> Iterator[Browser]:
+    """A browser with an empty profile."""
+    binary, chromedriver = programs()
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    try:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NO_TOUR})
+        yield Browser(driver, shots)
+    finally:
+        driver.quit()
