@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -32,8 +33,8 @@ FLAGS: Final = (
 )
 # SkyPilot greets a new visitor with a tour that stops every click.
 NO_TOUR: Final = (
-    "localStorage.setItem('skypilot-dashboard-first-visit', 'true');"
-    "localStorage.setItem('skypilot-dashboard-tour-completed', 'true');"
+    "if (location.protocol === 'http:') for (const key of ['first-visit', 'tour-completed'])"
+    " localStorage.setItem(`skypilot-dashboard-${key}`, 'true');"
 )
 
 
@@ -83,6 +84,11 @@ class Browser:
         found: WebElement = self.wait(named)
         return found
 
+    def press(self, element: WebElement) -> None:
+        """A click, away from the navigation bar that lies over the top of the page."""
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        element.click()
+
     def says(self, text: str, within: str = ".melange") -> None:
         self.wait(lambda: text in self.text(within))
 
@@ -114,7 +120,7 @@ class Browser:
         options = {"format": "png", "captureBeyondViewport": True, "clip": area}
         path = self.shots / f"{name}.png"
         self.driver.set_window_size(1440, max(1000, size[1] + 150))
-        path.write_bytes(_decoded(self.driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]))
+        path.write_bytes(base64.b64decode(self.driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]))
         self.driver.set_window_size(1440, 1000)
         return path
 
@@ -138,12 +144,6 @@ def _is_skypilots(message: str) -> bool:
     if "/plugins/" in source or "SkyDashboardPlugin" in rest or "melange" in rest:
         return False
     return "/dashboard/_next/static/" in source or source.startswith("https://usage-v3.skypilot.co/")
-
-
-def _decoded(data: str) -> bytes:
-    import base64
-
-    return base64.b64decode(data)
 
 
 @contextmanager

@@ -8,12 +8,15 @@ const BEST = "best";
 const COLOURS = 6;
 
 /**
- * `data`: {input_edges, output_edges, groups: [{group, accelerator, requests_per_usd}]}, rows by input. A cell that is
- * null cannot be served within the targets; one that is missing, or a whole table that is, is not known.
- * `traffic`: that of the workload, for the share of each cell; may be missing.
+ * `data`: {input_edges, output_edges, groups: [{group, accelerator, requests_per_usd, reason}]}, rows by input. A cell
+ * that is null cannot be served within the targets; one that is missing is not known, and neither is a whole table that
+ * is, for `reason`. `traffic`: that of the workload, for the share of each cell; may be missing.
  */
 export function heatMap(data, traffic) {
-  if (!data?.groups?.length) return h("p", { class: "empty" }, "Requests per dollar are not known for this plan.");
+  const blank = (data?.groups ?? []).filter(({ requests_per_usd: rows }) => !rows);
+  if (!data?.groups || blank.length === data.groups.length) {
+    return h("div", { class: "empty" }, h("p", {}, "Requests per dollar are not known for this plan."), blank.map(whyNot));
+  }
   const names = labels(data.groups);
   const shares = sharesOf(traffic?.rates_rps, data);
   const views = data.groups.map((group, index) => ({ id: String(index), label: names[index] }));
@@ -22,8 +25,11 @@ export function heatMap(data, traffic) {
   const draw = (id) => shown.replaceChildren(
     ...(id === BEST ? bestMap(data, names, shares) : groupMap(data, names, shares, Number(id))));
   draw(views[0].id);
-  return h("div", {}, views.length > 1 ? chooser(views, draw) : null, shown);
+  return h("div", {}, views.length > 1 ? chooser(views, draw) : null, shown, blank.map(whyNot));
 }
+
+const whyNot = ({ group, reason }) =>
+  h("p", { class: "note" }, h("strong", {}, group), ` is not known: ${reason ?? "the server does not say why"}.`);
 
 /** The accelerator's name where it tells the groups apart, else the group's own. */
 function labels(groups) {
@@ -83,10 +89,8 @@ function groupMap(data, names, shares, index) {
   const table = grid(data, `${group.group}: requests per USD, by tokens of input and output`, shares, (i, j, foot) => {
     const value = cellOf(group, i, j);
     if (!isFigure(value)) return noFigure(value, foot);
-    const part = shade(value);
-    return h("td", {
-      class: part > 0.5 ? "figure high" : "figure", "--shade": `${part * 100}%`, title: `${amount(value)} requests per USD`,
-    }, amount(value), foot);
+    const title = `${amount(value)} requests per USD`;
+    return h("td", { class: "figure", "--shade": `${shade(value) * 100}%`, title }, amount(value), foot);
   });
   const ramp = values.length
     ? h("li", {}, amount(Math.min(...values)), h("span", { class: "ramp", "aria-hidden": "true" }), amount(Math.max(...values)))
