@@ -36,11 +36,12 @@ def chromium_browser(tmp_path_factory: pytest.TempPathFactory, shots: Path) -> I
 def browser(chromium_browser: Browser) -> Iterator[Browser]:
     """The browser, with an empty console; the test fails when the page leaves an error there."""
     chromium_browser.open("about:blank")
-    chromium_browser.own_errors()
+    chromium_browser.errors()
     chromium_browser.scheme("light")
     yield chromium_browser
     chromium_browser.open("about:blank")
-    assert chromium_browser.own_errors() == []
+    left = chromium_browser.errors()
+    assert left == [], "\n".join(left)
 
 
 @pytest.fixture(scope="session")

@@ -218,7 +218,7 @@ def test_an_error_says_where_what_and_what_to_do(
     browser.press(browser.button("Refresh"))
     browser.says("No plans are stored yet.")
     if status >= 400:
-        (failed_load,) = browser.own_errors()
+        (failed_load,) = browser.errors()
         assert f"status of {status}" in failed_load
 
 
@@ -227,7 +227,7 @@ def test_a_plan_that_is_gone_is_an_error_of_its_own(browser: Browser, stub: Stub
     browser.says("The plan could not be loaded")
     assert stub.asked[-1][:2] == ("GET", "plans/of/another user%")
     browser.says("no such plan")
-    browser.own_errors()
+    browser.errors()
 
 
 HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script>'\"&amp;"
@@ -262,7 +262,7 @@ def test_names_are_text_wherever_they_stand(browser: Browser, stub: Stub, stored
     assert content.count("<img src=x onerror=") > 20
     assert browser.driver.execute_script("return document.querySelectorAll('.melange :is(img, script)').length") == 0
     assert browser.driver.execute_script("return window.hacked") is None
-    (failed_load,) = browser.own_errors()
+    (failed_load,) = browser.errors()
     assert "status of 409" in failed_load
 
 
@@ -274,7 +274,7 @@ def test_a_plan_is_made_from_a_pasted_workload_after_its_errors_are_shown(browse
     browser.find("#melange-workload").send_keys("version: 1\nname: chat")
     browser.press(browser.button("Plan and store"))
     browser.says("slo.tpot_ms must be positive", "dialog [role=alert]")
-    browser.own_errors()
+    browser.errors()
     stub.answers["POST", "plans"] = lambda _: stub.answers["GET", "plans/p1"]  # type: ignore[assignment,return-value]
     browser.press(browser.button("Plan and store"))
     browser.find(".heat")

@@ -3,27 +3,29 @@
 import { button, errorBox, h, openDialog, section, table, waiting } from "./dom.js";
 import { cents, count, dated, moment, usd } from "./format.js";
 
-/** Shows the list; after an error the button tries again. */
+/** Shows the list; its buttons stay where they are while it is loaded anew. */
 export async function showList(page) {
-  page.body.replaceChildren(heading(page), waiting("Loading the stored plans…"));
-  let content;
-  try {
-    const { plans } = await page.api.plans();
-    content = plans.length ? plansTable(page, plans) : empty(page);
-  } catch (error) {
-    if (page.signal.aborted) return;
-    content = errorBox("The stored plans could not be loaded", error);
-  }
-  page.body.replaceChildren(heading(page), content);
+  const content = h("div", { class: "stack" });
+  const reload = () => fill(page, content, reload);
+  page.body.replaceChildren(
+    h("header", {},
+      h("h1", {}, "Mélange"),
+      h("p", { class: "note" }, "Plans: which GPUs serve your traffic within its latency targets for the least money."),
+      h("div", { class: "actions" },
+        button("Refresh", reload),
+        button("New plan", () => createDialog(page), { kind: "primary" }))),
+    content);
+  await reload();
 }
 
-function heading(page) {
-  return h("header", {},
-    h("h1", {}, "Mélange"),
-    h("p", { class: "note" }, "Plans: which GPUs serve your traffic within its latency targets for the least money."),
-    h("div", { class: "actions" },
-      button("Refresh", () => showList(page)),
-      button("New plan", () => createDialog(page), { kind: "primary" })));
+async function fill(page, content, reload) {
+  content.replaceChildren(waiting("Loading the stored plans…"));
+  try {
+    const { plans } = await page.api.plans();
+    content.replaceChildren(plans.length ? plansTable(page, plans, reload) : empty(page));
+  } catch (error) {
+    if (!page.signal.aborted) content.replaceChildren(errorBox("The stored plans could not be loaded", error));
+  }
 }
 
 function empty(page) {
@@ -33,7 +35,7 @@ function empty(page) {
     button("New plan", () => createDialog(page), { kind: "primary" }));
 }
 
-function plansTable(page, plans) {
+function plansTable(page, plans, reload) {
   const columns = [
     { head: "Name", cell: (plan) => page.link(plan.id, plan.name) },
     { head: "Model", cell: (plan) => plan.model },
@@ -43,11 +45,11 @@ function plansTable(page, plans) {
     { head: "Groups", number: true, cell: (plan) => count(plan.groups) },
     { head: "Replicas", number: true, cell: (plan) => count(plan.replicas) },
     { head: "Prices of", cell: (plan) => priceAge(plan.priced_at) },
-    { head: "Owner", cell: (plan) => plan.owner },
+    { head: "Owner", cell: (plan) => plan.owner ?? "–" },
     { head: "Changed", cell: (plan) => h("time", { datetime: plan.updated_at }, moment(plan.updated_at)) },
     {
       head: h("span", { class: "hidden" }, "Actions"),
-      cell: (plan) => button("Delete", () => deleteDialog(page, plan, () => showList(page)), {
+      cell: (plan) => button("Delete", () => deleteDialog(page, plan, reload), {
         kind: "danger", "aria-label": `Delete ${plan.name}`,
       }),
     },
@@ -90,7 +92,7 @@ model: {id: meta-llama/Llama-3.1-8B-Instruct}
 …`;
 
 function createDialog(page) {
-  const name = h("input", { id: "melange-name", required: true, maxlength: "200", autocomplete: "off" });
+  const name = h("input", { id: "melange-name", required: true, maxlength: "100", autocomplete: "off" });
   const text = h("textarea", {
     id: "melange-workload", required: true, rows: "14", spellcheck: "false", placeholder: EXAMPLE,
   });
@@ -101,7 +103,7 @@ function createDialog(page) {
   const said = h("div");
   const submit = h("button", { type: "submit", class: "button primary" }, "Plan and store");
   const form = h("form", { submit: (event) => { event.preventDefault(); create(); } },
-    h("label", { for: name.id }, "Name"), name,
+    h("label", { for: name.id }, "Name (letters, digits, spaces and . _ -)"), name,
     h("label", { for: text.id }, "Workload (the text of a workload.yaml)"), text,
     h("label", { for: file.id }, "or take it from a file"), file,
     said,

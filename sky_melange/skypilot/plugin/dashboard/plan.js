@@ -39,9 +39,10 @@ function partsOf(page, stored) {
 
 function heading(page, stored) {
   const proof = stored.plan.status === "optimal" ? "proven cheapest" : `not proven cheapest: ${percent(stored.plan.mip_gap)} gap`;
+  const owner = stored.owner ? ` · stored by ${stored.owner}` : "";
   return h("header", {},
     h("h1", {}, stored.name),
-    h("p", { class: "note" }, `${stored.plan.model.id} · ${proof} · stored by ${stored.owner}`),
+    h("p", { class: "note" }, `${stored.plan.model.id} · ${proof}${owner}`),
     h("div", { class: "actions" },
       button("Delete", () => deleteDialog(page, stored, () => page.open("")), { kind: "danger" })));
 }
