@@ -131,8 +131,8 @@ def _book(policy: PricePolicy, job: Mapping[str, Any], **clouds: Any) -> PriceBo
 
 
 def _plan_text(plan: object) -> str:
-    """Of a posted plan.json: its values as `plan` writes them."""
-    return json.dumps(plan, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Of a posted plan.json: its values as `plan` writes them. A NaN stays one: the reader refuses it by its place."""
+    return json.dumps(plan, indent=2, ensure_ascii=False) + "\n"
 
 
 def _document(plan: object, folder: Path) -> PlanDocument:

@@ -6,6 +6,7 @@ so has this. Everything here blocks: it is called off the event loop.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import uuid
 from collections.abc import Iterator
@@ -135,9 +136,12 @@ class PlanStore:
 
 def engine_of(url: str) -> Engine:
     """An engine for an address: sqlite:///file, postgresql://…. Raises StoreError for one that cannot be used."""
-    # What hosts call postgres:// is SQLAlchemy's postgresql://.
-    address = "postgresql://" + url.removeprefix("postgres://") if url.startswith("postgres://") else url
     try:
+        address = sqlalchemy.make_url(url)
+        if address.drivername in {"postgres", "postgresql"}:
+            # The driver that SkyPilot installs; SQLAlchemy 2.1 would look for another one.
+            has_own = importlib.util.find_spec("psycopg2") is not None
+            address = address.set(drivername="postgresql+psycopg2" if has_own else "postgresql")
         return sqlalchemy.create_engine(address, pool_pre_ping=True)
     except (SQLAlchemyError, ImportError) as error:
         raise StoreError(f"database_url cannot be used: {type(error).__name__}") from None
