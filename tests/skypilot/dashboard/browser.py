@@ -38,6 +38,7 @@ NO_TOUR: Final = (
     " localStorage.setItem(`skypilot-dashboard-${key}`, 'true');"
 )
 
+FOOT: Final = "return Math.ceil(document.querySelector(arguments[0]).getBoundingClientRect().bottom + scrollY)"
 # Chromium asks for it by itself; SkyPilot has one below /dashboard/ only.
 _FAVICON: Final = re.compile(r"http://127\.0\.0\.1:\d+/favicon\.ico - Failed to load resource: .* 404 ")
 
@@ -115,17 +116,18 @@ class Browser:
         preference = {"features": [{"name": "prefers-color-scheme", "value": name}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", preference)
 
-    def shot(self, name: str) -> Path:
-        """The whole page as a picture."""
-        size = self.driver.execute_script(
-            "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-        )
-        area = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}
-        options = {"format": "png", "captureBeyondViewport": True, "clip": area}
+    def shot(self, name: str, *, end: str | None = None) -> Path:
+        """The page as a picture: all of it, or down to the foot of the element that `end` selects."""
+        height = self.driver.execute_script("return document.documentElement.scrollHeight")
+        self.driver.set_window_size(1280, height + 200)
+        try:
+            foot = self.driver.execute_script(FOOT, end or ".melange .page")
+            area = {"x": 0, "y": 0, "width": 1280, "height": foot + 24, "scale": 1}
+            data = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": area})["data"]
+        finally:
+            self.driver.set_window_size(1440, 1000)
         path = self.shots / f"{name}.png"
-        self.driver.set_window_size(1440, max(1000, size[1] + 150))
-        path.write_bytes(base64.b64decode(self.driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]))
-        self.driver.set_window_size(1440, 1000)
+        path.write_bytes(base64.b64decode(data))
         return path
 
     def errors(self) -> list[str]:

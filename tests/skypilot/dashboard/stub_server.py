@@ -20,14 +20,25 @@ import sky_melange
 
 API: Final = "/plugins/api/melange"
 ASSETS: Final = Path(sky_melange.__file__).parent / "skypilot" / "plugin" / "dashboard"
-TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8", ".svg": "image/svg+xml"}
+TYPES: Final = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 # As SkyPilot sends it, less the one host that its telemetry is allowed.
 POLICY: Final = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
 EMPTY_SERVER: Final[dict[str, Any]] = {
-    "/api/health": {"status": "healthy", "api_version": "62", "version": "0.14.1", "commit": "x", "user": {"name": "ada"}},
+    "/api/health": {
+        "status": "healthy",
+        "api_version": "62",
+        "version": "0.14.1",
+        "commit": "x",
+        "user": {"name": "ada"},
+    },
     "/users/role": {"id": "ada1", "name": "ada", "role": "admin"},
     "/dashboard_config": {"external_links": []},
     "/api/plugins": {"plugins": [{"name": "melange", "js_extension_path": f"{API}/dashboard/melange.js"}]},

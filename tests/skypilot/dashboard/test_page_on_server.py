@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,25 @@ import pytest
 from api_server import ApiServer, api_server
 from browser import Browser
 
-PLUGIN = {"class": "sky_melange.skypilot.plugin.MelangePlugin"}
+PLUGINS = [
+    {"class": "fake_serve.FakeServe"},
+    {"class": "sky_melange.skypilot.plugin.MelangePlugin", "parameters": {"offline": True}},
+]
 LIST = "/dashboard/plugins/melange"
 
 
 @pytest.fixture(scope="module")
 def server(chromium_browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """Started only where there is a browser."""
-    with api_server(tmp_path_factory.mktemp("home"), plugins=[PLUGIN]) as server:
+    home = tmp_path_factory.mktemp("home")
+    with api_server(home, plugins=PLUGINS) as server:
+        services_file(server).write_text(json.dumps({"error": "no controller"}), encoding="utf-8")
         yield server
+
+
+def services_file(server: ApiServer) -> Path:
+    """What SkyServe says on this server."""
+    return server.home / ".sky" / "fake_services.json"
 
 
 @pytest.fixture
@@ -66,10 +77,21 @@ def test_from_the_navigation_to_the_groups_the_heat_map_and_a_check(
     figures = [value for row in heat["groups"][0]["requests_per_usd"] for value in row]
     assert [cell.replace(",", "") for cell in cells] == ["✕" if value is None else shown(value) for value in figures]
     assert len({value for value in figures if value}) > 10
+    browser.shot("plan-top", end="section[aria-label='Requests per dollar']")
     browser.press(browser.find(".chooser input[value='best'] + span"))
 
     for row in browser.rows("Running replicas"):
-        assert row[2:5] == ["1", "unknown", "unknown"], "no controller runs on this server"
+        assert row[2:5] == ["1", "unknown", "unknown"]
+        assert "SkyServe has no controller that is up" in row[5]
+    first, second = (group["name"] for group in stored_on["plan"]["groups"])
+    services = [{"name": first, "status": "READY", "replicas": ["READY", "PROVISIONING"]}]
+    services_file(server).write_text(json.dumps(services), encoding="utf-8")
+    browser.press(browser.button("Refresh running replicas"))
+    browser.says("✓ as planned")
+    assert [row[1:] for row in browser.rows("Running replicas")] == [
+        [first, "1", "1", "2", "✓ as planned", "READY"],
+        [second, "1", "0", "0", "! 1 missing", "NOT RUNNING"],
+    ]
     browser.press(browser.button("Run check"))
     rows = {row[0]: row for row in browser.rows("Findings of the check")}
     assert rows["prices-known"][1] == "✓ pass"
@@ -111,7 +133,7 @@ def fill(browser: Browser, text: str) -> None:
     browser.driver.execute_script("arguments[0].value = arguments[1]", browser.find("#melange-workload"), text)
 
 
-HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script>"
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 
 
 def test_hostile_names_are_refused_and_hostile_notes_are_text(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from conftest import listed
+from page_answers import listed
 from stub_server import ASSETS, Stub
 
 LIST = "/dashboard/plugins/melange"
@@ -57,9 +57,7 @@ def test_a_plan_states_its_groups(browser: Browser, stub: Stub) -> None:
     assert "11.6331" in browser.text(".melange .tiles")
 
 
-def test_the_heat_map_tells_zero_cannot_and_unknown_apart(
-    browser: Browser, stub: Stub, stored: dict[str, Any]
-) -> None:
+def test_the_heat_map_tells_zero_cannot_and_unknown_apart(browser: Browser, stub: Stub, stored: dict[str, Any]) -> None:
     stored["requests_per_usd"]["groups"][1]["requests_per_usd"][-2] = []
     browser.open(f"{stub.url}{PLAN}")
     browser.find(".heat tbody td")
@@ -69,7 +67,10 @@ def test_the_heat_map_tells_zero_cannot_and_unknown_apart(
     browser.press(browser.find(".chooser input[value='1'] + span"))
     browser.says("chat-h100: requests per USD")
     *_, unknown, last = browser.find_all(".heat tbody tr")
-    cells = [(cell.get_attribute("class"), cell.text.split("\n")[0]) for cell in browser.find_all(".heat tbody tr:last-of-type td")]
+    cells = [
+        (cell.get_attribute("class"), cell.text.split("\n")[0])
+        for cell in browser.find_all(".heat tbody tr:last-of-type td")
+    ]
     assert cells[0] == ("figure", "0")
     assert cells[-1][0] == "cannot"
     assert {cell.get_attribute("class") for cell in unknown.find_elements("css selector", "td")} == {"not-known"}
@@ -94,9 +95,7 @@ def test_figures_that_nobody_knows_come_with_the_reason(browser: Browser, stub: 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("groups", [2, 6])
-def test_every_text_can_be_read(
-    browser: Browser, stub: Stub, stored: dict[str, Any], scheme: str, groups: int
-) -> None:
+def test_every_text_can_be_read(browser: Browser, stub: Stub, stored: dict[str, Any], scheme: str, groups: int) -> None:
     """WCAG AA: 4.5 to 1 for text, in both themes, on every shade of the heat map."""
     map_groups = stored["requests_per_usd"]["groups"]
     for number in range(2, groups):
@@ -117,13 +116,14 @@ def test_every_text_can_be_read(
 
 # Every element with text of its own whose contrast with the nearest painted ground is below 4.5.
 CONTRASTS = """
-const context = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d', {willReadFrequently: true});
+const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
+const context = canvas.getContext('2d', {willReadFrequently: true});
 const rgba = (colour) => {
   context.clearRect(0, 0, 1, 1); context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
   return [...context.getImageData(0, 0, 1, 1).data];
 };
-const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
 const groundOf = (element) => {
   for (let at = element; at; at = at.parentElement) {
     const own = rgba(getComputedStyle(at).backgroundColor);
@@ -230,7 +230,7 @@ def test_a_plan_that_is_gone_is_an_error_of_its_own(browser: Browser, stub: Stub
     browser.errors()
 
 
-HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script>'\"&amp;"
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\'"&amp;'
 
 
 def test_names_are_text_wherever_they_stand(browser: Browser, stub: Stub, stored: dict[str, Any]) -> None:
@@ -244,7 +244,15 @@ def test_names_are_text_wherever_they_stand(browser: Browser, stub: Stub, stored
     stub.answers["GET", "plans"] = (200, {"plans": [{**listed(stored), "model": HOSTILE, "priced_at": HOSTILE}]})
     row = {"group": HOSTILE, "service": HOSTILE, "planned": 1, "ready": None, "status": HOSTILE, "reason": HOSTILE}
     stub.answers["GET", "plans/p1/replicas"] = (200, {"groups": [row], "observed_at": HOSTILE})
-    check = {"name": HOSTILE, "verdict": HOSTILE, "figure": 1, "limit": 1, "unit": HOSTILE, "says": HOSTILE, "details": [HOSTILE]}
+    check = {
+        "name": HOSTILE,
+        "verdict": HOSTILE,
+        "figure": 1,
+        "limit": 1,
+        "unit": HOSTILE,
+        "says": HOSTILE,
+        "details": [HOSTILE],
+    }
     found = {"verdict": "pass", "summary": HOSTILE, "checks": [check], "warnings": [HOSTILE]}
     stub.answers["POST", "plans/p1/check"] = (200, found)
     stub.answers["DELETE", "plans/p1"] = (409, {"detail": [{"where": HOSTILE, "message": HOSTILE, "help": HOSTILE}]})
@@ -329,6 +337,8 @@ def test_it_fits_a_narrow_window(browser: Browser, stub: Stub) -> None:
 def test_no_module_parses_html_or_names_another_host() -> None:
     modules = [path for path in ASSETS.iterdir() if path.suffix in {".js", ".css"}]
     assert {"melange.js", "melange.css"} <= {path.name for path in modules}
-    banned = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|https?://|@import")
+    banned = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|https?://|@import"
+    )
     for path in modules:
         assert banned.findall(path.read_text(encoding="utf-8")) == [], path.name

@@ -6,7 +6,11 @@ import { cents, count, dated, moment, usd } from "./format.js";
 /** Shows the list; its buttons stay where they are while it is loaded anew. */
 export async function showList(page) {
   const content = h("div", { class: "stack" });
-  const reload = () => fill(page, content, reload);
+  let turn = 0;
+  const reload = () => {
+    const mine = ++turn;
+    return fill(page, content, reload, () => mine === turn && !page.signal.aborted);
+  };
   page.body.replaceChildren(
     h("header", {},
       h("h1", {}, "Mélange"),
@@ -18,14 +22,16 @@ export async function showList(page) {
   await reload();
 }
 
-async function fill(page, content, reload) {
+async function fill(page, content, reload, isCurrent) {
   content.replaceChildren(waiting("Loading the stored plans…"));
+  let found;
   try {
     const { plans } = await page.api.plans();
-    content.replaceChildren(plans.length ? plansTable(page, plans, reload) : empty(page));
+    found = plans.length ? plansTable(page, plans, reload) : empty(page);
   } catch (error) {
-    if (!page.signal.aborted) content.replaceChildren(errorBox("The stored plans could not be loaded", error));
+    found = errorBox("The stored plans could not be loaded", error);
   }
+  if (isCurrent()) content.replaceChildren(found);
 }
 
 function empty(page) {
