@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
-from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
 
 TIMEOUT_S: Final = 90.0
 FLAGS: Final = (
@@ -38,6 +38,7 @@ NO_TOUR: Final = (
     " localStorage.setItem(`skypilot-dashboard-${key}`, 'true');"
 )
 
+_MISSING: Final = "not installed (Debian: chromium, chromium-driver; PyPI: selenium)"
 FOOT: Final = "return Math.ceil(document.querySelector(arguments[0]).getBoundingClientRect().bottom + scrollY)"
 # Chromium asks for it by itself; SkyPilot has one below /dashboard/ only.
 _FAVICON: Final = re.compile(r"http://127\.0\.0\.1:\d+/favicon\.ico - Failed to load resource: .* 404 ")
@@ -45,19 +46,21 @@ _FAVICON: Final = re.compile(r"http://127\.0\.0\.1:\d+/favicon\.ico - Failed to 
 
 def programs() -> tuple[str, str]:
     """Chromium and its driver. Skips where they are missing, fails where SKY_MELANGE_REQUIRE_BROWSER asks for them."""
-    found = (shutil.which("chromium"), shutil.which("chromedriver"))
-    if found[0] and found[1]:
-        return found[0], found[1]
-    reason = "chromium and chromedriver (Debian: chromium, chromium-driver) are not installed"
-    if os.environ.get("SKY_MELANGE_REQUIRE_BROWSER"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    if importlib.util.find_spec("selenium") is None:
+        found["selenium"] = None
+    missing = [name for name, path in found.items() if path is None]
+    if missing and os.environ.get("SKY_MELANGE_REQUIRE_BROWSER"):
+        pytest.fail(f"{_MISSING}: {' '.join(missing)}")
+    if missing:
+        pytest.skip(f"{_MISSING}: {' '.join(missing)}")
+    return str(found["chromium"]), str(found["chromedriver"])
 
 
 class Browser:
     """A page, waited for by what it shows."""
 
-    def __init__(self, driver: webdriver.Chrome, shots: Path) -> None:
+    def __init__(self, driver: Chrome, shots: Path) -> None:
         self.driver = driver
         self.shots = shots
 
@@ -65,18 +68,21 @@ class Browser:
         self.driver.get(url)
 
     def wait(self, what: Callable[[], Any]) -> Any:
+        from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
         ignored = (NoSuchElementException, StaleElementReferenceException)
         return WebDriverWait(self.driver, TIMEOUT_S, 0.1, ignored).until(lambda _: what())
 
     def find(self, selector: str) -> WebElement:
-        found: WebElement = self.wait(lambda: self.driver.find_element(By.CSS_SELECTOR, selector))
+        found: WebElement = self.wait(lambda: self.driver.find_element("css selector", selector))
         return found
 
     def find_all(self, selector: str) -> list[WebElement]:
-        return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
+        return list(self.driver.find_elements("css selector", selector))
 
     def link(self, text: str) -> WebElement:
-        found: WebElement = self.wait(lambda: self.driver.find_element(By.LINK_TEXT, text))
+        found: WebElement = self.wait(lambda: self.driver.find_element("link text", text))
         return found
 
     def button(self, label: str, within: str = ".melange") -> WebElement:
@@ -98,7 +104,7 @@ class Browser:
         self.wait(lambda: text in self.text(within))
 
     def text(self, within: str = ".melange") -> str:
-        return str(self.driver.find_element(By.CSS_SELECTOR, within).text)
+        return str(self.driver.find_element("css selector", within).text)
 
     def rows(self, caption: str) -> list[list[str]]:
         """The cells' texts of the body of the table of this caption."""
@@ -146,6 +152,8 @@ class Browser:
 def chromium(profile: Path, shots: Path) -> Iterator[Browser]:
     """A browser with an empty profile."""
     binary, chromedriver = programs()
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
