@@ -76,7 +76,7 @@ def command(
         click.echo(CHECK_FORMATS[output_format](report), nl=False)
     for kind, path in targets:
         write_atomically(path, CHECK_FORMATS[kind](report))
-    _raise_failed(report, is_explained=output_format == "table")
+    raise_failed(report, is_explained=output_format == "table")
 
 
 def write_targets(writes: Sequence[str]) -> list[tuple[str, Path]]:
@@ -123,8 +123,11 @@ def _limits(
     )
 
 
-def _raise_failed(report: CheckReport, *, is_explained: bool) -> None:
-    """`is_explained`: the details were just shown to a person; they are not said twice."""
+def raise_failed(report: CheckReport, *, is_explained: bool) -> None:
+    """Raises CheckFailedError, or PriceSourceError when it is the prices that are too old, if any check failed.
+
+    `is_explained`: the details were just shown to a person; they are not said twice.
+    """
     from sky_melange.render.check_report.words import explanation, sentence
 
     if not report.failed:

@@ -62,12 +62,12 @@ def command(*, folder: Path, dry_run: bool, yes: bool, offline: bool, adopt: boo
 def _check(folder: Path, *, offline: bool) -> None:
     """As `sky-melange check`. Its report goes to stderr: stdout is for the addresses."""
     from sky_melange.api import check
-    from sky_melange.cli.check import _raise_failed
+    from sky_melange.cli.check import raise_failed
 
     report = check(folder, offline=offline)
     for warning in report.warnings:
         say(f"Warning: {warning}")
-    _raise_failed(report, is_explained=False)
+    raise_failed(report, is_explained=False)
 
 
 def _show(launch: Launch, steps: Sequence[Step]) -> None:

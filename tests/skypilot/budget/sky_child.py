@@ -123,6 +123,26 @@ def do_service_ended(name: str) -> None:
     serve_state.remove_service_completely(name)
 
 
+def do_job(name: str, text: str, user: str, workspace: str = "default") -> int:
+    """A managed job that waits to be started, on a server that runs the jobs controller itself."""
+    from sky.jobs import constants, state
+
+    Path(constants.JOBS_CONSOLIDATION_RELOADED_SIGNAL_FILE).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    Path(constants.JOBS_CONSOLIDATION_RELOADED_SIGNAL_FILE).expanduser().touch()
+    add_user(user)
+    job_id: int = state.set_job_info_without_job_id(name, workspace, "", None, None, user_id(user))
+    state.set_pending(job_id, 0, name, "", "{}")
+    state.scheduler_set_waiting([job_id], text, text, "", None, 500)
+    return job_id
+
+
+def do_job_ended(job_id: int) -> None:
+    from sky.jobs import constants, state
+
+    state.set_pending_cancelled(job_id)
+    Path(constants.JOBS_CONSOLIDATION_RELOADED_SIGNAL_FILE).expanduser().unlink()
+
+
 def do_request(request_id: str, status: str, **body: Any) -> None:
     """A request in the server's own records."""
     from sky.server.requests import payloads, requests
@@ -166,8 +186,10 @@ def ask(
     from sky import exceptions, skypilot_config
     from sky.admin_policy import RequestOptions
     from sky.server.requests import request_names
-    from sky.utils import admin_policy_utils, common_utils, config_utils, context
+    from sky.utils import admin_policy_utils, annotations, common_utils, config_utils, context
 
+    # As the server does between requests.
+    annotations.clear_request_level_cache()
     context.initialize()
     with sky.Dag() as dag:
         dag.add(sky.Task.from_yaml_config(sky.utils.yaml_utils.safe_load(text)))

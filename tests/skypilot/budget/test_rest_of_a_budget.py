@@ -180,7 +180,7 @@ def test_two_servers_that_race_for_the_last_of_a_budget(sky: SkyChild, l4: float
     other = start_child(sky.home)
     try:
         other.call("reset")
-        for attempt in range(5):
+        for attempt in range(3):
             for number, child in enumerate((sky, other)):
                 write(child, text=yaml.safe_dump(service(f"s{attempt}-{number}", replicas=1, **L4)))
             answers = [read(child) for child in (sky, other)]
@@ -204,3 +204,33 @@ def read(child: SkyChild) -> dict[str, Any]:
     assert child.process.stdout is not None
     answer: dict[str, Any] = json.loads(child.process.stdout.readline())
     return answer
+
+
+def test_managed_jobs_count_until_they_end(sky: SkyChild, l4: float) -> None:
+    sky.write_budgets(users={"*": {"usd_per_hour": round(2.5 * l4, 6)}})
+    job = sky.call("job", name="train", text=yaml.safe_dump(cluster("train", nodes=2, **L4)), user="alice")
+    refused = sky.ask(cluster("next", **L4), request="jobs.launch")
+    sky.call("job_ended", job_id=job)
+    assert not refused["passed"]
+    assert f"{2 * l4:.4f} being spent" in refused["message"]
+    assert "job 'next'" in refused["message"]
+    assert sky.ask(cluster("next", **L4), request="jobs.launch")["passed"]
+
+
+def test_jobs_of_one_name_add_up(sky: SkyChild, l4: float) -> None:
+    sky.write_budgets(prefixes={"sweep": {"usd_per_hour": round(2.5 * l4, 6)}})
+    passed = []
+    for number in range(3):
+        sky.call("request", request_id=f"sweep-{number}", status="RUNNING")
+        passed.append(sky.ask(cluster("sweep", **L4), request="jobs.launch", request_id=f"sweep-{number}")["passed"])
+    assert passed == [True, True, False]
+
+
+def test_a_pool_counts_its_workers(sky: SkyChild, l4: float) -> None:
+    pool = {"name": "workers", "resources": L4, "pool": {"workers": 3}}
+    sky.write_budgets(users={"*": {"usd_per_hour": round(3.5 * l4, 6)}})
+    answer = sky.ask(pool)
+    assert answer["passed"], answer["message"]
+    assert not sky.ask(service("more", replicas=1, **L4))["passed"]
+    over = sky.ask({**pool, "pool": {"workers": 4}}, request="serve.update")
+    assert "pool 'workers' costs up to" in over["message"]
