@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sky_melange.domain.spending import Budgets, Excess, Kind, Spending, WhenUnknown
+from sky_melange.domain.spending import Budgets, Excess, GuardMode, Kind, Spending, WhenUnknown
 from sky_melange.skypilot.budget import labels, machine, messages, request, running
 from sky_melange.skypilot.budget.ledger import Decided, Ledger, LedgerError, Reservation
 from sky_melange.skypilot.budget.pricing import UnknownPriceError, WorstCase, worst_case
@@ -114,21 +114,31 @@ def _decide(
 ) -> tuple[Decided, Sequence[Excess] | Verdict]:
     """Runs while the ledger is held: no state is read and nothing is priced here."""
     problems = _problems(budgets, claim, seen)
-    if problems and budgets.when_unknown is WhenUnknown.REJECT:
-        return Decided(), _unknown(budgets, asked, problems)
+    unknown = _unknown(budgets, asked, problems) if problems else Verdict()
+    if unknown.rejection is not None:
+        return Decided(), unknown
     now_unix_s = machine.unix_time_s()
     pending = [entry for entry in reserved if _is_pending(entry, seen, budgets, now_unix_s)]
     placed = running.in_workspaces_of(seen.now.spent, (entry.spending for entry in reserved))
     found = excesses(budgets, claim, [*placed, *(entry.spending for entry in pending)])
-    visible = {entry.key for entry in placed}
-    drop = tuple(
-        entry.id
-        for entry in reserved
-        if entry.id is not None and entry not in pending and entry.spending.key not in visible
-    )
+    settled = [entry for entry in reserved if entry not in pending]
     is_let_in = not any(excess.is_fatal for excess in found) and not asked.is_dry_run
     reservation = Reservation(spending=claim, request_id=asked.request_id, made_at_unix_s=now_unix_s)
-    return Decided(add=reservation if is_let_in else None, drop_ids=drop), found
+    add = reservation if is_let_in else None
+    return Decided(add=add, drop_ids=_obsolete(settled, {entry.key for entry in placed})), found
+
+
+def _obsolete(settled: Sequence[Reservation], visible: Collection[tuple[Kind, str]]) -> tuple[int, ...]:
+    """Reservations that say nothing any more. The first of a thing that runs is kept for its workspace."""
+    kept: set[tuple[Kind, str, str]] = set()
+    drop = []
+    for entry in settled:
+        thing = (*entry.spending.key, entry.spending.owner.user_id)
+        if entry.spending.key in visible and thing not in kept:
+            kept.add(thing)
+        elif entry.id is not None:
+            drop.append(entry.id)
+    return tuple(drop)
 
 
 def _is_pending(entry: Reservation, seen: _Seen, budgets: Budgets, now_unix_s: float) -> bool:
@@ -158,7 +168,11 @@ def _labelled(verdict: Verdict, asked: Asked, task: Any, price: WorstCase) -> Ve
 
 
 def _unknown(budgets: Budgets, asked: Asked, problems: Sequence[str]) -> Verdict:
+    """Rejects only where a budget that is enforced could be exceeded."""
     text = messages.unknown(_words(asked), problems)
+    limits = limits_on(budgets, asked.name, asked.owner)
+    if not any(budgets.mode_of(limit) is GuardMode.ENFORCE for limit in limits):
+        return Verdict(warnings=(text,) if limits else ())
     if budgets.when_unknown is WhenUnknown.ALLOW:
         return Verdict(warnings=(f"{text} It is let through (when_unknown: allow).",))
     return Verdict(rejection=f"{text} (`when_unknown: allow` in the budgets file would let it through.)")

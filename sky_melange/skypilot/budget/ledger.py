@@ -133,7 +133,7 @@ class Ledger:
         if not self._is_sqlite:
             return sqlalchemy.create_engine(self._url, poolclass=NullPool)
         if self._url.database:
-            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+            Path(self._url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         engine = sqlalchemy.create_engine(
             self._url, poolclass=NullPool, connect_args={"timeout": self._lock_timeout_s, "check_same_thread": False}
         )

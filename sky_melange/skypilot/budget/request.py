@@ -18,8 +18,8 @@ _KINDS: Final = {
     "serve.up": Kind.SERVICE,
     "serve.update": Kind.SERVICE,
 }
-"""What is weighed. The rest starts nothing (`validate`, `optimize`, `exec`), or is a controller's, or is what a
-controller starts for a service or job that was weighed when it was asked for."""
+"""What is weighed. The rest starts nothing (`validate`, `optimize`, `exec`) or is a controller, or what one starts for
+a service or job that was weighed when it was asked for."""
 
 _NO_REQUEST: Final = "dummy-request-id"
 """SkyPilot's own word for the absence of a request."""
@@ -43,7 +43,7 @@ def asked(user_request: Any) -> Asked | None:
 
     Raises InputError for a request that brings variables which only the server may set.
     """
-    kind = _KINDS.get(user_request.request_name.value)
+    kind = _kind(user_request.request_name.value)
     # A client with the same config file asks too; only the server knows what is spent.
     if kind is None or user_request.at_client_side:
         return None
@@ -64,6 +64,25 @@ def asked(user_request: Any) -> Asked | None:
         is_update=user_request.request_name.value == "serve.update",
         is_resize=bool(getattr(body, "resize", False)),
     )
+
+
+def _kind(request_name: str) -> Kind | None:
+    """What a request of this name starts. A client may say that it is a controller: that is believed only of a server
+    that runs that controller itself."""
+    if request_name == "serve.launch_replica":
+        from sky.serve import serve_utils
+
+        return None if serve_utils.is_consolidation_mode() or _has_jobs_controller() else Kind.CLUSTER
+    if request_name == "jobs.launch_cluster":
+        return None if _has_jobs_controller() else Kind.CLUSTER
+    return _KINDS.get(request_name)
+
+
+def _has_jobs_controller() -> bool:
+    """Which also launches the machines of pools."""
+    from sky.jobs import utils
+
+    return bool(utils.is_consolidation_mode())
 
 
 def finished(request_ids: Iterable[str]) -> frozenset[str]:

@@ -161,13 +161,13 @@ def _job_records() -> Iterable[Mapping[str, Any]]:
 
     if utils.is_consolidation_mode():
         # Without the detour by a command line of its own, which takes ten seconds.
-        return state.get_managed_jobs_with_filters(skip_finished=True)[0]
+        return list(state.get_managed_jobs_with_filters(skip_finished=True)[0])
     if _controller(controller_utils.Controllers.JOBS_CONTROLLER) is None:
         return ()
     from sky.jobs.server import core
 
     fields = ["job_id", "job_name", "status", "user_hash", "user_name", "workspace", "user_yaml", "pool"]
-    return core.queue_v2(refresh=False, skip_finished=True, all_users=True, fields=fields)[0]
+    return list(core.queue_v2(refresh=False, skip_finished=True, all_users=True, fields=fields)[0])
 
 
 def _machines_price(resources: Any, nodes: int) -> float:

@@ -180,6 +180,7 @@ def ask(
     request_id: str | None = None,
     options: dict[str, Any] | None = None,
     at_client_side: bool = False,
+    is_consolidated: bool = True,
 ) -> dict[str, Any]:
     """What SkyPilot's server does with a request before anything else: `admin_policy_utils.apply`."""
     import sky
@@ -198,7 +199,7 @@ def ask(
     handler = logging.StreamHandler(said)
     logging.getLogger("sky.melange.budget_policy").addHandler(handler)
     common_utils.set_request_context(None, None, False, sky.models.User(id=user_id(user), name=user), request_id)
-    config = {**CONFIG, "active_workspace": workspace, "serve": {"controller": {"consolidation_mode": True}}}
+    config = {**CONFIG, "active_workspace": workspace, "serve": {"controller": {"consolidation_mode": is_consolidated}}}
     started = time.monotonic()
     answer: dict[str, Any] = {"passed": True, "message": ""}
     try:

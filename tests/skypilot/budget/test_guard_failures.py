@@ -133,3 +133,14 @@ def test_budgets_that_may_not_be_read(sky: SkyChild) -> None:
     sky.write_budgets(**ROOM)
     sky.budgets.chmod(0)
     assert "may not be read" in sky.ask(service())["message"]
+
+
+def test_what_is_unknown_holds_up_nobody_without_an_enforced_budget(sky: SkyChild) -> None:
+    task = cluster(infra="gcp", accelerators="V100:1")
+    sky.write_budgets(users={"bob": {"usd_per_hour": 1}, "carl": {"usd_per_hour": 1, "mode": "warn"}})
+    assert not sky.ask(task, request="launch", user="bob")["passed"]
+    free, warned = (sky.ask(task, request="launch", user=user) for user in ("alice", "carl"))
+    assert free["passed"]
+    assert free["said"] == ""
+    assert warned["passed"]
+    assert "cannot be weighed" in warned["said"]

@@ -9,6 +9,8 @@ import yaml
 from guard_child import SkyChild, end_child, start_child
 from tasks import cluster, gcp_price, service
 
+from sky_melange.skypilot.budget.ledger import Ledger
+
 L4 = {"infra": "gcp", "instance_type": "g2-standard-4", "accelerators": "L4:1"}
 
 
@@ -234,3 +236,33 @@ def test_a_pool_counts_its_workers(sky: SkyChild, l4: float) -> None:
     assert not sky.ask(service("more", replicas=1, **L4))["passed"]
     over = sky.ask({**pool, "pool": {"workers": 4}}, request="serve.update")
     assert "pool 'workers' costs up to" in over["message"]
+
+
+def test_who_claims_to_be_a_controller_is_believed_only_where_there_is_one(sky: SkyChild) -> None:
+    """Any client may say so: `is_launched_by_sky_serve_controller` is a field of what it posts."""
+    sky.write_budgets(users={"*": {"usd_per_hour": 0.1}})
+    for request in ("serve.launch_replica", "jobs.launch_cluster"):
+        assert not sky.ask(cluster(**L4), request=request, is_consolidated=False)["passed"]
+    assert sky.ask(cluster(**L4), request="serve.launch_replica")["passed"]
+
+
+def test_many_updates_leave_one_line_in_the_ledger(sky: SkyChild) -> None:
+    sky.write_budgets(users={"*": {"usd_per_hour": 1000}})
+    sky.call("service", name="chat", text=yaml.safe_dump(service("chat", replicas=1, **L4)), user="alice")
+    for number in range(4):
+        sky.call("request", request_id=f"update-{number}", status="RUNNING", service_name="chat")
+        asked = service("chat", replicas=number + 1, **L4)
+        assert sky.ask(asked, request="serve.update", request_id=f"update-{number}", workspace="research")["passed"]
+        sky.call("request", request_id=f"update-{number}", status="SUCCEEDED", service_name="chat")
+    assert sky.ask(cluster("other", **L4), request="launch")["passed"]
+    assert [entry.spending.name for entry in Ledger.at(sky.ledger).read()] == ["chat", "other"]
+
+
+def test_a_service_counts_in_the_workspace_that_it_was_launched_in(sky: SkyChild, l4: float) -> None:
+    sky.write_budgets(workspaces={"*": {"usd_per_hour": round(1.5 * l4, 6)}})
+    sky.call("request", request_id="launched", status="RUNNING", service_name="chat")
+    up = sky.ask(service("chat", replicas=1, **L4), request_id="launched", workspace="research")
+    sky.call("service", name="chat", text=up["yaml"], user="alice")
+    sky.call("request", request_id="launched", status="SUCCEEDED", service_name="chat")
+    assert not sky.ask(cluster("next", **L4), request="launch", workspace="research")["passed"]
+    assert sky.ask(cluster("next", **L4), request="launch")["passed"]
