@@ -32,10 +32,14 @@ _FAKE_CLOUDS = "fake_clouds.FakeClouds"
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port whose companion is free too: SkyPilot's queue of requests listens on one that follows from it."""
+    while True:
+        with socket.socket() as probe, socket.socket() as companion:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            with contextlib.suppress(OSError):
+                companion.bind(("127.0.0.1", 50000 + (11 + port - 46580) % 10000))
+                return port
 
 
 @dataclass(slots=True, kw_only=True)

@@ -192,8 +192,10 @@ def ask(
     # As the server does between requests.
     annotations.clear_request_level_cache()
     context.initialize()
+    # Outside of the DAG: a task that is made inside adds itself.
+    task = sky.Task.from_yaml_config(sky.utils.yaml_utils.safe_load(text))
     with sky.Dag() as dag:
-        dag.add(sky.Task.from_yaml_config(sky.utils.yaml_utils.safe_load(text)))
+        dag.add(task)
     defaults = {"cluster_name": None, "idle_minutes_to_autostop": None, "down": False, "dryrun": False}
     said = io.StringIO()
     handler = logging.StreamHandler(said)
