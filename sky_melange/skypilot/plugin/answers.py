@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.errors import InputError, Mistake, PriceSourceError, SkyMelangeError
 
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 INVALID: Final = 422
+_MOST_SHOWN: Final = 20
 _NO_PRICES: Final = 424
 _HELP: Final = {
     1: "please report this",
@@ -34,6 +38,16 @@ def answer_of_error(error: SkyMelangeError) -> dict[str, Any]:
     mistakes = error.mistakes if isinstance(error, InputError) else ()
     detail = [problem(_plain(entry.message), where=_where(entry), help_text=advice) for entry in mistakes]
     return {"status": status, "code": code, "detail": detail or [problem(_plain(str(error)), help_text=advice)]}
+
+
+def answer_of_body(error: ValidationError) -> dict[str, Any]:
+    """For a body of another form; without what was sent: it may be long, or a secret."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    detail = [
+        problem(entry["msg"], where=".".join(["body", *(str(part)[:60] for part in entry["loc"])]), help_text=_HELP[2])
+        for entry in found[:_MOST_SHOWN]
+    ]
+    return {"status": INVALID, "code": 2, "detail": detail}
 
 
 def bug_answer(message: str, *, status: int = 500, code: int = 1) -> dict[str, Any]:

@@ -1,18 +1,16 @@
-"""A request's body: of the right kind, bounded, and of the right form."""
+"""A request's body: of the right kind, bounded in length and time. Worker processes look at what is in it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ValidationError
-
-from sky_melange.skypilot.plugin.answers import INVALID, problem
+from sky_melange.skypilot.plugin.answers import problem
 
 if TYPE_CHECKING:
     from fastapi import Request
 
-_Model = TypeVar("_Model", bound=BaseModel)
-_MOST_SHOWN = 20
+_MOST_S: Final = 30.0
 
 
 class RefusedError(Exception):
@@ -28,8 +26,8 @@ class RefusedError(Exception):
         self.retry_after_s = retry_after_s
 
 
-async def read_body(request: Request, model: type[_Model], *, limit_bytes: int) -> _Model:
-    """The body as a model. Raises RefusedError: 415 no JSON by its own account, 413 too long, 422 of another form.
+async def read_body(request: Request, *, limit_bytes: int) -> bytes:
+    """The bytes of a JSON body. Raises RefusedError: 415 no JSON by its own account, 413 too long, 408 too slow.
 
     At most `limit_bytes` and one chunk are ever held, whatever the request says of its length.
     """
@@ -40,26 +38,21 @@ async def read_body(request: Request, model: type[_Model], *, limit_bytes: int) 
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated[:20]) > limit_bytes:
         raise _too_long(limit_bytes)
+    try:
+        return await asyncio.wait_for(_received(request, limit_bytes), _MOST_S)
+    except TimeoutError:
+        raise RefusedError(408, 2, [problem(f"did not arrive within {_MOST_S:g} s", where="body")]) from None
+
+
+async def _received(request: Request, limit_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit_bytes:
             raise _too_long(limit_bytes)
-    try:
-        return model.model_validate_json(bytes(body))
-    except ValidationError as error:
-        raise RefusedError(INVALID, 2, _mistakes(error)) from None
+    return bytes(body)
 
 
 def _too_long(limit_bytes: int) -> RefusedError:
     message = f"is longer than {limit_bytes} bytes, the most that is read"
     return RefusedError(413, 2, [problem(message, where="body")])
-
-
-def _mistakes(error: ValidationError) -> list[dict[str, str]]:
-    """Without what was sent: it may be long, or a secret."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [
-        problem(entry["msg"], where=".".join(["body", *(str(part)[:60] for part in entry["loc"])]))
-        for entry in found[:_MOST_SHOWN]
-    ]

@@ -10,6 +10,7 @@ from sky_melange.skypilot.plugin.models import Failure
 
 _WORDS: Final = {
     404: "There is no such plan, or it is another user's.",
+    408: "The body did not arrive in time.",
     409: "The user has as many stored plans as one may have.",
     413: "The body is too long.",
     415: "The body is not JSON by its own account.",
@@ -19,7 +20,7 @@ _WORDS: Final = {
     503: "Too many requests are waiting, or the database cannot be used.",
 }
 OF_WORK: Final = (422, 424, 429, 503)
-OF_BODIES: Final = (413, 415)
+OF_BODIES: Final = (408, 413, 415)
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:

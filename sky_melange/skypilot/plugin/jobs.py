@@ -20,6 +20,7 @@ from sky_melange.plan_file import PlanDocument, read_plan
 from sky_melange.prices import current_book, known_accelerators, launchable_clouds, warnings_of
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.skypilot.plugin.heat import requests_per_usd
+from sky_melange.skypilot.plugin.models import CheckRequest, PlanRequest, PolicyRequest, StoreRequest
 from sky_melange.skypilot.plugin.refuse import check_plan_document, check_workload_text
 
 WORKLOAD_FILE: Final = "workload.yaml"
@@ -27,69 +28,83 @@ PLAN_FILE: Final = "plan.json"
 _POLICY_FILE: Final = "policy.yaml"
 
 
-def run_job(job: Mapping[str, Any]) -> str:
-    """The answer to one job, as JSON text. Raises SkyMelangeError."""
+def run_job(head: Mapping[str, Any], body: bytes) -> str:
+    """The answer to one job, as JSON text. Raises SkyMelangeError, and ValidationError for a body of another form."""
     with tempfile.TemporaryDirectory(prefix="sky-melange-") as folder:
-        return JOBS[job["kind"]](job, Path(folder))
+        return JOBS[head["kind"]](head, body, Path(folder))
 
 
-def _plan(job: Mapping[str, Any], folder: Path) -> str:
+def _plan(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
+    request = PlanRequest.model_validate_json(body)
+    return _planned(head, request.workload, folder, is_explained=request.explain)
+
+
+def _planned(head: Mapping[str, Any], text: str, folder: Path, *, is_explained: bool = False) -> str:
     from sky_melange.render import plan_json
 
-    text: str = job["workload"]
     check_workload_text(text, source=WORKLOAD_FILE)
     path = folder / WORKLOAD_FILE
-    path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
+    path.write_bytes(text.encode())
     planned = pipeline.plan_file(
         path,
-        is_explained=bool(job.get("explain")),
-        book_of=lambda read: _book(read.prices, job, needed=read.candidates.clouds),
+        is_explained=is_explained,
+        book_of=lambda read: _book(read.prices, head, needed=read.candidates.clouds),
     )
     pipeline.check_budget(planned)
     return plan_json.text(planned.plan, planned.workload)
 
 
-def _check(job: Mapping[str, Any], folder: Path) -> str:
+def _check(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
+    request = CheckRequest.model_validate_json(body)
+    return _checked(head, _document(_plan_text(request.plan), folder), request.policy, folder)
+
+
+def _check_stored(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
+    policy = PolicyRequest.model_validate_json(head["policy"]).policy
+    return _checked(head, _document(body.decode(), folder), policy, folder)
+
+
+def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, folder: Path) -> str:
     """As `sky-melange check plan.json --format json` prints it where the plan lies with the files that it renders."""
     from sky_melange.gate import Asked, Files, Today, check_plan, files_of
     from sky_melange.render.check_report import CHECK_FORMATS
 
-    document = _document(job["plan"], folder)
-    policy = _policy(job.get("policy"), folder)
+    rules = _policy(policy, folder)
     expected = files_of(document)
     wanted = document.workload
-    book = _book(replace(wanted.prices, max_age_hours=None), job)
-    now = utc_now()
-    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=now)
+    book = _book(replace(wanted.prices, max_age_hours=None), head)
+    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=utc_now())
     report = check_plan(
         document,
         Files(expected=expected, found=dict(expected)),
         today,
-        Asked(workload=wanted, policy=policy),
+        Asked(workload=wanted, policy=rules),
         _warnings(document, book),
     )
     return CHECK_FORMATS["json"](report)
 
 
-def _prices(job: Mapping[str, Any], folder: Path) -> str:  # noqa: ARG001
+def _prices(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa: ARG001
     from sky_melange.render import price_table
 
-    wanted = {name: job.get(name) for name in ("accelerator", "cloud", "region")}
+    wanted = {name: head.get(name) for name in ("accelerator", "cloud", "region")}
     _check_names(wanted)
     cloud = wanted["cloud"]
     now = utc_now()
-    book = _book(PricePolicy(), job, clouds=None if cloud is None else (cloud,))
-    part = price_table.select(book, **wanted, spot=job.get("spot"))
-    offers = price_table.cheapest(part.offers, everything=bool(job.get("everything")))
+    book = _book(PricePolicy(), head, clouds=None if cloud is None else (cloud,))
+    part = price_table.select(book, **wanted, spot=head.get("spot"))
+    offers = price_table.cheapest(part.offers, everything=bool(head.get("everything")))
     return price_table.to_json(offers, part.quarantined, part, now)
 
 
-def _describe(job: Mapping[str, Any], folder: Path) -> str:
+def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
     """What the store keeps of a plan: its text, what lists show of it, and what its page shows beside it."""
-    text = _plan(job, folder) if "workload" in job else _plan_text(job["plan"])
+    request = StoreRequest.model_validate_json(body)
+    text = _plan_text(request.plan) if request.workload is None else _planned(head, request.workload, folder)
     document = _document(text, folder)
     return json.dumps(
         {
+            "name": request.name,
             "plan": text,
             "summary": _summary(document),
             "requests_per_usd": requests_per_usd(document.plan, document.workload, folder),
@@ -117,17 +132,18 @@ def _summary(document: PlanDocument) -> dict[str, Any]:
     }
 
 
-JOBS: Final[Mapping[str, Callable[[Mapping[str, Any], Path], str]]] = {
+JOBS: Final[Mapping[str, Callable[[Mapping[str, Any], bytes, Path], str]]] = {
     "plan": _plan,
     "check": _check,
+    "check_stored": _check_stored,
     "prices": _prices,
     "describe": _describe,
 }
-"""By kind. Each gets the job and an empty folder of its own."""
+"""By kind. Each gets what is to be done, the body of the request, and an empty folder of its own."""
 
 
-def _book(policy: PricePolicy, job: Mapping[str, Any], **clouds: Any) -> PriceBook:
-    return current_book(policy, site=price_site(), now=utc_now(), offline=bool(job.get("offline")), **clouds)
+def _book(policy: PricePolicy, head: Mapping[str, Any], **clouds: Any) -> PriceBook:
+    return current_book(policy, site=price_site(), now=utc_now(), offline=bool(head.get("offline")), **clouds)
 
 
 def _plan_text(plan: object) -> str:
@@ -135,12 +151,11 @@ def _plan_text(plan: object) -> str:
     return json.dumps(plan, indent=2, ensure_ascii=False) + "\n"
 
 
-def _document(plan: object, folder: Path) -> PlanDocument:
+def _document(text: str, folder: Path) -> PlanDocument:
     """Strictly read; its path is the bare file name, as for somebody in the plan's folder."""
-    document = json.loads(plan) if isinstance(plan, str) else plan
-    check_plan_document(document, source=PLAN_FILE)
+    check_plan_document(json.loads(text), source=PLAN_FILE)
     path = folder / PLAN_FILE
-    path.write_text(_plan_text(document), encoding="utf-8", errors="surrogatepass")
+    path.write_text(text, encoding="utf-8")
     return replace(read_plan(path), path=Path(PLAN_FILE))
 
 

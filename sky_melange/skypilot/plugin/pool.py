@@ -11,12 +11,12 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sky_melange.skypilot.plugin.answers import bug_answer
-from sky_melange.skypilot.plugin.worker import LENGTH, frame_of
+from sky_melange.skypilot.plugin.worker import LENGTHS, Frame, frame_of
 
 _MODULE: Final = "sky_melange.skypilot.plugin.worker"
 _JOBS_PER_WORKER: Final = 200
@@ -36,17 +36,16 @@ class _Worker:
     process: asyncio.subprocess.Process
     jobs_done: int = 0
 
-    async def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    async def ask(self, head: Mapping[str, Any], body: bytes) -> Frame:
         stdin, stdout = self.process.stdin, self.process.stdout
         if stdin is None or stdout is None:
             raise ConnectionError("the worker has no pipes")
-        stdin.write(frame_of(job))
+        stdin.writelines(frame_of(head, body))
         await stdin.drain()
-        (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
-        body = await stdout.readexactly(length)
+        of_head, of_body = LENGTHS.unpack(await stdout.readexactly(LENGTHS.size))
+        answer: dict[str, Any] = json.loads(await stdout.readexactly(of_head))
         self.jobs_done += 1
-        answer: dict[str, Any] = json.loads(body)
-        return answer
+        return answer, await stdout.readexactly(of_body)
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -55,7 +54,7 @@ class _Worker:
 
 @dataclass(slots=True, kw_only=True)
 class WorkerPool:
-    """`run` is called from one event loop."""
+    """`place` and `run` are called from one event loop."""
 
     workers: int
     max_waiting: int
@@ -69,31 +68,40 @@ class WorkerPool:
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.workers)
 
-    async def run(self, job: Mapping[str, Any], *, user: str | None) -> dict[str, Any]:
-        """The worker's answer: `text`, or `status`, `code` and `detail`. Raises BusyError at once when it is full."""
+    @contextlib.contextmanager
+    def place(self, user: str | None) -> Iterator[None]:
+        """A place among those that wait or run; it is taken before the request's body is. Raises BusyError at once."""
         if self._of_users.total() >= self.max_waiting:
             raise BusyError(is_own=False)
         if self._of_users[user] >= self.max_waiting_per_user:
             raise BusyError(is_own=True)
         self._of_users[user] += 1
         try:
-            async with self._slots:
-                return await self._run(job)
+            yield
         finally:
             self._of_users[user] -= 1
             self._of_users += Counter()  # without users that have nothing here
 
-    async def _run(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    async def run(self, head: Mapping[str, Any], body: bytes = b"") -> Frame:
+        """The worker's answer: text with an empty object, or an object of `status`, `code` and `detail`.
+
+        For who has a place. Large bodies and texts are neither read nor copied on the event loop.
+        """
+        async with self._slots:
+            return await self._run(head, body)
+
+    async def _run(self, head: Mapping[str, Any], body: bytes) -> Frame:
         worker = self._idle.pop() if self._idle else await _start()
         keep = False
         try:
-            answer = await asyncio.wait_for(worker.ask(job), self.max_seconds)
+            answer = await asyncio.wait_for(worker.ask(head, body), self.max_seconds)
             keep = worker.jobs_done < _JOBS_PER_WORKER
             return answer
         except TimeoutError:
-            return bug_answer(f"takes longer than the {self.max_seconds:g} s that it may take here", status=422, code=7)
+            message = f"takes longer than the {self.max_seconds:g} s that it may take here"
+            return bug_answer(message, status=422, code=7), b""
         except (asyncio.IncompleteReadError, ConnectionError):
-            return bug_answer("the work ended without an answer; the server's log may say why")
+            return bug_answer("the work ended without an answer; the server's log may say why"), b""
         finally:
             if keep:
                 self._idle.append(worker)

@@ -72,8 +72,8 @@ def _add_work(router: APIRouter, service: Service) -> None:
         responses=failures(*OF_BODIES, *OF_WORK),
     )
     async def plan(request: Request) -> Response:
-        body = await read_body(request, PlanRequest, limit_bytes=limit_bytes)
-        return json_text(await service.work("plan", user_of(request), workload=body.workload, explain=body.explain))
+        with service.place(user_of(request)):
+            return json_text(await service.work("plan", await read_body(request, limit_bytes=limit_bytes)))
 
     @router.post(
         "/check",
@@ -83,8 +83,8 @@ def _add_work(router: APIRouter, service: Service) -> None:
         responses=failures(*OF_BODIES, *OF_WORK),
     )
     async def check(request: Request) -> Response:
-        body = await read_body(request, CheckRequest, limit_bytes=limit_bytes)
-        return json_text(await service.work("check", user_of(request), plan=body.plan, policy=body.policy))
+        with service.place(user_of(request)):
+            return json_text(await service.work("check", await read_body(request, limit_bytes=limit_bytes)))
 
     @router.get(
         "/prices",
@@ -102,8 +102,9 @@ def _add_work(router: APIRouter, service: Service) -> None:
         spot: bool | None = None,
         everything: Annotated[bool, Query(alias="all")] = False,
     ) -> Response:
-        names = {"accelerator": accelerator, "cloud": cloud, "region": region}
-        return json_text(await service.work("prices", user_of(request), **names, spot=spot, everything=everything))
+        wanted: dict[str, Any] = {"accelerator": accelerator, "cloud": cloud, "region": region, "spot": spot}
+        with service.place(user_of(request)):
+            return json_text(await service.work("prices", **wanted, everything=everything))
 
 
 def _add_dashboard(router: APIRouter) -> None:

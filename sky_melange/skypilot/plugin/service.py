@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final, TypeVar
 
@@ -40,16 +41,21 @@ class Service:
         self._store: PlanStore | None = None
         self._store_lock = Lock()
 
-    async def work(self, kind: str, user: User, **job: Any) -> str:
-        """JSON text from a worker process. Raises RefusedError."""
+    @contextmanager
+    def place(self, user: User) -> Iterator[None]:
+        """A place among the requests that wait or run. Raises RefusedError."""
         try:
-            answer = await self._pool.run({"kind": kind, "offline": self.settings.offline, **job}, user=user.id)
+            with self._pool.place(user.id):
+                yield
         except BusyError as error:
             message = problem(str(error), help_text=f"send it again in {_RETRY_AFTER_S} s")
             raise RefusedError(429 if error.is_own else 503, 1, [message], retry_after_s=_RETRY_AFTER_S) from None
-        if "text" not in answer:
+
+    async def work(self, kind: str, body: bytes = b"", **head: Any) -> bytes:
+        """JSON text from a worker process, for who has a place. Raises RefusedError."""
+        answer, text = await self._pool.run({"kind": kind, "offline": self.settings.offline, **head}, body)
+        if answer:
             raise RefusedError(answer["status"], answer["code"], answer["detail"])
-        text: str = answer["text"]
         return text
 
     async def with_store(self, action: Callable[[PlanStore], _Value]) -> _Value:
@@ -80,14 +86,14 @@ class Service:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def json_text(text: str) -> Response:
+def json_text(text: bytes | str, status: int = 200) -> Response:
     """JSON that is text already: the bytes as they are."""
-    return Response(text.encode(), media_type=_JSON)
+    return Response(text, status_code=status, media_type=_JSON)
 
 
-def json_value(value: object, status: int = 200) -> Response:
-    """A value as JSON."""
-    return Response(json.dumps(value, ensure_ascii=False, allow_nan=False), status_code=status, media_type=_JSON)
+def json_value(value: object) -> Response:
+    """A small value as JSON."""
+    return json_text(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def refused(error: RefusedError) -> JSONResponse:

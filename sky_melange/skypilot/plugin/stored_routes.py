@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
@@ -18,6 +19,8 @@ from sky_melange.skypilot.plugin.store import PlanStore, StoredPlan
 from sky_melange.skypilot.plugin.users import reader_of, user_of
 
 _AS_CLUSTERS: Final = "the plan launches clusters, not services: `sky status` knows of them"
+_MOST_POLICY_BYTES: Final = 64 * 1024
+_Value = TypeVar("_Value")
 _PlanId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The id of a stored plan.")]
 
 
@@ -51,23 +54,25 @@ def _add_collection(router: APIRouter, service: Service) -> None:
         responses={201: {"model": Stored}, **failures(409, *OF_BODIES, *OF_WORK)},
     )
     async def store_plan(request: Request) -> Response:
-        body = await read_body(request, StoreRequest, limit_bytes=settings.max_body_bytes)
         user = user_of(request)
-        source: dict[str, Any] = {"workload": body.workload} if body.plan is None else {"plan": body.plan}
-        made = json.loads(await service.work("describe", user, **source))
-        stored = await service.with_store(
-            lambda store: store.create(
-                name=body.name,
+        with service.place(user):
+            made = await service.work("describe", await read_body(request, limit_bytes=settings.max_body_bytes))
+
+        def create(store: PlanStore) -> str:
+            described = json.loads(made)
+            stored = store.create(
+                name=described["name"],
                 owner_id=user.id,
                 owner_name=user.name,
                 now=_now(),
                 limit=settings.max_plans_per_user,
-                summary=json.dumps(made["summary"]),
-                shown=json.dumps({key: made[key] for key in ("requests_per_usd", "groups", "mode")}),
-                plan=made["plan"],
+                summary=json.dumps(described["summary"]),
+                shown=json.dumps({key: described[key] for key in ("requests_per_usd", "groups", "mode")}),
+                plan=described["plan"],
             )
-        )
-        return json_value(_whole(stored), 201)
+            return _whole(stored)
+
+        return json_text(await service.with_store(create), 201)
 
 
 def _add_plan(router: APIRouter, service: Service) -> None:
@@ -77,7 +82,7 @@ def _add_plan(router: APIRouter, service: Service) -> None:
         responses={200: {"model": Stored}, **failures(404, 503)},
     )
     async def get_plan(request: Request, plan_id: _PlanId) -> Response:
-        return json_value(_whole(await _visible(service, request, plan_id)))
+        return json_text(await _visible(service, request, plan_id, _whole))
 
     @router.delete(
         "/plans/{plan_id}",
@@ -102,12 +107,10 @@ def _add_state(router: APIRouter, service: Service) -> None:
         responses=failures(404, *OF_BODIES, *OF_WORK),
     )
     async def check_plan(request: Request, plan_id: _PlanId) -> Response:
-        policy = None
-        if _has_body(request):
-            limit_bytes = service.settings.max_body_bytes
-            policy = (await read_body(request, PolicyRequest, limit_bytes=limit_bytes)).policy
-        stored = await _visible(service, request, plan_id)
-        return json_text(await service.work("check", user_of(request), plan=stored.plan, policy=policy))
+        with service.place(user_of(request)):
+            policy = await read_body(request, limit_bytes=_MOST_POLICY_BYTES) if _has_body(request) else b"{}"
+            plan = await _visible(service, request, plan_id, lambda stored: stored.plan.encode())
+            return json_text(await service.work("check_stored", plan, policy=policy.decode(errors="replace")))
 
     @router.get(
         "/plans/{plan_id}/replicas",
@@ -116,7 +119,7 @@ def _add_state(router: APIRouter, service: Service) -> None:
         responses={200: {"model": Replicas}, **failures(404, 503)},
     )
     async def replicas(request: Request, plan_id: _PlanId) -> Response:
-        shown = json.loads((await _visible(service, request, plan_id)).shown)
+        shown = await _visible(service, request, plan_id, lambda stored: json.loads(stored.shown))
         groups = shown["groups"]
         if shown["mode"] != "serve":
             found = unknown_states(groups, _AS_CLUSTERS, is_service=False)
@@ -128,16 +131,17 @@ def _add_state(router: APIRouter, service: Service) -> None:
         return json_value({"groups": found, "observed_at": _now()})
 
 
-async def _visible(service: Service, request: Request, plan_id: str) -> StoredPlan:
+async def _visible(service: Service, request: Request, plan_id: str, use: Callable[[StoredPlan], _Value]) -> _Value:
+    """What `use` makes of the plan, on the store's thread: a plan may be long."""
     user = user_of(request)
 
-    def read(store: PlanStore) -> StoredPlan | None:
-        return store.get(plan_id, reader_of(user))
+    def read(store: PlanStore) -> _Value:
+        stored = store.get(plan_id, reader_of(user))
+        if stored is None:
+            raise not_found()
+        return use(stored)
 
-    stored = await service.with_store(read)
-    if stored is None:
-        raise not_found()
-    return stored
+    return await service.with_store(read)
 
 
 def _has_body(request: Request) -> bool:
@@ -154,9 +158,11 @@ def _head(plan: StoredPlan) -> dict[str, Any]:
     }
 
 
-def _whole(plan: StoredPlan) -> dict[str, Any]:
-    shown = json.loads(plan.shown)
-    return {**_head(plan), "plan": json.loads(plan.plan), "requests_per_usd": shown["requests_per_usd"]}
+def _whole(plan: StoredPlan) -> str:
+    """JSON text; the plan in it is as it was stored."""
+    head = json.dumps(_head(plan), ensure_ascii=False)
+    heat = json.dumps(json.loads(plan.shown)["requests_per_usd"])
+    return f'{head[:-1]}, "plan": {plan.plan.strip()}, "requests_per_usd": {heat}}}'
 
 
 def _now() -> str:

@@ -2,8 +2,9 @@
 
     python -m sky_melange.skypilot.plugin.worker
 
-A frame is its length (4 bytes, big-endian) and JSON. The process ends when its input ends, that is when the server is
-gone, whatever it is doing then.
+A frame is two lengths (4 bytes each, big-endian), a small JSON object and bytes: of a job what is to be done and the
+body of the request, of an answer how it went and the text. The process ends when its input ends, that is when the
+server is gone, whatever it is doing then.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeAlias
 
 from sky_melange.errors import SkyMelangeError
-from sky_melange.skypilot.plugin.answers import answer_of_error, bug_answer
+from sky_melange.skypilot.plugin.answers import answer_of_body, answer_of_error, bug_answer
 
-LENGTH: Final = struct.Struct(">I")
+LENGTHS: Final = struct.Struct(">II")
+Frame: TypeAlias = tuple[dict[str, Any], bytes]
 _NICENESS: Final = 10
 
 
@@ -31,55 +33,59 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     os.nice(_NICENESS)
-    jobs: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[Frame] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, jobs), daemon=True).start()
     while True:
-        write_frame(answers, _answer(jobs.get()))
+        write_frame(answers, *_answer(*jobs.get()))
 
 
-def _read(stream: BinaryIO, jobs: queue.SimpleQueue[Mapping[str, Any]]) -> None:
+def _read(stream: BinaryIO, jobs: queue.SimpleQueue[Frame]) -> None:
     while (job := read_frame(stream)) is not None:
         jobs.put(job)
     os._exit(0)
 
 
-def _answer(job: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(head: Mapping[str, Any], body: bytes) -> Frame:
+    from pydantic import ValidationError
+
     from sky_melange.skypilot.plugin.jobs import run_job
 
     try:
-        return {"text": run_job(job)}
+        return {}, run_job(head, body).encode()
+    except ValidationError as error:
+        return answer_of_body(error), b""
     except SkyMelangeError as error:
-        return answer_of_error(error)
+        return answer_of_error(error), b""
     except RecursionError:
-        return bug_answer("is nested too deeply", status=422, code=2)
+        return bug_answer("is nested too deeply", status=422, code=2), b""
     except Exception as error:  # noqa: BLE001 - a bug is reported, and the next job is done all the same
         traceback.print_exc()
-        return bug_answer(f"a bug in sky-melange: {type(error).__name__}; the server's log has the traceback")
+        return bug_answer(f"a bug in sky-melange: {type(error).__name__}; the server's log has the traceback"), b""
 
 
-def read_frame(stream: BinaryIO) -> dict[str, Any] | None:
+def read_frame(stream: BinaryIO) -> Frame | None:
     """The next frame; None at the end of the input."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
+    lengths = stream.read(LENGTHS.size)
+    if len(lengths) < LENGTHS.size:
         return None
-    (length,) = LENGTH.unpack(head)
-    body = stream.read(length)
-    if len(body) < length:
+    of_head, of_body = LENGTHS.unpack(lengths)
+    content = stream.read(of_head + of_body)
+    if len(content) < of_head + of_body:
         return None
-    frame: dict[str, Any] = json.loads(body)
-    return frame
+    return json.loads(content[:of_head]), content[of_head:]
 
 
-def write_frame(stream: BinaryIO, document: Mapping[str, Any]) -> None:
+def write_frame(stream: BinaryIO, head: Mapping[str, Any], body: bytes) -> None:
     """One frame, sent at once."""
-    stream.write(frame_of(document))
+    for part in frame_of(head, body):
+        stream.write(part)
     stream.flush()
 
 
-def frame_of(document: Mapping[str, Any]) -> bytes:
-    """The bytes of a frame."""
-    body = json.dumps(document).encode()
-    return LENGTH.pack(len(body)) + body
+def frame_of(head: Mapping[str, Any], body: bytes) -> tuple[bytes, bytes]:
+    """The bytes of a frame; the second part is the body itself, uncopied."""
+    text = json.dumps(head).encode()
+    return LENGTHS.pack(len(text), len(body)) + text, body
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import psutil
 import pytest
 
 from sky_melange.skypilot.plugin.pool import BusyError, WorkerPool
-from sky_melange.skypilot.plugin.worker import frame_of
+from sky_melange.skypilot.plugin.worker import Frame, frame_of
 
 MODULE = "sky_melange.skypilot.plugin.worker"
 PRICES = {"kind": "prices", "offline": True, "cloud": "aws"}
@@ -32,14 +32,21 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(work)
 
 
+async def ask(pool: WorkerPool, user: str | None = None, head: Mapping[str, Any] = PRICES) -> Frame:
+    with pool.place(user):
+        return await pool.run(head)
+
+
 def test_a_job_that_takes_too_long_is_ended_and_the_next_one_is_done() -> None:
     async def work() -> None:
         pool = make_pool(max_seconds=0.05)
-        slow = await pool.run(PRICES, user=None)
-        assert (slow["status"], slow["code"]) == (422, 7)
+        slow, text = await ask(pool)
+        assert (slow["status"], slow["code"], text) == (422, 7, b"")
         assert "longer than the 0.05 s" in slow["detail"][0]["message"]
         pool.max_seconds = 120
-        assert json.loads((await pool.run(PRICES, user=None))["text"])["offers"]
+        answer, text = await ask(pool)
+        assert answer == {}
+        assert json.loads(text)["offers"]
         await pool.aclose()
 
     run(work())
@@ -48,14 +55,14 @@ def test_a_job_that_takes_too_long_is_ended_and_the_next_one_is_done() -> None:
 def test_a_worker_that_dies_is_replaced() -> None:
     async def work() -> None:
         pool = make_pool()
-        job = asyncio.ensure_future(pool.run(PRICES, user=None))
+        job = asyncio.ensure_future(ask(pool))
         while not (workers := _workers()):
             await asyncio.sleep(0.01)
         for worker in workers:
             worker.kill()
-        answer = await job
+        answer, _ = await job
         assert (answer["status"], answer["code"]) == (500, 1)
-        assert "text" in await pool.run(PRICES, user=None)
+        assert (await ask(pool))[0] == {}
         await pool.aclose()
 
     run(work())
@@ -64,10 +71,10 @@ def test_a_worker_that_dies_is_replaced() -> None:
 def test_what_no_job_foresaw_is_an_answer_without_its_text(capfd: pytest.CaptureFixture[str]) -> None:
     async def work() -> None:
         pool = make_pool()
-        answer = await pool.run({"kind": "no such kind", "secret": "hunter2"}, user=None)
+        answer, _ = await ask(pool, head={"kind": "no such kind", "secret": "hunter2"})
         assert (answer["status"], answer["code"]) == (500, 1)
         assert "no such kind" not in json.dumps(answer)
-        assert "text" in await pool.run(PRICES, user=None)
+        assert (await ask(pool))[0] == {}
         await pool.aclose()
 
     run(work())
@@ -77,18 +84,18 @@ def test_what_no_job_foresaw_is_an_answer_without_its_text(capfd: pytest.Capture
 def test_too_much_is_sent_away_at_once_and_places_come_free() -> None:
     async def work() -> None:
         pool = make_pool()
-        waiting = [asyncio.ensure_future(pool.run(PRICES, user=user)) for user in ("ada", "ada", "bob")]
+        waiting = [asyncio.ensure_future(ask(pool, user)) for user in ("ada", "ada", "bob")]
         await asyncio.sleep(0)
         with pytest.raises(BusyError) as full:
-            await pool.run(PRICES, user="cy")
+            await ask(pool, "cy")
         assert not full.value.is_own
         waiting.pop().cancel()
         await asyncio.sleep(0)
         with pytest.raises(BusyError) as own:
-            await pool.run(PRICES, user="ada")
+            await ask(pool, "ada")
         assert own.value.is_own
-        assert all("text" in answer for answer in await asyncio.gather(*waiting))
-        assert "text" in await pool.run(PRICES, user="ada")
+        assert all(answer == {} for answer, _ in await asyncio.gather(*waiting))
+        assert (await ask(pool, "ada"))[0] == {}
         await pool.aclose()
 
     run(work())
@@ -99,6 +106,6 @@ def test_a_worker_ends_when_nobody_is_there_to_answer() -> None:
     command = [sys.executable, "-m", MODULE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdin is not None
-        worker.stdin.write(frame_of(PRICES))
+        worker.stdin.writelines(frame_of(PRICES, b""))
         worker.stdin.close()
         assert worker.wait(timeout=120) == 0
