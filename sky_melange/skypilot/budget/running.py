@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from sky_melange.domain.spending import Kind, Owner, Spending
+from sky_melange.skypilot.budget.machine import unix_time_s
 from sky_melange.skypilot.budget.pricing import UnknownPriceError, launched_price, worst_case
 from sky_melange.skypilot.budget.skypilot_errors import one_line, skypilot_errors
 
 DEFAULT_WORKSPACE: Final = "default"
+_REMEMBERED_S: Final = 600.0
 _PRICED_KEYS: Final = ("name", "num_nodes", "resources", "service", "pool")
 """What of a task's YAML its price depends on; the rest (mounts, volumes, secrets) is not read again."""
 
@@ -182,7 +184,15 @@ def _priced(thing: Spending, price: Callable[[], float], problems: list[Problem]
 
 
 def yaml_price(text: str) -> float:
-    """USD/h of all tasks in a YAML text together, at their worst. Raises UnknownPriceError."""
+    """USD/h of all tasks in a YAML text together, at their worst. Raises UnknownPriceError.
+
+    Remembered for some minutes: the optimizer takes a fifth of a second, and catalogs change every few hours.
+    """
+    return _yaml_price(text, int(unix_time_s() // _REMEMBERED_S))
+
+
+@lru_cache(maxsize=1024)
+def _yaml_price(text: str, _period: int) -> float:
     import sky
     from sky.utils import yaml_utils
 
