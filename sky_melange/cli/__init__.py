@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "status": "Show what runs of a plan folder, and where it answers.",
     "down": "End what `up` started from a plan folder.",
     "workload": "Count request logs into a workload.yaml: sizes, rate, report.",
-    "schema": "Print the JSON Schema of workload.yaml for editors.",
+    "schema": "Print the JSON Schema of workload.yaml or budgets.yaml for editors.",
 }
 
 EXIT_CODES: Final = """\b

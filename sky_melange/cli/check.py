@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,7 @@ from sky_melange.errors import CheckFailedError, InputError, Mistake, PriceSourc
 
 if TYPE_CHECKING:
     from sky_melange.domain.check import CheckReport
-    from sky_melange.domain.offer import PriceBook
-    from sky_melange.domain.workload import Workload
     from sky_melange.gate import Limits
-    from sky_melange.plan_file import PlanDocument
 
 FORMATS = ("table", "json", "markdown", "junit", "github")
 
@@ -57,11 +53,21 @@ def command(
     Every group is priced anew without solving again. Exit code 3 when a check fails, 6 when the prices at hand are
     older than --max-age-hours, 2 when a file cannot be read. The report is printed in either case.
     """
+    from sky_melange.api import check
     from sky_melange.render.check_report import CHECK_FORMATS, table
 
     limits = _limits(budget, monthly_budget, max_drift, max_age_hours)
     targets = write_targets(writes)
-    report = report_of(plan, workload, policy, limits, offline=offline)
+    report = check(
+        plan,
+        workload=workload,
+        policy=policy,
+        max_usd_per_hour=limits.usd_per_hour,
+        max_usd_per_month=limits.usd_per_month,
+        max_age_hours=limits.max_age_hours,
+        max_drift_fraction=limits.max_drift_fraction,
+        offline=offline,
+    )
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if output_format == "table":
@@ -115,73 +121,6 @@ def _limits(
         max_age_hours=max_age_hours,
         max_drift_fraction=None if max_drift is None else max_drift / 100,
     )
-
-
-def report_of(plan: Path, workload: Path | None, policy: Path | None, limits: Limits, *, offline: bool) -> CheckReport:
-    """A plan folder, or its plan.json, against today's prices. Raises InputError or its kin for bad input."""
-    from sky_melange import pipeline
-    from sky_melange.cli.price_site import utc_now
-    from sky_melange.gate import Asked, Files, Today, check_plan, files_of
-    from sky_melange.plan_file import read_files_beside, read_plan
-    from sky_melange.prices import known_accelerators, launchable_clouds
-    from sky_melange.workload_file import read_policy
-
-    document = read_plan(plan)
-    if workload is None:
-        _require_self_contained(document)
-    wanted = document.workload if workload is None else pipeline.read(workload)
-    rules = (
-        None
-        if policy is None
-        else read_policy(policy, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
-    )
-    expected = files_of(document)
-    files = Files(expected=expected, found=read_files_beside(document.path, expected))
-    book = _book(wanted, offline=offline)
-    folder = (workload or document.path).parent
-    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=utc_now())
-    warnings = [*_warnings(document, book), *_workload_warning(document, workload, wanted)]
-    return check_plan(document, files, today, Asked(workload=wanted, limits=limits, policy=rules), warnings)
-
-
-def _require_self_contained(document: PlanDocument) -> None:
-    """A plan made with files beside its workload can only be checked where those are."""
-    asked = document.workload
-    files = [*asked.profiles.files, *([] if asked.prices.overrides is None else [asked.prices.overrides])]
-    if files:
-        message = f"was made with files beside its workload ({', '.join(map(str, files))}); give --workload"
-        raise InputError([Mistake(source=str(document.path), message=message)])
-
-
-def _book(workload: Workload, *, offline: bool) -> PriceBook:
-    """Today's prices. How old they may be is a check of its own here, so that the report shows it."""
-    from sky_melange.cli.price_site import price_site, utc_now
-    from sky_melange.prices import current_book
-
-    policy = replace(workload.prices, max_age_hours=None)
-    return current_book(policy, site=price_site(), now=utc_now(), offline=offline)
-
-
-def _warnings(document: PlanDocument, book: PriceBook) -> list[str]:
-    """What went wrong with the prices of the plan's clouds."""
-    from sky_melange.cli.price_site import utc_now
-    from sky_melange.prices import warnings_of
-
-    used = {
-        "",
-        *(group.cloud for group in document.plan.groups),
-        *(machine.cloud for machine in document.plan.overhead),
-    }
-    states = tuple(state for state in book.states if state.cloud in used)
-    return list(warnings_of(replace(book, states=states), utc_now()))
-
-
-def _workload_warning(document: PlanDocument, path: Path | None, wanted: Workload) -> list[str]:
-    from sky_melange import pipeline
-
-    if path is None or pipeline.workload_digest(path, wanted) == document.plan.inputs.workload:
-        return []
-    return [f"{path} is not the file that the plan was made from; the plan is checked against it as it is now."]
 
 
 def raise_failed(report: CheckReport, *, is_explained: bool) -> None:

@@ -26,26 +26,14 @@ def command(*, old: Path, new: Path, output_format: str, writes: tuple[str, ...]
     Groups added, removed and resized, what of the cost is due to prices and what to counts, shares of the traffic that
     moved, and what changed in the workload and the profiles. Prices are those in the files. A difference is no failure.
     """
-    from sky_melange.check import Side, compare
-    from sky_melange.errors import InputError, Mistake
-    from sky_melange.plan_file import PlanDocument, read_plan
+    from sky_melange.api import diff
     from sky_melange.render.diff_report import DIFF_FORMATS, table
 
     targets = write_targets(writes)
-    documents: list[PlanDocument] = []
-    mistakes: list[Mistake] = []
-    for path in (old, new):
-        try:
-            documents.append(read_plan(path))
-        except InputError as error:
-            mistakes.extend(error.mistakes)
-    if mistakes:
-        raise InputError(mistakes)
-    before, after = (Side(plan=document.plan, workload=document.workload) for document in documents)
-    diff = compare(before, after)
+    changes = diff(old, new)
     if output_format == "table":
-        click.echo(table.render(diff, color=use_color()), nl=False)
+        click.echo(table.render(changes, color=use_color()), nl=False)
     else:
-        click.echo(DIFF_FORMATS[output_format](diff), nl=False)
+        click.echo(DIFF_FORMATS[output_format](changes), nl=False)
     for kind, path in targets:
-        write_atomically(path, DIFF_FORMATS[kind](diff))
+        write_atomically(path, DIFF_FORMATS[kind](changes))

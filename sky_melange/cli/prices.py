@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import click
@@ -12,8 +11,9 @@ from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.cli.price_site import price_site, utc_now
 from sky_melange.domain.price_change import PriceChange
 from sky_melange.domain.workload import PricePolicy
-from sky_melange.errors import InputError, Mistake
-from sky_melange.prices import PriceHistory, known_accelerators, launchable_clouds
+from sky_melange.errors import InputError
+from sky_melange.prices import PriceHistory
+from sky_melange.prices.filters import check_filters
 from sky_melange.render import price_history, price_table
 
 
@@ -51,7 +51,7 @@ def command(
     Offers that fail a plausibility rule are never used in a plan unless prices.trust in the workload names them;
     --quarantined lists them with the reason.
     """
-    _check_names(accelerator, cloud)
+    check_filters(accelerator=accelerator, cloud=cloud, prefix="--")
     if history and quarantined:
         raise InputError("--history and --quarantined are two different lists; choose one")
     now = utc_now()
@@ -86,22 +86,3 @@ def _print_history(changes: Sequence[PriceChange], output_format: str) -> None:
     else:
         click.echo(price_history.table(changes, color=use_color()), nl=False)
         click.echo(f"{len(changes)} changes seen on this machine.", err=True)
-
-
-def _check_names(accelerator: str | None, cloud: str | None) -> None:
-    mistakes = [
-        Mistake(source=option, message=f"there is no {name!r}{_nearest(name, known)}; there are: {', '.join(known)}")
-        for option, name, known in (
-            ("--accelerator", accelerator, known_accelerators()),
-            ("--cloud", cloud, launchable_clouds()),
-        )
-        if name is not None and name not in known
-    ]
-    if mistakes:
-        raise InputError(mistakes)
-
-
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    by_fold = {entry.casefold(): entry for entry in known}
-    near = difflib.get_close_matches(name.casefold(), list(by_fold), n=1)
-    return f", did you mean {by_fold[near[0]]}?" if near else ""

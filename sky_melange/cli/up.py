@@ -61,10 +61,10 @@ def command(*, folder: Path, dry_run: bool, yes: bool, offline: bool, adopt: boo
 
 def _check(folder: Path, *, offline: bool) -> None:
     """As `sky-melange check`. Its report goes to stderr: stdout is for the addresses."""
-    from sky_melange.cli.check import raise_failed, report_of
-    from sky_melange.gate import Limits
+    from sky_melange.api import check
+    from sky_melange.cli.check import raise_failed
 
-    report = report_of(folder, None, None, Limits(), offline=offline)
+    report = check(folder, offline=offline)
     for warning in report.warnings:
         say(f"Warning: {warning}")
     raise_failed(report, is_explained=False)

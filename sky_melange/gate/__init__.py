@@ -3,6 +3,7 @@
 repricing.py   the plan's machines at other prices, without solving
 reverify.py    the plan's shares and loads under today's workload and profiles
 report.py      every check, in order
+plan_file.py   the same over files, with the prices of this moment
 """
 
 from __future__ import annotations

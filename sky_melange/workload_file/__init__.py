@@ -17,13 +17,23 @@ report.py        how mistakes are ordered and spelled
 nearest.py       the valid word nearest to a mistyped one
 melange.py       the released solver's JSON -> `MelangeInput`
 policy.py        policy.yaml -> `Policy`
+budgets*.py      budgets.yaml -> `Budgets`: reader, schema, messages
 """
 
 from __future__ import annotations
 
+from sky_melange.workload_file.budgets import budgets_schema, read_budgets
 from sky_melange.workload_file.melange import MelangeInput, read_melange
 from sky_melange.workload_file.policy import read_policy
 from sky_melange.workload_file.reader import read_workload
 from sky_melange.workload_file.schema_export import json_schema
 
-__all__ = ["MelangeInput", "json_schema", "read_melange", "read_policy", "read_workload"]
+__all__ = [
+    "MelangeInput",
+    "budgets_schema",
+    "json_schema",
+    "read_budgets",
+    "read_melange",
+    "read_policy",
+    "read_workload",
+]

@@ -1,8 +1,11 @@
-"""The JSON Schema of workload.yaml, for editors and other tools."""
+"""JSON Schemas of the files that people write, for editors and other tools."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 SCHEMA_ID: Final = "urn:sky-melange:workload:1"
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -13,11 +16,16 @@ def json_schema() -> dict[str, object]:
 
     What it cannot express (the weights' shape, rising edges, names that exist) only `read_workload` checks.
     """
+    from sky_melange.workload_file.schema import WorkloadFile
+
+    return schema_of(WorkloadFile, SCHEMA_ID)
+
+
+def schema_of(file: type[BaseModel], schema_id: str) -> dict[str, object]:
+    """The JSON Schema of a file's model; null is allowed nowhere."""
     # pydantic takes longer to import than `--help` to print.
     from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
     from pydantic_core import core_schema
-
-    from sky_melange.workload_file.schema import WorkloadFile
 
     class WithoutNull(GenerateJsonSchema):
         """A key that is not wanted is left out; the reader refuses null, so the schema does too."""
@@ -30,5 +38,4 @@ def json_schema() -> dict[str, object]:
                 return self.generate_inner(schema["schema"])
             return super().default_schema(schema)
 
-    schema = WorkloadFile.model_json_schema(schema_generator=WithoutNull)
-    return {"$schema": _DIALECT, "$id": SCHEMA_ID, **schema}
+    return {"$schema": _DIALECT, "$id": schema_id, **file.model_json_schema(schema_generator=WithoutNull)}

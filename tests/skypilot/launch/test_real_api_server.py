@@ -5,79 +5,36 @@ The server takes the launch and refuses it for one reason only: no cloud is enab
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
+from api_server import ApiServer
 
 from sky_melange.prices import load_snapshot
 from sky_melange.skypilot.planned import read_planned_launch
 from sky_melange.skypilot.seed_catalogs import seed_catalogs
 
-TIMEOUT_S = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sky:
-    home: Path
-    port: int
-
-    def melange(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("-m", "sky_melange", *arguments)
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
-        environment = {
-            **kept,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}",
-            "HOME": str(self.home),
-            "SKY_RUNTIME_DIR": str(self.home),
-            "SKYPILOT_API_SERVER_LOCAL_PORT": str(self.port),
-            "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path),
-            "NO_PROXY": "*",
-            "HF_TOKEN": "hf_x",
-        }
-        return subprocess.run(
-            [sys.executable, *arguments],
-            env=environment,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-
 
 @pytest.fixture(scope="module")
-def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sky]:
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """The first command starts the server; here it is ended."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    yield Sky(tmp_path_factory.mktemp("home"), port)
-    _end_server(port)
+    server = ApiServer(home=tmp_path_factory.mktemp("home"), clouds=None)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
-def plan_in(sky: Sky, repository: Path, tmp_path: Path) -> Path:
+def plan_in(sky: ApiServer, repository: Path, tmp_path: Path) -> Path:
     """A folder to plan in; SkyPilot's catalogs know the plan's machines."""
     text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
     (tmp_path / "workload.yaml").write_text(text, encoding="utf-8")
     return tmp_path
 
 
-def _plan(sky: Sky, folder: Path, mode: str) -> Path:
+def _plan(sky: ApiServer, folder: Path, mode: str) -> Path:
     workload = yaml.safe_load((folder / "workload.yaml").read_text(encoding="utf-8"))
     workload["launch"]["mode"] = mode
     (folder / "workload.yaml").write_text(yaml.safe_dump(workload), encoding="utf-8")
@@ -92,7 +49,7 @@ def _plan(sky: Sky, folder: Path, mode: str) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["cluster", "serve"])
-def test_the_launch_is_taken_and_fails_for_want_of_a_cloud_only(sky: Sky, plan_in: Path, mode: str) -> None:
+def test_the_launch_is_taken_and_fails_for_want_of_a_cloud_only(sky: ApiServer, plan_in: Path, mode: str) -> None:
     plan = _plan(sky, plan_in, mode)
     up = sky.melange("up", str(plan), "--yes", "--offline")
     assert up.returncode == 3, up.stderr
@@ -114,7 +71,7 @@ def test_the_launch_is_taken_and_fails_for_want_of_a_cloud_only(sky: Sky, plan_i
     assert not (plan / "launch.json").exists()
 
 
-def test_skypilot_takes_the_router_task_as_it_is_emitted(sky: Sky, plan_in: Path) -> None:
+def test_skypilot_takes_the_router_task_as_it_is_emitted(sky: ApiServer, plan_in: Path) -> None:
     plan = _plan(sky, plan_in, "serve")
     script = (
         "import sys; from pathlib import Path; from sky_melange.skypilot.launch.sdk import SkyPilot;"
@@ -127,16 +84,3 @@ def test_skypilot_takes_the_router_task_as_it_is_emitted(sky: Sky, plan_in: Path
     done = sky.run("-c", script, str(plan))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["chat-router", "10.0.0.1:30001", str(plan / "router" / "haproxy.cfg")]
-
-
-def _end_server(port: int) -> None:
-    """The server on this port and its children, by their ids."""
-    listening = [c.pid for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"]
-    for pid in {pid for pid in listening if pid is not None}:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            server = psutil.Process(pid)
-            family = [*server.children(recursive=True), server]
-            for process in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(family, timeout=20)

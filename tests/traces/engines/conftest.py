@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import os
-import pwd
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
+from postgres_server import missing, running_postgres
 
 MESSY = [
     ("2025-03-03 11:07:09.9799600", "100", "50"),
@@ -44,41 +41,12 @@ MESSY = [
 """Every reason for rejection that text can give, and every spelling of a time."""
 
 
-def missing(reason: str) -> NoReturn:
-    if os.environ.get("SKY_MELANGE_REQUIRE_ENGINES"):
-        pytest.fail(f"required, but {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def messy_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("messy") / "messy.csv"
     with path.open("w", newline="") as stream:
         csv.writer(stream).writerows([("TIMESTAMP", "ContextTokens", "GeneratedTokens"), *MESSY])
     return path
-
-
-def _programs() -> Path:
-    found = shutil.which("initdb")
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
-    if found is None and not versions:
-        missing("PostgreSQL's initdb is not installed (Debian: postgresql)")
-    return Path(found).parent if found else versions[0].parent
-
-
-def _as_user() -> list[str]:
-    """The server refuses to run as root."""
-    if os.geteuid() != 0:
-        return []
-    try:
-        pwd.getpwnam("postgres")
-    except KeyError:
-        missing("this is root, and there is no user postgres to run the server as")
-    return ["runuser", "-u", "postgres", "--"]
-
-
-def _quietly(*command: str | Path) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
 
 
 def _need_module(name: str, extra: str) -> None:
@@ -90,21 +58,8 @@ def _need_module(name: str, extra: str) -> None:
 def postgres_url() -> Iterator[str]:
     """A fresh server on a Unix socket only; stopped and removed at the end."""
     _need_module("psycopg", "postgres")
-    programs, user = _programs(), _as_user()
-    # Not pytest's own folder: socket paths are short, and its parents are closed to other users.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    folder.chmod(0o777)
-    data = folder / "data"
-    try:
-        _quietly(*user, programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres")
-        control = [*user, programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-        _quietly(*control, "-o", f"-c listen_addresses='' -k {folder}", "start")
-        try:
-            yield f"postgres://postgres@/postgres?host={folder}"
-        finally:
-            _quietly(*control, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,103 @@
+"""What the budget guard weighs: budgets, what a request would add, and what is spent already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+ANYONE = "*"
+"""In place of a user's or workspace's name: each one that no entry names, by itself."""
+
+
+class Scope(StrEnum):
+    """What a budget holds for."""
+
+    USER = "user"
+    WORKSPACE = "workspace"
+    PREFIX = "prefix"
+
+
+class GuardMode(StrEnum):
+    """What becomes of a request over budget."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+
+
+class WhenUnknown(StrEnum):
+    """What becomes of a request when its price, or what is spent, cannot be found out."""
+
+    REJECT = "reject"
+    ALLOW = "allow"
+
+
+class Kind(StrEnum):
+    """What a request starts."""
+
+    CLUSTER = "cluster"
+    SERVICE = "service"
+    POOL = "pool"
+    JOB = "job"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpendingLimit:
+    """One budget. `mode` None: that of the file."""
+
+    scope: Scope
+    name: str
+    usd_per_hour: float
+    mode: GuardMode | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """A budgets.yaml. `ledger` None: SQLite in the API server's home."""
+
+    limits: tuple[SpendingLimit, ...]
+    mode: GuardMode = GuardMode.ENFORCE
+    when_unknown: WhenUnknown = WhenUnknown.REJECT
+    reservation_minutes: float = 60.0
+    ledger: str | None = None
+
+    def mode_of(self, limit: SpendingLimit) -> GuardMode:
+        """The mode of one limit."""
+        return limit.mode or self.mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who pays. `user_name` None: known by id only."""
+
+    user_id: str
+    user_name: str | None
+    workspace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """A thing that costs money, or is about to: at most `usd_per_hour`."""
+
+    kind: Kind
+    name: str
+    owner: Owner
+    usd_per_hour: float
+
+    @property
+    def key(self) -> tuple[Kind, str]:
+        """What is one thing, however often it is launched."""
+        return (self.kind, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """A limit that a request would break; `is_fatal`: it is enforced."""
+
+    limit: SpendingLimit
+    used_usd_per_hour: float
+    is_fatal: bool
+
+    @property
+    def left_usd_per_hour(self) -> float:
+        """What the rest of the budget allows, not below 0."""
+        return max(0.0, self.limit.usd_per_hour - self.used_usd_per_hour)

@@ -1,0 +1,188 @@
+"""The work of a worker process: text in, text out. The same functions as the command line, and the same bytes.
+
+A workload is planned as if it were a file `workload.yaml` in an empty folder.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from sky_melange import pipeline
+from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.workload import PricePolicy
+from sky_melange.errors import InputError, Mistake
+from sky_melange.plan_file import PlanDocument, read_plan
+from sky_melange.prices import current_book, known_accelerators, launchable_clouds, warnings_of
+from sky_melange.prices.site import price_site, utc_now
+from sky_melange.skypilot.plugin.heat import requests_per_usd
+from sky_melange.skypilot.plugin.models import CheckRequest, PlanRequest, PolicyRequest, StoreRequest
+from sky_melange.skypilot.plugin.refuse import check_plan_document, check_workload_text
+
+WORKLOAD_FILE: Final = "workload.yaml"
+PLAN_FILE: Final = "plan.json"
+_POLICY_FILE: Final = "policy.yaml"
+
+
+def run_job(head: Mapping[str, Any], body: bytes) -> str:
+    """The answer to one job, as JSON text. Raises SkyMelangeError, and ValidationError for a body of another form."""
+    with tempfile.TemporaryDirectory(prefix="sky-melange-") as folder:
+        return JOBS[head["kind"]](head, body, Path(folder))
+
+
+def _plan(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
+    request = PlanRequest.model_validate_json(body)
+    return _planned(head, request.workload, folder, is_explained=request.explain)
+
+
+def _planned(head: Mapping[str, Any], text: str, folder: Path, *, is_explained: bool = False) -> str:
+    from sky_melange.render import plan_json
+
+    check_workload_text(text, source=WORKLOAD_FILE)
+    path = folder / WORKLOAD_FILE
+    path.write_bytes(text.encode())
+    planned = pipeline.plan_file(
+        path,
+        is_explained=is_explained,
+        book_of=lambda read: _book(read.prices, head, needed=read.candidates.clouds),
+    )
+    pipeline.check_budget(planned)
+    return plan_json.text(planned.plan, planned.workload)
+
+
+def _check(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
+    request = CheckRequest.model_validate_json(body)
+    return _checked(head, _document(_plan_text(request.plan), folder), request.policy, folder)
+
+
+def _check_stored(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
+    policy = PolicyRequest.model_validate_json(head["policy"]).policy
+    return _checked(head, _document(body.decode(), folder), policy, folder)
+
+
+def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, folder: Path) -> str:
+    """As `sky-melange check plan.json --format json` prints it where the plan lies with the files that it renders."""
+    from sky_melange.gate import Asked, Files, Today, check_plan, files_of
+    from sky_melange.render.check_report import CHECK_FORMATS
+
+    rules = _policy(policy, folder)
+    expected = files_of(document)
+    wanted = document.workload
+    book = _book(replace(wanted.prices, max_age_hours=None), head)
+    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=utc_now())
+    report = check_plan(
+        document,
+        Files(expected=expected, found=dict(expected)),
+        today,
+        Asked(workload=wanted, policy=rules),
+        _warnings(document, book),
+    )
+    return CHECK_FORMATS["json"](report)
+
+
+def _prices(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa: ARG001
+    from sky_melange.render import price_table
+
+    wanted = {name: head.get(name) for name in ("accelerator", "cloud", "region")}
+    _check_names(wanted)
+    cloud = wanted["cloud"]
+    now = utc_now()
+    book = _book(PricePolicy(), head, clouds=None if cloud is None else (cloud,))
+    part = price_table.select(book, **wanted, spot=head.get("spot"))
+    offers = price_table.cheapest(part.offers, everything=bool(head.get("everything")))
+    return price_table.to_json(offers, part.quarantined, part, now)
+
+
+def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
+    """What the store keeps of a plan: its text, what lists show of it, and what its page shows beside it."""
+    request = StoreRequest.model_validate_json(body)
+    text = _plan_text(request.plan) if request.workload is None else _planned(head, request.workload, folder)
+    document = _document(text, folder)
+    return json.dumps(
+        {
+            "name": request.name,
+            "plan": text,
+            "summary": _summary(document),
+            "requests_per_usd": requests_per_usd(document.plan, document.workload, folder),
+            "groups": [{"name": group.name, "planned": group.instances} for group in document.plan.groups],
+            "mode": document.workload.launch.mode.value,
+        },
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+def _summary(document: PlanDocument) -> dict[str, Any]:
+    from sky_melange.domain.units import usd_per_month
+
+    plan = document.plan
+    dates = [group.price.fetched_at for group in plan.groups]
+    return {
+        "model": document.workload.model.id,
+        "usd_per_hour": plan.cost.total_usd_per_hour,
+        "usd_per_month": usd_per_month(plan.cost.total_usd_per_hour),
+        "worst_case_usd_per_hour": plan.cost.worst_case_usd_per_hour,
+        "priced_at": min(dates) if all(dates) else None,
+        "groups": len(plan.groups),
+        "replicas": sum(group.replicas for group in plan.groups),
+    }
+
+
+JOBS: Final[Mapping[str, Callable[[Mapping[str, Any], bytes, Path], str]]] = {
+    "plan": _plan,
+    "check": _check,
+    "check_stored": _check_stored,
+    "prices": _prices,
+    "describe": _describe,
+}
+"""By kind. Each gets what is to be done, the body of the request, and an empty folder of its own."""
+
+
+def _book(policy: PricePolicy, head: Mapping[str, Any], **clouds: Any) -> PriceBook:
+    return current_book(policy, site=price_site(), now=utc_now(), offline=bool(head.get("offline")), **clouds)
+
+
+def _plan_text(plan: object) -> str:
+    """Of a posted plan.json: its values as `plan` writes them. A NaN stays one: the reader refuses it by its place."""
+    return json.dumps(plan, indent=2, ensure_ascii=False) + "\n"
+
+
+def _document(text: str, folder: Path) -> PlanDocument:
+    """Strictly read; its path is the bare file name, as for somebody in the plan's folder."""
+    check_plan_document(json.loads(text), source=PLAN_FILE)
+    path = folder / PLAN_FILE
+    path.write_text(text, encoding="utf-8")
+    return replace(read_plan(path), path=Path(PLAN_FILE))
+
+
+def _policy(policy: object, folder: Path) -> Any:
+    from sky_melange.workload_file import read_policy
+
+    if policy is None:
+        return None
+    path = folder / _POLICY_FILE
+    # JSON is YAML where each text is in ASCII.
+    path.write_text(json.dumps(policy), encoding="utf-8")
+    return read_policy(path, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
+
+
+def _warnings(document: PlanDocument, book: PriceBook) -> list[str]:
+    """What went wrong with the prices of the plan's clouds."""
+    plan = document.plan
+    used = {"", *(group.cloud for group in plan.groups), *(machine.cloud for machine in plan.overhead)}
+    states = tuple(state for state in book.states if state.cloud in used)
+    return list(warnings_of(replace(book, states=states), utc_now()))
+
+
+def _check_names(wanted: Mapping[str, str | None]) -> None:
+    mistakes = [
+        Mistake(source=key, message=f"there is no {name[:60]!r}; there are: {', '.join(known)}")
+        for key, known in (("accelerator", known_accelerators()), ("cloud", launchable_clouds()))
+        if (name := wanted[key]) is not None and name not in known
+    ]
+    if mistakes:
+        raise InputError(mistakes)

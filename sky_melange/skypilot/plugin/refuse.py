@@ -1,0 +1,93 @@
+"""What a posted workload or plan may not ask of the server: to read its files, or to fetch an address of choice.
+
+On the command line these keys name the caller's own files. Here they would name the server's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from sky_melange.errors import InputError, Mistake
+from sky_melange.workload_file.yaml_source import parse_yaml
+
+_INSTEAD: Final = "the command line can read it, and its plan can be posted"
+REFUSED_KEYS: Final[Mapping[tuple[str, ...], str]] = {
+    (
+        "traffic",
+        "trace",
+    ): f"names a file or an address; count it first with `sky-melange workload from-trace`, or {_INSTEAD}",
+    ("prices", "overrides"): f"names a file; {_INSTEAD}",
+    ("prices", "base_url"): "names an address that the server would fetch; the server's administrator sets it there",
+    ("profiles", "files"): f"names files; {_INSTEAD}",
+    ("constraints", "keep"): f"names a plan file; {_INSTEAD}",
+}
+"""Keys of workload.yaml that lead to files or addresses, and what to do instead."""
+
+_OF_PLANS: Final = (("prices", "overrides"), ("prices", "base_url"), ("profiles", "files"))
+_PROSE: Final = frozenset({"assumptions", "warnings", "notes", "note", "explanation", "origin", "engine_args"})
+_UNPLAIN: Final = re.compile(r"[<>\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_MOST_MISTAKES: Final = 20
+
+
+def check_workload_text(text: str, *, source: str) -> None:
+    """Raises InputError for every refused key that has a value; what is no YAML is left to the workload's reader."""
+    try:
+        document = parse_yaml(text, source=source)
+    except InputError:
+        return
+    root = document.root.plain()
+    mistakes = [
+        Mistake(source=source, line=document.line_of(path), key=".".join(path), message=_message(why))
+        for path, why in REFUSED_KEYS.items()
+        if _has(root, path)
+    ]
+    if mistakes:
+        raise InputError(mistakes)
+
+
+def check_plan_document(document: object, *, source: str) -> None:
+    """Raises InputError for a plan whose workload leads to files or addresses, or whose names hold markup."""
+    if not isinstance(document, dict):
+        return
+    mistakes = [
+        Mistake(source=source, key=".".join(("workload", *path)), message=_message(REFUSED_KEYS[path]))
+        for path in _OF_PLANS
+        if _has(document.get("workload"), path)
+    ]
+    for key in _marked_up(document, ""):
+        if len(mistakes) >= _MOST_MISTAKES:
+            break
+        mistakes.append(Mistake(source=source, key=key, message="holds a character that no name of a plan has"))
+    if mistakes:
+        raise InputError(mistakes)
+
+
+def _message(why: str) -> str:
+    return f"is not taken by the server: it {why}"
+
+
+def _has(root: object, path: tuple[str, ...]) -> bool:
+    found: object = root
+    for part in path:
+        if not isinstance(found, dict) or part not in found:
+            return False
+        found = found[part]
+    return found is not None and found not in ([], ())
+
+
+def _marked_up(value: Any, key: str) -> Iterator[str]:
+    """Keys of names with markup. Depth is bounded by the JSON reader's."""
+    if isinstance(value, str):
+        if _UNPLAIN.search(value):
+            yield key
+    elif isinstance(value, dict):
+        for name, entry in value.items():
+            if _UNPLAIN.search(name):
+                yield f"{key} (a key)".strip()
+            if name not in _PROSE:
+                yield from _marked_up(entry, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _marked_up(entry, f"{key}[{index}]")

@@ -1,0 +1,169 @@
+"""The routes of stored plans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from sky_melange.skypilot.plugin.body import read_body
+from sky_melange.skypilot.plugin.describing import OF_BODIES, OF_WORK, body_of, failures
+from sky_melange.skypilot.plugin.models import PlanList, PolicyRequest, Replicas, Stored, StoreRequest
+from sky_melange.skypilot.plugin.replicas import UnknownStateError, group_states, service_records, unknown_states
+from sky_melange.skypilot.plugin.service import Service, json_text, json_value, not_found
+from sky_melange.skypilot.plugin.store import PlanStore, StoredPlan
+from sky_melange.skypilot.plugin.users import reader_of, user_of
+
+_AS_CLUSTERS: Final = "the plan launches clusters, not services: `sky status` knows of them"
+_MOST_POLICY_BYTES: Final = 64 * 1024
+_Value = TypeVar("_Value")
+_PlanId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The id of a stored plan.")]
+
+
+def add_stored_routes(router: APIRouter, service: Service) -> None:
+    """Create, list, get, delete, check, replicas."""
+    _add_collection(router, service)
+    _add_plan(router, service)
+    _add_state(router, service)
+
+
+def _add_collection(router: APIRouter, service: Service) -> None:
+    settings = service.settings
+
+    @router.get(
+        "/plans",
+        summary="List stored plans",
+        description="One's own, newest first; those of all users for SkyPilot's administrators.",
+        responses={200: {"model": PlanList}, **failures(503)},
+    )
+    async def list_plans(request: Request) -> Response:
+        user = user_of(request)
+        plans = await service.with_store(lambda store: store.list(reader_of(user)))
+        return json_value({"plans": [{**_head(plan), **json.loads(plan.summary)} for plan in plans]})
+
+    @router.post(
+        "/plans",
+        summary="Store a plan",
+        description="A plan.json, or the plan of a workload.",
+        status_code=201,
+        openapi_extra=body_of(StoreRequest),
+        responses={201: {"model": Stored}, **failures(409, *OF_BODIES, *OF_WORK)},
+    )
+    async def store_plan(request: Request) -> Response:
+        user = user_of(request)
+        with service.place(user):
+            made = await service.work("describe", await read_body(request, limit_bytes=settings.max_body_bytes))
+
+        def create(store: PlanStore) -> str:
+            described = json.loads(made)
+            stored = store.create(
+                name=described["name"],
+                owner_id=user.id,
+                owner_name=user.name,
+                now=_now(),
+                limit=settings.max_plans_per_user,
+                summary=json.dumps(described["summary"]),
+                shown=json.dumps({key: described[key] for key in ("requests_per_usd", "groups", "mode")}),
+                plan=described["plan"],
+            )
+            return _whole(stored)
+
+        return json_text(await service.with_store(create), 201)
+
+
+def _add_plan(router: APIRouter, service: Service) -> None:
+    @router.get(
+        "/plans/{plan_id}",
+        summary="Get a stored plan",
+        responses={200: {"model": Stored}, **failures(404, 503)},
+    )
+    async def get_plan(request: Request, plan_id: _PlanId) -> Response:
+        return json_text(await _visible(service, request, plan_id, _whole))
+
+    @router.delete(
+        "/plans/{plan_id}",
+        summary="Delete a stored plan",
+        description="What was launched from it is left alone.",
+        status_code=204,
+        response_class=Response,
+        responses=failures(404, 503),
+    )
+    async def delete_plan(request: Request, plan_id: _PlanId) -> Response:
+        user = user_of(request)
+        if not await service.with_store(lambda store: store.delete(plan_id, reader_of(user))):
+            raise not_found()
+        return Response(status_code=204)
+
+
+def _add_state(router: APIRouter, service: Service) -> None:
+    @router.post(
+        "/plans/{plan_id}/check",
+        summary="Check a stored plan against today's prices",
+        openapi_extra=body_of(PolicyRequest, is_required=False),
+        responses=failures(404, *OF_BODIES, *OF_WORK),
+    )
+    async def check_plan(request: Request, plan_id: _PlanId) -> Response:
+        with service.place(user_of(request)):
+            policy = await read_body(request, limit_bytes=_MOST_POLICY_BYTES) if _has_body(request) else b"{}"
+            plan = await _visible(service, request, plan_id, lambda stored: stored.plan.encode())
+            return json_text(await service.work("check_stored", plan, policy=policy.decode(errors="replace")))
+
+    @router.get(
+        "/plans/{plan_id}/replicas",
+        summary="Running replicas beside the planned ones",
+        description="By SkyServe's own state on this server. What it does not say is null, with a reason.",
+        responses={200: {"model": Replicas}, **failures(404, 503)},
+    )
+    async def replicas(request: Request, plan_id: _PlanId) -> Response:
+        shown = await _visible(service, request, plan_id, lambda stored: json.loads(stored.shown))
+        groups = shown["groups"]
+        if shown["mode"] != "serve":
+            found = unknown_states(groups, _AS_CLUSTERS, is_service=False)
+        else:
+            try:
+                found = group_states(groups, await service_records(request, [group["name"] for group in groups]))
+            except UnknownStateError as error:
+                found = unknown_states(groups, str(error), is_service=True)
+        return json_value({"groups": found, "observed_at": _now()})
+
+
+async def _visible(service: Service, request: Request, plan_id: str, use: Callable[[StoredPlan], _Value]) -> _Value:
+    """What `use` makes of the plan, on the store's thread: a plan may be long."""
+    user = user_of(request)
+
+    def read(store: PlanStore) -> _Value:
+        stored = store.get(plan_id, reader_of(user))
+        if stored is None:
+            raise not_found()
+        return use(stored)
+
+    return await service.with_store(read)
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+def _head(plan: StoredPlan) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "name": plan.name,
+        "owner": plan.owner_name or plan.owner_id,
+        "created_at": plan.created_at,
+        "updated_at": plan.updated_at,
+    }
+
+
+def _whole(plan: StoredPlan) -> str:
+    """JSON text; the plan in it is as it was stored."""
+    head = json.dumps(_head(plan), ensure_ascii=False)
+    heat = json.dumps(json.loads(plan.shown)["requests_per_usd"])
+    return f'{head[:-1]}, "plan": {plan.plan.strip()}, "requests_per_usd": {heat}}}'
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

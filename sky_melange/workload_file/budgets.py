@@ -1,0 +1,82 @@
+"""budgets.yaml -> `Budgets`. Every mistake at once, by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sky_melange.domain.spending import ANYONE, Budgets, Scope, SpendingLimit
+from sky_melange.errors import Mistake
+from sky_melange.workload_file.files import read_text
+from sky_melange.workload_file.report import input_error, key_path
+
+if TYPE_CHECKING:
+    from sky_melange.workload_file.budgets_schema import BudgetsFile
+    from sky_melange.workload_file.nodes import YamlDocument
+
+READ_VERSION: Final = 1
+SCHEMA_ID: Final = "urn:sky-melange:budgets:1"
+_LIMIT_MIB: Final = 1
+
+
+def read_budgets(path: Path) -> Budgets:
+    """The budgets in a file.
+
+    Raises InputError with every mistake in it, by line: unknown keys, values out of range, no budget at all.
+    """
+    # PyYAML and pydantic take most of `--help`'s time.
+    from pydantic import ValidationError
+
+    from sky_melange.workload_file.budgets_messages import budgets_mistakes
+    from sky_melange.workload_file.budgets_schema import BudgetsFile
+    from sky_melange.workload_file.yaml_source import parse_yaml
+
+    document = parse_yaml(read_text(path, limit_mib=_LIMIT_MIB), source=str(path))
+    mistakes = [*document.mistakes, *_further_mistakes(document)]
+    try:
+        file = BudgetsFile.model_validate(document.root.plain())
+    except ValidationError as error:
+        raise input_error([*mistakes, *budgets_mistakes(error, document)]) from None
+    if mistakes:
+        raise input_error(mistakes)
+    return _to_budgets(file)
+
+
+def budgets_schema() -> dict[str, object]:
+    """JSON Schema (draft 2020-12) of version 1 of budgets.yaml."""
+    from sky_melange.workload_file.budgets_schema import BudgetsFile
+    from sky_melange.workload_file.schema_export import schema_of
+
+    return schema_of(BudgetsFile, SCHEMA_ID)
+
+
+def _further_mistakes(document: YamlDocument) -> Iterator[Mistake]:
+    """What the schema cannot express."""
+    from sky_melange.workload_file.budgets_schema import SCOPES
+    from sky_melange.workload_file.nodes import MappingNode
+
+    sections = [document.find((scope,)) for scope in SCOPES]
+    if not any(isinstance(section, MappingNode) and section.entries for section in sections):
+        message = "has no budget; write for example `users: {'*': {usd_per_hour: 10}}`"
+        yield Mistake(source=document.source, line=1, message=message)
+    for name in (ANYONE, ""):
+        path = ("prefixes", name)
+        if document.find(path) is not None:
+            message = "is no beginning of a name; give `workspaces` or `users` a `*` for a budget on everything"
+            yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+
+
+def _to_budgets(file: BudgetsFile) -> Budgets:
+    sections = ((Scope.USER, file.users), (Scope.WORKSPACE, file.workspaces), (Scope.PREFIX, file.prefixes))
+    return Budgets(
+        limits=tuple(
+            SpendingLimit(scope=scope, name=name, usd_per_hour=limit.usd_per_hour, mode=limit.mode)
+            for scope, limits in sections
+            for name, limit in limits.items()
+        ),
+        mode=file.mode,
+        when_unknown=file.when_unknown,
+        reservation_minutes=file.reservation_minutes,
+        ledger=file.ledger,
+    )

@@ -1,0 +1,110 @@
+"""The figure that the guard names is what SkyPilot would pay at worst: replicas, nodes, stand-ins, dearest choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from guard_child import SkyChild
+from tasks import aws_price, cluster, gcp_price, service
+
+A100 = {"infra": "gcp", "instance_type": "a2-highgpu-1g", "accelerators": "A100:1"}
+L4 = {"infra": "gcp", "instance_type": "g2-standard-4", "accelerators": "L4:1"}
+
+
+def figure(sky: SkyChild, task: dict[str, Any], **asked: Any) -> float:
+    """What the guard says a task costs when nothing at all may be spent."""
+    sky.write_budgets(users={"*": {"usd_per_hour": 0}})
+    answer = sky.ask(task, **asked)
+    assert not answer["passed"]
+    return float(answer["message"].split("costs up to ")[1].split(" USD/h")[0])
+
+
+def test_three_a100_are_over_two_dollars_and_one_l4_is_not(sky: SkyChild) -> None:
+    a100 = gcp_price(sky.catalog("gcp"), "a2-highgpu-1g", "A100")
+    sky.write_budgets(users={"*": {"usd_per_hour": 2}})
+    answer = sky.ask(service())
+    assert not answer["passed"]
+    assert f"costs up to {3 * a100:.4f} USD/h (3 replicas × a2-highgpu-1g" in answer["message"]
+    assert "users.'*' (here 'alice'): 2.0000 of 2.0000 USD/h" in answer["message"]
+    cheaper = sky.ask(service(replicas=1, **L4))
+    assert cheaper["passed"], cheaper["message"]
+    l4 = gcp_price(sky.catalog("gcp"), "g2-standard-4", "L4")
+    assert l4 < 2
+    assert cheaper["labels"] == [{"sky-melange-micro-usd-per-hour": str(round(l4 * 1e6))}]
+
+
+@pytest.mark.parametrize(
+    ("task", "machines"),
+    [
+        (service(replicas=1), 1),
+        (service(policy={"min_replicas": 1, "max_replicas": 5, "target_qps_per_replica": 1}), 5),
+        (
+            service(policy={"min_replicas": 2, "max_replicas": 2, "target_qps_per_replica": 1, "num_overprovision": 1}),
+            3,
+        ),
+        (cluster(), 1),
+        (cluster(nodes=4), 4),
+        ({**service(replicas=3), "num_nodes": 2}, 6),
+    ],
+)
+def test_replicas_and_nodes_are_counted(sky: SkyChild, task: dict[str, Any], machines: int) -> None:
+    request = "serve.up" if "service" in task else "launch"
+    expected = machines * gcp_price(sky.catalog("gcp"), "a2-highgpu-1g", "A100")
+    assert figure(sky, task, request=request) == pytest.approx(expected, abs=1e-4)
+
+
+def test_dynamic_fallback_is_priced_as_the_surge_that_it_is(sky: SkyChild) -> None:
+    """N=4, base=1: three spot machines, and four on-demand ones while the spot machines come up."""
+    policy = {
+        "min_replicas": 1,
+        "max_replicas": 4,
+        "target_qps_per_replica": 1,
+        "base_ondemand_fallback_replicas": 1,
+        "dynamic_ondemand_fallback": True,
+    }
+    spot = aws_price(sky.catalog("aws"), "p5.4xlarge", spot=True)
+    on_demand = aws_price(sky.catalog("aws"), "p5.4xlarge")
+    task = service(policy=policy, infra="aws", instance_type="p5.4xlarge", accelerators="H100:1", use_spot=True)
+    assert figure(sky, task) == pytest.approx(3 * spot + 4 * on_demand, abs=1e-4)
+    static = {key: value for key, value in policy.items() if key != "dynamic_ondemand_fallback"}
+    task = service(policy=static, infra="aws", instance_type="p5.4xlarge", accelerators="H100:1", use_spot=True)
+    assert figure(sky, task) == pytest.approx(3 * spot + on_demand, abs=1e-4)
+
+
+@pytest.mark.parametrize("choice", ["any_of", "ordered"])
+def test_a_choice_is_priced_at_its_dearest(sky: SkyChild, choice: str) -> None:
+    task = cluster()
+    task["resources"] = {choice: [L4, A100]}
+    expected = gcp_price(sky.catalog("gcp"), "a2-highgpu-1g", "A100")
+    assert figure(sky, task, request="launch") == pytest.approx(expected, abs=1e-4)
+    sky.write_budgets(users={"*": {"usd_per_hour": 100}})
+    answer = sky.ask(task, request="launch")
+    prices = [expected, gcp_price(sky.catalog("gcp"), "g2-standard-4", "L4")]
+    wanted = {str(round(price * 1e6)) for price in prices}
+    assert {labels["sky-melange-micro-usd-per-hour"] for labels in answer["labels"]} == wanted
+
+
+def test_without_a_place_the_optimizers_choice_is_the_price(sky: SkyChild) -> None:
+    task = cluster(accelerators="H100:1")
+    assert figure(sky, task, request="launch") == pytest.approx(
+        min(
+            aws_price(sky.catalog("aws"), "p5.4xlarge"),
+            gcp_price(sky.catalog("gcp"), "a3-highgpu-1g", "H100"),
+        ),
+        abs=1e-4,
+    )
+
+
+def test_a_price_that_is_not_known_is_not_zero(sky: SkyChild) -> None:
+    task = cluster(infra="gcp", accelerators="V100:1")
+    sky.write_budgets(users={"*": {"usd_per_hour": 1000}})
+    answer = sky.ask(task, request="launch")
+    assert not answer["passed"]
+    assert "cannot be weighed against the budgets: SkyPilot's optimizer finds no machine" in answer["message"]
+    assert "when_unknown: allow" in answer["message"]
+    sky.write_budgets(users={"*": {"usd_per_hour": 1000}}, when_unknown="allow")
+    answer = sky.ask(task, request="launch")
+    assert answer["passed"]
+    assert "It is let through" in answer["said"]
+    assert answer["labels"] == [None]
