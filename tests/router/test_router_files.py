@@ -27,6 +27,7 @@ from sky_melange.render.router_names import ROUTER_FILES, endpoint_variables
 from sky_melange.render.router_weights import server_weights, worst_error_fraction
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*/workload.yaml"))
+CONSTRAINED = sorted((Path(__file__).resolve().parents[2] / "examples" / "constraints").glob("*/workload.yaml"))
 HOSTILE = ["x\n    exec", 'a" b', "$(id)", "`id`", "${HOME}", "a;b", "-x", "a b", "A", "ü", "a'b", "", "x" * 300, "a#b"]
 
 
@@ -51,7 +52,17 @@ def test_haproxy_accepts_the_files_of_every_example(example: Path, policy: str, 
             shutil.copy(path, tmp_path)
     changed = tmp_path / "workload.yaml"
     changed.write_text(yaml.safe_dump(document), encoding="utf-8")
-    planned = pipeline.plan_file(changed)
+    _accepted(changed, tmp_path)
+
+
+@needs_haproxy
+@pytest.mark.parametrize("example", CONSTRAINED, ids=lambda path: path.parent.name)
+def test_haproxy_accepts_the_files_of_every_constraint(example: Path, tmp_path: Path) -> None:
+    _accepted(example, tmp_path)
+
+
+def _accepted(workload: Path, tmp_path: Path) -> None:
+    planned = pipeline.plan_file(workload)
     files = router_haproxy.render(planned.plan, planned.workload)
     if not files:
         pytest.skip("this plan is a single service, which needs no router")
