@@ -1,4 +1,4 @@
-"""How long a user waits: `sky-melange --help` and the quickstart plan, beside `python -c "import sky"`.
+"""How long a user waits: `--help` and the quickstart plan, without and with reasons, beside `python -c "import sky"`.
 
     python -m benchmarks.startup [--runs 7]
 
@@ -40,15 +40,13 @@ def main() -> None:
     program = [sys.executable, "-m", "sky_melange"]
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "HOME": home, "SKY_RUNTIME_DIR": home}
+        plan = [*program, "plan", "--offline", str(QUICKSTART), "--out", f"{home}/plan"]
         peer_s = median_s([sys.executable, "-c", "import sky"], runs, environment)
         rows = [
             (PEER, peer_s, None),
             ("sky-melange --help", median_s([*program, "--help"], runs, environment), 0.25),
-            (
-                "sky-melange plan --offline examples/quickstart/…",
-                median_s([*program, "plan", "--offline", str(QUICKSTART), "--out", f"{home}/plan"], runs, environment),
-                1.5,
-            ),
+            ("sky-melange plan --offline examples/quickstart/…", median_s(plan, runs, environment), 1.5),
+            ("sky-melange plan --explain --offline examples/…", median_s([*plan, "--explain"], runs, environment), 5.0),
         ]
     print(f"{'command':52} {'seconds':>8} {'of peer':>8} {'target':>8}")
     for name, seconds, target_s in rows:

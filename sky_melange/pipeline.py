@@ -47,6 +47,7 @@ from sky_melange.optimizer import (
 from sky_melange.optimizer.overhead import controller
 from sky_melange.optimizer.remarks import assumptions, warnings
 from sky_melange.optimizer.router_overhead import router_machine
+from sky_melange.optimizer.spot import with_fallback
 from sky_melange.optimizer.verify import verify
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
@@ -62,7 +63,7 @@ from sky_melange.profiles import (
     trusted,
     unprofiled,
 )
-from sky_melange.resources import cloud_features
+from sky_melange.resources import cloud_features, interruption_bands
 from sky_melange.traces import preset_names, resolve_traffic
 from sky_melange.workload_file import MelangeInput, read_melange, read_workload
 
@@ -128,25 +129,23 @@ def plan_file(
 
     `book_of` gives the prices for the workload as read: the clock and the network are the caller's.
     """
-    workload = read(path)
-    if formulation is not None:
-        workload = replace(workload, solver=replace(workload.solver, formulation=formulation))
-    if objective is not None:
-        workload = _seeking(workload, objective)
+    workload = _overridden(read(path), formulation, objective)
     book = book_of(workload)
     profiles = profiles_for(workload, book, path.parent)
     digest = workload_digest(path, workload)
     return make_plan(workload, book, profiles, workload_digest=digest, is_explained=is_explained)
 
 
-def _seeking(workload: Workload, objective: Objective) -> Workload:
-    """The workload with another objective; what the file's own checks ask of it holds here too."""
-    if objective is Objective.MOST_TRAFFIC:
+def _overridden(workload: Workload, formulation: Formulation | None, objective: Objective | None) -> Workload:
+    """The workload with another formulation or objective; what the file's own checks ask of them holds here too."""
+    solver = replace(workload.solver, formulation=formulation or workload.solver.formulation)
+    workload = replace(workload, solver=solver, objective=objective or workload.objective)
+    if workload.objective is Objective.MOST_TRAFFIC:
         if workload.budget is None:
             raise InputError("--objective most_traffic needs a budget in the workload: `budget: {usd_per_hour: 40}`")
-        if workload.solver.formulation is Formulation.SLICED:
+        if solver.formulation is Formulation.SLICED:
             raise InputError("the most traffic is not sought in slices; leave out --formulation sliced")
-    return replace(workload, objective=objective)
+    return workload
 
 
 def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
@@ -254,7 +253,8 @@ def _explained(optimum: Optimum) -> Explanation:
 
 def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -> Model:
     """What there is to choose from. Raises MissingDataError, and InfeasibleError when some bucket has no candidate."""
-    model = build_model(workload, book.offers, capacities_of(workload, profiles), cloud_features())
+    doubted = (item.offer for item in book.quarantined)
+    model = build_model(workload, book.offers, capacities_of(workload, profiles), cloud_features(), doubted)
     around = Surroundings(
         capacities=lambda changed: capacities_of(changed, profiles),
         offers=book.offers,
@@ -284,6 +284,8 @@ def _solve(model: Model, book: PriceBook) -> tuple[Optimum, tuple[ReplicaGroup, 
             limit = None
             continue
         groups = tuple(replace(group, price=group.price.dated()) for group in optimum.assembled.groups)
+        if model.workload.launch.mode is LaunchMode.SERVE:
+            groups = with_fallback(groups, book.offers, interruption_bands())
         overhead = _overhead(optimum.model.workload, groups, book.offers)
         cost = cost_of(groups, overhead)
         if limit is None or cost.total_usd_per_hour <= limit or cost.overhead_usd_per_hour <= reserve_usd_per_hour:
@@ -395,7 +397,11 @@ def _overhead(workload: Workload, groups: Sequence[ReplicaGroup], offers: Iterab
 
 
 def cost_of(groups: Iterable[ReplicaGroup], overhead: Iterable[Overhead]) -> Cost:
-    """Σ price × count, and the overhead whose price is known; sums are exact to the last bit of a float."""
+    """Σ price × count, and the overhead whose price is known; sums are exact to the last bit of a float.
+
+    The worst case adds the on-demand machines that stand in for all spot machines at once, where their price is known.
+    """
+    groups = tuple(groups)
     replicas = math.fsum(group.price_usd_per_hour * group.instances for group in groups)
     beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in overhead)
     total = math.fsum((replicas, beside))
@@ -403,7 +409,7 @@ def cost_of(groups: Iterable[ReplicaGroup], overhead: Iterable[Overhead]) -> Cos
         replicas_usd_per_hour=replicas,
         overhead_usd_per_hour=beside,
         total_usd_per_hour=total,
-        worst_case_usd_per_hour=total,
+        worst_case_usd_per_hour=math.fsum((total, *(group.surge_usd_per_hour for group in groups))),
     )
 
 

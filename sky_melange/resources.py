@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.errors import MissingDataError
 
 _PACKAGE: Final = Path(__file__).resolve().parent
@@ -31,6 +32,21 @@ def data_path(*parts: str) -> Path:
 def package_text(*parts: str) -> str:
     """The text of a file of this package, such as a module that is copied into plan folders."""
     return _PACKAGE.joinpath(*parts).read_text(encoding="utf-8")
+
+
+@cache
+def interruption_bands() -> MappingProxyType[tuple[str, str, str], InterruptionBand]:
+    """How often spot machines are taken back, by (cloud, region, instance type); AWS alone publishes it."""
+    with data_path("catalogs", "spot_interruptions.csv").open(newline="", encoding="utf-8") as stream:
+        bands = {
+            (row["cloud"], row["region"], row["instance_type"]): InterruptionBand(
+                least_fraction=float(row["least_percent"]) / 100,
+                most_fraction=float(row["most_percent"]) / 100,
+                fetched_at=row["fetched_at"],
+            )
+            for row in csv.DictReader(stream)
+        }
+    return MappingProxyType(bands)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,11 @@ _CACHE = tempfile.mkdtemp(prefix="sky-melange-tests-")
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ["SKY_MELANGE_CATALOG_URL"] = "http://127.0.0.1:9"
 os.environ["SKY_MELANGE_CACHE_DIR"] = _CACHE
+
+# Where the tests were started in the background, the shell had interrupts ignored, and the commands that tests start
+# and interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODEL = "example/model-8b"
 OfferFactory = Callable[..., Offer]

@@ -61,7 +61,7 @@ def command(
 
     limits = _limits(budget, monthly_budget, max_drift, max_age_hours)
     targets = write_targets(writes)
-    report = _report(plan, workload, policy, limits, offline=offline)
+    report = report_of(plan, workload, policy, limits, offline=offline)
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if output_format == "table":
@@ -70,7 +70,7 @@ def command(
         click.echo(CHECK_FORMATS[output_format](report), nl=False)
     for kind, path in targets:
         write_atomically(path, CHECK_FORMATS[kind](report))
-    _raise_failed(report, is_explained=output_format == "table")
+    raise_failed(report, is_explained=output_format == "table")
 
 
 def write_targets(writes: Sequence[str]) -> list[tuple[str, Path]]:
@@ -117,7 +117,8 @@ def _limits(
     )
 
 
-def _report(plan: Path, workload: Path | None, policy: Path | None, limits: Limits, *, offline: bool) -> CheckReport:
+def report_of(plan: Path, workload: Path | None, policy: Path | None, limits: Limits, *, offline: bool) -> CheckReport:
+    """A plan folder, or its plan.json, against today's prices. Raises InputError or its kin for bad input."""
     from sky_melange import pipeline
     from sky_melange.cli.price_site import utc_now
     from sky_melange.gate import Asked, Files, Today, check_plan, files_of
@@ -183,8 +184,11 @@ def _workload_warning(document: PlanDocument, path: Path | None, wanted: Workloa
     return [f"{path} is not the file that the plan was made from; the plan is checked against it as it is now."]
 
 
-def _raise_failed(report: CheckReport, *, is_explained: bool) -> None:
-    """`is_explained`: the details were just shown to a person; they are not said twice."""
+def raise_failed(report: CheckReport, *, is_explained: bool) -> None:
+    """Raises CheckFailedError, or PriceSourceError when it is the prices that are too old, if any check failed.
+
+    `is_explained`: the details were just shown to a person; they are not said twice.
+    """
     from sky_melange.render.check_report.words import explanation, sentence
 
     if not report.failed:

@@ -61,13 +61,13 @@ def command(*, folder: Path, dry_run: bool, yes: bool, offline: bool, adopt: boo
 
 def _check(folder: Path, *, offline: bool) -> None:
     """As `sky-melange check`. Its report goes to stderr: stdout is for the addresses."""
-    from sky_melange.cli.check import _raise_failed, _report
+    from sky_melange.cli.check import raise_failed, report_of
     from sky_melange.gate import Limits
 
-    report = _report(folder, None, None, Limits(), offline=offline)
+    report = report_of(folder, None, None, Limits(), offline=offline)
     for warning in report.warnings:
         say(f"Warning: {warning}")
-    _raise_failed(report, is_explained=False)
+    raise_failed(report, is_explained=False)
 
 
 def _show(launch: Launch, steps: Sequence[Step]) -> None:

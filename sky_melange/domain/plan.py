@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.profile import ProfileProvenance
 from sky_melange.domain.workload import RoutingPolicy
@@ -28,7 +29,9 @@ class ReplicaGroup:
     """A candidate and how many instances of it: one SkyPilot YAML.
 
     `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the largest number of
-    requests in flight per replica at which the profile still meets the SLO in a bucket routed here.
+    requests in flight per replica at which the profile still meets the SLO in a bucket routed here. For a spot group,
+    `on_demand_price_usd_per_hour` is that of the machine which SkyServe starts for each one that is not up, and
+    `interruption` how often that is; None: not known, or nothing is started.
     """
 
     name: str
@@ -51,11 +54,18 @@ class ReplicaGroup:
     engine_args: tuple[tuple[str, str], ...]
     profile: ProfileProvenance
     file: str
+    on_demand_price_usd_per_hour: float | None = None
+    interruption: InterruptionBand | None = None
 
     @property
     def cost_usd_per_hour(self) -> float:
         """Price of all its instances."""
         return self.price_usd_per_hour * self.instances
+
+    @property
+    def surge_usd_per_hour(self) -> float:
+        """What on-demand machines add while no spot machine is up but all are asked for; 0 where not known."""
+        return (self.on_demand_price_usd_per_hour or 0.0) * self.instances
 
     @property
     def replicas(self) -> int:
@@ -118,7 +128,8 @@ class Alternative:
 class Cost:
     """USD per hour. `replicas` is the sum over groups of price x instances; `total` adds the overhead.
 
-    `worst_case` is what the plan may cost for a while (all spot replaced by on-demand while spot runs).
+    `worst_case` is what it may cost for a while: SkyServe starts an on-demand machine for every spot machine that
+    is not ready yet, so for a time it may pay for all of both.
     """
 
     replicas_usd_per_hour: float

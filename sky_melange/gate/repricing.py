@@ -11,6 +11,7 @@ from sky_melange.domain.ages import age_hours
 from sky_melange.domain.check import PriceAge, PriceChange
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance
 from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup
+from sky_melange.optimizer.spot import with_fallback
 
 _Sale = tuple[str, str, str, str, str, int, bool]
 """(cloud, region, zone, instance type, catalog accelerator, count, spot): what has one price."""
@@ -47,7 +48,24 @@ def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
     groups = tuple(_group_change(group, on_sale, doubted) for group in plan.groups)
     overhead = tuple(_overhead_change(machine, book.offers) for machine in plan.overhead)
     return Repricing(
-        groups=groups, overhead=overhead, ages=_ages((*groups, *overhead), now), cost=_cost(plan, groups, overhead)
+        groups=groups,
+        overhead=overhead,
+        ages=_ages((*groups, *overhead), now),
+        cost=_cost(replace(plan, groups=_stand_ins(plan.groups, book.offers)), groups, overhead),
+    )
+
+
+def _stand_ins(groups: Sequence[ReplicaGroup], offers: Sequence[Offer]) -> tuple[ReplicaGroup, ...]:
+    """The groups with today's price of the on-demand machines that stand in for spot; where none is known, the planned.
+
+    Groups for which none was planned have none.
+    """
+    today = with_fallback(groups, offers, {})
+    return tuple(
+        planned
+        if planned.on_demand_price_usd_per_hour is None or now.on_demand_price_usd_per_hour is None
+        else replace(planned, on_demand_price_usd_per_hour=now.on_demand_price_usd_per_hour)
+        for planned, now in zip(groups, today, strict=True)
     )
 
 
@@ -128,11 +146,7 @@ def _cost(plan: Plan, groups: Sequence[PriceChange], overhead: Sequence[PriceCha
         replace(machine, price_usd_per_hour=change.today_usd_per_hour)
         for machine, change in zip(plan.overhead, overhead, strict=True)
     ]
-    cost = pipeline.cost_of(priced, machines)
-    # What a plan states beyond its total for the worst case is kept: it is no smaller at other prices.
-    surcharge = plan.cost.worst_case_usd_per_hour - plan.cost.total_usd_per_hour
-    worst = max(cost.worst_case_usd_per_hour, cost.total_usd_per_hour + max(0.0, surcharge))
-    return replace(cost, worst_case_usd_per_hour=worst)
+    return pipeline.cost_of(priced, machines)
 
 
 def _ages(changes: Sequence[PriceChange], now: datetime) -> tuple[PriceAge, ...]:

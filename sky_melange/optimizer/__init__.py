@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from sky_melange.domain.candidate import Candidate, Rejected
@@ -134,13 +135,12 @@ def _switching(model: Model, solution: Solution) -> Switching | None:
     keep = model.workload.constraints.keep
     if keep is None:
         return None
-    before = {group.identity: group.instances for group in keep.groups}
-    now: dict[tuple[object, ...], int] = {}
+    before, now = Counter[tuple[object, ...]](), Counter[tuple[object, ...]]()
+    for group in keep.groups:
+        before[group.identity] += group.instances
     for candidate, count in zip(model.candidates, solution.counts, strict=True):
-        if count:
-            now[candidate.identity] = now.get(candidate.identity, 0) + count
-    started = sum(max(0, count - before.get(identity, 0)) for identity, count in now.items())
-    stopped = sum(max(0, count - now.get(identity, 0)) for identity, count in before.items())
+        now[candidate.identity] += count
+    started, stopped = (now - before).total(), (before - now).total()
     return Switching(
         started_instances=started,
         stopped_instances=stopped,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from sky_melange.domain.buckets import Bucket
@@ -105,11 +106,19 @@ def _share_limits(limits: Constraints, candidates: Sequence[Candidate]) -> Itera
 
 
 def _keep(limits: Constraints, candidates: Sequence[Candidate]) -> Keep | None:
-    """Previous groups that are no candidates now have to go whatever the plan, so they do not enter."""
+    """Previous groups that are no candidates now have to go whatever the plan, so they do not enter.
+
+    Where the same machine is sold twice, reserved and at its list price, the reserved ones are taken to run first.
+    """
     if limits.keep is None:
         return None
-    previous = {group.identity: group.instances for group in limits.keep.groups}
-    return Keep(
-        previous=tuple(previous.get(candidate.identity, 0) for candidate in candidates),
-        usd_per_hour=limits.keep.switching_usd_per_hour,
-    )
+    left = Counter[tuple[object, ...]]()
+    for group in limits.keep.groups:
+        left[group.identity] += group.instances
+    previous = [0] * len(candidates)
+    for c in sorted(range(len(candidates)), key=lambda c: (candidates[c].offer.reserved_instances is None, c)):
+        reserved = candidates[c].offer.reserved_instances
+        running = left[candidates[c].identity]
+        previous[c] = running if reserved is None else min(running, reserved)
+        left[candidates[c].identity] -= previous[c]
+    return Keep(previous=tuple(previous), usd_per_hour=limits.keep.switching_usd_per_hour)

@@ -33,11 +33,13 @@ def describe_unserved(model: Model, more: Mapping[int, Sequence[str]], remedies:
     """The error for buckets that no candidate serves. `more[bucket]`: other reasons; `remedies`: changes that help."""
     unserved = unserved_classes(model)
     lines = ["no candidate can serve part of the traffic within the targets:"]
+    seen: dict[tuple[str, ...], str] = {}
     for members in unserved[:_MAX_BUCKETS]:
         share = sum(model.buckets[index].rate_rps for index in members) / model.workload.traffic.request_rate_rps
-        lines.append(f"  {class_label(model.workload.routing, model.buckets, members)} ({share:.1%} of requests)")
-        lines += [f"    {line}" for line in _reasons(model.candidates, members)]
-        lines += [f"    {line}" for line in dict.fromkeys(line for index in members for line in more.get(index, ()))]
+        label = class_label(model.workload.routing, model.buckets, members)
+        lines.append(f"  {label} ({share:.1%} of requests)")
+        doubted = dict.fromkeys(line for index in members for line in more.get(index, ()))
+        lines += _under(label, [*_lines(_refusals(model.candidates, members)), *doubted], seen)
     if len(unserved) > _MAX_BUCKETS:
         lines.append(f"  … and {len(unserved) - _MAX_BUCKETS} more")
     if remedies:
@@ -119,26 +121,25 @@ def _left_out(model: Model, kept: Sequence[int], problem: Problem, session: Sess
     weights = problem.weights or (1.0 / problem.class_count,) * problem.class_count
     served = 1 - sum(weights[r] * fraction for r, fraction in enumerate(found.fractions))
     yield f"  at most {served:.1%} of the requests can be served; left out:"
+    seen: dict[tuple[str, ...], str] = {}
     for r in left[:_MAX_BUCKETS]:
         label = class_label(model.workload.routing, model.buckets, model.classes[r])
         yield f"  {label} ({weights[r]:.1%} of requests, {found.fractions[r]:.1%} of them unserved)"
-        yield from (f"    {reason}" for reason in _obstacles(model, counts, r))
+        yield from _under(label, _obstacles(model, counts, r), seen)
     if len(left) > _MAX_BUCKETS:
         yield f"  … and {len(left) - _MAX_BUCKETS} more"
 
 
 def _obstacles(model: Model, counts: Sequence[int], r: int) -> list[str]:
-    """One line a layout: why it cannot serve class r, or which limits forbid one more of its cheapest instance."""
+    """By layout: why it cannot serve class r, or which limits forbid one more of its cheapest instance."""
     from sky_melange.optimizer.unserved import in_the_way
 
-    found = {reason.partition(":")[0]: reason for reason in _reasons(model.candidates, model.classes[r])}
-    by_price = sorted(range(len(model.candidates)), key=lambda c: (model.problem.prices[c], c))
-    for c in by_price:
+    found = _refusals(model.candidates, model.classes[r])
+    for c in sorted(range(len(model.candidates)), key=lambda c: (model.problem.prices[c], c)):
         layout = _layout(model.candidates[c])
         if model.problem.loads[r][c] is not None and layout not in found:
-            obstacles = ", ".join(in_the_way(model.problem, counts, c)) or "fits no better beside the others"
-            found[layout] = f"{layout}: {obstacles}"
-    return sorted(found.values())
+            found[layout] = ", ".join(in_the_way(model.problem, counts, c)) or "fits no better beside the others"
+    return _lines(found)
 
 
 def _changes(problem: Problem, session: Session) -> list[str]:
@@ -159,20 +160,41 @@ def _listed(changes: Sequence[Relaxation]) -> list[str]:
     return [f"  {change}" for change in changes]
 
 
-def _layout(candidate: Candidate) -> str:
-    return f"{candidate.offer.accelerator} (tensor parallel {candidate.profile.key.tensor_parallel})"
+_Layout = tuple[str, int]
+"""Accelerator and tensor-parallel size."""
 
 
-def _reasons(candidates: Sequence[Candidate], members: Sequence[int]) -> list[str]:
-    """One line for each profile: the first bucket of the class that it cannot serve, and why."""
-    reasons: dict[str, None] = {}
+def _layout(candidate: Candidate) -> _Layout:
+    return candidate.offer.accelerator, candidate.profile.key.tensor_parallel
+
+
+def _refusals(candidates: Sequence[Candidate], members: Sequence[int]) -> dict[_Layout, str]:
+    """For each layout the first bucket of the class that it cannot serve, and why."""
+    reasons: dict[_Layout, str] = {}
     for candidate in candidates:
         for index in members:
             capacity = candidate.capacities[index]
             if isinstance(capacity, Skipped):
-                reasons[f"{_layout(candidate)}: {capacity.reason}: {capacity.detail}"] = None
+                reasons[_layout(candidate)] = f"{capacity.reason}: {capacity.detail}"
                 break
-    return sorted(reasons)
+    return reasons
+
+
+def _lines(reasons: Mapping[_Layout, str]) -> list[str]:
+    """One line for an accelerator and reason, with the layouts that it holds for."""
+    sizes: dict[tuple[str, str], list[int]] = {}
+    for (accelerator, tensor_parallel), reason in sorted(reasons.items()):
+        sizes.setdefault((accelerator, reason), []).append(tensor_parallel)
+    return [
+        f"{accelerator} (tensor parallel {', '.join(map(str, found))}): {reason}"
+        for (accelerator, reason), found in sizes.items()
+    ]
+
+
+def _under(label: str, lines: Sequence[str], seen: dict[tuple[str, ...], str]) -> list[str]:
+    """The lines below a bucket's own, or where they stand already."""
+    before = seen.setdefault(tuple(lines), label)
+    return [f"    {line}" for line in lines] if before == label else [f"    as {before}"]
 
 
 def _advice(workload: Workload) -> str:

@@ -54,11 +54,15 @@ def build_model(
     offers: Iterable[Offer],
     profiles: Sequence[ProfileCapacities],
     clouds: Mapping[str, CloudFeatures],
+    doubted: Iterable[Offer] = (),
 ) -> Model:
-    """Every candidate there is. Raises MissingDataError when no offer can run the model."""
+    """Every candidate there is. Raises MissingDataError when no offer can run the model.
+
+    When one of the `doubted` offers could, the model has no candidates instead: then their prices are why.
+    """
     buckets = workload.traffic.buckets()
     found = build_candidates(workload, offers, profiles, clouds)
-    if not found.candidates:
+    if not found.candidates and not build_candidates(workload, doubted, profiles, clouds).candidates:
         raise _nothing_to_choose_from(found)
     classes = routing_classes(workload.routing, buckets)
     return Model(

@@ -10,7 +10,8 @@ from sky_melange.domain.plan import Overhead, ReplicaGroup
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.units import s_to_ms
-from sky_melange.domain.workload import RoutingPolicy, Workload
+from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
+from sky_melange.optimizer.spot import spot_warnings
 
 _ROUTING = {
     RoutingPolicy.SIZE_AWARE: "a front door that knows the input and output length of each request",
@@ -72,6 +73,7 @@ def warnings(
     return (
         *workload.traffic.notes,
         *_profile_warnings(groups),
+        *spot_warnings(groups, falls_back=workload.launch.mode is LaunchMode.SERVE),
         *_price_warnings(groups),
         *(f"Overhead: {machine.purpose}: {machine.note}." for machine in overhead if machine.note),
         *_launch_warnings(workload, groups),

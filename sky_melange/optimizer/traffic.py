@@ -20,6 +20,7 @@ from sky_melange.optimizer.session import Session
 _SMALL: Final = 24
 _FIRST_LOOK: Final = 16
 _NOTHING: Final = 1e-9
+_MOST_FACTOR: Final = 1e4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,9 @@ def _search(problem: Problem, session: Session, budget: float) -> MostTraffic:
 
 
 def _solve(problem: Problem, session: Session, budget: float) -> MostTraffic:
-    most = budget / math.fsum(class_values(problem))
+    values = math.fsum(class_values(problem))
+    # Capacity that is paid for already is worth nothing here: then the bound is a round number.
+    most = budget / values if values > 0 else _MOST_FACTOR
     lp, variables = build_lp(replace(problem, keep=None), None, most_traffic=most)
     lp.setObjective(pulp.LpAffineExpression([(variables.traffic, 1)]))
     outcome = session.solve(lp)

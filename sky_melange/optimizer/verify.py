@@ -100,11 +100,13 @@ def _policy(plan: Plan, workload: Workload) -> Iterator[str]:
 def _cost(plan: Plan) -> Iterator[str]:
     """Cost equals Σ price x count, and the total adds the overhead whose price is known."""
     replicas = math.fsum(group.price_usd_per_hour * group.instances for group in plan.groups)
+    surge = math.fsum(group.surge_usd_per_hour for group in plan.groups)
     overhead = math.fsum(machine.price_usd_per_hour or 0.0 for machine in plan.overhead)
     for what, stated, computed in (
         ("replicas", plan.cost.replicas_usd_per_hour, replicas),
         ("overhead", plan.cost.overhead_usd_per_hour, overhead),
         ("total", plan.cost.total_usd_per_hour, math.fsum((replicas, overhead))),
+        ("worst_case", plan.cost.worst_case_usd_per_hour, math.fsum((replicas, overhead, surge))),
     ):
         if not math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-9):
             yield f"cost.{what}_usd_per_hour is {stated!r}, the sum is {computed!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -89,12 +90,12 @@ def _switching(plan: Plan, limits: Constraints) -> Iterator[str]:
     if plan.switching is None:
         yield "constraints.keep names a running plan, but the changes against it are not stated"
         return
-    before = {group.identity: group.instances for group in keep.groups}
-    now: dict[tuple[object, ...], int] = {}
+    before, now = Counter[tuple[object, ...]](), Counter[tuple[object, ...]]()
+    for running in keep.groups:
+        before[running.identity] += running.instances
     for group in plan.groups:
-        now[_identity(group)] = now.get(_identity(group), 0) + group.instances
-    started = sum(max(0, count - before.get(identity, 0)) for identity, count in now.items())
-    stopped = sum(max(0, count - now.get(identity, 0)) for identity, count in before.items())
+        now[_identity(group)] += group.instances
+    started, stopped = (now - before).total(), (before - now).total()
     stated = (plan.switching.started_instances, plan.switching.stopped_instances)
     if stated != (started, stopped):
         yield f"stated are {stated[0]} instances started and {stated[1]} stopped, there are {started} and {stopped}"

@@ -12,6 +12,7 @@ from sky_melange.domain.profile import ProfileError
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
+from sky_melange.render.plan_sentences import plan_sentences
 from sky_melange.render.text import new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
@@ -24,6 +25,7 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
         Text(_headline(plan, workload), style="bold"),
         Text(unit_line(unit_costs(plan.cost.total_usd_per_hour, workload.traffic))),
         Text(verdict(plan)),
+        *(Text(sentence) for sentence in plan_sentences(plan, workload)),
         "",
         _groups(plan),
         "",

@@ -208,6 +208,9 @@ def _edited() -> Mapping[str, str | None]:
 
 SPOT = replace(L4, use_spot=True, price_usd_per_hour=0.3)
 SPOT_PLAN = plan_of(group(SPOT, 4, name="chat-l4-spot"), group(H100, 1))
+FALLING_BACK = plan_of(
+    group(SPOT, 4, name="chat-l4-spot", on_demand_price_usd_per_hour=1.5), group(H100, 1), extra_worst_case=6.0
+)
 BUSY = replace(WORKLOAD, traffic=replace(TRAFFIC, rates_rps=((5.0, 2.0), (1.0, 1.0))))
 
 FAILING: Mapping[str, Callable[[], Situation]] = {
@@ -216,7 +219,9 @@ FAILING: Mapping[str, Callable[[], Situation]] = {
     ),
     "prices-fresh": lambda: Situation(asked=limited(max_age_hours=24.0)),
     "budget-total": lambda: Situation(book=book(L4, replace(H100, price_usd_per_hour=4.29), CPU)),
-    "budget-worst-case": lambda: Situation(plan=replace(PLAN, cost=replace(PLAN.cost, worst_case_usd_per_hour=9.5))),
+    "budget-worst-case": lambda: Situation(
+        plan=FALLING_BACK, book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6))
+    ),
     "budget-overhead": lambda: Situation(book=book(L4, H100)),
     "budget-monthly": lambda: Situation(asked=limited(usd_per_month=4000.0)),
     "serves": lambda: Situation(asked=replace(ASKED, workload=BUSY)),

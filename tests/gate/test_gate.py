@@ -10,12 +10,14 @@ from gate_cases import (
     ASKED,
     BOOK,
     CPU,
+    FALLING_BACK,
     H100,
     L4,
     NOW,
     PLAN,
     PRICE,
     PROFILES,
+    SPOT,
     TRAFFIC,
     WORKLOAD,
     Situation,
@@ -111,16 +113,21 @@ def test_an_unknown_price_leaves_no_total() -> None:
     assert [check.name for check in report.failed] == ["prices-known"]
 
 
-def test_a_stated_worst_case_is_kept_at_other_prices() -> None:
-    plan = replace(PLAN, cost=replace(PLAN.cost, worst_case_usd_per_hour=PLAN.cost.total_usd_per_hour + 2))
-    priced = reprice(plan, book(L4, replace(H100, price_usd_per_hour=3.99), CPU), NOW)
+@pytest.mark.parametrize(("today", "stand_in"), [(1.6, 1.6), (None, 1.5)])
+def test_the_worst_case_is_that_of_todays_on_demand_prices(today: float | None, stand_in: float) -> None:
+    """Where none is known today, that of the plan."""
+    on_demand = [] if today is None else [replace(L4, price_usd_per_hour=today)]
+    priced = reprice(FALLING_BACK, book(SPOT, H100, CPU, *on_demand), NOW)
     assert priced.cost is not None
-    assert priced.cost.worst_case_usd_per_hour == pytest.approx(TOTAL + 1 + 2, abs=1e-12)
+    assert priced.cost.total_usd_per_hour == pytest.approx(FALLING_BACK.cost.total_usd_per_hour)
+    worst = FALLING_BACK.cost.total_usd_per_hour + 4 * stand_in
+    assert priced.cost.worst_case_usd_per_hour == pytest.approx(worst, abs=1e-12)
 
 
 def test_the_worst_case_passes_within_the_budget() -> None:
-    plan = replace(PLAN, cost=replace(PLAN.cost, worst_case_usd_per_hour=6.9))
-    assert of(Situation(plan=plan).report(), "budget-worst-case").verdict is Verdict.PASS
+    spot = group(SPOT, 4, name="chat-l4-spot", on_demand_price_usd_per_hour=0.5)
+    situation = Situation(plan=plan_of(spot, group(H100, 1), extra_worst_case=2.0), book=book(SPOT, H100, CPU))
+    assert of(situation.report(), "budget-worst-case").verdict is Verdict.PASS
 
 
 def test_drift_within_the_limit_passes() -> None:

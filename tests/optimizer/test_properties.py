@@ -163,13 +163,14 @@ def test_the_order_of_candidates_does_not_change_the_cost(problem: Problem, rng:
     assert found == (expected if expected is None else pytest.approx(expected, rel=1e-9))
 
 
-def test_copies_of_an_offer_change_nothing_and_only_the_first_is_used() -> None:
+@pytest.mark.parametrize("copies", [100, 3_400])
+def test_copies_of_an_offer_change_nothing_and_only_the_first_is_used(copies: int) -> None:
     problem = seeded_problem(4, classes=5, candidates=3)
     expected = solve_problem(problem, EXACT)
-    copies = problem.restricted_to([0, 1, 2] + [0] * 100 + [1] * 100 + [2] * 100)
-    found = solve_problem(copies, EXACT)
+    copied = problem.restricted_to([0, 1, 2] + [0] * copies + [1] * copies + [2] * copies)
+    found = solve_problem(copied, EXACT)
     assert found.cost_usd_per_hour == expected.cost_usd_per_hour
-    assert found.counts == expected.counts + (0,) * 300
+    assert found.counts == expected.counts + (0,) * 3 * copies
 
 
 def test_the_same_problem_has_the_same_answer_twice() -> None:

@@ -194,7 +194,7 @@ def test_overhead_of_unknown_price_adds_nothing(
     planned: pipeline.Planned, workload: Workload, capacities: Capacities
 ) -> None:
     unknown: Overhead = replace(planned.plan.overhead[0], price_usd_per_hour=None)
-    cost = replace(planned.plan.cost, overhead_usd_per_hour=0.0, total_usd_per_hour=4.4)
+    cost = replace(planned.plan.cost, overhead_usd_per_hour=0.0, total_usd_per_hour=4.4, worst_case_usd_per_hour=4.4)
     assert verify(replace(planned.plan, overhead=(unknown,), cost=cost), workload, capacities) == ()
 
 

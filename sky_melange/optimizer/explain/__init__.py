@@ -8,7 +8,7 @@ limits.py   the cost of each constraint
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
@@ -20,6 +20,7 @@ from sky_melange.optimizer.explain.limits import limit_costs
 from sky_melange.optimizer.explain.oracle import Oracle, without
 from sky_melange.optimizer.explain.rates import mixes
 from sky_melange.optimizer.model import Model
+from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.reduction import reduce_problem
 from sky_melange.optimizer.solution import Solution
 
@@ -83,6 +84,11 @@ def _leaving(
         target = rest.objective(substitute.counts)
         # At today's prices the plan itself is the best that uses them, so the first step needs no solve.
         spent = sum(problem.prices[c] * solution.counts[c] for c in some)
+        if spent <= 0:
+            # Already paid for: no factor makes it dearer.
+            return Leaving(
+                label=label, price_usd_per_hour=price, factor=None, without=_substitute(model, left, rest, substitute)
+            )
         start = (target - problem.objective(solution.counts) + spent) / spent
         factor = factor_at(oracle, problem, some, target, max(1.0, start))
     except NotOptimalError:
@@ -91,17 +97,13 @@ def _leaving(
         label=label,
         price_usd_per_hour=price,
         factor=factor,
-        without=Substitute(
-            cost_usd_per_hour=rest.cost(substitute.counts),
-            instances=tuple(
-                sorted(
-                    (_label(model.candidates[c]), count)
-                    for c, count in zip(left, substitute.counts, strict=True)
-                    if count
-                )
-            ),
-        ),
+        without=_substitute(model, left, rest, substitute),
     )
+
+
+def _substitute(model: Model, left: Sequence[int], rest: Problem, found: Solution) -> Substitute:
+    bought = [(_label(model.candidates[c]), count) for c, count in zip(left, found.counts, strict=True) if count]
+    return Substitute(cost_usd_per_hour=rest.cost(found.counts), instances=tuple(sorted(bought)))
 
 
 def _near_misses(oracle: Oracle, model: Model, solution: Solution) -> list[NearMiss]:

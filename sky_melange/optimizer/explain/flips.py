@@ -35,6 +35,9 @@ def factor_at(
             return None
         cost = at_factor.objective(found.counts)
         spent = sum(problem.prices[c] * found.counts[c] for c in some)
+        if spent <= 0:
+            # Paid for already: its price plays no part.
+            return None
         following = factor + (target_usd_per_hour - cost) / spent
         if abs(following - factor) <= _TOLERANCE * max(1.0, factor) or _is_settled(cost, target_usd_per_hour):
             break

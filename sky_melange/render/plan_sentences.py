@@ -1,0 +1,40 @@
+"""What a plan says beside its groups: what routing costs, what spot may cost, what it survives, what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.workload import Objective, Workload
+from sky_melange.render.money import hourly
+
+_SAME: Final = 1e-6
+
+
+def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
+    """Sentences, only where there is something to say."""
+    replicas, best = plan.cost.replicas_usd_per_hour, plan.size_aware_usd_per_hour
+    if best is not None and replicas > best * (1 + _SAME):
+        yield (
+            f"{plan.policy.value} routing costs USD {hourly(replicas - best)} per hour more than size_aware would "
+            f"({hourly(best)})."
+        )
+    if workload.objective is Objective.MOST_TRAFFIC:
+        yield f"{workload.traffic.request_rate_rps:g} req/s is the most traffic of these sizes that the budget buys."
+    if plan.cost.worst_case_usd_per_hour > plan.cost.total_usd_per_hour * (1 + _SAME):
+        yield (
+            f"Worst case USD {hourly(plan.cost.worst_case_usd_per_hour)} per hour, while on-demand machines stand in "
+            "for all spot machines at once."
+        )
+    if plan.contingencies:
+        losses = workload.constraints.tolerate_replica_losses
+        peak = max(contingency.peak_utilization for contingency in plan.contingencies)
+        what = "any instance" if losses == 1 else f"any {losses} instances"
+        yield f"It survives the loss of {what}: the rest is then used to {peak:.0%} at most."
+    if plan.switching is not None:
+        started, stopped = plan.switching.started_instances, plan.switching.stopped_instances
+        if started or stopped:
+            yield f"Against the running plan it starts {started} and stops {stopped} instances."
+        else:
+            yield "It is the running plan: no change is worth its switching cost."
