@@ -63,6 +63,7 @@ class WorkerPool:
     max_seconds: float
     _slots: asyncio.Semaphore = field(init=False)
     _idle: list[_Worker] = field(init=False, default_factory=list)
+    _ended: list[_Worker] = field(init=False, default_factory=list)
     _of_users: Counter[str | None] = field(init=False, default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -97,13 +98,24 @@ class WorkerPool:
             if keep:
                 self._idle.append(worker)
             else:
-                # Not waited for: the event loop reaps it.
-                worker.end()
+                self._end(worker)
+
+    def _end(self, worker: _Worker) -> None:
+        """Not waited for: the event loop reaps it."""
+        worker.end()
+        self._ended = [ended for ended in self._ended if ended.process.returncode is None]
+        self._ended.append(worker)
+
+    async def aclose(self) -> None:
+        """Ends all workers, and waits until they are gone."""
+        self.close()
+        await asyncio.gather(*(worker.process.wait() for worker in self._ended))
+        self._ended.clear()
 
     def close(self) -> None:
         """Ends the idle workers; one at work ends when its input does, with the server."""
         for worker in self._idle:
-            worker.end()
+            self._end(worker)
         self._idle.clear()
 
 

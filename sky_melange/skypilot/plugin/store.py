@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,15 @@ from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import Column, Engine, Index, Integer, MetaData, String, Table, Text, event, func, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from sky_melange.errors import SkyMelangeError
 
 DATABASE_NAME: Final = "sky_melange"
 SCHEMA_VERSION: Final = 1
 _BUSY_TIMEOUT_MS: Final = 10_000
+_WAL_ATTEMPTS: Final = 50
+_WAL_PAUSE_S: Final = 0.1
 
 _METADATA: Final = MetaData()
 _SCHEMA: Final = Table(
@@ -179,8 +182,22 @@ def _prepare_file(engine: Engine) -> None:
     def _on_connect(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.close()
+
+    _use_write_ahead_log(engine)
+
+
+def _use_write_ahead_log(engine: Engine) -> None:
+    """So that readers do not block writers. The file keeps it. SQLite does not wait for others here, so this does."""
+    for attempt in range(_WAL_ATTEMPTS):
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                return
+        except OperationalError:
+            if attempt == _WAL_ATTEMPTS - 1:
+                raise
+            time.sleep(_WAL_PAUSE_S)
 
 
 def _create_tables(engine: Engine) -> None:
@@ -195,7 +212,7 @@ def _create_tables(engine: Engine) -> None:
         with engine.begin() as connection:
             if connection.execute(select(_SCHEMA.c.version)).first() is None:
                 connection.execute(_SCHEMA.insert().values(id=1, version=SCHEMA_VERSION))
-    except sqlalchemy.exc.IntegrityError:
+    except IntegrityError:
         pass
 
 
