@@ -18,6 +18,7 @@ from sky_melange.prices.history import PriceHistory
 from sky_melange.prices.hosted.bases import parse_bases
 from sky_melange.prices.hosted.limits import FetchLimits
 from sky_melange.prices.opinions import load_opinions
+from sky_melange.prices.own import discounted
 from sky_melange.prices.replica_price import cheapest_replica
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
 from sky_melange.prices.source import CatalogOffers, PriceSite, PriceSource
@@ -31,6 +32,7 @@ __all__ = [
     "PriceSource",
     "cheapest_replica",
     "current_book",
+    "discounted",
     "known_accelerators",
     "launchable_clouds",
     "load_gpus",

@@ -18,6 +18,9 @@ SCHEMA_VERSION: Final = 1
 _MAX_PLAN_BYTES: Final = 64 * 1024 * 1024
 _MAX_COUNT: Final = 1_000_000
 _MAX_PRICE_USD_PER_HOUR: Final = 1_000_000_000.0
+_LEAST_PRICE: Final = 5e-324
+OWN_PRICES: Final = "overrides"
+"""The source that a plan names for a price from `prices.overrides`."""
 
 
 Sale: TypeAlias = tuple[str, str, str | None, str, str, int, bool]
@@ -40,6 +43,8 @@ class PlannedGroup:
     instances: int
     price_usd_per_hour: float
     file: str
+    is_own_price: bool = False
+    """From the user's own list (`prices.overrides`): SkyPilot's catalogs do not know it."""
 
     @property
     def sale(self) -> Sale:
@@ -143,7 +148,7 @@ class _Reader:
     def _replicas_cost(self, cost: object) -> float | None:
         if not isinstance(cost, dict) or "replicas_usd_per_hour" not in cost:
             return None
-        return self._price(cost, "cost", "replicas_usd_per_hour")
+        return self._price(cost, "cost", "replicas_usd_per_hour", least=0.0)
 
     def _group(self, key: str, entry: object) -> PlannedGroup:
         fields: Mapping[str, Any] = entry if isinstance(entry, dict) else {}
@@ -152,6 +157,8 @@ class _Reader:
         spot = fields.get("use_spot")
         if not isinstance(spot, bool):
             self._mistake(f"{key}.use_spot", f"must be true or false, found {_shown(spot)}")
+        origin = fields.get("price")
+        own = isinstance(origin, dict) and origin.get("source") == OWN_PRICES
         return PlannedGroup(
             name=self._text(fields, key, "name"),
             cloud=self._text(fields, key, "cloud"),
@@ -162,8 +169,9 @@ class _Reader:
             accelerators_per_instance=self._count(fields, key, "accelerators_per_instance"),
             use_spot=spot is True,
             instances=self._count(fields, key, "instances"),
-            price_usd_per_hour=self._price(fields, key, "price_usd_per_hour"),
+            price_usd_per_hour=self._price(fields, key, "price_usd_per_hour", least=0.0 if own else _LEAST_PRICE),
             file=self._text(fields, key, "file"),
+            is_own_price=own,
         )
 
     def _text(self, fields: Mapping[str, Any], key: str, name: str) -> str:
@@ -180,9 +188,11 @@ class _Reader:
         self._mistake(f"{key}.{name}", f"must be a whole number of at least 1, found {_shown(value)}")
         return 1
 
-    def _price(self, fields: Mapping[str, Any], key: str, name: str) -> float:
+    def _price(self, fields: Mapping[str, Any], key: str, name: str, *, least: float = _LEAST_PRICE) -> float:
         value = fields.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MAX_PRICE_USD_PER_HOUR:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            pass
+        elif least <= value < _MAX_PRICE_USD_PER_HOUR:
             return float(value)
         self._mistake(f"{key}.{name}", f"must be a positive price in USD per hour, found {_shown(value)}")
         return 1.0
@@ -195,6 +205,8 @@ class _Reader:
     def _refuse_two_prices(self, groups: Sequence[PlannedGroup]) -> None:
         prices: dict[Sale, float] = {}
         for group in groups:
+            if group.is_own_price:  # beside the listed price of the same machine: capacity that is paid for already
+                continue
             known = prices.setdefault(group.sale, group.price_usd_per_hour)
             if not math.isclose(known, group.price_usd_per_hour, abs_tol=5e-5):
                 name = f"{group.instance_type} in {group.cloud}/{group.region}"

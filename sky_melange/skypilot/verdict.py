@@ -125,6 +125,11 @@ def _instances(group: PlannedGroup, observation: Observation) -> Check:
 
 
 def _price(group: PlannedGroup, price_usd_per_hour: float) -> Check:
+    if group.is_own_price:
+        detail = (
+            f"planned {group.price_usd_per_hour:.4f} by your own list; SkyPilot lists {price_usd_per_hour:.4f} USD/h"
+        )
+        return Check(name="price", passed=True, detail=detail)
     passed = abs(group.price_usd_per_hour - price_usd_per_hour) < PRICE_TOLERANCE_USD_PER_HOUR
     detail = f"planned {group.price_usd_per_hour:.4f}, SkyPilot {price_usd_per_hour:.4f} USD/h per instance"
     return Check(name="price", passed=passed, detail=detail)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
 from sky_melange import pipeline
+from sky_melange.cli import cli
 from sky_melange.prices import load_snapshot
 from sky_melange.render import render_files
 from sky_melange.skypilot.validate import validate_plan_folder
@@ -62,3 +64,50 @@ def test_a_price_changed_by_hand_is_seen(tmp_path: Path) -> None:
     document["groups"][0]["price_usd_per_hour"] += 0.0002
     (out / "plan.json").write_text(json.dumps(document))
     assert any(": price: " in failure for failure in failures(validate_plan_folder(out, OFFERS)))
+
+
+def _validated(folder: Path, overrides: str | None = None, **prices: object) -> tuple[Result, dict[str, object]]:
+    document = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    if overrides is not None:
+        (folder / "prices.csv").write_text(overrides, encoding="utf-8")
+        prices["overrides"] = "prices.csv"
+    document["prices"] = prices
+    (folder / "workload.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    run = CliRunner(mix_stderr=False)
+    planned = run.invoke(cli, ["plan", str(folder / "workload.yaml"), "--offline", "--out", str(folder / "plan")])
+    assert planned.exit_code == 0, planned.stderr
+    plan = json.loads((folder / "plan" / "plan.json").read_text(encoding="utf-8"))
+    return run.invoke(cli, ["validate", str(folder / "plan"), "--format", "json"]), plan
+
+
+def _price_checks(result: Result) -> dict[str, str]:
+    return {
+        verdict["group"]: check["detail"]
+        for verdict in json.loads(result.stdout)
+        for check in verdict["checks"]
+        if check["name"] == "price"
+    }
+
+
+def test_a_discount_is_known(tmp_path: Path) -> None:
+    result, plan = _validated(tmp_path, discounts=[{"cloud": "lambda", "fraction": 0.1}])
+    assert result.exit_code == 0, result.stderr
+    assert _price_checks(result)["chat-h100"] == "planned 3.8610, SkyPilot 3.8610 USD/h per instance"
+    plan["workload"]["prices"]["discounts"] = []  # type: ignore[index]
+    (tmp_path / "plan" / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    undiscounted = CliRunner(mix_stderr=False).invoke(cli, ["validate", str(tmp_path / "plan")])
+    assert undiscounted.exit_code == 3
+    assert "planned 3.8610, SkyPilot 4.2900" in undiscounted.stderr
+
+
+def test_prices_of_ones_own_are_not_held_against_skypilots_list(tmp_path: Path) -> None:
+    """Reserved capacity at nothing, and more of the same machine at its list price."""
+    rows = "lambda,us-east-1,gpu_1x_h100_sxm5,0,1\nlambda,us-east-1,gpu_1x_b200_sxm6,5.5,\n"
+    header = "cloud,region,instance_type,price_usd_per_hour,reserved_instances\n"
+    result, plan = _validated(tmp_path, overrides=header + rows)
+    groups = {group["name"]: group for group in plan["groups"]}  # type: ignore[attr-defined]
+    assert any(group["price_usd_per_hour"] == 0 for group in groups.values())
+    assert result.exit_code == 0, result.stderr
+    for name, detail in _price_checks(result).items():
+        if groups[name]["price"]["source"] == "overrides":
+            assert "by your own list; SkyPilot lists" in detail
