@@ -18,15 +18,15 @@ from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import Column, Engine, Index, Integer, MetaData, String, Table, Text, event, func, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from sky_melange.errors import SkyMelangeError
 
 DATABASE_NAME: Final = "sky_melange"
 SCHEMA_VERSION: Final = 1
 _BUSY_TIMEOUT_MS: Final = 10_000
-_WAL_ATTEMPTS: Final = 50
-_WAL_PAUSE_S: Final = 0.1
+_ATTEMPTS: Final = 50
+_PAUSE_S: Final = 0.05
 
 _METADATA: Final = MetaData()
 _SCHEMA: Final = Table(
@@ -160,8 +160,16 @@ def skypilot_engine() -> Engine:
 
 def _prepare(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
-        _prepare_file(engine)
-    _create_tables(engine)
+        _own_file(engine)
+    # Several server processes may do so at once: who comes second is refused somewhere, and then finds it done.
+    for attempt in range(_ATTEMPTS):
+        try:
+            _create(engine)
+            break
+        except (IntegrityError, OperationalError, ProgrammingError):
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(_PAUSE_S)
     found = _version(engine)
     if found != SCHEMA_VERSION:
         raise StoreError(
@@ -170,7 +178,7 @@ def _prepare(engine: Engine) -> None:
         )
 
 
-def _prepare_file(engine: Engine) -> None:
+def _own_file(engine: Engine) -> None:
     """Only the server's user reads it, from its first byte; its log files inherit that."""
     if engine.url.database not in {None, "", ":memory:"}:
         path = Path(str(engine.url.database))
@@ -184,36 +192,16 @@ def _prepare_file(engine: Engine) -> None:
         cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
         cursor.close()
 
-    _use_write_ahead_log(engine)
 
-
-def _use_write_ahead_log(engine: Engine) -> None:
-    """So that readers do not block writers. The file keeps it. SQLite does not wait for others here, so this does."""
-    for attempt in range(_WAL_ATTEMPTS):
-        try:
-            with engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                return
-        except OperationalError:
-            if attempt == _WAL_ATTEMPTS - 1:
-                raise
-            time.sleep(_WAL_PAUSE_S)
-
-
-def _create_tables(engine: Engine) -> None:
-    """Several server processes may do so at once: who comes second finds them."""
-    try:
-        _METADATA.create_all(engine)
-    except DBAPIError:
-        names = set(sqlalchemy.inspect(engine).get_table_names())
-        if not names >= set(_METADATA.tables):
-            raise
-    try:
-        with engine.begin() as connection:
-            if connection.execute(select(_SCHEMA.c.version)).first() is None:
-                connection.execute(_SCHEMA.insert().values(id=1, version=SCHEMA_VERSION))
-    except IntegrityError:
-        pass
+def _create(engine: Engine) -> None:
+    """Tables and version where they are not there yet. The file keeps its mode: readers do not block writers."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    _METADATA.create_all(engine)
+    with engine.begin() as connection:
+        if connection.execute(select(_SCHEMA.c.version)).first() is None:
+            connection.execute(_SCHEMA.insert().values(id=1, version=SCHEMA_VERSION))
 
 
 def _version(engine: Engine) -> int:
