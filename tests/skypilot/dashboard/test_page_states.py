@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -289,6 +290,17 @@ def test_a_plan_is_made_from_a_pasted_workload_after_its_errors_are_shown(browse
     assert browser.driver.current_url == f"{stub.url}{PLAN}"
     posted = [content for method, _, content in stub.asked if method == "POST"]
     assert posted == [{"name": "made here", "workload": "version: 1\nname: chat"}] * 2
+
+
+def test_a_workload_may_come_from_a_file(browser: Browser, stub: Stub, tmp_path: Path) -> None:
+    (tmp_path / "workload.yaml").write_text("version: 1\nname: ünï\n", encoding="utf-8")
+    browser.open(f"{stub.url}{LIST}")
+    browser.press(browser.button("New plan"))
+    browser.find("#melange-file").send_keys(str(tmp_path / "workload.yaml"))
+    text = browser.find("#melange-workload")
+    browser.wait(lambda: text.get_property("value") == "version: 1\nname: ünï\n")
+    browser.press(browser.button("Cancel"))
+    browser.wait(lambda: not browser.find_all("dialog"))
 
 
 def test_a_plan_is_deleted_only_after_asking(browser: Browser, stub: Stub) -> None:

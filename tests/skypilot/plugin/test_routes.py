@@ -209,8 +209,8 @@ def test_clusters_are_no_services(server: ApiServer, workload: str) -> None:
     [
         (r"tpot_ms: [0-9.]+", "tpot_ms: -1", 2, "tpot_ms"),
         (
-            r"(?ms)^candidates:\n.*?(?=^\S)",
-            "candidates: {accelerators: [L4], clouds: [aws]}\n",
+            r"(?ms)tpot_ms: [0-9.]+(.*)^candidates:\n.*?(?=^\S)",
+            r"tpot_ms: 1\1candidates: {accelerators: [H100], clouds: [aws]}\n",
             4,
             "no candidate can serve",
         ),
