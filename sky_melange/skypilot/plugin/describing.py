@@ -16,10 +16,10 @@ _WORDS: Final = {
     415: "The body is not JSON by its own account.",
     422: "The request is invalid, infeasible, over its budget, or lacks a price or a profile; `code` says which.",
     424: "No price source could be reached, or none is fresh enough.",
-    429: "Too many requests of this user are waiting.",
-    503: "Too many requests are waiting, or the database cannot be used.",
+    429: "Too many requests are waiting, of this user or of all.",
+    500: "The database of stored plans cannot be used.",
 }
-OF_WORK: Final = (422, 424, 429, 503)
+OF_WORK: Final = (422, 424, 429)
 OF_BODIES: Final = (408, 413, 415)
 
 

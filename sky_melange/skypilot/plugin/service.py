@@ -23,6 +23,8 @@ _Value = TypeVar("_Value")
 _STORE_THREADS: Final = 4
 _STORE_WAIT_S: Final = 20.0
 _RETRY_AFTER_S: Final = 5
+_NO_STORE: Final = 500
+"""Not 503, which SkyPilot's dashboard takes for an upgrade of the whole deployment."""
 _JSON: Final = "application/json"
 
 
@@ -49,7 +51,7 @@ class Service:
                 yield
         except BusyError as error:
             message = problem(str(error), help_text=f"send it again in {_RETRY_AFTER_S} s")
-            raise RefusedError(429 if error.is_own else 503, 1, [message], retry_after_s=_RETRY_AFTER_S) from None
+            raise RefusedError(429, 1, [message], retry_after_s=_RETRY_AFTER_S) from None
 
     async def work(self, kind: str, body: bytes = b"", **head: Any) -> bytes:
         """JSON text from a worker process, for who has a place. Raises RefusedError."""
@@ -68,10 +70,10 @@ class Service:
         except FullError as error:
             raise RefusedError(409, 3, [problem(str(error))]) from None
         except StoreError as error:
-            raise RefusedError(503, 1, [problem(str(error))], retry_after_s=_RETRY_AFTER_S) from None
+            raise RefusedError(_NO_STORE, 1, [problem(str(error))], retry_after_s=_RETRY_AFTER_S) from None
         except TimeoutError:
             message = "the database of stored plans did not answer in time"
-            raise RefusedError(503, 1, [problem(message)], retry_after_s=_RETRY_AFTER_S) from None
+            raise RefusedError(_NO_STORE, 1, [problem(message)], retry_after_s=_RETRY_AFTER_S) from None
 
     def _opened(self) -> PlanStore:
         with self._store_lock:

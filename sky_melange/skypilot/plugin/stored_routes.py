@@ -38,7 +38,7 @@ def _add_collection(router: APIRouter, service: Service) -> None:
         "/plans",
         summary="List stored plans",
         description="One's own, newest first; those of all users for SkyPilot's administrators.",
-        responses={200: {"model": PlanList}, **failures(503)},
+        responses={200: {"model": PlanList}, **failures(500)},
     )
     async def list_plans(request: Request) -> Response:
         user = user_of(request)
@@ -51,7 +51,7 @@ def _add_collection(router: APIRouter, service: Service) -> None:
         description="A plan.json, or the plan of a workload.",
         status_code=201,
         openapi_extra=body_of(StoreRequest),
-        responses={201: {"model": Stored}, **failures(409, *OF_BODIES, *OF_WORK)},
+        responses={201: {"model": Stored}, **failures(409, 500, *OF_BODIES, *OF_WORK)},
     )
     async def store_plan(request: Request) -> Response:
         user = user_of(request)
@@ -79,7 +79,7 @@ def _add_plan(router: APIRouter, service: Service) -> None:
     @router.get(
         "/plans/{plan_id}",
         summary="Get a stored plan",
-        responses={200: {"model": Stored}, **failures(404, 503)},
+        responses={200: {"model": Stored}, **failures(404, 500)},
     )
     async def get_plan(request: Request, plan_id: _PlanId) -> Response:
         return json_text(await _visible(service, request, plan_id, _whole))
@@ -90,7 +90,7 @@ def _add_plan(router: APIRouter, service: Service) -> None:
         description="What was launched from it is left alone.",
         status_code=204,
         response_class=Response,
-        responses=failures(404, 503),
+        responses=failures(404, 500),
     )
     async def delete_plan(request: Request, plan_id: _PlanId) -> Response:
         user = user_of(request)
@@ -104,7 +104,7 @@ def _add_state(router: APIRouter, service: Service) -> None:
         "/plans/{plan_id}/check",
         summary="Check a stored plan against today's prices",
         openapi_extra=body_of(PolicyRequest, is_required=False),
-        responses=failures(404, *OF_BODIES, *OF_WORK),
+        responses=failures(404, 500, *OF_BODIES, *OF_WORK),
     )
     async def check_plan(request: Request, plan_id: _PlanId) -> Response:
         with service.place(user_of(request)):
@@ -116,7 +116,7 @@ def _add_state(router: APIRouter, service: Service) -> None:
         "/plans/{plan_id}/replicas",
         summary="Running replicas beside the planned ones",
         description="By SkyServe's own state on this server. What it does not say is null, with a reason.",
-        responses={200: {"model": Replicas}, **failures(404, 503)},
+        responses={200: {"model": Replicas}, **failures(404, 500)},
     )
     async def replicas(request: Request, plan_id: _PlanId) -> Response:
         shown = await _visible(service, request, plan_id, lambda stored: json.loads(stored.shown))

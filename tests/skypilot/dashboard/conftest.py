@@ -13,7 +13,7 @@ import pytest
 from browser import Browser, chromium
 from click.testing import CliRunner
 from page_answers import listed, stored_plan
-from stub_server import Stub, serve
+from dashboard_stub import Stub, serve
 
 from sky_melange.cli import cli
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from browser import Browser
 from page_answers import listed
-from stub_server import ASSETS, Stub
+from dashboard_stub import ASSETS, Stub
 
 LIST = "/dashboard/plugins/melange"
 PLAN = f"{LIST}/p1"
