@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from browser import Browser, chromium
 from click.testing import CliRunner
-from page_answers import listed, stored_plan
 from dashboard_stub import Stub, serve
+from page_answers import listed, stored_plan
 
 from sky_melange.cli import cli
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from page_answers import listed
 from dashboard_stub import ASSETS, Stub
+from page_answers import listed
 
 LIST = "/dashboard/plugins/melange"
 PLAN = f"{LIST}/p1"
