@@ -157,6 +157,9 @@ class Loop:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
+            # What was closed is gone after another round or two; until then Python warns of it.
+            for _ in range(3):
+                await asyncio.sleep(0)
 
         self.run(cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -209,20 +212,24 @@ async def send_all(
 
     async def worker() -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        for number, (bucket, body) in queue:
-            if at is not None:
-                at(number)
-            if connection is None:
-                connection = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                replies[number] = await post(*connection, body, bucket=bucket, key=key)
-            except (ConnectionError, asyncio.IncompleteReadError):
+        try:
+            for number, (bucket, body) in queue:
+                if at is not None:
+                    at(number)
+                if connection is None:
+                    connection = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    replies[number] = await post(*connection, body, bucket=bucket, key=key)
+                except (ConnectionError, asyncio.IncompleteReadError):
+                    connection[1].close()
+                    connection = None
+        finally:
+            if connection is not None:
                 connection[1].close()
-                connection = None
-        if connection is not None:
-            connection[1].close()
 
-    await asyncio.gather(*(worker() for _ in range(connections)))
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(connections):
+            workers.create_task(worker())
     return replies
 
 

@@ -80,18 +80,19 @@ def test_a_replica_that_dies_loses_no_request_that_had_not_begun_to_answer(
     with front_door(tmp_path, delay_s=0.01) as (loop, router, stubs):
         sizes = [100, 1000, 4000]
         work = [(str(sizes[n % 3]), body(sizes[n % 3])) for n in range(count)]
-        killed: list[asyncio.Task[None]] = []
+        killed: dict[int, asyncio.Task[None]] = {}
 
         def at(number: int) -> None:
-            if number == dies_at:
-                assert stubs[victim].seen.in_flight > 0, "the test must interrupt requests"
-                killed.append(asyncio.get_running_loop().create_task(stubs[victim].kill()))
+            """The death must interrupt requests."""
+            if number >= dies_at and not killed and stubs[victim].seen.in_flight > 0:
+                killed[number] = asyncio.get_running_loop().create_task(stubs[victim].kill())
 
         replies = loop.run(send_all(router.port, work, at=at))
     assert Counter(reply.status for reply in replies) == {200: count}
+    (died_at,) = killed
     late = [
         reply.group
-        for reply, (size, _) in zip(replies[dies_at + 200 :], work[dies_at + 200 :], strict=True)
+        for reply, (size, _) in zip(replies[died_at + 200 :], work[died_at + 200 :], strict=True)
         if size == str(bucket)
     ]
     assert victim not in late
