@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, NearMiss, Substitute
 from sky_melange.render.money import hourly
+from sky_melange.render.plan_sentences import KEEP, free_of_changes
 from sky_melange.render.text import new_table, to_text
 
 _SAME: Final = 1e-6
@@ -41,12 +42,18 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
 def sentences(explanation: Explanation) -> Iterator[str]:
     """What the plan saves, what it still carries, and what its routing costs."""
     cost, single = explanation.replicas_usd_per_hour, explanation.best_single_usd_per_hour
+    is_kept = any(limit.name == KEEP for limit in explanation.limits)
     if single is None:
         yield "No single type can carry the traffic alone."
     elif cost < single * (1 - _SAME):
         yield (
             f"The mix saves {1 - cost / single:.1%} against the best single type: {hourly(cost)} instead of "
             f"{hourly(single)} USD/h for {explanation.best_single_accelerator} alone."
+        )
+    elif is_kept and cost > single * (1 + _SAME):
+        yield (
+            f"{explanation.best_single_accelerator} alone would cost {hourly(single)} USD/h, {hourly(cost - single)} "
+            f"less: not worth the charge for changes ({KEEP})."
         )
     else:
         yield f"One type is enough: {explanation.best_single_accelerator} alone costs {hourly(single)} USD/h."
@@ -56,7 +63,10 @@ def sentences(explanation: Explanation) -> Iterator[str]:
         "within the utilisation limit."
     )
     best = explanation.size_aware_usd_per_hour
-    if explanation.policy != "size_aware":
+    if is_kept:
+        if best is not None and cost > best * (1 + _SAME):
+            yield free_of_changes(cost, best)
+    elif explanation.policy != "size_aware":
         if best is None:
             yield f"What {explanation.policy} routing costs over size_aware is {_UNPROVEN}."
         elif cost > best * (1 + _SAME):

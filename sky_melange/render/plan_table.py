@@ -12,7 +12,7 @@ from sky_melange.domain.profile import ProfileError
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.plan_sentences import plan_sentences
+from sky_melange.render.plan_sentences import KEEP, plan_sentences
 from sky_melange.render.text import new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
@@ -39,6 +39,7 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
 
 def _headline(plan: Plan, workload: Workload) -> str:
     proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
+    proof += "" if plan.switching is None else ", counting the charge for changes"
     total = plan.cost.total_usd_per_hour
     instances = sum(group.instances for group in plan.groups)
     return (
@@ -61,8 +62,13 @@ def verdict(plan: Plan) -> str:
     costs = [(a.cost_usd_per_hour, a.label) for a in plan.alternatives if a.cost_usd_per_hour is not None]
     others = [cost for cost, label in costs if [label] != types]
     proven = plan.status == "optimal"
+    if proven and plan.switching is not None and costs and min(costs)[0] < plan.cost.replicas_usd_per_hour - _SAME_COST:
+        best, label = min(costs)
+        return f"{label} alone would cost {hourly(best)}: what it saves is less than the charge for changes ({KEEP})."
     if len(types) == 1:
         beside = f"; the next type alone costs {hourly(min(others))}" if others else ""
+        if proven and plan.switching is not None:
+            return f"One type is best, counting the charge for changes: {types[0]}{beside}."
         if proven:
             return f"One type is best: {types[0]}. No mix of the candidates is cheaper{beside}."
         return f"The best plan found has one type: {types[0]}. A cheaper mix is not ruled out{beside}."
