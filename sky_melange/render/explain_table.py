@@ -13,7 +13,7 @@ from rich.text import Text
 from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, NearMiss, Substitute
 from sky_melange.render.money import hourly
 from sky_melange.render.plan_sentences import KEEP, free_of_changes
-from sky_melange.render.text import new_table, to_text
+from sky_melange.render.text import Breakable, counted, new_table, to_text
 
 _SAME: Final = 1e-6
 _UNPROVEN: Final = "not proven in time"
@@ -107,7 +107,7 @@ def _leaving(explanation: Explanation) -> Table:
     table.add_column("USD/h", justify="right")
     for entry in (*explanation.offers, *explanation.accelerators):
         now = "" if entry.price_usd_per_hour is None else hourly(entry.price_usd_per_hour)
-        table.add_row(_what(entry), now, _above(entry), _instead(entry), _cost(entry.without))
+        table.add_row(Breakable(_what(entry)), now, _above(entry), Breakable(_instead(entry)), _cost(entry.without))
     return table
 
 
@@ -128,7 +128,7 @@ def _above(entry: Leaving) -> str:
 def _instead(entry: Leaving) -> str:
     if entry.without is None:
         return "no plan" if entry.is_proven else _UNPROVEN
-    return ", ".join(f"{count} × {label}" for label, count in entry.without.instances)
+    return ", ".join(counted(count, label) for label, count in entry.without.instances)
 
 
 def _cost(substitute: Substitute | None) -> str:
@@ -142,7 +142,7 @@ def _near_misses(explanation: Explanation) -> Table:
     table.add_column("USD/h now", justify="right")
     table.add_column("Enters below", justify="right")
     for miss in explanation.near_misses:
-        table.add_row(miss.accelerator, miss.label, hourly(miss.price_usd_per_hour), _below(miss))
+        table.add_row(miss.accelerator, Breakable(miss.label), hourly(miss.price_usd_per_hour), _below(miss))
     return table
 
 

@@ -26,9 +26,13 @@ def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
     replicas, best = plan.cost.replicas_usd_per_hour, plan.size_aware_usd_per_hour
     if best is not None and replicas > best * (1 + _SAME):
         # The comparison is free of the charge for changes, so with it the policy is not all that differs.
-        yield free_of_changes(replicas, best) if plan.switching is not None else (
-            f"{plan.policy.value} routing costs USD {hourly(replicas - best)} per hour more than size_aware would "
-            f"({hourly(best)})."
+        yield (
+            free_of_changes(replicas, best)
+            if plan.switching is not None
+            else (
+                f"{plan.policy.value} routing costs USD {hourly(replicas - best)} per hour more than size_aware would "
+                f"({hourly(best)})."
+            )
         )
     if workload.objective is Objective.MOST_TRAFFIC:
         yield f"{workload.traffic.request_rate_rps:g} req/s is the most traffic of these sizes that the budget buys."
