@@ -86,8 +86,8 @@ def budget_warnings(budget: Budget | None, cost: Cost) -> Iterator[str]:
     limit = None if budget is None else budget.usd_per_hour
     if limit is not None and cost.total_usd_per_hour <= limit < cost.worst_case_usd_per_hour:
         yield (
-            f"The worst case, USD {cost.worst_case_usd_per_hour:.4f} per hour, is over budget.usd_per_hour {limit:.12g}: "
-            "`check` and `up` refuse this plan. Raise the budget, or limit spot (constraints.max_spot_share)."
+            f"The worst case, USD {cost.worst_case_usd_per_hour:.4f} per hour, is over budget.usd_per_hour "
+            f"{limit:.12g}: `check` and `up` refuse this plan. Raise the budget, or limit spot (constraints.max_spot_share)."
         )
 
 
