@@ -32,6 +32,6 @@ def requests_per_usd(rate_rps: float, usd_per_hour: float) -> float:
 
 
 def ms_above(latency_s: float, limit_s: float) -> str:
-    """A latency over its limit in milliseconds: one decimal, or as many as it takes (up to nine) to be seen above it."""
+    """A latency over its limit in milliseconds, with one decimal, or as many as it takes (up to nine) to be seen."""
     shown = (f"{s_to_ms(latency_s):.{digits}f}" for digits in range(1, 10))
     return next((text for text in shown if float(text) > s_to_ms(limit_s)), f"{s_to_ms(latency_s):.9f}")

@@ -87,7 +87,8 @@ def budget_warnings(budget: Budget | None, cost: Cost) -> Iterator[str]:
     if limit is not None and cost.total_usd_per_hour <= limit < cost.worst_case_usd_per_hour:
         yield (
             f"The worst case, USD {cost.worst_case_usd_per_hour:.4f} per hour, is over budget.usd_per_hour "
-            f"{limit:.12g}: `check` and `up` refuse this plan. Raise the budget, or limit spot (constraints.max_spot_share)."
+            f"{limit:.12g}: `check` and `up` refuse this plan. Raise the budget, or limit spot "
+            "(constraints.max_spot_share)."
         )
 
 
