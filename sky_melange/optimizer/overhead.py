@@ -71,8 +71,8 @@ def _idle_gpus(offer: Offer) -> str:
         return ""
     return (
         f"the cheapest machine that is large enough in {offer.cloud} {offer.region} has "
-        f"{offer.accelerators_per_instance} × {offer.accelerator}, which a controller leaves idle; `serve.controller.resources: {{infra: CLOUD}}` in "
-        "SkyPilot's config places it elsewhere"
+        f"{offer.accelerators_per_instance} × {offer.accelerator}, which a controller leaves idle; "
+        "`serve.controller.resources: {infra: CLOUD}` in SkyPilot's config places it elsewhere"
     )
 
 

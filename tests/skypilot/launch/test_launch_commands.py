@@ -107,8 +107,20 @@ def test_a_dry_run_asks_skypilot_nothing(plan: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("HF_TOKEN", raising=False)
     done = run("up", plan, "--dry-run", "--offline")
     assert done.exit_code == 0, done.stderr
-    assert "start   router   chat-router" in done.stderr
+    assert "start   router   chat-router" in done.stdout
+    assert "The plan costs USD" in done.stdout
     assert not (plan / "launch.json").exists()
+
+
+def test_a_plan_with_prices_of_ones_own_can_be_launched(repository: Path, tmp_path: Path) -> None:
+    workload = repository / "examples" / "prices" / "workload.yaml"
+    assert run("plan", workload, "--offline", "--out", tmp_path / "plan").exit_code == 0
+    without = run("up", tmp_path / "plan", "--dry-run", "--offline")
+    assert without.exit_code == 2
+    assert "give --workload" in without.stderr
+    done = run("up", tmp_path / "plan", "--dry-run", "--offline", "--workload", workload)
+    assert done.exit_code == 0, done.stderr
+    assert "USD 0.0000 per hour" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["router/haproxy.cfg", "router.sky.yaml", "router/litellm_hook.py", "group"])
