@@ -63,7 +63,7 @@ def command(
     steps = planned_steps(launch, cloud, adopt=adopt)
     _show(launch, steps, print_line=say)
     if any(step.action != "keep" for step in steps):
-        confirm(f"Spend USD {launch.plan.cost.total_usd_per_hour:.4f} per hour?", yes=yes)
+        confirm(f"Spend USD {launch.plan.cost.total_usd_per_hour:.4f} per hour{_at_worst(launch)}?", yes=yes)
     patience = Patience(timeout_s=timeout_minutes * 60, poll_s=POLL_S, now_s=time.monotonic, sleep=time.sleep)
     for name, address in bring_up(launch, cloud, steps, patience).items():
         click.echo(f"{name}={address}")
@@ -93,5 +93,14 @@ def _show(launch: Launch, steps: Sequence[Step], *, print_line: Callable[[str], 
         )
     print_line(
         f"The plan costs USD {cost.total_usd_per_hour:.4f} per hour: {cost.replicas_usd_per_hour:.4f} for replicas, "
-        f"{cost.overhead_usd_per_hour:.4f} beside them. While groups are replaced, old and new both cost."
+        f"{cost.overhead_usd_per_hour:.4f} beside them{_at_worst(launch)}. "
+        "While groups are replaced, old and new both cost."
     )
+
+
+def _at_worst(launch: Launch) -> str:
+    """Where spot is planned: what it costs while on-demand machines stand in for all of it."""
+    cost = launch.plan.cost
+    if cost.worst_case_usd_per_hour <= cost.total_usd_per_hour:
+        return ""
+    return f", at worst {cost.worst_case_usd_per_hour:.4f} while on-demand machines stand in for spot"
