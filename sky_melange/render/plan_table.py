@@ -43,7 +43,7 @@ def _headline(plan: Plan, workload: Workload) -> str:
     total = plan.cost.total_usd_per_hour
     instances = sum(group.instances for group in plan.groups)
     return (
-        f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:g} req/s on {instances} "
+        f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.10g} req/s on {instances:,} "
         f"instance{'s' if instances != 1 else ''} in {len(plan.groups)} group{'s' if len(plan.groups) != 1 else ''}: "
         f"USD {hourly(total)} per hour, {monthly(total)} per month ({proof})."
     )
