@@ -42,8 +42,8 @@ def assumptions(workload: Workload) -> tuple[str, ...]:
         if value is not None
     ]
     return (
-        f"Traffic: {workload.traffic.request_rate_rps:,.10g} req/s, sizes from {workload.traffic.origin}; each bucket is "
-        f"planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}.",
+        f"Traffic: {workload.traffic.request_rate_rps:,.10g} req/s, sizes from {workload.traffic.origin}; each "
+        f"bucket is planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}.",
         f"Targets: {', '.join(stated)} on average in steady state; replicas are loaded to at most "
         f"{workload.constraints.max_utilization:.0%} of the rate that meets them.",
         f"Routing: {workload.routing}, that is {_ROUTING[workload.routing]} and splits by the shares in plan.json. "

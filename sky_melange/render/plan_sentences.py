@@ -35,7 +35,8 @@ def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
             )
         )
     if workload.objective is Objective.MOST_TRAFFIC:
-        yield f"{workload.traffic.request_rate_rps:,.10g} req/s is the most traffic of these sizes that the budget buys."
+        rate_rps = workload.traffic.request_rate_rps
+        yield f"{rate_rps:,.10g} req/s is the most traffic of these sizes that the budget buys."
     if plan.cost.worst_case_usd_per_hour > plan.cost.total_usd_per_hour * (1 + _SAME):
         yield (
             f"Worst case USD {hourly(plan.cost.worst_case_usd_per_hour)} per hour, while on-demand machines stand in "
