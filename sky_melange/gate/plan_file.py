@@ -35,7 +35,7 @@ def check_plan_file(
     book = _book(wanted, offline=offline)
     folder = (workload or document.path).parent
     today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=utc_now())
-    warnings = [*_warnings(document, book), *_workload_warning(document, workload, wanted)]
+    warnings = [*price_warnings(document, book), *_workload_warning(document, workload, wanted)]
     return check_plan(document, files, today, Asked(workload=wanted, limits=limits, policy=rules), warnings)
 
 
@@ -54,7 +54,7 @@ def _book(workload: Workload, *, offline: bool) -> PriceBook:
     return current_book(policy, site=price_site(), now=utc_now(), offline=offline)
 
 
-def _warnings(document: PlanDocument, book: PriceBook) -> list[str]:
+def price_warnings(document: PlanDocument, book: PriceBook) -> list[str]:
     """What went wrong with the prices of the plan's clouds."""
     used = {
         "",

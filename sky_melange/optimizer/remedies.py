@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Offer, Quarantined
 from sky_melange.domain.profile import Capacity
@@ -42,10 +43,9 @@ def remedies(model: Model, around: Surroundings) -> list[str]:
 def quarantined_reasons(model: Model, around: Surroundings) -> dict[int, list[str]]:
     """For each unserved bucket (by index) the offers that could serve it, were their price believed."""
     found: dict[int, list[str]] = {}
+    usable = _usable(model.workload, around)
     for members in unserved_classes(model):
-        able = [
-            item for item in _usable(model.workload, around) if _serves(item.offer, model.workload, around, members)
-        ]
+        able = [item for item, candidates in usable if _serves(candidates, members)]
         for item in able[:_MOST_QUARANTINED]:
             text = f"{item.offer.accelerator}: quarantined price: {item.offer.name}: {item.reason}"
             found.setdefault(members[0], []).append(text)
@@ -54,26 +54,24 @@ def quarantined_reasons(model: Model, around: Surroundings) -> dict[int, list[st
     return found
 
 
-def _usable(workload: Workload, around: Surroundings) -> list[Quarantined]:
-    """The quarantined offers that the workload allows, the cheapest first."""
-    able = [
-        item
+def _usable(workload: Workload, around: Surroundings) -> list[tuple[Quarantined, tuple[Candidate, ...]]]:
+    """The quarantined offers that the workload allows, with the candidates that they would be, the cheapest first."""
+    capacities = around.capacities(workload)
+    built = (
+        (item, build_candidates(workload, [item.offer], capacities, around.clouds).candidates)
         for item in around.quarantined
-        if build_candidates(workload, [item.offer], around.capacities(workload), around.clouds).candidates
-    ]
-    return sorted(able, key=lambda item: (item.offer.price_usd_per_hour, item.offer.sort_key))
+    )
+    able = [(item, candidates) for item, candidates in built if candidates]
+    return sorted(able, key=lambda pair: (pair[0].offer.price_usd_per_hour, pair[0].offer.sort_key))
 
 
-def _serves(offer: Offer, workload: Workload, around: Surroundings, members: Sequence[int]) -> bool:
-    found = build_candidates(workload, [offer], around.capacities(workload), around.clouds).candidates
-    return any(all(isinstance(c.capacities[index], Capacity) for index in members) for c in found)
+def _serves(candidates: Sequence[Candidate], members: Sequence[int]) -> bool:
+    return any(all(isinstance(c.capacities[index], Capacity) for index in members) for c in candidates)
 
 
-def _fits(workload: Workload, around: Surroundings, offers: Sequence[Offer] | None = None) -> bool:
+def _fits(workload: Workload, around: Surroundings) -> bool:
     buckets = workload.traffic.buckets()
-    candidates = build_candidates(
-        workload, around.offers if offers is None else offers, around.capacities(workload), around.clouds
-    ).candidates
+    candidates = build_candidates(workload, around.offers, around.capacities(workload), around.clouds).candidates
     return is_servable(routing_classes(workload.routing, buckets), candidates)
 
 
@@ -121,7 +119,7 @@ def _settings(model: Model, around: Surroundings) -> Iterator[str]:
 
 def _trust(model: Model, around: Surroundings) -> Iterator[str]:
     """The cheapest single quarantined offer that closes the gap."""
-    for item in _usable(model.workload, around):
-        if _fits(model.workload, around, [*around.offers, item.offer]):
+    for item, candidates in _usable(model.workload, around):
+        if is_servable(model.classes, (*model.candidates, *candidates)):
             yield f"set prices: {{trust: [{item.offer.name}]}}, if you know that price to be right"
             return

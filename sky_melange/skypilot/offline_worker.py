@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
+
+from sky_melange.skypilot.skypilot_errors import one_line, refusals
 
 _NETWORK_EVENTS: Final = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"})
 _UNIX_SOCKET_EVENTS: Final = frozenset({"socket.connect", "socket.sendto"})
@@ -49,7 +50,7 @@ def _respond(clouds: Sequence[str], yamls: Sequence[str]) -> _Json:
     except ImportError as error:
         return {"import_error": str(error)}
     _enable_clouds(clouds)
-    failures = _failures()
+    failures = refusals()
     return {"version": sky.__version__, "files": [_observe(text, failures) for text in yamls]}
 
 
@@ -62,24 +63,6 @@ def _enable_clouds(names: Sequence[str]) -> None:
     check.get_cached_enabled_clouds_or_refresh = lambda *_arguments, **_options: enabled
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    """What SkyPilot raises for a file that it refuses; its assertions on catalog rows are among them."""
-    from sky import exceptions
-
-    own = [value for value in vars(exceptions).values() if isinstance(value, type) and issubclass(value, Exception)]
-    general = [
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ]
-    return (*own, *general, re.error)
-
-
 def _observe(text: str, failures: tuple[type[Exception], ...]) -> _Json:
     """Take one file through SkyPilot; the first refusal ends it. `steps` are (name, passed, detail)."""
     observed: _Json = {"steps": [], "asked": [], "picked": None}
@@ -88,7 +71,7 @@ def _observe(text: str, failures: tuple[type[Exception], ...]) -> _Json:
         try:
             result = action()
         except failures as error:
-            observed["steps"].append((name, False, _one_line(error)))
+            observed["steps"].append((name, False, one_line(error, limit=600)))
             raise _StoppedError from error
         observed["steps"].append((name, True, ""))
         return result
@@ -153,12 +136,6 @@ def _resources(resources: Any) -> _Json:
         "accelerators": resources.accelerators,
         "use_spot": resources.use_spot,
     }
-
-
-def _one_line(error: Exception) -> str:
-    """The message without terminal colours, on one line."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)) or type(error).__name__
-    return " ".join(text.split())[:600]
 
 
 if __name__ == "__main__":

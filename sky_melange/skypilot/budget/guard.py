@@ -11,8 +11,8 @@ from sky_melange.skypilot.budget import labels, machine, messages, request, runn
 from sky_melange.skypilot.budget.ledger import Decided, Ledger, LedgerError, Reservation
 from sky_melange.skypilot.budget.pricing import UnknownPriceError, WorstCase, worst_case
 from sky_melange.skypilot.budget.request import Asked
-from sky_melange.skypilot.budget.skypilot_errors import one_line, skypilot_errors
 from sky_melange.skypilot.budget.weigh import excesses, limits_on, matters
+from sky_melange.skypilot.skypilot_errors import one_line, skypilot_errors
 from sky_melange.workload_file import read_budgets
 
 _SECONDS_PER_MINUTE = 60.0

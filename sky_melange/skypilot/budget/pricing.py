@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sky_melange.errors import MissingDataError
-from sky_melange.skypilot.budget.skypilot_errors import one_line, skypilot_errors
+from sky_melange.skypilot.skypilot_errors import one_line, skypilot_errors
 
 _FREE_CLOUDS: Final = frozenset({"kubernetes", "ssh", "slurm", "local"})
 """Machines that one owns: SkyPilot's 0 is their price, unless its config names another."""

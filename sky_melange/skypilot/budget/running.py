@@ -11,7 +11,7 @@ from typing import Any, Final
 from sky_melange.domain.spending import Kind, Owner, Spending
 from sky_melange.skypilot.budget.machine import unix_time_s
 from sky_melange.skypilot.budget.pricing import UnknownPriceError, launched_price, worst_case
-from sky_melange.skypilot.budget.skypilot_errors import one_line, skypilot_errors
+from sky_melange.skypilot.skypilot_errors import one_line, skypilot_errors
 
 DEFAULT_WORKSPACE: Final = "default"
 _REMEMBERED_S: Final = 600.0

@@ -15,9 +15,9 @@ from typing import Any, Final
 from sky_melange import pipeline
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.workload import PricePolicy
-from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file import PlanDocument, read_plan
-from sky_melange.prices import current_book, known_accelerators, launchable_clouds, warnings_of
+from sky_melange.prices import current_book, known_accelerators, launchable_clouds
+from sky_melange.prices.filters import check_filters
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.skypilot.plugin.heat import requests_per_usd
 from sky_melange.skypilot.plugin.models import CheckRequest, PlanRequest, PolicyRequest, StoreRequest
@@ -67,6 +67,7 @@ def _check_stored(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
 def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, folder: Path) -> str:
     """As `sky-melange check plan.json --format json` prints it where the plan lies with the files that it renders."""
     from sky_melange.gate import Asked, Files, Today, check_plan, files_of
+    from sky_melange.gate.plan_file import price_warnings
     from sky_melange.render.check_report import CHECK_FORMATS
 
     rules = _policy(policy, folder)
@@ -79,7 +80,7 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
         Files(expected=expected, found=dict(expected)),
         today,
         Asked(workload=wanted, policy=rules),
-        _warnings(document, book),
+        price_warnings(document, book),
     )
     return CHECK_FORMATS["json"](report)
 
@@ -88,7 +89,7 @@ def _prices(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa:
     from sky_melange.render import price_table
 
     wanted = {name: head.get(name) for name in ("accelerator", "cloud", "region")}
-    _check_names(wanted)
+    check_filters(accelerator=wanted["accelerator"], cloud=wanted["cloud"])
     cloud = wanted["cloud"]
     now = utc_now()
     book = _book(PricePolicy(), head, clouds=None if cloud is None else (cloud,))
@@ -168,21 +169,3 @@ def _policy(policy: object, folder: Path) -> Any:
     # JSON is YAML where each text is in ASCII.
     path.write_text(json.dumps(policy), encoding="utf-8")
     return read_policy(path, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
-
-
-def _warnings(document: PlanDocument, book: PriceBook) -> list[str]:
-    """What went wrong with the prices of the plan's clouds."""
-    plan = document.plan
-    used = {"", *(group.cloud for group in plan.groups), *(machine.cloud for machine in plan.overhead)}
-    states = tuple(state for state in book.states if state.cloud in used)
-    return list(warnings_of(replace(book, states=states), utc_now()))
-
-
-def _check_names(wanted: Mapping[str, str | None]) -> None:
-    mistakes = [
-        Mistake(source=key, message=f"there is no {name[:60]!r}; there are: {', '.join(known)}")
-        for key, known in (("accelerator", known_accelerators()), ("cloud", launchable_clouds()))
-        if (name := wanted[key]) is not None and name not in known
-    ]
-    if mistakes:
-        raise InputError(mistakes)
