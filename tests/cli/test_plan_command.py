@@ -226,6 +226,16 @@ def test_a_bug_is_one_line_and_exit_1(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_is_no_bug() -> None:
+    program = "from sky_melange.cli import main; main()"
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", program, "schema"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "Error: the disk is full, so that not everything could be written\n"
+
+
 def test_sky_is_never_imported_while_planning(tmp_path: Path) -> None:
     program = (
         "import sys\n"
