@@ -45,7 +45,7 @@ from sky_melange.optimizer import (
     solve_problem,
 )
 from sky_melange.optimizer.overhead import controller
-from sky_melange.optimizer.remarks import assumptions, warnings
+from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.router_overhead import router_machine
 from sky_melange.optimizer.spot import with_fallback
 from sky_melange.optimizer.verify import verify
@@ -200,11 +200,12 @@ def make_plan(
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
     workload = optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
+    cost = cost_of(groups, overhead)
     plan = Plan(
         name=workload.name,
         status=optimum.solution.status,
         mip_gap=optimum.solution.mip_gap if math.isfinite(optimum.solution.mip_gap) else None,
-        cost=cost_of(groups, overhead),
+        cost=cost,
         groups=groups,
         overhead=overhead,
         policy=workload.routing,
@@ -215,6 +216,7 @@ def make_plan(
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
             *unprofiled(workload.candidates.accelerators, profiles),
             *refused,
+            *budget_warnings(workload.budget, cost),
             *warnings(workload, groups, overhead, book),
         ),
         inputs=InputDigests(

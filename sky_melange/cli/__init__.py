@@ -5,6 +5,7 @@ Commands are imported when they are called, so that `--help` and completion stay
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import traceback
@@ -102,6 +103,10 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            # Of stdout, mostly: `> FILE` on a full disk is no bug.
+            click.echo("Error: the disk is full, so that not everything could be written", err=True)
+            sys.exit(2)
         kind = type(error).__name__
         click.echo(f"Error: a bug in sky-melange: {kind}: {error}\nRun again with --debug to see where.", err=True)
         sys.exit(1)

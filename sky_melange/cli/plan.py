@@ -19,6 +19,7 @@ from sky_melange.render import explain_table, launch_steps, plan_json, plan_tabl
 @click.argument("workload", type=click.Path(path_type=Path))
 @click.option(
     "--out",
+    "-o",
     type=click.Path(path_type=Path),
     default=Path("plan"),
     show_default=True,

@@ -19,7 +19,9 @@ _ROUTER_FOLDER = "router"
 
 def check_replaceable(folder: Path) -> None:
     """Raises InputError when `folder` cannot be written, or holds anything that a plan did not write."""
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+    if folder.is_symlink():
+        raise _mistake(folder, "is a symbolic link, and the folder is replaced as a whole; give what it points to")
+    if folder.exists() and not folder.is_dir():
         raise _mistake(folder, "is not a folder; choose another --out")
     if folder.is_dir():
         foreign = sorted(_present_names(folder) - _planned_names(folder))

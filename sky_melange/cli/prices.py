@@ -69,10 +69,10 @@ def command(
     elif output_format == "csv":
         click.echo(price_table.to_csv(offers, items, now), nl=False)
     elif quarantined:
-        click.echo(price_table.quarantine_table(items, color=use_color()), nl=False)
+        _print_table(items, price_table.quarantine_table(items, color=use_color()))
         click.echo(f"{len(items)} offers are quarantined.", err=True)
     else:
-        click.echo(price_table.table(offers, now, color=use_color()), nl=False)
+        _print_table(offers, price_table.table(offers, now, color=use_color()))
         hidden = len(part.offers) - len(offers)
         more = f" {hidden} dearer ones are not shown (--all)." if hidden else ""
         click.echo(f"{len(offers)} offers.{more} {len(part.quarantined)} are quarantined (--quarantined).", err=True)
@@ -84,5 +84,11 @@ def _print_history(changes: Sequence[PriceChange], output_format: str) -> None:
     elif output_format == "csv":
         click.echo(price_history.to_csv(changes), nl=False)
     else:
-        click.echo(price_history.table(changes, color=use_color()), nl=False)
+        _print_table(changes, price_history.table(changes, color=use_color()))
         click.echo(f"{len(changes)} changes seen on this machine.", err=True)
+
+
+def _print_table(rows: Sequence[object], table: str) -> None:
+    """A head without rows says nothing; the line after the table says that there are none."""
+    if rows:
+        click.echo(table, nl=False)

@@ -12,7 +12,7 @@ import click
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say, secret_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sky_melange.skypilot.launch.launch import Launch
     from sky_melange.skypilot.launch.steps import Step
@@ -25,6 +25,7 @@ POLL_S = 10.0
 @click.option("--dry-run", is_flag=True, help="Print the steps and their cost; ask SkyPilot nothing, start nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before spending.")
 @click.option("--offline", is_flag=True, help="Check the plan against cached or embedded prices only.")
+@click.option("--workload", type=click.Path(path_type=Path), help="The workload file, where it names files beside it.")
 @click.option("--adopt", is_flag=True, help="Take over services and clusters of these names that run already.")
 @click.option(
     "--timeout-minutes",
@@ -33,7 +34,16 @@ POLL_S = 10.0
     show_default=True,
     help="How long to wait for the engines to answer.",
 )
-def command(*, folder: Path, dry_run: bool, yes: bool, offline: bool, adopt: bool, timeout_minutes: float) -> None:
+def command(
+    *,
+    folder: Path,
+    dry_run: bool,
+    yes: bool,
+    offline: bool,
+    workload: Path | None,
+    adopt: bool,
+    timeout_minutes: float,
+) -> None:
     """Launch the plan in FOLDER through SkyPilot: every replica group, then the router; then end what is not in it.
 
     Run it again to resume after a failure, or after a new plan in the same folder: groups that are as planned are
@@ -44,42 +54,53 @@ def command(*, folder: Path, dry_run: bool, yes: bool, offline: bool, adopt: boo
     from sky_melange.skypilot.launch.up import bring_up, planned_steps
 
     launch = read_launch(folder)
-    _check(folder, offline=offline)
+    _check(folder, workload, offline=offline)
     if dry_run:
-        _show(launch, planned_steps(launch, None, adopt=adopt))
+        _show(launch, planned_steps(launch, None, adopt=adopt), print_line=click.echo)
         return
     launch = replace(launch, secrets=secret_values(launch))
     cloud = connect()
     steps = planned_steps(launch, cloud, adopt=adopt)
-    _show(launch, steps)
+    _show(launch, steps, print_line=say)
     if any(step.action != "keep" for step in steps):
-        confirm(f"Spend USD {launch.plan.cost.total_usd_per_hour:.4f} per hour?", yes=yes)
+        confirm(f"Spend USD {launch.plan.cost.total_usd_per_hour:.4f} per hour{_at_worst(launch)}?", yes=yes)
     patience = Patience(timeout_s=timeout_minutes * 60, poll_s=POLL_S, now_s=time.monotonic, sleep=time.sleep)
     for name, address in bring_up(launch, cloud, steps, patience).items():
         click.echo(f"{name}={address}")
 
 
-def _check(folder: Path, *, offline: bool) -> None:
+def _check(folder: Path, workload: Path | None, *, offline: bool) -> None:
     """As `sky-melange check`. Its report goes to stderr: stdout is for the addresses."""
     from sky_melange.api import check
     from sky_melange.cli.check import raise_failed
 
-    report = check(folder, offline=offline)
+    report = check(folder, workload=workload, offline=offline)
     for warning in report.warnings:
         say(f"Warning: {warning}")
     raise_failed(report, is_explained=False)
 
 
-def _show(launch: Launch, steps: Sequence[Step]) -> None:
-    """The steps and what they cost, on stderr."""
+def _show(launch: Launch, steps: Sequence[Step], *, print_line: Callable[[str], None]) -> None:
+    """The steps and what they cost: the answer of a dry run, and progress of any other."""
     cost = launch.plan.cost
     prices = {group.name: group.cost_usd_per_hour for group in launch.plan.groups}
     for step in steps:
         # A group may be several clusters; its cost is shown once.
         price = None if step.unit is None else prices.pop(step.unit.group, None)
         shown = "" if price is None else f"  USD {price:.4f} per hour"
-        say(f"{step.action.value:7} {step.kind.value:8} {step.name}{shown}{f'  ({step.why})' if step.why else ''}")
-    say(
+        print_line(
+            f"{step.action.value:7} {step.kind.value:8} {step.name}{shown}{f'  ({step.why})' if step.why else ''}"
+        )
+    print_line(
         f"The plan costs USD {cost.total_usd_per_hour:.4f} per hour: {cost.replicas_usd_per_hour:.4f} for replicas, "
-        f"{cost.overhead_usd_per_hour:.4f} beside them. While groups are replaced, old and new both cost."
+        f"{cost.overhead_usd_per_hour:.4f} beside them{_at_worst(launch)}. "
+        "While groups are replaced, old and new both cost."
     )
+
+
+def _at_worst(launch: Launch) -> str:
+    """Where spot is planned: what it costs while on-demand machines stand in for all of it."""
+    cost = launch.plan.cost
+    if cost.worst_case_usd_per_hour <= cost.total_usd_per_hour:
+        return ""
+    return f", at worst {cost.worst_case_usd_per_hour:.4f} while on-demand machines stand in for spot"

@@ -32,6 +32,7 @@ def command() -> None:
 
 @command.command(
     name="from-trace",
+    short_help="Count request logs into a workload.yaml.",
     epilog="Example: sky-melange workload from-trace 'logs/*.parquet' --buckets auto:40 -o workload.yaml",
 )
 @click.argument("files", nargs=-1)

@@ -29,3 +29,9 @@ def usd_per_month(usd_per_hour: float) -> float:
 def requests_per_usd(rate_rps: float, usd_per_hour: float) -> float:
     """Requests that a dollar buys at a steady rate."""
     return rate_rps * SECONDS_PER_HOUR / usd_per_hour
+
+
+def ms_above(latency_s: float, limit_s: float) -> str:
+    """A latency over its limit in milliseconds, with one decimal, or as many as it takes (up to nine) to be seen."""
+    shown = (f"{s_to_ms(latency_s):.{digits}f}" for digits in range(1, 10))
+    return next((text for text in shown if float(text) > s_to_ms(limit_s)), f"{s_to_ms(latency_s):.9f}")

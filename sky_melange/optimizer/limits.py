@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -53,8 +53,12 @@ class Keep:
     usd_per_hour: float
 
     def restricted_to(self, kept: Sequence[int]) -> Keep:
-        """The same over the candidates `kept`, which must include all with previous instances."""
+        """The same over the candidates `kept`; what it costs to stop others is `stopping_others_usd_per_hour`."""
         return replace(self, previous=tuple(self.previous[c] for c in kept))
+
+    def stopping_others_usd_per_hour(self, kept: Collection[int]) -> float:
+        """USD/h that every plan is charged which has none of the candidates beside `kept`."""
+        return self.usd_per_hour * sum(before for c, before in enumerate(self.previous) if c not in kept)
 
     def penalty(self, counts: Sequence[int]) -> float:
         """USD/h that a plan of these counts is charged for its changes: s · Σ_c |n_c − previous_c|."""

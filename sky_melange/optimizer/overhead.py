@@ -53,6 +53,7 @@ def controller(
             note="; ".join(filter(None, ("no price of such a machine is known", notes))),
         )
     chosen = min(fitting, key=lambda offer: (offer.price_usd_per_hour, offer.sort_key))
+    notes = "; ".join(filter(None, (notes, _idle_gpus(chosen))))
     return Overhead(
         purpose=PURPOSE,
         cloud=chosen.cloud,
@@ -61,6 +62,17 @@ def controller(
         price_usd_per_hour=chosen.price_usd_per_hour,
         price=chosen.provenance,
         note=notes,
+    )
+
+
+def _idle_gpus(offer: Offer) -> str:
+    """Some clouds sell nothing without a GPU, and SkyPilot then rents one for its controller."""
+    if not offer.accelerators_per_instance:
+        return ""
+    return (
+        f"the cheapest machine that is large enough in {offer.cloud} {offer.region} has "
+        f"{offer.accelerators_per_instance} × {offer.accelerator}, which a controller leaves idle; "
+        "`serve.controller.resources: {infra: CLOUD}` in SkyPilot's config places it elsewhere"
     )
 
 

@@ -16,7 +16,7 @@ from sky_melange.optimizer.problem import Problem, ShareLimit
 from sky_melange.optimizer.session import Session
 from sky_melange.optimizer.variables import Variables
 
-BUDGET: Final = "budget.usd_per_hour (less overhead)"
+BUDGET: Final = "what the budget leaves for replicas (after controller and router), USD per hour,"
 _UTILIZATION_STEP: Final = 0.001
 Measure = Callable[[pulp.LpProblem, Variables], pulp.LpAffineExpression]
 """What to minimise; may add rows and variables of its own."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.offer import SOURCES_DISAGREE, PriceBook
-from sky_melange.domain.plan import Overhead, ReplicaGroup
+from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.units import s_to_ms
-from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
+from sky_melange.domain.workload import Budget, LaunchMode, RoutingPolicy, Workload
 from sky_melange.optimizer.spot import spot_warnings
 
 _ROUTING = {
@@ -42,8 +42,8 @@ def assumptions(workload: Workload) -> tuple[str, ...]:
         if value is not None
     ]
     return (
-        f"Traffic: {workload.traffic.request_rate_rps:g} req/s, sizes from {workload.traffic.origin}; each bucket is "
-        f"planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}.",
+        f"Traffic: {workload.traffic.request_rate_rps:,.10g} req/s, sizes from {workload.traffic.origin}; each "
+        f"bucket is planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}.",
         f"Targets: {', '.join(stated)} on average in steady state; replicas are loaded to at most "
         f"{workload.constraints.max_utilization:.0%} of the rate that meets them.",
         f"Routing: {workload.routing}, that is {_ROUTING[workload.routing]} and splits by the shares in plan.json. "
@@ -79,6 +79,17 @@ def warnings(
         *_launch_warnings(workload, groups),
         *book.notes,
     )
+
+
+def budget_warnings(budget: Budget | None, cost: Cost) -> Iterator[str]:
+    """A plan within its budget is written, also where its worst case is not; `check` and `up` then refuse it."""
+    limit = None if budget is None else budget.usd_per_hour
+    if limit is not None and cost.total_usd_per_hour <= limit < cost.worst_case_usd_per_hour:
+        yield (
+            f"The worst case, USD {cost.worst_case_usd_per_hour:.4f} per hour, is over budget.usd_per_hour "
+            f"{limit:.12g}: `check` and `up` refuse this plan. Raise the budget, or limit spot "
+            "(constraints.max_spot_share)."
+        )
 
 
 def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:

@@ -63,8 +63,7 @@ def in_the_way(problem: Problem, counts: Sequence[int], c: int) -> tuple[str, ..
         found.append(f"constraints.max_groups = {problem.max_groups}")
     budget = problem.max_cost_usd_per_hour
     if budget is not None and problem.cost(counts) + problem.prices[c] > budget:
-        found.append(
-            f"budget: USD {problem.prices[c]:.4f} more than the {math.fsum((budget, -problem.cost(counts))):.4f} left"
-        )
+        left = math.fsum((budget, -problem.cost(counts)))
+        found.append(f"budget: costs USD {problem.prices[c]:.4f}, more than the {left:.4f} left")
     found += [f"{limit.name} = {limit.limit_fraction:g}" for limit in problem.share_limits if limit.members[c]]
     return tuple(found)

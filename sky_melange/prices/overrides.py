@@ -208,8 +208,9 @@ def _price(text: str, path: Path, line: int, mistakes: list[Mistake]) -> float:
 def _reserved(text: str, path: Path, line: int, mistakes: list[Mistake]) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MOST_INSTANCES):
-        _add(mistakes, path, line, f"reserved_instances must be a whole number from 1, found {text[:_SHOWN]!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= MOST_INSTANCES):
+        limits = f"from 1 to {MOST_INSTANCES:,}"
+        _add(mistakes, path, line, f"reserved_instances must be a whole number {limits}, found {text[:_SHOWN]!r}")
         return 1
     return int(text)
 

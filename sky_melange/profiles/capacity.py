@@ -17,7 +17,7 @@ from sky_melange.domain.profile import (
     Skipped,
     SkipReason,
 )
-from sky_melange.domain.units import s_to_ms
+from sky_melange.domain.units import ms_above, s_to_ms
 from sky_melange.domain.workload import Slo
 from sky_melange.profiles import latency_model, matrix
 
@@ -185,7 +185,7 @@ def _best_rate(curve: Curve, output_tokens: int, limits: Sequence[Target]) -> Ca
         latency_s = target.latency_s(first[1], first[2])
         if latency_s > target.limit_s:
             detail = (
-                f"{target.name} is {s_to_ms(latency_s):.1f} ms at concurrency {first[0]:g}, "
+                f"{target.name} is {ms_above(latency_s, target.limit_s)} ms at concurrency {first[0]:g}, "
                 f"over the target of {s_to_ms(target.limit_s):g} ms"
             )
             return Skipped(reason=SkipReason.SLO, detail=detail)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, NearMiss, Substitute
 from sky_melange.render.money import hourly
-from sky_melange.render.text import new_table, to_text
+from sky_melange.render.plan_sentences import KEEP, free_of_changes
+from sky_melange.render.text import Breakable, counted, new_table, to_text
 
 _SAME: Final = 1e-6
 _UNPROVEN: Final = "not proven in time"
@@ -41,12 +42,18 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
 def sentences(explanation: Explanation) -> Iterator[str]:
     """What the plan saves, what it still carries, and what its routing costs."""
     cost, single = explanation.replicas_usd_per_hour, explanation.best_single_usd_per_hour
+    is_kept = any(limit.name == KEEP for limit in explanation.limits)
     if single is None:
         yield "No single type can carry the traffic alone."
     elif cost < single * (1 - _SAME):
         yield (
             f"The mix saves {1 - cost / single:.1%} against the best single type: {hourly(cost)} instead of "
             f"{hourly(single)} USD/h for {explanation.best_single_accelerator} alone."
+        )
+    elif is_kept and cost > single * (1 + _SAME):
+        yield (
+            f"{explanation.best_single_accelerator} alone would cost {hourly(single)} USD/h, {hourly(cost - single)} "
+            f"less: not worth the charge for changes ({KEEP})."
         )
     else:
         yield f"One type is enough: {explanation.best_single_accelerator} alone costs {hourly(single)} USD/h."
@@ -56,7 +63,10 @@ def sentences(explanation: Explanation) -> Iterator[str]:
         "within the utilisation limit."
     )
     best = explanation.size_aware_usd_per_hour
-    if explanation.policy != "size_aware":
+    if is_kept:
+        if best is not None and cost > best * (1 + _SAME):
+            yield free_of_changes(cost, best)
+    elif explanation.policy != "size_aware":
         if best is None:
             yield f"What {explanation.policy} routing costs over size_aware is {_UNPROVEN}."
         elif cost > best * (1 + _SAME):
@@ -97,7 +107,7 @@ def _leaving(explanation: Explanation) -> Table:
     table.add_column("USD/h", justify="right")
     for entry in (*explanation.offers, *explanation.accelerators):
         now = "" if entry.price_usd_per_hour is None else hourly(entry.price_usd_per_hour)
-        table.add_row(_what(entry), now, _above(entry), _instead(entry), _cost(entry.without))
+        table.add_row(Breakable(_what(entry)), now, _above(entry), Breakable(_instead(entry)), _cost(entry.without))
     return table
 
 
@@ -118,7 +128,7 @@ def _above(entry: Leaving) -> str:
 def _instead(entry: Leaving) -> str:
     if entry.without is None:
         return "no plan" if entry.is_proven else _UNPROVEN
-    return ", ".join(f"{count} × {label}" for label, count in entry.without.instances)
+    return ", ".join(counted(count, label) for label, count in entry.without.instances)
 
 
 def _cost(substitute: Substitute | None) -> str:
@@ -132,7 +142,7 @@ def _near_misses(explanation: Explanation) -> Table:
     table.add_column("USD/h now", justify="right")
     table.add_column("Enters below", justify="right")
     for miss in explanation.near_misses:
-        table.add_row(miss.accelerator, miss.label, hourly(miss.price_usd_per_hour), _below(miss))
+        table.add_row(miss.accelerator, Breakable(miss.label), hourly(miss.price_usd_per_hour), _below(miss))
     return table
 
 

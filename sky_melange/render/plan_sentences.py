@@ -10,18 +10,33 @@ from sky_melange.domain.workload import Objective, Workload
 from sky_melange.render.money import hourly
 
 _SAME: Final = 1e-6
+KEEP: Final = "constraints.keep"
+
+
+def free_of_changes(replicas_usd_per_hour: float, best_usd_per_hour: float) -> str:
+    """What a plan that `keep` holds back could save with everything free to change."""
+    return (
+        f"Without {KEEP}, and with size_aware routing, replicas would cost USD {hourly(best_usd_per_hour)} per hour, "
+        f"{hourly(replicas_usd_per_hour - best_usd_per_hour)} less."
+    )
 
 
 def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
     """Sentences, only where there is something to say."""
     replicas, best = plan.cost.replicas_usd_per_hour, plan.size_aware_usd_per_hour
     if best is not None and replicas > best * (1 + _SAME):
+        # The comparison is free of the charge for changes, so with it the policy is not all that differs.
         yield (
-            f"{plan.policy.value} routing costs USD {hourly(replicas - best)} per hour more than size_aware would "
-            f"({hourly(best)})."
+            free_of_changes(replicas, best)
+            if plan.switching is not None
+            else (
+                f"{plan.policy.value} routing costs USD {hourly(replicas - best)} per hour more than size_aware would "
+                f"({hourly(best)})."
+            )
         )
     if workload.objective is Objective.MOST_TRAFFIC:
-        yield f"{workload.traffic.request_rate_rps:g} req/s is the most traffic of these sizes that the budget buys."
+        rate_rps = workload.traffic.request_rate_rps
+        yield f"{rate_rps:,.10g} req/s is the most traffic of these sizes that the budget buys."
     if plan.cost.worst_case_usd_per_hour > plan.cost.total_usd_per_hour * (1 + _SAME):
         yield (
             f"Worst case USD {hourly(plan.cost.worst_case_usd_per_hour)} per hour, while on-demand machines stand in "

@@ -12,8 +12,8 @@ from sky_melange.domain.profile import ProfileError
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.plan_sentences import plan_sentences
-from sky_melange.render.text import new_table, to_text
+from sky_melange.render.plan_sentences import KEEP, plan_sentences
+from sky_melange.render.text import NO_BREAK, Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
 _SAME_COST: Final = 1e-9
@@ -39,10 +39,11 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
 
 def _headline(plan: Plan, workload: Workload) -> str:
     proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
+    proof += "" if plan.switching is None else ", counting the charge for changes"
     total = plan.cost.total_usd_per_hour
     instances = sum(group.instances for group in plan.groups)
     return (
-        f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:g} req/s on {instances} "
+        f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.10g} req/s on {instances:,} "
         f"instance{'s' if instances != 1 else ''} in {len(plan.groups)} group{'s' if len(plan.groups) != 1 else ''}: "
         f"USD {hourly(total)} per hour, {monthly(total)} per month ({proof})."
     )
@@ -61,10 +62,18 @@ def verdict(plan: Plan) -> str:
     costs = [(a.cost_usd_per_hour, a.label) for a in plan.alternatives if a.cost_usd_per_hour is not None]
     others = [cost for cost, label in costs if [label] != types]
     proven = plan.status == "optimal"
+    if proven and plan.switching is not None and costs and min(costs)[0] < plan.cost.replicas_usd_per_hour - _SAME_COST:
+        best, label = min(costs)
+        return f"{label} alone would cost {hourly(best)}: what it saves is less than the charge for changes ({KEEP})."
     if len(types) == 1:
         beside = f"; the next type alone costs {hourly(min(others))}" if others else ""
         if proven:
-            return f"One type is best: {types[0]}. No mix of the candidates is cheaper{beside}."
+            claim = (
+                "No mix of the candidates is cheaper"
+                if plan.switching is None
+                else "That counts the charge for changes"
+            )
+            return f"One type is best: {types[0]}. {claim}{beside}."
         return f"The best plan found has one type: {types[0]}. A cheaper mix is not ruled out{beside}."
     if not costs:
         return "A mix is needed: no single type can carry the traffic alone."
@@ -90,9 +99,9 @@ def _groups(plan: Plan) -> Table:
     table.add_column("Requests", justify="right")
     for group in plan.groups:
         table.add_row(
-            group.name,
+            Breakable(group.name),
             str(group.instances),
-            _each(group),
+            Breakable(_each(group)),
             hourly(group.price_usd_per_hour),
             hourly(group.cost_usd_per_hour),
             f"{group.utilization:.0%}",
@@ -101,7 +110,7 @@ def _groups(plan: Plan) -> Table:
     for machine in plan.overhead:
         price = "not known" if machine.price_usd_per_hour is None else hourly(machine.price_usd_per_hour)
         where = f"{machine.instance_type or 'machine'}\n{machine.cloud} {machine.region}"
-        table.add_row(machine.purpose, "1", where, price, price, "", "")
+        table.add_row(machine.purpose, "1", Breakable(where), price, price, "", "")
     return table
 
 
@@ -109,11 +118,13 @@ def _each(group: ReplicaGroup) -> str:
     spot = "spot " if group.use_spot else ""
     place = " ".join(filter(None, (group.cloud, group.zone or group.region)))
     layout = (
-        f", {group.replicas_per_instance} × TP {group.tensor_parallel}" if group.accelerators_per_instance > 1 else ""
+        f", {counted(group.replicas_per_instance, f'TP{NO_BREAK}{group.tensor_parallel}')}"
+        if group.accelerators_per_instance > 1
+        else ""
     )
     dated = group.price.fetched_at or "of unknown date"
     return (
-        f"{spot}{group.instance_type}\n{place}, {group.accelerators_per_instance} × {group.accelerator}{layout}\n"
+        f"{spot}{group.instance_type}\n{place}, {counted(group.accelerators_per_instance, group.accelerator)}{layout}\n"
         f"price {dated}\nthroughput {group.profile.kind}, {_error(group.profile.error)}"
     )
 

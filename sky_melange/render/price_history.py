@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from sky_melange.domain.price_change import PriceChange
 from sky_melange.render.money import hourly
-from sky_melange.render.text import new_table, to_text
+from sky_melange.render.text import Breakable, new_table, to_text
 
 
 def select(
@@ -47,11 +47,11 @@ def table(changes: Sequence[PriceChange], *, color: bool) -> str:
         where = regions[0] if len(regions) == 1 else f"{len(regions)} regions"
         rich_table.add_row(
             change.seen_at.replace("T", " ").removesuffix(":00Z").removesuffix("Z")[:16],
-            machine,
+            Breakable(machine),
             _price(change.before_usd_per_hour),
             _price(change.after_usd_per_hour),
             _relative(change),
-            where,
+            Breakable(where),
         )
     return to_text(rich_table, color=color)
 

@@ -13,7 +13,7 @@ from typing import Final
 from sky_melange.domain.ages import age_hours, short_age
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.render.money import hourly
-from sky_melange.render.text import new_table, to_text
+from sky_melange.render.text import Breakable, new_table, to_text
 
 _CSV_COLUMNS: Final = (
     "cloud",
@@ -91,8 +91,8 @@ def table(offers: Sequence[Offer], now: datetime, *, color: bool) -> str:
             hourly(_per_accelerator(offer)),
             hourly(offer.price_usd_per_hour),
             str(offer.accelerators_per_instance),
-            offer.instance_type,
-            f"{offer.cloud} {offer.zone or offer.region}",
+            Breakable(offer.instance_type),
+            Breakable(f"{offer.cloud} {offer.zone or offer.region}"),
             offer.provenance.fetched_at[:10] or "unknown",
             short_age(age_hours(offer.provenance.fetched_at, now)),
         )
@@ -107,7 +107,7 @@ def quarantine_table(items: Sequence[Quarantined], *, color: bool) -> str:
     rich_table.add_column("Why it is not believed", overflow="fold", ratio=6)
     for item in items:
         reason = f"{item.rule}: {item.reason}"
-        rich_table.add_row(item.offer.name, hourly(item.offer.price_usd_per_hour), reason)
+        rich_table.add_row(Breakable(item.offer.name), hourly(item.offer.price_usd_per_hour), reason)
     return to_text(rich_table, color=color)
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 WIDTH: Final = 100
+NO_BREAK: Final = "\u00a0"
+"""A blank in a `Breakable` where no line ends; it is shown as a plain one."""
+
+_WITHIN_NAMES: Final = ("/", "_:.,-")
+"""Where names break, best first: `lambda/us-east-1/gpu_1x_b200_sxm6` after a slash sooner than after an underscore."""
 
 
 def new_table(*, show_footer: bool = False, title: str | None = None, expand: bool = True) -> Table:
@@ -43,3 +52,60 @@ def to_text(*renderables: RenderableType, color: bool) -> str:
     for renderable in renderables:
         console.print(renderable)
     return "".join(line.rstrip() + "\n" for line in stream.getvalue().splitlines())
+
+
+def counted(count: int, what: str) -> str:
+    """`2 × H100`, which a `Breakable` keeps together."""
+    return f"{count}{NO_BREAK}×{NO_BREAK}{what}"
+
+
+class Breakable:
+    """Text of a cell with long names in it: lines end at blanks, else where a name has parts, else anywhere."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """The text in lines that fit."""
+        lines = (line for given in self._text.split("\n") for line in break_line(given, options.max_width))
+        yield Text("\n".join(lines).replace(NO_BREAK, " "))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """As for any text."""
+        return Measurement.get(console, options, Text(self._text))
+
+
+def break_line(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters. A name that has to break starts on a line of its own.
+
+    One without slashes does so only where that takes no more lines.
+    """
+    lines: list[str] = []
+    for word in text.split(" "):
+        parts = list(_parts(word, width))
+        below = [*lines, *_packed("", parts, width)]
+        beside = [*lines[:-1], *_packed(lines[-1] + " ", parts, width)] if lines else below
+        fits = len(beside) == len(lines)
+        lines = below if not fits and ("/" in word or len(below) <= len(beside)) else beside
+    return lines
+
+
+def _packed(start: str, parts: Sequence[str], width: int) -> list[str]:
+    lines = [start]
+    for part in parts:
+        if len(lines[-1]) + len(part) <= width:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return lines
+
+
+def _parts(word: str, width: int, within: tuple[str, ...] = _WITHIN_NAMES) -> Iterator[str]:
+    """The word itself where it fits, else its parts."""
+    if len(word) <= width:
+        yield word
+    elif within:
+        for part in re.findall(f"[^{within[0]}]*[{within[0]}]|[^{within[0]}]+", word):
+            yield from _parts(part, width, within[1:])
+    else:
+        yield from (word[start : start + width] for start in range(0, len(word), max(1, width)))

@@ -117,3 +117,10 @@ def test_help_lists_commands_and_exit_codes() -> None:
 
 def test_unknown_command_is_bad_usage() -> None:
     assert run("plam").exit_code == 2
+
+
+def test_no_command_is_listed_with_its_sentence_cut_off() -> None:
+    for group in ((), ("profiles",), ("workload",)):
+        _, head, listed = run(*group, "--help").stdout.partition("Commands:")
+        assert head
+        assert "..." not in listed

@@ -55,7 +55,7 @@ def test_quickstart_plans_and_says_what_is_best(tmp_path: Path) -> None:
 
 
 def test_json_on_stdout_is_the_plan_file(tmp_path: Path) -> None:
-    result = run("plan", QUICKSTART, "--out", tmp_path / "plan", "--format", "json")
+    result = run("plan", QUICKSTART, "-o", tmp_path / "plan", "--format", "json")
     assert result.stdout == (tmp_path / "plan" / "plan.json").read_text()
 
 
@@ -120,6 +120,7 @@ def test_an_output_that_is_no_folder(tmp_path: Path, kind: str) -> None:
     assert result.exit_code == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert target.read_text() == "keep me"
+    assert ("symbolic link" in result.stderr) == (kind == "link")
 
 
 def test_a_full_disk_leaves_the_earlier_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +224,16 @@ def test_a_bug_is_one_line_and_exit_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "a bug in sky-melange: ZeroDivisionError: boom" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_is_no_bug() -> None:
+    program = "from sky_melange.cli import main; main()"
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", program, "schema"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "Error: the disk is full, so that not everything could be written\n"
 
 
 def test_sky_is_never_imported_while_planning(tmp_path: Path) -> None:

@@ -38,13 +38,6 @@ def test_at_a_flip_point_using_costs_the_same_as_not_using(data: st.DataObject) 
         problem = LIMITS[name](data, problem)
     some = sorted(data.draw(st.sets(st.integers(0, problem.candidate_count - 1), min_size=1)))
     left = [c for c in range(problem.candidate_count) if c not in some]
-    if problem.keep is not None:
-        problem = replace(
-            problem,
-            keep=replace(
-                problem.keep, previous=tuple(0 if c in some else n for c, n in enumerate(problem.keep.previous))
-            ),
-        )
     oracle = Oracle(EXACT)
     target = oracle.optimum_of_some(problem, left)
     if target is None:

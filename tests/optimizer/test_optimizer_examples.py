@@ -14,6 +14,7 @@ from sky_melange import pipeline
 from sky_melange.cli import cli
 from sky_melange.errors import InfeasibleError
 from sky_melange.optimizer.constraints import CONSTRAINTS
+from sky_melange.render import explain_table, plan_table
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINED = ROOT / "examples" / "constraints"
@@ -105,3 +106,28 @@ def test_the_first_change_that_an_infeasible_example_names_helps(tmp_path: Path)
     changed = tmp_path / "workload.yaml"
     changed.write_text(text.replace(f"{name}: {now}", f"{name}: {needed}"), encoding="utf-8")
     assert pipeline.plan_file(changed).plan.groups
+
+
+def test_a_plan_that_is_kept_does_not_blame_the_solver_or_the_routing() -> None:
+    planned = pipeline.plan_file(CONSTRAINED / "keep" / "workload.yaml", is_explained=True)
+    assert planned.plan.status == "optimal"
+    explanation = planned.plan.explanation
+    assert explanation is not None
+    for text in (
+        plan_table.render(planned.plan, planned.workload, color=False),
+        explain_table.render(explanation, color=False),
+    ):
+        assert "charge for changes" in text
+        assert "more time" not in text
+        assert "One type is enough" not in text
+        assert "routing costs" not in text
+
+
+def test_what_runs_leaves_when_it_saves_more_than_the_charge_for_stopping_it() -> None:
+    """Two L40S run that nobody needs. Each saves its price, and stopping it is charged with USD 2 per hour."""
+    planned = pipeline.plan_file(CONSTRAINED / "keep" / "workload.yaml", is_explained=True)
+    assert planned.plan.explanation is not None
+    l40s = next(entry for entry in planned.plan.explanation.offers if "g6e" in entry.label)
+    assert l40s.without is not None
+    assert l40s.without.cost_usd_per_hour == pytest.approx(20.77)
+    assert l40s.leaves_at_usd_per_hour == pytest.approx(2.0)

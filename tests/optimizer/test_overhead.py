@@ -65,6 +65,17 @@ def test_memory_by_the_number_of_services(
     assert (wanted in found.note) == (memory_gib > 8)
 
 
+def test_a_controller_on_a_machine_with_a_gpu_is_said(
+    size: Callable[..., Overhead], make_offer: Any, cpu_offer: Any
+) -> None:
+    with_gpu = replace(make_offer("H100", 1.8), vcpus=32.0, memory_gib=64.0)
+    found = size(with_gpu)
+    assert found.price_usd_per_hour == 1.8
+    assert "has 1 × H100, which a controller leaves idle" in found.note
+    assert "infra: CLOUD" in found.note
+    assert size(with_gpu, cpu_offer(0.2)).note == ""
+
+
 def test_more_services_than_any_size_holds_has_no_price(size: Callable[..., Overhead], cpu_offer: Any) -> None:
     found = size(cpu_offer(9.0, memory_gib=4096.0), clouds=("aws",) * 14)
     assert found.price_usd_per_hour is None

@@ -14,7 +14,7 @@ from sky_melange import pipeline
 from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.router import RouterKind, RouterSettings
-from sky_melange.domain.workload import CandidateFilter, Launch, LaunchMode, SpotUse, Workload
+from sky_melange.domain.workload import Budget, CandidateFilter, Launch, LaunchMode, SpotUse, Workload
 from sky_melange.optimizer.spot import spot_warnings, with_fallback
 from sky_melange.optimizer.verify import verify
 from sky_melange.render import render_files
@@ -61,6 +61,22 @@ def test_the_worst_case_is_all_of_spot_and_all_of_its_on_demand_twin(
     cost = plan.cost
     assert cost.replicas_usd_per_hour == pytest.approx(0.2 * group.instances)
     assert cost.worst_case_usd_per_hour == pytest.approx(cost.total_usd_per_hour + 0.8 * group.instances)
+
+
+def test_a_worst_case_over_the_budget_is_said_when_the_plan_is_made(
+    workload: Workload, offers: list[Offer], planner: Any
+) -> None:
+    cost = planner(workload, offers).plan.cost
+
+    def said(limit: float) -> list[str]:
+        plan = planner(replace(workload, budget=Budget(usd_per_hour=limit)), offers).plan
+        return [warning for warning in plan.warnings if "worst case" in warning and "`check`" in warning]
+
+    (warning,) = said((cost.total_usd_per_hour + cost.worst_case_usd_per_hour) / 2)
+    assert f"USD {cost.worst_case_usd_per_hour:.4f} per hour" in warning
+    assert said(cost.worst_case_usd_per_hour) == []
+    # Over budget altogether: `check_budget` refuses the plan with that figure.
+    assert said(cost.total_usd_per_hour / 2) == []
 
 
 def test_an_unknown_on_demand_price_is_said_and_not_counted(

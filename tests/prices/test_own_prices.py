@@ -129,6 +129,8 @@ def test_reserved_capacity_is_used_first_and_no_further(tmp_path: Path) -> None:
         (HEADER + "aws,us-east-1,x,0,1.5\n", 2, "whole number from 1"),
         (HEADER + "aws,us-east-1,x,0,٣\n", 2, "whole number from 1"),
         (HEADER + "aws,us-east-1,x,0,99999999999999999999\n", 2, "whole number from 1"),
+        (HEADER + "aws,us-east-1,x,0,1000000\n", 2, "whole number from 1 to 100,000, found '1000000'"),
+        (HEADER + "aws,us-east-1,x,0,00000000199999\n", 2, "whole number from 1 to 100,000"),
         (HEADER + "aws,,x,0,3\n", 2, "needs a region"),
         (HEADER + ",,x,1,\n", 2, "cloud is empty"),
         (HEADER + "aws,,x,1,\naws,,x,2,\n", 3, "repeats prices.csv:2"),

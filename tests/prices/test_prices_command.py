@@ -70,6 +70,8 @@ def test_history_of_nothing_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyP
     use_site(monkeypatch, site(tmp_path / "none"), NOON)
     result = run("prices", "--history", "--offline", "--format", "json")
     assert json.loads(result.stdout) == {"changes": []}
+    table = run("prices", "--history", "--offline")
+    assert (table.stdout, table.stderr.splitlines()[-1]) == ("", "0 changes seen on this machine.")
     assert run("prices", "--history", "--quarantined").exit_code == 2
 
 

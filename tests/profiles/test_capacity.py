@@ -14,6 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sky_melange.domain.profile import Capacity, PointsForm, Profile, Skipped, SkipReason
+from sky_melange.domain.units import ms_above
 from sky_melange.domain.workload import Slo
 from sky_melange.profiles.capacity import max_capacity
 from sky_melange.profiles.profile_json import read_profile
@@ -233,3 +234,10 @@ def test_nothing_is_ever_zero_or_not_a_number() -> None:
         if isinstance(capacity, Capacity):
             assert 0 < capacity.request_rate_rps < math.inf
             assert capacity.concurrency >= 1
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "shown"), [(10.04, "10.0"), (9.51, "9.51"), (9.5000004, "9.5000004"), (100.0, "100.0")]
+)
+def test_a_latency_over_its_limit_is_seen_to_be_over_it(latency_ms: float, shown: str) -> None:
+    assert ms_above(latency_ms / 1000, 0.0095) == shown

@@ -142,6 +142,13 @@ class TestPlanTable:
         assert "987654" in text.replace("\n", "")
         assert "12,345.6789" in text
 
+    def test_large_rates_and_counts_have_no_exponents(self) -> None:
+        traffic = workload().traffic
+        large = replace(traffic, rates_rps=((300_000_000.0,), (1_250_000.5,)))
+        text = plan_table.render(plan(group(instances=1_868_455)), replace(workload(), traffic=large), color=False)
+        assert "at 301,250,000.5 req/s on" in " ".join(text.split())
+        assert "1,868,455 instances" in " ".join(text.split())
+
     def test_brackets_in_a_name_are_shown_as_they_are(self) -> None:
         text = plan_table.render(plan(group(instance_type="[red]x[/red]")), workload(), color=False)
         assert "[red]x[/red]" in text

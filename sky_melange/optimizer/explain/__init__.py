@@ -17,7 +17,7 @@ from sky_melange.errors import NotOptimalError
 from sky_melange.optimizer import Optimum
 from sky_melange.optimizer.explain.flips import factor_at
 from sky_melange.optimizer.explain.limits import limit_costs
-from sky_melange.optimizer.explain.oracle import Oracle, without
+from sky_melange.optimizer.explain.oracle import Oracle, stopping_others, without
 from sky_melange.optimizer.explain.rates import mixes
 from sky_melange.optimizer.model import Model
 from sky_melange.optimizer.problem import Problem
@@ -81,7 +81,7 @@ def _leaving(
         substitute = oracle.best(rest)
         if substitute is None:
             return Leaving(label=label, price_usd_per_hour=price, factor=None, without=None)
-        target = rest.objective(substitute.counts)
+        target = rest.objective(substitute.counts) + stopping_others(problem, left)
         # At today's prices the plan itself is the best that uses them, so the first step needs no solve.
         spent = sum(problem.prices[c] * solution.counts[c] for c in some)
         if spent <= 0:

@@ -39,15 +39,21 @@ class Oracle:
         return None if found is None else problem.objective(found.counts)
 
     def optimum_of_some(self, problem: Problem, kept: Collection[int]) -> float | None:
-        """The same with the candidates `kept` alone."""
+        """The same with the candidates `kept` alone, the charge for stopping the others included."""
         chosen = sorted(kept)
-        return self.objective(problem.restricted_to(chosen)) if chosen else None
+        found = self.objective(problem.restricted_to(chosen)) if chosen else None
+        return None if found is None else found + stopping_others(problem, chosen)
 
 
 def without(problem: Problem, gone: Collection[int]) -> tuple[Problem, list[int]]:
-    """The problem without some candidates, and which are left."""
+    """The problem without some candidates, and which are left. Its objective lacks `stopping_others`."""
     left = [c for c in range(problem.candidate_count) if c not in gone]
     return problem.restricted_to(left), left
+
+
+def stopping_others(problem: Problem, kept: Collection[int]) -> float:
+    """USD/h that `keep` charges for having nothing but the candidates `kept`."""
+    return 0.0 if problem.keep is None else problem.keep.stopping_others_usd_per_hour(kept)
 
 
 def forced(problem: Problem, some: Collection[int]) -> Problem:

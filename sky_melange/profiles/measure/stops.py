@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sky_melange.domain.units import s_to_ms
+from sky_melange.domain.units import ms_above, s_to_ms
 from sky_melange.domain.workload import Slo
 from sky_melange.profiles.capacity import targets
 from sky_melange.profiles.measure.results import EndKind, LevelResult, ShapeEnd
@@ -40,7 +40,7 @@ def broken_target(slo: Slo | None, level: LevelResult) -> str | None:
         latency_s = target.latency_s(level.ttft_s.mean, level.tpot_s.mean)
         if latency_s > target.limit_s:
             return (
-                f"{target.name} is {s_to_ms(latency_s):.1f} ms at concurrency {level.concurrency}, "
+                f"{target.name} is {ms_above(latency_s, target.limit_s)} ms at concurrency {level.concurrency}, "
                 f"over the target of {s_to_ms(target.limit_s):g} ms"
             )
     return None

@@ -7,7 +7,7 @@ from rich.text import Text
 from sky_melange.domain.check import CheckReport, Verdict
 from sky_melange.render.check_report import words
 from sky_melange.render.money import change, hourly
-from sky_melange.render.text import new_table, to_text
+from sky_melange.render.text import Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import LOWER_BOUND_NOTE, at_least, unit_line
 
 
@@ -52,13 +52,13 @@ def _details(report: CheckReport) -> list[Text]:
 
 
 def _prices(report: CheckReport) -> list[Text | str]:
-    table = new_table(title="Prices", expand=False)
+    table = new_table(title="Prices, USD per hour", expand=False)
     for name, justify in (("Machine", "left"), ("Planned", "right"), ("Today", "right"), ("Change, all", "right")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for item in report.price_changes:
         moved = item.change_usd_per_hour
         table.add_row(
-            f"{item.instances} × {item.cloud} {item.machine}",
+            Breakable(f"{counted(item.instances, item.cloud)} {item.machine}"),
             _price(item.planned_usd_per_hour),
             _price(item.today_usd_per_hour),
             "-" if moved is None else change(moved),

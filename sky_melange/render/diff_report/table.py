@@ -9,7 +9,7 @@ from rich.text import Text
 
 from sky_melange.domain.plan_diff import PlanDiff
 from sky_melange.render.diff_report import words
-from sky_melange.render.text import new_table, to_text
+from sky_melange.render.text import Breakable, new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
 _MOST_ROUTES: Final = 10
@@ -52,7 +52,7 @@ def _groups(diff: PlanDiff) -> Table:
             ratio=(2 if name == "Machine" else 1) if folded else None,
         )
     for row in words.group_rows(diff):
-        table.add_row(*(cell.replace(" → ", "\n→ ") for cell in row))
+        table.add_row(*(Breakable(cell.replace(" → ", "\n→ ")) for cell in row))
     return table
 
 

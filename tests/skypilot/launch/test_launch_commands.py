@@ -107,8 +107,30 @@ def test_a_dry_run_asks_skypilot_nothing(plan: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("HF_TOKEN", raising=False)
     done = run("up", plan, "--dry-run", "--offline")
     assert done.exit_code == 0, done.stderr
-    assert "start   router   chat-router" in done.stderr
+    assert "start   router   chat-router" in done.stdout
+    assert "The plan costs USD" in done.stdout
+    assert "at worst" not in done.stdout
     assert not (plan / "launch.json").exists()
+
+
+def test_the_worst_case_of_spot_is_shown_before_money_is_spent(repository: Path, tmp_path: Path) -> None:
+    workload = repository / "examples" / "constraints" / "max-spot-share" / "workload.yaml"
+    assert run("plan", workload, "--offline", "--out", tmp_path / "plan").exit_code == 0
+    cost = json.loads((tmp_path / "plan" / "plan.json").read_text(encoding="utf-8"))["cost"]
+    assert cost["worst_case_usd_per_hour"] > cost["total_usd_per_hour"]
+    done = run("up", tmp_path / "plan", "--dry-run", "--offline")
+    assert f"at worst {cost['worst_case_usd_per_hour']:.4f} while on-demand machines" in done.stdout
+
+
+def test_a_plan_with_prices_of_ones_own_can_be_launched(repository: Path, tmp_path: Path) -> None:
+    workload = repository / "examples" / "prices" / "workload.yaml"
+    assert run("plan", workload, "--offline", "--out", tmp_path / "plan").exit_code == 0
+    without = run("up", tmp_path / "plan", "--dry-run", "--offline")
+    assert without.exit_code == 2
+    assert "give --workload" in without.stderr
+    done = run("up", tmp_path / "plan", "--dry-run", "--offline", "--workload", workload)
+    assert done.exit_code == 0, done.stderr
+    assert "USD 0.0000 per hour" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["router/haproxy.cfg", "router.sky.yaml", "router/litellm_hook.py", "group"])
