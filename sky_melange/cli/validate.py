@@ -10,8 +10,8 @@ import click
 
 from sky_melange.cli.options import format_option, use_color
 from sky_melange.cli.price_site import price_site, utc_now
-from sky_melange.domain.workload import Discount, PricePolicy
-from sky_melange.errors import CheckFailedError, InputError
+from sky_melange.domain.workload import PricePolicy
+from sky_melange.errors import CheckFailedError
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import current_book, discounted
 from sky_melange.render import verdict_table
@@ -27,12 +27,14 @@ def command(folder: Path, output_format: str) -> None:
     SkyPilot runs offline in a temporary home, its catalogs seeded with the same offers. It must pick exactly the
     planned machine and region at the planned price for every group; otherwise the exit code is 3.
     """
+    policy = read_plan(folder).workload.prices
     click.echo("Asking SkyPilot what it would launch (takes a few seconds) …", err=True)
     # The prices that the plan was made on are the last good copies now, or the embedded ones.
     book = current_book(PricePolicy(), site=price_site(), now=utc_now(), offline=True)
     # Quarantined prices too: whether to trust one was decided when the plan was made.
-    discounts = _discounts(folder)
-    offers = tuple(discounted(offer, discounts) for offer in (*book.offers, *(item.offer for item in book.quarantined)))
+    offers = tuple(
+        discounted(offer, policy.discounts) for offer in (*book.offers, *(item.offer for item in book.quarantined))
+    )
     verdicts = validate_plan_folder(folder, offers)
     if output_format == "json":
         click.echo(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))
@@ -46,11 +48,3 @@ def command(folder: Path, output_format: str) -> None:
         listed = "\n".join(f"  {verdict.file}: {check.name}: {check.detail}" for verdict, check in failed)
         raise CheckFailedError(f"SkyPilot would not launch what was planned:\n{listed}")
     click.echo(f"SkyPilot would launch exactly what was planned: {len(verdicts)} of {len(verdicts)} groups.", err=True)
-
-
-def _discounts(folder: Path) -> tuple[Discount, ...]:
-    """Those that the plan was made with. What is wrong with a plan.json is said by what reads it to launch it."""
-    try:
-        return read_plan(folder).workload.prices.discounts
-    except InputError:
-        return ()

@@ -111,3 +111,13 @@ def test_prices_of_ones_own_are_not_held_against_skypilots_list(tmp_path: Path) 
     for name, detail in _price_checks(result).items():
         if groups[name]["price"]["source"] == "overrides":
             assert "by your own list; SkyPilot lists" in detail
+
+
+def test_a_damaged_plan_is_refused_before_skypilot_is_asked(tmp_path: Path) -> None:
+    out = plan_folder(tmp_path, "lambda", "serve")
+    document = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    (out / "plan.json").write_text(json.dumps({**document, "routing": None}), encoding="utf-8")
+    result = CliRunner(mix_stderr=False).invoke(cli, ["validate", str(out)])
+    assert result.exit_code == 2
+    assert "routing" in result.stderr
+    assert result.stdout == ""
