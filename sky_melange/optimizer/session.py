@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+with contextlib.suppress(ImportError):
+    # Before PuLP, whose own import of it takes Ctrl-C for a package that is missing.
+    import highspy  # noqa: F401
 import pulp
 
 from sky_melange.domain.workload import Formulation, SolverName, SolverSettings
