@@ -123,6 +123,19 @@ class ApiServer:
             self.process.wait(timeout=30)
             self.process = None
 
+    def wait_until_idle(self) -> None:
+        """Returns when SkyPilot's own start is over: its processes take less than a tenth of a processor."""
+        assert self.process is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        before = _processor_s(self.process.pid)
+        while True:
+            time.sleep(1.0)
+            now = _processor_s(self.process.pid)
+            if now - before < 0.1:
+                return
+            assert time.monotonic() < deadline, "the API server does not come to rest"
+            before = now
+
     def restart(self) -> None:
         """The same home and port."""
         self.stop()
@@ -191,6 +204,15 @@ class ApiServer:
             "HF_TOKEN": "hf_x",
             **self.environment,
         }
+
+
+def _processor_s(pid: int) -> float:
+    """Processor seconds of a process and its descendants so far."""
+    total = 0.0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:2])
+    return total
 
 
 @contextlib.contextmanager

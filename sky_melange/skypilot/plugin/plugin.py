@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any, Final
 
 from sky.server.plugins import BasePlugin, ExtensionContext, PluginContext, RBACRule
@@ -61,6 +62,7 @@ class MelangePlugin(BasePlugin):  # type: ignore[misc]  # SkyPilot is untyped
         """Adds the routes. Nothing is opened or started before the first request."""
         if extension_context.app is None:
             return
+        _exempt_what_is_loaded_from_garbage_collection()
         self._service = Service(self._settings)
         router = router_of(self._service)
         add_stored_routes(router, self._service)
@@ -70,3 +72,12 @@ class MelangePlugin(BasePlugin):  # type: ignore[misc]  # SkyPilot is untyped
         """Ends the worker processes."""
         if self._service is not None:
             self._service.close()
+
+
+def _exempt_what_is_loaded_from_garbage_collection() -> None:
+    """Many requests at once make Python search all objects of the process, and nobody is answered meanwhile.
+
+    Most of those objects are modules that stay until the server ends (docs/decisions/092).
+    """
+    gc.collect()
+    gc.freeze()

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_server import ApiServer
-from plugin_server import API
+from api_server import ApiServer, api_server
+from plugin_server import API, plugins
 
 POSTS = 50
+ROUNDS = 3
 MOST_S = 1.0
 JSON = {"Content-Type": "application/json"}
 
@@ -58,21 +59,45 @@ def _slowest_health_s(server: ApiServer, path: str, body: bytes, expected: bytes
     return max(seconds)
 
 
+@pytest.fixture(scope="module")
+def fresh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """One that is up and was never asked for anything: its worker processes are not there yet."""
+    with api_server(tmp_path_factory.mktemp("fresh"), plugins=plugins(max_seconds=120)) as running:
+        running.wait_until_idle()
+        yield running
+
+
 @pytest.mark.parametrize("kind", ["workloads", "plans of 4 MB"])
 def test_50_posts_at_once_leave_the_server_responsive(
-    server: ApiServer, workload: str, command_line: Path, plan: dict[str, Any], kind: str
+    fresh_server: ApiServer, workload: str, command_line: Path, plan: dict[str, Any], kind: str
 ) -> None:
-    """Up to three times: what else runs on the machine can only make the slowest answer slower."""
+    """Three times, the first with workers that have yet to start; the slowest answer of all counts."""
     if kind == "workloads":
         path, body, expected = "plan", json.dumps({"workload": workload}), (command_line / "plan.json").read_bytes()
     else:
         path, expected = "check", None
         body = json.dumps({"plan": {**plan, "assumptions": ["word " * 100] * 7800}})
         assert 3.9e6 < len(body) < 4 * 1024 * 1024
-    slowest: list[float] = []
-    while not slowest or (slowest[-1] >= MOST_S and len(slowest) < 3):
-        slowest.append(_slowest_health_s(server, path, body.encode(), expected))
-    assert min(slowest) < MOST_S, slowest
+    slowest = [_slowest_health_s(fresh_server, path, body.encode(), expected) for _ in range(ROUNDS)]
+    figures = ", ".join(f"{seconds:.2f}" for seconds in slowest)
+    print(f"slowest answer of the health route during {POSTS} {kind}: {figures} s")  # noqa: T201 - for pytest -s
+    assert max(slowest) < MOST_S, slowest
+
+
+def test_what_the_server_has_loaded_is_not_searched_for_garbage(repository: Path) -> None:
+    """The pauses that it would cost are what made the health route slow."""
+    code = (
+        "import gc\n"
+        "from fastapi import FastAPI\n"
+        "from sky.server.plugins import ExtensionContext, PluginContext\n"
+        "from sky_melange.skypilot.plugin import MelangePlugin\n"
+        "before = len(gc.get_objects())\n"
+        "MelangePlugin().install(ExtensionContext(context=PluginContext.UVICORN, app=FastAPI()))\n"
+        "print(before, gc.get_freeze_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
+    before, frozen = map(int, done.stdout.split())
+    assert frozen > 0.9 * before
 
 
 def test_more_than_a_user_may_have_waiting_are_sent_away(server: ApiServer, workload: str) -> None:
