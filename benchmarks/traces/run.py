@@ -69,10 +69,11 @@ def best(script: str, log: Path, repeat: int) -> Measurement:
     )
 
 
-def compare(folder: Path, rows: int, repeat: int) -> None:
-    """Generates a log and prints a table row per file and way."""
+def compare(folder: Path, rows: int, repeat: int) -> dict[tuple[str, str], float]:
+    """Generates a log and prints a table row per file and way; the seconds by (file, way)."""
     from generate import generate
 
+    seconds = {}
     generate(folder, rows)
     for name in ("requests.parquet", "requests.csv"):
         log = folder / name
@@ -81,6 +82,7 @@ def compare(folder: Path, rows: int, repeat: int) -> None:
         if ours.answer != theirs.answer:
             raise SystemExit(f"{name}: the two ways count differently")
         for way, run in found.items():
+            seconds[name, way] = run.seconds
             print(
                 f"| {rows:,} | {name} | {way} | {run.seconds:.2f} | {run.cpu_seconds:.2f} | "
                 f"{rows / run.seconds:,.0f} | {run.peak_mib:.0f} |"
@@ -90,6 +92,17 @@ def compare(folder: Path, rows: int, repeat: int) -> None:
             f"{ours.peak_mib / theirs.peak_mib:.2f} of |",
             flush=True,
         )
+    return seconds
+
+
+def print_slope(fewer: int, few: dict[tuple[str, str], float], more: int, many: dict[tuple[str, str], float]) -> None:
+    """What every further million rows takes: the start of Python and of the libraries is in neither figure."""
+    print("\n| every further million rows | file | way | seconds |\n" + "| --- " * 4 + "|")
+    slopes = {key: (many[key] - few[key]) / (more - fewer) * 1e6 for key in many}
+    for name in dict.fromkeys(name for name, _ in slopes):
+        for way in WAYS:
+            print(f"| | {name} | {way} | {slopes[name, way]:.3f} |")
+        print(f"| | | ratio | {slopes[name, 'pandas'] / slopes[name, 'sky-melange']:.1f} × |", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,9 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "| rows | file | way | seconds | CPU seconds | rows/s | peak MiB |\n" + "| --- " * 7 + "|",
         flush=True,
     )
-    for rows in options.rows:
+    seconds = {}
+    for rows in sorted(options.rows):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            compare(Path(folder), rows, options.repeat)
+            seconds[rows] = compare(Path(folder), rows, options.repeat)
+    if len(seconds) > 1:
+        fewest, most = min(seconds), max(seconds)
+        print_slope(fewest, seconds[fewest], most, seconds[most])
 
 
 if __name__ == "__main__":
