@@ -10,15 +10,13 @@ from pathlib import Path
 
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.explanation import Explanation
-from sky_melange.domain.front_door import needs_router
-from sky_melange.domain.offer import Offer, PriceBook
-from sky_melange.domain.plan import Cost, InputDigests, Overhead, Plan, ReplicaGroup
+from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.plan import InputDigests, Plan
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import (
     Budget,
     Formulation,
-    LaunchMode,
     Objective,
     RunningGroup,
     SolverSettings,
@@ -41,14 +39,11 @@ from sky_melange.optimizer import (
     build_model,
     check_servable,
     context_limited,
-    optimize,
     solve_problem,
 )
-from sky_melange.optimizer.overhead import controller
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
-from sky_melange.optimizer.router_overhead import router_machine
-from sky_melange.optimizer.spot import with_fallback
 from sky_melange.optimizer.verify import verify
+from sky_melange.optimizer.whole import cheapest_whole
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
 from sky_melange.profiles import (
@@ -63,7 +58,7 @@ from sky_melange.profiles import (
     trusted,
     unprofiled,
 )
-from sky_melange.resources import cloud_features, interruption_bands
+from sky_melange.resources import cloud_features
 from sky_melange.traces import preset_names, resolve_traffic
 from sky_melange.workload_file import MelangeInput, read_melange, read_workload
 
@@ -193,14 +188,14 @@ def make_plan(
     kept, refused = _trusted(workload, profiles)
     selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
     try:
-        optimum, groups, overhead = _solve(modelled(workload, book, selection.profiles), book)
+        whole = cheapest_whole(modelled(workload, book, selection.profiles), book.offers)
     except (InfeasibleError, MissingDataError) as error:
         if not refused:
             raise
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
+    optimum, groups, overhead, cost = whole.optimum, whole.groups, whole.overhead, whole.cost
     workload = optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
-    cost = cost_of(groups, overhead)
     plan = Plan(
         name=workload.name,
         status=optimum.solution.status,
@@ -211,7 +206,11 @@ def make_plan(
         policy=workload.routing,
         routing=optimum.assembled.routing,
         alternatives=optimum.alternatives,
-        assumptions=(*assumptions(workload), *profile_assumptions(workload)),
+        assumptions=(
+            *assumptions(workload),
+            *profile_assumptions(workload),
+            *([] if whole.passed_over is None else [whole.passed_over]),
+        ),
         warnings=(
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
             *unprofiled(workload.candidates.accelerators, profiles),
@@ -265,42 +264,6 @@ def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -
     )
     check_servable(model, around)
     return model
-
-
-def _solve(model: Model, book: PriceBook) -> tuple[Optimum, tuple[ReplicaGroup, ...], tuple[Overhead, ...]]:
-    """The optimum with its groups and overhead, which together stay within the budget where that limits the choice.
-
-    The overhead depends on the plan, so the budget for the replicas is what the overhead of the plan before left.
-    """
-    limit = _limiting_budget(model.workload)
-    reserve_usd_per_hour = 0.0
-    while True:
-        # Less the solver's tolerance.
-        left = None if limit is None else (limit - reserve_usd_per_hour) * (1 - 1e-7)
-        try:
-            optimum = optimize(model.within(left))
-        except InfeasibleError:
-            if limit is None or model.workload.objective is Objective.MOST_TRAFFIC:
-                raise
-            # The running plan is over the budget too: the cheapest one is shown, and `check_budget` refuses it.
-            limit = None
-            continue
-        groups = tuple(replace(group, price=group.price.dated()) for group in optimum.assembled.groups)
-        if model.workload.launch.mode is LaunchMode.SERVE:
-            groups = with_fallback(groups, book.offers, interruption_bands())
-        overhead = _overhead(optimum.model.workload, groups, book.offers)
-        cost = cost_of(groups, overhead)
-        if limit is None or cost.total_usd_per_hour <= limit or cost.overhead_usd_per_hour <= reserve_usd_per_hour:
-            return optimum, groups, overhead
-        reserve_usd_per_hour = cost.overhead_usd_per_hour
-
-
-def _limiting_budget(workload: Workload) -> float | None:
-    """USD/h, where the cheapest plan is not what is sought: otherwise a plan over budget is still worth seeing."""
-    if workload.budget is None:
-        return None
-    sought = workload.objective is Objective.MOST_TRAFFIC or workload.constraints.keep is not None
-    return workload.budget.limit_usd_per_hour if sought else None
 
 
 def check_budget(planned: Planned) -> None:
@@ -384,35 +347,6 @@ def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[Profi
             capacities = context_limited(profile, capacities, buckets, max_model_len)
         found.append(ProfileCapacities(profile=profile, capacities=capacities))
     return found
-
-
-def _overhead(workload: Workload, groups: Sequence[ReplicaGroup], offers: Iterable[Offer]) -> tuple[Overhead, ...]:
-    # candidates.clouds are the clouds that the user has: a machine elsewhere could not be launched.
-    clouds = workload.candidates.clouds
-    on_offer = [offer for offer in offers if clouds is None or offer.cloud in clouds]
-    machines = []
-    if workload.launch.mode is LaunchMode.SERVE:
-        machines.append(controller(groups, on_offer, cloud_features()))
-    if needs_router(groups, workload):
-        machines.append(router_machine(groups, on_offer, cloud_features()))
-    return tuple(m if m.price is None else replace(m, price=m.price.dated()) for m in machines)
-
-
-def cost_of(groups: Iterable[ReplicaGroup], overhead: Iterable[Overhead]) -> Cost:
-    """Σ price × count, and the overhead whose price is known; sums are exact to the last bit of a float.
-
-    The worst case adds the on-demand machines that stand in for all spot machines at once, where their price is known.
-    """
-    groups = tuple(groups)
-    replicas = math.fsum(group.price_usd_per_hour * group.instances for group in groups)
-    beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in overhead)
-    total = math.fsum((replicas, beside))
-    return Cost(
-        replicas_usd_per_hour=replicas,
-        overhead_usd_per_hour=beside,
-        total_usd_per_hour=total,
-        worst_case_usd_per_hour=math.fsum((total, *(group.surge_usd_per_hour for group in groups))),
-    )
 
 
 def _check(plan: Plan, workload: Workload, optimum: Optimum) -> None:

@@ -33,7 +33,9 @@ class Model:
         """The problem under another routing policy."""
         classes = routing_classes(policy, self.buckets)
         changed = build_problem(self.workload, self.buckets, classes, self.candidates)
-        return replace(changed, max_cost_usd_per_hour=self.problem.max_cost_usd_per_hour)
+        return replace(
+            changed, max_cost_usd_per_hour=self.problem.max_cost_usd_per_hour, max_groups=self.problem.max_groups
+        )
 
     def within(self, max_cost_usd_per_hour: float | None) -> Model:
         """The same with a limit on the cost of the replicas."""

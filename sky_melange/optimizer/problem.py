@@ -22,7 +22,8 @@ class Problem:
 
     `loads[r][c]`: instances of c that all of class r would keep fully busy, Σ_{b∈r} λ_b ÷ μ_bc; None when c cannot
     serve some bucket of r. `prices[c]`: USD per hour an instance. `replicas[c]`: replicas an instance.
-    `weights[r]`: fraction of all requests in class r, wanted for `share_limits`. `losses`: instances, whichever, that
+    `max_groups_name` is what reports call that limit. `weights[r]`: fraction of all requests in class r, wanted for
+    `share_limits`. `losses`: instances, whichever, that
     the plan must be able to lose and still serve all traffic; `loss_cuts` are conditions known to follow from that.
     """
 
@@ -32,6 +33,7 @@ class Problem:
     max_utilization: float = 1.0
     min_replicas: int = 0
     max_groups: int | None = None
+    max_groups_name: str = "constraints.max_groups"
     caps: tuple[Cap, ...] = ()
     floors: tuple[Floor, ...] = ()
     share_limits: tuple[ShareLimit, ...] = ()

@@ -1,0 +1,94 @@
+"""The router that a mix needs counts in the choice: beside plans that are made to have one group, or no router."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sky_melange.domain.offer import Offer, PriceBook
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.workload import Workload
+from sky_melange.pipeline import embedded_book, plan_file
+
+ALONE = "gpu_2x_h100_sxm5"
+"""The cheapest machine that carries this traffic alone; beside it stands a mix of one H100 and one L40S."""
+
+
+def _at(price: float, **changes: object) -> Callable[[Workload], PriceBook]:
+    """The shipped prices with another one for ALONE, USD per hour, and `changes` to the machines without GPU."""
+
+    def changed(offer: Offer) -> Offer:
+        if offer.instance_type == ALONE:
+            return replace(offer, price_usd_per_hour=price)
+        return replace(offer, **changes) if changes and not offer.accelerators_per_instance else offer
+
+    def book_of(workload: Workload) -> PriceBook:
+        book = embedded_book(workload)
+        return replace(book, offers=tuple(changed(offer) for offer in book.offers))
+
+    return book_of
+
+
+@pytest.fixture
+def planned(repository: Path, tmp_path: Path) -> Callable[..., Plan]:
+    """Plans the quickstart's traffic at 10 requests per second, with more text in its workload file."""
+    text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    text = text.replace("request_rate: 32", "request_rate: 10")
+
+    def plan(book_of: Callable[[Workload], PriceBook], more: str = "", constraint: str = "") -> Plan:
+        path = tmp_path / "workload.yaml"
+        path.write_text(text.replace("min_replicas: 2", f"min_replicas: 2\n{constraint}") + more, encoding="utf-8")
+        return plan_file(path, book_of=book_of).plan
+
+    return plan
+
+
+@pytest.mark.parametrize("price", [6.0, 6.16, 6.3, 6.36, 6.38, 6.5, 7.0])
+def test_the_cheaper_of_the_best_mix_and_the_best_single_group_is_planned(
+    planned: Callable[..., Plan], price: float
+) -> None:
+    mix = planned(_at(100.0))
+    alone = planned(_at(price), constraint="  max_groups: 1")
+    assert len(mix.groups) == 2
+    assert len(alone.groups) == 1
+    plan = planned(_at(price))
+    assert plan.status == "optimal"
+    assert plan.cost.total_usd_per_hour == min(mix.cost.total_usd_per_hour, alone.cost.total_usd_per_hour)
+    # Between the two lies the router: replicas that cost more, and a total that costs less.
+    saved = alone.cost.replicas_usd_per_hour - mix.cost.replicas_usd_per_hour
+    reasons = [sentence for sentence in plan.assumptions if "needs no router" in sentence]
+    if saved > 0 and len(plan.groups) == 1:
+        assert f"USD {saved:.4f} per hour less" in reasons[0]
+        assert "1 × chat-h100 + 1 × chat-l40s" in reasons[0]
+    else:
+        assert reasons == []
+
+
+def test_both_sides_of_the_choice_are_tested(planned: Callable[..., Plan]) -> None:
+    assert len(planned(_at(6.36)).groups) == 1
+    assert len(planned(_at(6.38)).groups) == 2
+
+
+def test_without_a_router_the_mix_is_planned(planned: Callable[..., Plan]) -> None:
+    assert len(planned(_at(6.3), "router:\n  kind: none\n").groups) == 2
+
+
+def test_unknown_prices_of_the_router_are_not_taken_for_nothing(planned: Callable[..., Plan]) -> None:
+    """No machine is known that could be one: then nothing is known of what one group saves."""
+    plan = planned(_at(6.3, memory_gib=None))
+    assert len(plan.groups) == 2
+    assert any(machine.price_usd_per_hour is None for machine in plan.overhead)
+
+
+def test_the_explanation_names_what_kept_the_mix_out(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "workload.yaml"
+    path.write_text(text.replace("request_rate: 32", "request_rate: 10"), encoding="utf-8")
+    plan = plan_file(path, book_of=_at(6.3), is_explained=True).plan
+    assert plan.explanation is not None
+    (limit,) = [limit for limit in plan.explanation.limits if limit.name == "one group: a router costs more"]
+    assert limit.value == "1"
+    assert limit.cost_without_usd_per_hour == pytest.approx(6.151)
