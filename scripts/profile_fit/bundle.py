@@ -6,6 +6,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from profile_fit.accuracy import fitted, memory_tokens, output_share_held, rate_errors
 from profile_fit.neighbours import NEIGHBOURS_WEIGHT
@@ -30,6 +31,12 @@ ATTRIBUTION = (
     "Data of SemiAnalysis InferenceX (https://github.com/SemiAnalysisAI/InferenceX), which asks for this attribution, "
     "and of other parties, as published with aiconfigurator (https://github.com/ai-dynamo/aiconfigurator), Apache-2.0."
 )
+
+_SHARING: Final = {
+    "ep": "Expert parallel",
+    "dp-ep": "Expert parallel with data-parallel attention",
+    "dp": "Data-parallel attention",
+}
 
 
 def profile(outcome: Outcome, memory_gib: float, dates: Mapping[str, str], date: str) -> Profile:
@@ -168,8 +175,8 @@ def _notes(outcome: Outcome, found: Fit, setup: str) -> tuple[str, ...]:
         notes.append(f"TPOT of the other engine versions in the data, as a multiple of {setup}: {listed}.")
     if outcome.layout.sharing:
         notes.append(
-            "Expert parallel" + (" with data-parallel attention" if outcome.layout.sharing == "dp-ep" else "") + ": "
-            "sky-melange does not write launch files for this layout, so plans do not use it."
+            f"{_SHARING[outcome.layout.sharing]}: sky-melange does not write launch files for this layout, so plans do "
+            "not use it."
         )
     notes.append(ATTRIBUTION)
     return tuple(notes)

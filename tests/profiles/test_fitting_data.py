@@ -49,6 +49,7 @@ def test_every_row_is_a_run_or_left_out_for_a_reason(table: Table) -> None:
         "disaggregated prefill and decode: not one engine",
         "repeats a configuration: the newest is kept",
         "more than 8 GPUs: not one machine",
+        "several engines behind one address: not one engine",
     }
 
 
@@ -58,6 +59,41 @@ def test_multiplied_parallel_sizes_are_one_layout_of_eight_gpus(table: Table) ->
     with EXTRACT.open(newline="") as stream:
         sizes = {row["id"]: row["tp_size"] for row in csv.DictReader(stream)}
     assert {sizes[run.name] for run in table.runs[layout]} >= {"8", "64"}
+
+
+def read_rows(folder: Path, *rows: dict[str, str]) -> Table:
+    """A table of rows of the extract's first, each with other columns."""
+    with EXTRACT.open(newline="") as stream:
+        first = next(row for row in csv.DictReader(stream) if row["mode"] == "agg")
+    with (folder / "runs.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, first.keys())
+        writer.writeheader()
+        writer.writerows(first | row for row in rows)
+    return read_table([folder / "runs.csv"])
+
+
+@pytest.mark.parametrize(
+    ("model", "experts", "batch", "expected"),
+    [
+        ("openai/gpt-oss-120b", "1", "80", ""),
+        ("openai/gpt-oss-120b", "1", "20", "dp"),
+        ("openai/gpt-oss-120b", "4", "20", "dp-ep"),
+        ("openai/gpt-oss-120b", "4", "80", "ep"),
+        ("Qwen/Qwen3-32B", "1", "80", ""),
+        ("Qwen/Qwen3-32B", "1", "20", None),
+    ],
+)
+def test_a_concurrency_of_several_batches_is_of_ranks_or_of_engines(
+    tmp_path: Path, model: str, experts: str, batch: str, expected: str | None
+) -> None:
+    sizes = {"tp_size": "4", "pp_size": "1", "attention_dp_size": "", "moe_tp_size": "1", "moe_ep_size": experts}
+    source = {"id": "x", "silicon_data_source": "source_file=x.csv; silicon_concurrency=80; measured=2026-01-01"}
+    table = read_rows(tmp_path, {**sizes, **source, "model_path": model, "batch_size": batch})
+    if expected is None:
+        assert table.left_out == {"several engines behind one address: not one engine": 1}
+        return
+    ((layout, (run,)),) = table.runs.items()
+    assert (layout.gpus, layout.sharing, run.concurrency) == (4, expected, 80)
 
 
 def test_each_configuration_is_there_once_with_its_newest_date(table: Table) -> None:
@@ -84,12 +120,13 @@ def test_a_run_that_contradicts_the_others_is_named(table: Table) -> None:
 
 
 def test_what_no_law_fits_is_refused_and_what_nobody_offers_is_not_bundled(table: Table) -> None:
-    layout = layout_of(table, "Qwen3-32B", "GB200")
-    around = Neighbourhood(table.runs, MEMORY_GIB)
-    outcome = examine(layout, table.runs[layout], around)
-    assert outcome.refused
-    assert "over 15%" in outcome.reason
     good = layout_of(table, "gpt-oss-120b", "H200")
+    around = Neighbourhood(table.runs, MEMORY_GIB)
+    senseless = [dataclasses.replace(run, tpot_s=0.001 * 7 ** (n % 3)) for n, run in enumerate(table.runs[good])]
+    outcome = examine(good, senseless, around)
+    assert outcome.refused
+    assert "cross-validated median TPOT error" in outcome.reason
+    assert "over 15%" in outcome.reason
     elsewhere = Layout(model=good.model, accelerator="GB200", engine=good.engine, dtype=good.dtype, gpus=1, sharing="")
     assert "no cloud" in examine(elsewhere, table.runs[good], around).reason
     assert examine(good, table.runs[good][:1], around).reason == "1 run: nothing to check a fit with"
