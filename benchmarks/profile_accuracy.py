@@ -2,9 +2,10 @@
 
     python -m benchmarks.profile_accuracy RUNS.csv.gz [--format table|json]
 
-Leave-one-out over the measured serving runs: TPOT, TTFT, and the largest request rate at 20, 40 and 80 ms TPOT. The
-baseline is the four-term linear fit. Errors are absolute relative errors. Then the roofline estimates, each accelerator
-left out in turn, and how long all bundled profiles of one plan take to load. Deterministic but for that time.
+Leave-one-out over the measured serving runs: TPOT, TTFT, and the largest request rate at 20, 40 and 80 ms TPOT, of
+all runs of every layout whose profile is good enough, outliers too. The baseline is the four-term linear fit to the
+layout's own runs. Errors are absolute relative errors. Then the roofline estimates, each accelerator left out in
+turn, and how long all bundled profiles of one plan take to load. Deterministic but for that time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ sys.path[:0] = [str(ROOT / "scripts")]
 
 from profile_fit import baseline  # noqa: E402
 from profile_fit.accuracy import SLOS_S, Prediction, leave_one_out, rate_errors  # noqa: E402
-from profile_fit.bundle import Outcome, examine, quantile  # noqa: E402
+from profile_fit.outcomes import Outcome, examine_all, quantile  # noqa: E402
 from profile_fit.roofline_fit import (  # noqa: E402
     LEFT_OUT,
     MEASURED,
@@ -42,7 +43,7 @@ from sky_melange.profiles import known_models, load_profiles  # noqa: E402
 TARGETS: Final = {
     "TPOT median": 0.028,
     "TPOT mean": 0.05,
-    "runs in refused profiles": 0.03,
+    "runs without a profile": 0.03,
     "TTFT median": 0.20,
     "roofline rate median": 0.20,
     "load, s": 0.1,
@@ -65,49 +66,60 @@ def main() -> None:
 
 def compute(table: Table) -> dict[str, Any]:
     """Everything that is printed."""
-    outcomes = [
-        examine(layout, runs, load_gpus()[layout.accelerator].memory_gib) for layout, runs in table.runs.items()
-    ]
+    outcomes = examine_all(table.runs, {name: gpu.memory_gib for name, gpu in load_gpus().items()})
     good = [outcome for outcome in outcomes if outcome.predictions and not outcome.refused]
     groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in good:
         groups[outcome.layout.model, outcome.layout.accelerator].append(outcome)
-    seen = sum(len(outcome.runs) for outcome in outcomes)
+    typical = [fraction for outcome in good for fraction in _without_outliers(outcome)]
     return {
-        "runs": seen,
+        "runs": _runs(outcomes),
         "layouts": len(outcomes),
-        "too_few_runs": sum(len(outcome.runs) for outcome in outcomes if not outcome.predictions),
-        "refused": sum(len(outcome.runs) for outcome in outcomes if outcome.refused),
-        "outliers": sum(len(outcome.outliers) for outcome in good),
+        "without_profile": {
+            "fewer than 2 runs": _runs(outcome for outcome in outcomes if not outcome.predictions),
+            "error over 15 %": _runs(outcome for outcome in outcomes if outcome.refused),
+        },
+        "not_offered": _runs(o for o in outcomes if o.reason and o.predictions and not o.refused),
+        "outliers": _runs(good) - len(typical),
         "rows_left_out": dict(table.left_out),
         "groups": [
             {"model": model, "system": system, **_errors(found)} for (model, system), found in sorted(groups.items())
         ],
         "overall": _errors(good),
-        "overall_with_outliers": _summary([p.tpot_fraction for outcome in good for p in outcome.predictions]),
+        "overall_without_outliers": _summary(typical),
         "roofline": roofline(table),
         "load_s": slowest_load_s(),
     }
 
 
+def _runs(outcomes: Iterable[Outcome]) -> int:
+    return sum(len(outcome.runs) for outcome in outcomes)
+
+
+def _without_outliers(outcome: Outcome) -> list[float]:
+    """TPOT errors of the runs that are not named outliers."""
+    named = {run.name for run, _ in outcome.outliers}
+    return [p.tpot_fraction for p in outcome.predictions if p.run.name not in named]
+
+
 def _errors(outcomes: Iterable[Outcome]) -> dict[str, Any]:
-    """Errors of runs that are no outliers, of the model and of the baseline on the same runs."""
-    clean: list[Prediction] = []
+    """Errors of all runs, of the model and of the baseline."""
+    found: list[Prediction] = []
     linear: list[Prediction] = []
     rates: dict[float, list[float]] = defaultdict(list)
     linear_rates: dict[float, list[float]] = defaultdict(list)
     for outcome in outcomes:
-        clean += outcome.clean
-        plain = leave_one_out(outcome.kept, baseline.predict_one)
+        plain = leave_one_out(outcome.runs, baseline.predict_one)
+        found += outcome.predictions
         linear += plain
-        for errors, found in ((rates, outcome.clean), (linear_rates, plain)):
-            for error in rate_errors(found):
+        for errors, predictions in ((rates, outcome.predictions), (linear_rates, plain)):
+            for error in rate_errors(predictions):
                 errors[error.slo_s].append(error.fraction)
     return {
-        "runs": len(clean),
-        "tpot": _summary([p.tpot_fraction for p in clean]),
+        "runs": len(found),
+        "tpot": _summary([p.tpot_fraction for p in found]),
         "tpot_linear": _summary([p.tpot_fraction for p in linear]),
-        "ttft": _summary([p.ttft_fraction for p in clean]),
+        "ttft": _summary([p.ttft_fraction for p in found]),
         "rate": {f"{slo * 1000:g} ms": _summary(rates[slo]) for slo in SLOS_S},
         "rate_linear": {f"{slo * 1000:g} ms": _summary(linear_rates[slo]) for slo in SLOS_S},
     }
@@ -166,7 +178,7 @@ def _print(report: dict[str, Any]) -> None:
             _cell(group["rate_linear"]["40 ms"]),
         ]
         print(f"{group['model'].split('/')[-1]:32} {group['system']:7} " + " ".join(f"{cell:>16}" for cell in cells))
-    print(f"\nTPOT with the {report['outliers']} named outliers: {_cell(report['overall_with_outliers'])}")
+    print(f"\nTPOT without the {report['outliers']} named outliers: {_cell(report['overall_without_outliers'])}")
     print("\nroofline, request rate, accelerator left out: both sources | silicon | measured vLLM runs")
     for row in report["roofline"]:
         counted = " | ".join(f"{_cell(row[name])} ({row[name]['count']})" for name in ("both", SILICON, MEASURED))
@@ -175,7 +187,9 @@ def _print(report: dict[str, Any]) -> None:
     for name, value in _results(report).items():
         verdict = "met" if value <= TARGETS[name] else "MISSED"
         print(f"{name:26} {value:8.4f}   target at most {TARGETS[name]:g}: {verdict}")
-    print(f"runs in layouts of fewer than 4 runs, not fitted at all: {report['too_few_runs'] / report['runs']:.4f}")
+    for reason, count in report["without_profile"].items():
+        print(f"runs without a profile, {reason}: {count} ({count / report['runs']:.4f})")
+    print(f"runs of layouts that are predicted but not bundled, on GPUs that no cloud offers: {report['not_offered']}")
 
 
 def _results(report: dict[str, Any]) -> dict[str, float]:
@@ -183,7 +197,7 @@ def _results(report: dict[str, Any]) -> dict[str, float]:
     return {
         "TPOT median": overall["tpot"]["median"],
         "TPOT mean": overall["tpot"]["mean"],
-        "runs in refused profiles": report["refused"] / report["runs"],
+        "runs without a profile": sum(report["without_profile"].values()) / report["runs"],
         "TTFT median": overall["ttft"]["median"],
         "roofline rate median": report["roofline"][-1]["both"]["median"],
         "load, s": report["load_s"],

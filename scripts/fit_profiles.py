@@ -19,7 +19,8 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(_ROOT)]
 
-from profile_fit.bundle import Outcome, details, examine, profile  # noqa: E402
+from profile_fit.bundle import details, profile  # noqa: E402
+from profile_fit.outcomes import Outcome, examine_all  # noqa: E402
 from profile_fit.runs import Layout, Table, read_table  # noqa: E402
 
 from sky_melange.prices.gpus import load_gpus  # noqa: E402
@@ -34,7 +35,7 @@ SKIPPED = (
     "dtype",
     "engine",
     "runs",
-    "tpot_median_error",
+    "tpot_error",
     "reason",
 )
 OUTLIERS = ("model", "accelerator", "tensor_parallel", "layout", "dtype", "engine", "run", "measured_over_fitted_tpot")
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Reads, fits, writes; returns the exit code."""
     options = _parse(arguments)
     table = read_table(options.runs)
-    outcomes = [_examined(layout, table) for layout in table.runs]
+    outcomes = examine_all(table.runs, {name: gpu.memory_gib for name, gpu in load_gpus().items()})
     _remove_old(options.output)
     index = []
     for outcome in outcomes:
@@ -68,10 +69,6 @@ def path_of(layout: Layout) -> str:
     return f"{layout.model.split('/')[-1].lower()}/{name}"
 
 
-def _examined(layout: Layout, table: Table) -> Outcome:
-    return examine(layout, table.runs[layout], load_gpus()[layout.accelerator].memory_gib)
-
-
 def _write_profile(outcome: Outcome, table: Table, folder: Path, date: str) -> tuple[object, ...]:
     layout = outcome.layout
     found = profile(outcome, load_gpus()[layout.accelerator].memory_gib, table.dates, date)
@@ -87,8 +84,8 @@ def _names(layout: Layout) -> tuple[object, ...]:
 
 
 def _skipped(outcome: Outcome) -> tuple[object, ...]:
-    median = "" if outcome.median is None else f"{outcome.median:.4f}"
-    return (*_names(outcome.layout), len(outcome.runs), median, outcome.reason)
+    error = "" if outcome.error is None else f"{outcome.error:.4f}"
+    return (*_names(outcome.layout), len(outcome.runs), error, outcome.reason)
 
 
 def _outliers(outcomes: Sequence[Outcome]) -> Iterable[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""How well a fit predicts runs that it has not seen: leave-one-out, with outliers found first."""
+"""How well a fit predicts runs that it has not seen: leave-one-out, every run counted; and which runs are outliers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from profile_fit.runs import Layout
-from sky_melange.profiles.fitting import Run, fit, predict
+from sky_melange.profiles.fitting import Fit, Neighbour, fit, predict
 from sky_melange.profiles.memory import kv_cache_tokens
 from sky_melange.profiles.model_shape import known_models
+from sky_melange.profiles.serving_runs import Run
 
-LEAST_RUNS: Final = 4
-"""Runs that a layout needs: one is left out at a time, and three still tell offset, slope and prompt."""
-LARGEST_MEDIAN: Final = 0.15
-"""Cross-validated median TPOT error over which a profile is refused."""
+LEAST_RUNS: Final = 2
+"""Runs that a layout needs: one is left out at a time, and one still tells how its neighbours' law is scaled."""
+LARGEST_ERROR: Final = 0.15
+"""Cross-validated TPOT error, the median or of few runs the largest, over which a profile is refused."""
 SLOS_S: Final = (0.020, 0.040, 0.080)
 
 _OUTLIER_FRACTION: Final = 0.35
@@ -79,40 +80,53 @@ def most_memory_tokens(layout: Layout, memory_gib: float) -> float:
     return tokens if layout.dtype == "bfloat16" else 2 * tokens
 
 
-def predictor(layout: Layout, memory_gib: float) -> Predictor:
-    """Predicts with the latency model."""
-    tokens, share = most_memory_tokens(layout, memory_gib), output_share_held(layout)
+def fitted(
+    layout: Layout,
+    runs: Sequence[Run],
+    memory_gib: float,
+    *,
+    setup: str | None = None,
+    neighbours: Sequence[Neighbour] = (),
+) -> Fit:
+    """The fit of a layout's runs, with the memory that it may have."""
+    return fit(
+        runs,
+        kv_cache_tokens=most_memory_tokens(layout, memory_gib),
+        output_share_held=output_share_held(layout),
+        setup=setup,
+        neighbours=neighbours,
+    )
+
+
+def predictor(layout: Layout, memory_gib: float, neighbours: Sequence[Neighbour] = ()) -> Predictor:
+    """Predicts with the latency model of the run's own engine version."""
 
     def one(known: Sequence[Run], run: Run) -> tuple[float, float]:
-        return predict(fit(known, kv_cache_tokens=tokens, output_share_held=share), run)
+        return predict(fitted(layout, known, memory_gib, setup=run.setup, neighbours=neighbours), run)
 
     return one
 
 
-def leave_one_out(
-    runs: Sequence[Run], predict_one: Predictor, *, known: Sequence[Run] | None = None
-) -> list[Prediction]:
-    """Each run predicted from the others (of `known` where given, which may leave outliers out)."""
-    pool = list(runs if known is None else known)
+def leave_one_out(runs: Sequence[Run], predict_one: Predictor) -> list[Prediction]:
+    """Each run predicted from the others."""
     predictions = []
     for run in runs:
-        ttft_s, tpot_s = predict_one([other for other in pool if other is not run], run)
+        ttft_s, tpot_s = predict_one([other for other in runs if other is not run], run)
         predictions.append(Prediction(run=run, ttft_s=ttft_s, tpot_s=tpot_s))
     return predictions
 
 
-def outliers(runs: Sequence[Run], layout: Layout, memory_gib: float) -> list[tuple[Run, float]]:
+def outliers(runs: Sequence[Run], found: Fit) -> list[tuple[Run, float]]:
     """Runs that contradict the others, with the factor by which they do (measured ÷ fitted TPOT).
 
     A run is one when even a robust fit that includes it is off by more than 35 %, and by six times the median run.
-    Where over a fifth of the runs would be, none is: then the layout is not understood, and its error says so.
+    They are named, and count like all others: in the fit, which they move little, and in its error. Where over a fifth
+    of the runs would be, none is: then the layout is not understood, and its error says so.
     """
-    tokens, share = most_memory_tokens(layout, memory_gib), output_share_held(layout)
-    fitted = fit(runs, kv_cache_tokens=tokens, output_share_held=share)
-    logs = [math.log(run.tpot_s / predict(fitted, run)[1]) for run in runs]
+    logs = [math.log(run.tpot_s / predict(found, run)[1]) for run in runs]
     limit = max(math.log(1 + _OUTLIER_FRACTION), _OUTLIER_RATIO * statistics.median(abs(value) for value in logs))
-    found = [(run, math.exp(value)) for run, value in zip(runs, logs, strict=True) if abs(value) > limit]
-    return found if len(found) <= _MOST_OUTLIERS * len(runs) else []
+    wrong = [(run, math.exp(value)) for run, value in zip(runs, logs, strict=True) if abs(value) > limit]
+    return wrong if len(wrong) <= _MOST_OUTLIERS * len(runs) else []
 
 
 def rate_errors(predictions: Iterable[Prediction]) -> list[RateError]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from profile_fit.accuracy import LEAST_RUNS, SLOS_S, largest_rate
+from profile_fit.accuracy import SLOS_S, largest_rate
 from profile_fit.runs import Table
 from sky_melange.domain.profile import PointsForm, ProfileKind, Skipped
 from sky_melange.profiles import bundled
@@ -30,6 +30,7 @@ _WEIGHTS: Final = {SILICON: 1.0, MEASURED: 10.0}
 _FLOOR: Final = 0.03
 _ROUNDS: Final = 8
 _WAITING_SHARE: Final = 0.3
+_LEAST_RUNS: Final = 4
 
 Curve = tuple[tuple[float, float, float], ...]
 """(concurrency, TTFT, TPOT), seconds."""
@@ -73,7 +74,7 @@ def measured_samples(table: Table) -> list[Sample]:
     """vLLM's measured runs of plain tensor parallelism that do not wait for memory."""
     samples = []
     for layout, runs in table.runs.items():
-        if layout.sharing or layout.engine != "vllm" or len(runs) < LEAST_RUNS:
+        if layout.sharing or layout.engine != "vllm" or len(runs) < _LEAST_RUNS:
             continue
         setup = _setup(layout.model, layout.accelerator, layout.gpus, layout.dtype)
         if setup is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sky_melange.profiles.fitting import Run
+from sky_melange.profiles.serving_runs import Run
 
 SYSTEMS: Final = {
     "h100_sxm": "H100",
@@ -43,7 +43,7 @@ _SAME_DAY_FRACTION: Final = 0.05
 class Layout:
     """What one fitted profile is of.
 
-    `sharing`: "" (tensor parallel), "ep" (experts over the GPUs), "dp-ep" (and attention data-parallel).
+    `sharing`: "" (tensor parallel), "ep" (experts over the GPUs), "dp" (attention data-parallel), "dp-ep" (both).
     """
 
     model: str
@@ -97,6 +97,9 @@ def _take(row: Mapping[str, str], newest: dict[tuple[Layout, int, int, int], tup
         table.left_out["disaggregated prefill and decode: not one engine"] += 1
         return
     layout = _layout(row)
+    if _dense(row) and _ranks(row) > 1:
+        table.left_out["several engines behind one address: not one engine"] += 1
+        return
     if layout.gpus > _LARGEST_NODE:
         table.left_out[f"more than {_LARGEST_NODE} GPUs: not one machine"] += 1
         return
@@ -126,8 +129,8 @@ def _layout(row: Mapping[str, str]) -> Layout:
         elif attention > 1 and tensor > 1:
             gpus = attention
     name = row["model_path"]
-    dense = any(part in name for part in _DENSE)
-    sharing = "" if dense or experts == 1 else "ep" if attention == 1 else "dp-ep"
+    parts = ("dp" if max(attention, _ranks(row)) > 1 else "", "ep" if experts > 1 else "")
+    sharing = "" if _dense(row) else "-".join(part for part in parts if part)
     return Layout(
         # The dump names DeepSeek-R1 by its architecture, V3; ids and the other sources say R1.
         model="deepseek-ai/DeepSeek-R1" if row["id"].startswith("dsr1_") else _NAMES.get(name, name),
@@ -139,20 +142,39 @@ def _layout(row: Mapping[str, str]) -> Layout:
     )
 
 
+def _dense(row: Mapping[str, str]) -> bool:
+    return any(part in row["model_path"] for part in _DENSE)
+
+
+def _ranks(row: Mapping[str, str]) -> int:
+    """How many times the batch of the ranks that the table names the concurrency is: 1 in all but 25 rows.
+
+    In those of models with experts it is the number of GPUs: attention is data-parallel (an option of TensorRT-LLM
+    that keeps the tensor-parallel size). Dense models have no such option: there it is the number of engines.
+    """
+    concurrency, batch = _concurrency(row), _number(row["batch_size"])
+    named = batch * max(1, _number(row["attention_dp_size"]))
+    return 1 if concurrency is None or named == 0 else max(1, concurrency // named)
+
+
+def _concurrency(row: Mapping[str, str]) -> int | None:
+    found = re.search(r"silicon_concurrency=(\d+)", row["silicon_data_source"])
+    return int(found.group(1)) if found else None
+
+
 def _own_dtype(model: str) -> str:
     """Precision of a checkpoint whose row names none."""
     return "fp8" if model.upper().endswith("FP8") else "fp4" if "FP4" in model.upper() else "bfloat16"
 
 
 def _run(row: Mapping[str, str], date: str) -> Run:
-    concurrency = re.search(r"silicon_concurrency=(\d+)", row["silicon_data_source"])
     per_rank = _number(row["batch_size"]) * max(1, _number(row["attention_dp_size"]))
     return Run(
         name=row["id"],
         setup=row["backend_version"] or (f"unknown version of {date[:7]}" if date else "unknown version"),
         input_tokens=_number(row["isl"]),
         output_tokens=_number(row["osl"]),
-        concurrency=int(concurrency.group(1)) if concurrency else per_rank,
+        concurrency=_concurrency(row) or per_rank,
         ttft_s=float(row["silicon_ttft_ms"]) / 1000,
         tpot_s=float(row["silicon_tpot_ms"]) / 1000,
     )

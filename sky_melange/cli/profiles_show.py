@@ -48,7 +48,7 @@ class _Point(click.ParamType):
 @click.option("--tensor-parallel", "-t", type=click.IntRange(1, 1024), metavar="N", help="GPUs of one replica.")
 @click.option("--engine", metavar="NAME", help="vllm, sglang or trtllm.")
 @click.option("--dtype", metavar="NAME", help="Precision of the weights.")
-@click.option("--layout", metavar="NAME", help="ep or dp-ep; plain tensor parallelism where there is one.")
+@click.option("--layout", metavar="NAME", help="ep, dp-ep or dp; plain tensor parallelism where there is one.")
 @click.option("--kind", metavar="NAME", help="measured, fitted, published or estimated.")
 @click.option(
     "--file", "path", type=click.Path(path_type=Path, dir_okay=False), help="A profile file instead of a bundled one."

@@ -1,25 +1,32 @@
 """Fits the latency model to serving runs: non-negative least squares on relative error, robust to single bad runs.
 
 TPOT is linear in its coefficients for a given exponent, so every exponent of a grid is solved and the best kept. Runs
-of one layout come from several engine versions ("setups"); each has a factor on the common law, shrunk towards 1.
+of one layout come from several engine versions ("setups"), which share the law up to a factor each. So do runs of
+neighbouring layouts: what a layout's own runs do not show, the shape of its neighbours' laws does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from sky_melange.domain.profile import TpotLaw, TtftLaw
-from sky_melange.profiles.least_squares import Array, non_negative
+from sky_melange.profiles import latency_model
+from sky_melange.profiles.least_squares import Array
+from sky_melange.profiles.robust_fit import Group, GroupName, robust_fit
+from sky_melange.profiles.serving_runs import Limit, Run, limits, without_waiting
 
 EXPONENTS: Final = tuple(round(0.3 + 0.05 * step, 2) for step in range(15))
 """0.30, 0.35 … 1.00."""
 
-_ROUNDS: Final = 3
+OTHER_SETUP_WEIGHT: Final = 0.25
+"""Of a run of another engine version than the one that is asked for, where that has runs."""
+
 _TPOT_FLOOR: Final = 0.02
 _TTFT_FLOOR: Final = 0.05
 """Relative residuals below which runs weigh alike; above, the weight falls as 1 ÷ residual (least absolute errors)."""
@@ -27,221 +34,197 @@ _TTFT_FLOOR: Final = 0.05
 _TPOT_SHRINKAGE: Final = 0.5
 _TTFT_SHRINKAGE: Final = 1.0
 """Runs' worth of evidence that a setup's factor is 1."""
-
-_LARGEST_LOSS: Final = 0.5
-"""Of one run, when exponents are compared: beyond it a run is simply wrong."""
-
-_WAITS_S: Final = 2.0
-_WAITS_SHARE: Final = 0.1
-_WAITS_RATIO: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One steady state of one engine: `concurrency` requests in flight; `setup` names engine version or date."""
-
-    name: str
-    setup: str
-    input_tokens: int
-    output_tokens: int
-    concurrency: int
-    ttft_s: float
-    tpot_s: float
-
-    @property
-    def decode_s(self) -> float:
-        """Seconds from the first token to the last."""
-        return self.tpot_s * (self.output_tokens - 1)
-
-    @property
-    def running(self) -> float:
-        """Requests that decode on average, of those in flight (Little's law)."""
-        return self.concurrency * self.decode_s / (self.decode_s + self.ttft_s)
+_NEIGHBOUR_SHRINKAGE: Final = 0.2
+"""Runs' worth of evidence that a neighbour's factor is the one that both laws give, each fitted alone."""
+_NEIGHBOUR_SPREAD: Final = 0.1
+"""Median relative distance of the own runs from a neighbour's scaled law at which the neighbour counts half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """The laws at a setup factor of 1, the factors (TPOT, TTFT) by setup, and the limits on running requests."""
+    """The laws at a setup factor of 1, the factors (TPOT, TTFT) by setup, and the limit on running requests."""
 
     tpot: TpotLaw
     ttft: TtftLaw
     factors: Mapping[str, tuple[float, float]]
-    kv_cache_tokens: float
-    max_running: float
-    output_share_held: float
+    limit: Limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Limit:
-    kv_cache_tokens: float
-    max_running: float
+class Neighbour:
+    """Another layout's runs that do not wait, the law fitted to it alone, and how many own runs they weigh at most."""
+
+    runs: tuple[Run, ...]
+    fitted: Fit
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A run as evidence for a law: how many of its requests run, and which factor it shares with which others."""
+
+    run: Run
+    running: float
+    group: GroupName
+    weight: float
+    log_starts: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(slots=True)
 class _Best:
     loss: float = math.inf
-    exponent: float = 1.0
-    coefficients: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+    law: TpotLaw | None = None
     factors: Mapping[str, float] | None = None
-    limit: _Limit | None = None
+    limit: Limit | None = None
 
 
-def fit(runs: Sequence[Run], *, kv_cache_tokens: float, output_share_held: float) -> Fit:
+def fit(
+    runs: Sequence[Run],
+    *,
+    kv_cache_tokens: float,
+    output_share_held: float,
+    setup: str | None = None,
+    neighbours: Sequence[Neighbour] = (),
+) -> Fit:
     """Fits both laws. `kv_cache_tokens` is what the memory should hold (infinity: not known).
 
     Runs that wait for memory or for a place in the batch tell its size: what they hold replaces the estimate when the
-    fit is better with it. Raises ValueError without runs.
+    fit is better with it. With `setup` the laws are above all those of that engine version, if it has runs.
+    Raises ValueError without runs.
     """
     if not runs:
         raise ValueError("there are no runs to fit")
-    waiting = [run for run, waits in zip(runs, waits_for_memory(runs), strict=True) if waits]
-    free = [run for run in runs if run not in waiting] or list(runs)
+    lent = list(_lent(runs, neighbours))
     best = _Best()
-    for limit in _limits(waiting, free, kv_cache_tokens, output_share_held):
-        _fit_tpot(runs, limit, output_share_held, best)
-    ttft, ttft_factors = _fit_ttft(free)
-    chosen, factors = best.limit, best.factors
-    if chosen is None or factors is None:
+    for limit in limits(runs, kv_cache_tokens, output_share_held):
+        own = _own_rows(runs, runs, setup, limit)
+        _fit_tpot([*own, *lent], limit, best)
+    unlimited = Limit(kv_cache_tokens=math.inf, max_running=math.inf, output_share_held=output_share_held)
+    ttft, ttft_factors = _fit_ttft([*_own_rows(without_waiting(runs), runs, setup, unlimited), *lent])
+    if best.law is None or best.factors is None or best.limit is None:
         raise ValueError("no exponent fits the runs: are all latencies finite and positive?")
-    fixed, sequence, context, prefill = best.coefficients
-    return Fit(
-        tpot=TpotLaw(
-            fixed_s=fixed,
-            sequence_s=sequence,
-            sequence_exponent=best.exponent,
-            context_s=context,
-            prefill_s=prefill,
-        ),
-        ttft=ttft,
-        factors={
-            name: (factors.get(name, 1.0), ttft_factors.get(name, 1.0)) for name in sorted({run.setup for run in runs})
-        },
-        kv_cache_tokens=chosen.kv_cache_tokens,
-        max_running=chosen.max_running,
-        output_share_held=output_share_held,
+    names = sorted({run.setup for run in runs})
+    factors = {name: (best.factors[name], ttft_factors.get(name, 1.0)) for name in names}
+    return Fit(tpot=best.law, ttft=ttft, factors=factors, limit=best.limit)
+
+
+def predict(fitted: Fit, run: Run) -> tuple[float, float]:
+    """(TTFT, TPOT) in seconds of a run's size, concurrency and setup; a setup that was not fitted has factor 1."""
+    running = fitted.limit.running(run)
+    ttft, tpot = _without_waiting(fitted, run, running)
+    service = ttft + tpot * (run.output_tokens - 1)
+    return ttft + (run.concurrency / running - 1.0) * service, tpot
+
+
+def _without_waiting(fitted: Fit, run: Run, running: float) -> tuple[float, float]:
+    tpot_factor, ttft_factor = fitted.factors.get(run.setup, (1.0, 1.0))
+    return (
+        ttft_factor * latency_model.ttft_s(fitted.ttft, running, run.input_tokens),
+        tpot_factor * latency_model.tpot_s(fitted.tpot, running, run.input_tokens, run.output_tokens),
     )
 
 
-def waits_for_memory(runs: Sequence[Run]) -> list[bool]:
-    """Whether each run's TTFT is queueing rather than prefill.
-
-    Without queueing TTFT grows at most as the prompt tokens in flight, N·I. A run waits when its TTFT is over
-    `_WAITS_RATIO` times what that growth allows from any other run, and is a tenth of its decoding or more.
-    """
+def _own_rows(chosen: Sequence[Run], known: Sequence[Run], setup: str | None, limit: Limit) -> list[_Row]:
+    """The layout's own runs; those of other setups weigh less where the setup that is asked for is known."""
+    other = OTHER_SETUP_WEIGHT if any(run.setup == setup for run in known) else 1.0
     return [
-        run.ttft_s > _WAITS_S
-        and run.ttft_s > _WAITS_SHARE * run.decode_s
-        and any(_grown_ttft_s(other, run) * _WAITS_RATIO < run.ttft_s for other in runs if other is not run)
-        for run in runs
+        _Row(
+            run=run,
+            running=limit.running(run),
+            group=(0, run.setup),
+            weight=1.0 if run.setup == setup else other,
+        )
+        for run in chosen
     ]
 
 
-def _grown_ttft_s(low: Run, high: Run) -> float:
-    ratio = high.concurrency * high.input_tokens / (low.concurrency * low.input_tokens)
-    return low.ttft_s * max(1.0, ratio)
+def _lent(runs: Sequence[Run], neighbours: Sequence[Neighbour]) -> Iterator[_Row]:
+    """The neighbours' runs; each neighbour's factor starts where its law, fitted alone, meets the median own run.
+
+    A neighbour counts less the more the own runs scatter about its scaled law: half at `_NEIGHBOUR_SPREAD`.
+    """
+    free = without_waiting(runs)
+    for number, neighbour in enumerate(neighbours, start=1):
+        fitted = neighbour.fitted
+        logs = [math.log(run.tpot_s / _without_waiting(fitted, run, fitted.limit.running(run))[1]) for run in runs]
+        ttft_logs = [math.log(run.ttft_s / _without_waiting(fitted, run, run.concurrency)[0]) for run in free]
+        tpot_log, ttft_log = statistics.median(logs), statistics.median(ttft_logs)
+        spread = statistics.median(abs(value - tpot_log) for value in logs)
+        weight = neighbour.weight / (1 + (spread / _NEIGHBOUR_SPREAD) ** 2)
+        for run in neighbour.runs:
+            tpot_factor, ttft_factor = fitted.factors[run.setup]
+            yield _Row(
+                run=run,
+                running=fitted.limit.running(run),
+                group=(number, run.setup),
+                weight=weight / len(neighbour.runs),
+                log_starts=(math.log(tpot_factor) - tpot_log, math.log(ttft_factor) - ttft_log),
+            )
 
 
-def _limits(waiting: Sequence[Run], free: Sequence[Run], kv_cache_tokens: float, share: float) -> list[_Limit]:
-    """Limits worth trying: the estimate of the memory, what waiting runs hold, how many of them run."""
-    held = max((run.concurrency * (run.input_tokens + share * run.output_tokens) for run in free), default=0.0)
-    # Runs that do not wait prove that the memory holds them, whatever was estimated.
-    limits = [_Limit(kv_cache_tokens=max(kv_cache_tokens, held), max_running=math.inf)]
-    if waiting:
-        tokens = float(np.median([run.running * (run.input_tokens + share * run.output_tokens) for run in waiting]))
-        places = float(np.median([run.running for run in waiting]))
-        limits.append(_Limit(kv_cache_tokens=tokens, max_running=math.inf))
-        limits.append(_Limit(kv_cache_tokens=math.inf, max_running=places))
-    return limits
+def _groups(rows: Sequence[_Row], place: int, shrinkage: float) -> dict[GroupName, Group]:
+    """Rows by their shared factor. `place`: 0 for TPOT, 1 for TTFT."""
+    members: dict[GroupName, list[int]] = {}
+    for number, row in enumerate(rows):
+        members.setdefault(row.group, []).append(number)
+    return {
+        name: Group(
+            rows=tuple(numbers),
+            weight=rows[numbers[0]].weight,
+            log_start=rows[numbers[0]].log_starts[place],
+            shrinkage=_NEIGHBOUR_SHRINKAGE if name[0] else shrinkage,
+        )
+        for name, numbers in sorted(members.items())
+    }
 
 
-def _arrays(runs: Sequence[Run]) -> tuple[Array, Array, Array]:
-    """Concurrency, input tokens, output tokens."""
+def _arrays(rows: Sequence[_Row]) -> tuple[Array, Array, Array]:
+    """Running requests, input tokens, output tokens."""
     return (
-        np.array([run.concurrency for run in runs], dtype=float),
-        np.array([run.input_tokens for run in runs], dtype=float),
-        np.array([run.output_tokens for run in runs], dtype=float),
+        np.array([row.running for row in rows]),
+        np.array([row.run.input_tokens for row in rows], dtype=float),
+        np.array([row.run.output_tokens for row in rows], dtype=float),
     )
 
 
-def _fit_tpot(runs: Sequence[Run], limit: _Limit, share: float, best: _Best) -> None:
+def _fit_tpot(rows: Sequence[_Row], limit: Limit, best: _Best) -> None:
     """Fits TPOT within one limit, at every exponent, and keeps the best in `best`."""
-    concurrency, inputs, outputs = _arrays(runs)
-    running = np.minimum(concurrency, limit.kv_cache_tokens / (inputs + share * outputs))
-    running = np.minimum(running, limit.max_running)
-    exponents = np.array(EXPONENTS)
-    shape = (len(exponents), len(runs))
+    running, inputs, outputs = _arrays(rows)
+    shape = (len(EXPONENTS), len(rows))
     columns = np.stack(
         [
             np.ones(shape),
-            running[None, :] ** exponents[:, None],
+            running[None, :] ** np.array(EXPONENTS)[:, None],
             np.broadcast_to(running * (inputs + outputs / 2), shape),
             np.broadcast_to(running * inputs / outputs, shape),
         ],
         axis=2,
     )
-    measured = np.array([run.tpot_s for run in runs])
-    coefficients, logs, loss = _robust(columns, measured, runs, floor=_TPOT_FLOOR, shrinkage=_TPOT_SHRINKAGE)
+    measured = np.array([row.run.tpot_s for row in rows])
+    coefficients, logs, loss = robust_fit(columns, measured, _groups(rows, 0, _TPOT_SHRINKAGE), floor=_TPOT_FLOOR)
     index = int(np.argmin(loss))
     if loss[index] < best.loss - 1e-12:
-        best.loss, best.limit, best.exponent = float(loss[index]), limit, EXPONENTS[index]
-        best.coefficients = tuple(float(value) for value in coefficients[index])
-        best.factors = {name: math.exp(float(values[index])) for name, values in logs.items()}
+        fixed, sequence, context, prefill = (float(value) for value in coefficients[index])
+        best.loss, best.limit, best.factors = float(loss[index]), limit, _own_factors(logs, index)
+        best.law = TpotLaw(
+            fixed_s=fixed,
+            sequence_s=sequence,
+            sequence_exponent=EXPONENTS[index],
+            context_s=context,
+            prefill_s=prefill,
+        )
 
 
-def _fit_ttft(runs: Sequence[Run]) -> tuple[TtftLaw, Mapping[str, float]]:
-    concurrency, inputs, _ = _arrays(runs)
-    columns = np.stack([np.ones(len(runs)), inputs, concurrency * inputs, concurrency], axis=1)[None]
-    measured = np.array([run.ttft_s for run in runs])
-    coefficients, logs, _ = _robust(columns, measured, runs, floor=_TTFT_FLOOR, shrinkage=_TTFT_SHRINKAGE)
+def _fit_ttft(rows: Sequence[_Row]) -> tuple[TtftLaw, Mapping[str, float]]:
+    running, inputs, _ = _arrays(rows)
+    columns = np.stack([np.ones(len(rows)), inputs, running * inputs, running], axis=1)[None]
+    measured = np.array([row.run.ttft_s for row in rows])
+    coefficients, logs, _ = robust_fit(columns, measured, _groups(rows, 1, _TTFT_SHRINKAGE), floor=_TTFT_FLOOR)
     fixed, prompt, queue, sequence = (float(value) for value in coefficients[0])
     law = TtftLaw(fixed_s=fixed, prompt_s=prompt, queue_s=queue, sequence_s=sequence)
-    return law, {name: math.exp(float(values[0])) for name, values in logs.items()}
+    return law, _own_factors(logs, 0)
 
 
-def _robust(
-    columns: Array, measured: Array, runs: Sequence[Run], *, floor: float, shrinkage: float
-) -> tuple[Array, dict[str, Array], Array]:
-    """Reweighted fits with setup factors: coefficients [problem, column], log factors by setup, loss [problem]."""
-    problems = columns.shape[0]
-    weights = np.ones((problems, len(runs)))
-    shift = np.zeros((problems, len(runs)))
-    members = {name: np.array([run.setup == name for run in runs]) for name in sorted({run.setup for run in runs})}
-    logs = {name: np.zeros(problems) for name in members}
-    target = np.ones((problems, len(runs)))
-    for turn in range(_ROUNDS + 1):
-        scaled = columns / (measured * np.exp(-shift))[:, :, None]
-        coefficients = non_negative(scaled, weights, target)
-        fitted = np.einsum("prc,pc->pr", columns, coefficients)
-        residual = np.log(measured / np.maximum(fitted, 1e-12))
-        if turn < _ROUNDS and len(members) > 1:
-            for name, member in members.items():
-                share = weights[:, member]
-                logs[name] = (share * residual[:, member]).sum(axis=1) / (share.sum(axis=1) + shrinkage)
-                shift[:, member] = logs[name][:, None]
-        weights = 1.0 / np.maximum(np.abs(residual - shift), floor)
-        weights /= weights.max(axis=1, keepdims=True)
-    loss = np.minimum(np.abs(residual - shift), _LARGEST_LOSS).sum(axis=1)
-    loss += 0.5 * shrinkage * np.sum([np.abs(values) for values in logs.values()], axis=0)
-    return coefficients, logs, loss
-
-
-def predict(fitted: Fit, run: Run) -> tuple[float, float]:
-    """(TTFT, TPOT) in seconds of a run's size, concurrency and setup; a setup that was not fitted has factor 1."""
-    tpot_factor, ttft_factor = fitted.factors.get(run.setup, (1.0, 1.0))
-    inputs, outputs = run.input_tokens, run.output_tokens
-    held = fitted.kv_cache_tokens / (inputs + fitted.output_share_held * outputs)
-    running = min(float(run.concurrency), held, fitted.max_running)
-    tpot = tpot_factor * (
-        fitted.tpot.fixed_s
-        + fitted.tpot.sequence_s * running**fitted.tpot.sequence_exponent
-        + fitted.tpot.context_s * running * (inputs + outputs / 2)
-        + fitted.tpot.prefill_s * running * inputs / outputs
-    )
-    ttft = ttft_factor * (
-        fitted.ttft.fixed_s
-        + fitted.ttft.prompt_s * inputs
-        + fitted.ttft.queue_s * running * inputs
-        + fitted.ttft.sequence_s * running
-    )
-    service = ttft + tpot * (outputs - 1)
-    return ttft + (run.concurrency / running - 1.0) * service, tpot
+def _own_factors(logs: Mapping[GroupName, Array], index: int) -> dict[str, float]:
+    """Factors of the layout's own setups, of one of the problems."""
+    return {setup: math.exp(float(values[index])) for (number, setup), values in logs.items() if number == 0}

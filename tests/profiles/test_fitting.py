@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from sky_melange.domain.profile import TpotLaw, TtftLaw
 from sky_melange.profiles import latency_model
-from sky_melange.profiles.fitting import Run, fit, predict, waits_for_memory
+from sky_melange.profiles.fitting import Neighbour, fit, predict
 from sky_melange.profiles.least_squares import non_negative
+from sky_melange.profiles.robust_fit import Group, robust_fit
+from sky_melange.profiles.serving_runs import Run, limits, waits_for_memory, without_waiting
 
 TPOT = TpotLaw(fixed_s=0.008, sequence_s=0.0006, sequence_exponent=0.65, context_s=2e-8, prefill_s=4e-5)
 TTFT = TtftLaw(fixed_s=0.03, prompt_s=4e-5, queue_s=2e-6, sequence_s=2e-4)
@@ -78,14 +80,14 @@ def test_runs_that_wait_are_found_and_tell_the_memory() -> None:
     assert all(flag for flag, needed in zip(flags, tokens, strict=True) if needed > held * 1.2)
     assert not any(flag for flag, needed in zip(flags, tokens, strict=True) if needed <= held)
     found = fit(runs, kv_cache_tokens=math.inf, output_share_held=0.5)
-    assert found.kv_cache_tokens == pytest.approx(held, rel=0.1)
+    assert found.limit.kv_cache_tokens == pytest.approx(held, rel=0.1)
     errors = [abs(predict(found, run)[1] / run.tpot_s - 1) for run in runs]
     assert float(np.median(errors)) < 0.01
 
 
 def test_runs_without_waiting_prove_that_the_memory_holds_them() -> None:
     found = fit(runs_of(), kv_cache_tokens=1000, output_share_held=0.5)
-    assert found.kv_cache_tokens == max(
+    assert found.limit.kv_cache_tokens == max(
         run.concurrency * (run.input_tokens + run.output_tokens / 2) for run in runs_of()
     )
 
@@ -120,6 +122,98 @@ def test_the_order_of_the_runs_does_not_matter() -> None:
     first, second = (fit(found, kv_cache_tokens=math.inf, output_share_held=0.5) for found in (runs, shuffled))
     assert first.tpot.sequence_exponent == second.tpot.sequence_exponent
     assert first.tpot.fixed_s == pytest.approx(second.tpot.fixed_s, rel=1e-6, abs=1e-12)
+
+
+def neighbour_of(runs: list[Run], weight: float = 2.0) -> Neighbour:
+    fitted = fit(runs, kv_cache_tokens=math.inf, output_share_held=0.5)
+    return Neighbour(runs=tuple(without_waiting(runs)), fitted=fitted, weight=weight)
+
+
+def scaled(runs: list[Run], factor: float) -> list[Run]:
+    """The same law, slower by a factor in TPOT and TTFT."""
+    return [
+        dataclasses.replace(run, name=f"slow {run.name}", ttft_s=run.ttft_s * factor, tpot_s=run.tpot_s * factor)
+        for run in runs
+    ]
+
+
+def test_two_runs_scale_a_neighbours_law() -> None:
+    """A layout 1.7 times as slow as its neighbour in everything: two runs of it tell all the others."""
+    truth = scaled(runs_of(), 1.7)
+    own = [truth[1], truth[8]]
+    pooled = fit(own, kv_cache_tokens=math.inf, output_share_held=0.5, neighbours=[neighbour_of(runs_of())])
+    alone = fit(own, kv_cache_tokens=math.inf, output_share_held=0.5)
+    errors = [abs(predict(pooled, run)[1] / run.tpot_s - 1) for run in truth]
+    assert max(errors) < 0.02
+    assert max(abs(predict(pooled, run)[0] / run.ttft_s - 1) for run in truth) < 0.1
+    assert max(abs(predict(alone, run)[1] / run.tpot_s - 1) for run in truth) > 0.2
+
+
+def test_many_own_runs_outweigh_a_neighbour_of_another_shape() -> None:
+    own = runs_of()
+    odd = [dataclasses.replace(run, tpot_s=0.001 * run.concurrency) for run in runs_of()]
+    found = fit(own, kv_cache_tokens=math.inf, output_share_held=0.5, neighbours=[neighbour_of(odd)])
+    errors = [abs(predict(found, run)[1] / run.tpot_s - 1) for run in own]
+    assert float(np.median(errors)) < 0.02
+    assert max(errors) < 0.1
+
+
+def test_the_version_asked_for_counts_most() -> None:
+    """Version 2 halves the fixed part only, so that no factor turns one law into the other."""
+    old = runs_of(setup="1.0")
+    new = [
+        dataclasses.replace(run, setup="2.0", tpot_s=run.tpot_s - TPOT.fixed_s / 2)
+        for run in runs_of(setup="2.0")
+        if run.concurrency != 16
+    ]
+    errors = {}
+    for setup in (None, "2.0"):
+        found = fit([*old, *new], kv_cache_tokens=math.inf, output_share_held=0.5, setup=setup)
+        errors[setup] = float(np.mean([abs(predict(found, run)[1] / run.tpot_s - 1) for run in new]))
+    assert errors["2.0"] < 0.8 * errors[None]
+
+
+@given(st.integers(0, 2**16), st.integers(2, 6), st.floats(0.3, 3.0), st.floats(0.0, 0.5))
+def test_latencies_of_a_pooled_law_never_fall_as_the_work_grows(
+    seed: int, count: int, factor: float, noise: float
+) -> None:
+    random_numbers = random.Random(seed)  # noqa: S311 - runs of a test
+    own = random_numbers.sample(scaled(runs_of(noise=noise, seed=seed), factor), count)
+    lent = neighbour_of(runs_of(noise=noise, seed=seed + 1))
+    found = fit(own, kv_cache_tokens=math.inf, output_share_held=0.5, neighbours=[lent])
+    for i, n in itertools.product((256, 4096), (2.0, 100.0)):
+        more_running = latency_model.tpot_s(found.tpot, 2 * n, i, 512)
+        longer = latency_model.tpot_s(found.tpot, n, 2 * i, 512)
+        assert min(more_running, longer) >= latency_model.tpot_s(found.tpot, n, i, 512) > 0
+        first = latency_model.ttft_s(found.ttft, n, i)
+        assert min(latency_model.ttft_s(found.ttft, 2 * n, i), latency_model.ttft_s(found.ttft, n, 2 * i)) >= first > 0
+
+
+def test_factors_of_groups_by_hand() -> None:
+    """One column, two groups: measured 2 and 2, and 6 and 6, all of weight 1; the second starts at its true factor."""
+    columns = np.ones((1, 4, 1))
+    measured = np.array([2.0, 2.0, 6.0, 6.0])
+    groups = {
+        (0, "own"): Group(rows=(0, 1), weight=1.0, log_start=0.0, shrinkage=0.5),
+        (1, "lent"): Group(rows=(2, 3), weight=0.5, log_start=math.log(3), shrinkage=0.2),
+    }
+    coefficients, logs, loss = robust_fit(columns, measured, groups, floor=0.02)
+    assert coefficients[0] == pytest.approx([2.0])
+    assert float(logs[0, "own"][0]) == pytest.approx(0.0, abs=1e-12)
+    assert math.exp(float(logs[1, "lent"][0])) == pytest.approx(3.0)
+    assert float(loss[0]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_waiting_tells_the_places_of_a_steady_and_of_a_single_burst() -> None:
+    """512 at once, 64 places: 8 waves, so the mean waits 3.5 decoding times. A steady stream would be 512 ÷ 4.5."""
+    quick = Run(name="q", setup="1", input_tokens=1024, output_tokens=101, concurrency=8, ttft_s=0.05, tpot_s=0.01)
+    burst = dataclasses.replace(quick, name="b", concurrency=512, tpot_s=0.1, ttft_s=35.0)
+    assert burst.places == pytest.approx(64)
+    assert burst.running == pytest.approx(512 / 4.5)
+    found = limits([quick, burst], math.inf, 0.5)
+    assert [limit.max_running for limit in found] == pytest.approx([math.inf, math.inf, 512 / 4.5, math.inf, 64])
+    assert found[1].kv_cache_tokens == pytest.approx(512 / 4.5 * (1024 + 50.5))
+    assert found[4].running(burst) == pytest.approx(64)
 
 
 MATRICES = st.lists(st.lists(st.floats(0.01, 10), min_size=3, max_size=3), min_size=4, max_size=8)

@@ -257,7 +257,8 @@ def test_a_bundled_fit_is_within_its_promise(entry: bundled.Entry) -> None:
     assert error is not None
     assert error.tpot_fraction is not None
     assert error.tpot_fraction <= 0.15
-    assert error.runs >= 3
+    assert error.runs >= 2
+    assert ("largest" if error.runs < 4 else "median") in error.statistic
     assert any("SemiAnalysis InferenceX" in note for note in profile.provenance.notes)
     form = profile.form
     assert isinstance(form, LatencyModelForm)
