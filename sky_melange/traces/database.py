@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
+from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
+from sky_melange.traces import expression
 from sky_melange.traces.engine import Row, unfused
 from sky_melange.traces.layouts import find_columns
 from sky_melange.traces.text import one_line
@@ -41,15 +42,18 @@ class DatabaseTable:
         self._url = one_line(url)
         self._connection = self._connect(url)
         self.source = one_line(f"table {table}")
-        self.tables = [self._open(table, options)]
+        self._table, columns = self._open(table, options)
+        self.columns = [columns]
 
-    def rows(self, parts: Sequence[ir.Table]) -> list[Row]:
+    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
         """One query a part: in a union, databases would write out every row that both parts read.
 
         Raises InputError with the database's message when it refuses a query.
         """
+        tables = [(self._table, self.columns[0])]
+        expression.check_types(self.source, tables, self.columns)
         found: list[dict[str, Any]] = []
-        for part in parts:
+        for part in expression.counts(tables, grid, window_s, with_largest=with_largest):
             try:
                 with unfused():
                     found += self._fenced_rows(part) if self._needs_fence else self._plain_rows(part)
@@ -61,9 +65,9 @@ class DatabaseTable:
     @property
     def _needs_fence(self) -> bool:
         """PostgreSQL copies each step into every use of it: for text, minutes instead of a second."""
-        table, columns = self.tables[0]
+        columns = self.columns[0]
         used = [column for column in (columns.input, columns.output, columns.time) if column is not None]
-        return self._connection.name in _COPIES_STEPS and any(table[column].type().is_string() for column in used)
+        return self._connection.name in _COPIES_STEPS and any(self._table[column].type().is_string() for column in used)
 
     def _plain_rows(self, part: ir.Table) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._connection.to_pyarrow(part).to_pylist()

@@ -10,19 +10,18 @@ import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import files
-from sky_melange.traces.engine import Progress, Row, unfused
+from sky_melange.traces.duckdb_sql import View, query_of
+from sky_melange.traces.engine import Progress, Row
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import find_columns
+from sky_melange.traces.prepared import INPUT, OUTPUT, TIME
 from sky_melange.traces.text import one_line
-
-if TYPE_CHECKING:
-    import ibis.expr.types as ir
 
 _POLL_S: Final = 0.2
 _CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
@@ -36,39 +35,39 @@ class DuckDbFiles:
     """Files of a log, opened. Raises InputError on construction for every file that cannot be read as one."""
 
     def __init__(self, paths: Sequence[str], options: TraceOptions, progress: Progress | None = None) -> None:
-        import ibis
+        import duckdb
 
-        self._connection = ibis.duckdb.connect()
+        self._connection = duckdb.connect()
         self._progress = progress
         self._files: list[LogFile] = []
         self.source = _named(paths)
         # Text is cast in UTC whatever the machine's zone; the result is sorted by us, so order costs nothing.
-        self._connection.raw_sql("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+        self._connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
         self._files = self._inspect(paths)
-        self.tables = self._open(options)
+        self._views = self._open(options)
+        self.columns = [view.columns for view in self._views]
 
-    def rows(self, parts: Sequence[ir.Table]) -> list[Row]:
-        """Runs one query for all parts, so that DuckDB feeds them from one scan.
+    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
+        """Runs one query, so that DuckDB feeds all parts from one scan.
 
         The checksums of compressed files are verified beside it.
         """
+        query = query_of(self.source, self._views, grid, window_s, with_largest=with_largest)
         with ThreadPoolExecutor(max_workers=2) as pool:
             compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
             stop = threading.Event()
             verified = pool.submit(_verify_all, compressed, stop)
-            scanned = pool.submit(self._run, reduce(lambda left, right: left.union(right), parts))
+            scanned = pool.submit(self._run, query)
             self._watch(scanned, stop)
             # A cut-off file explains whatever else the engine said about it.
             verified.result()
             return scanned.result()
 
-    def _run(self, expression: ir.Table) -> list[Row]:
+    def _run(self, query: str) -> list[Row]:
         import duckdb
 
         try:
-            with unfused():
-                query = self._connection.compile(expression)
-            result = self._connection.con.execute(query)
+            result = self._connection.execute(query)
             names = [column[0] for column in result.description]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
         except duckdb.Error as error:
@@ -80,11 +79,11 @@ class DuckDbFiles:
         try:
             while not done.wait(_POLL_S):
                 if self._progress is not None:
-                    self._progress(max(0.0, self._connection.con.query_progress() / 100))
+                    self._progress(max(0.0, self._connection.query_progress() / 100))
         except BaseException:
             # Ctrl-C must not wait for a scan of hours.
             stop.set()
-            self._connection.con.interrupt()
+            self._connection.interrupt()
             raise
 
     def _inspect(self, paths: Sequence[str]) -> list[LogFile]:
@@ -123,61 +122,60 @@ class DuckDbFiles:
         columns, delimiter = files.header_columns(str(first[0]))
         return LogFile(path=path, format="csv", compression=compression, columns=columns, delimiter=delimiter)
 
-    def _open(self, options: TraceOptions) -> list[tuple[ir.Table, LogColumns]]:
-        """One table for all files that are alike."""
+    def _open(self, options: TraceOptions) -> list[View]:
+        """One view for all files that are alike."""
         alike: dict[tuple[object, ...], list[LogFile]] = {}
         for file in self._files:
-            shape = self._parquet_shape(file) if file.format == "parquet" else file.columns
+            shape: object = self._parquet_shape(file) if file.format == "parquet" else file.columns
             alike.setdefault((file.format, file.compression, file.delimiter, shape), []).append(file)
-        tables = []
+        views = []
         mistakes: list[Mistake] = []
         for number, group in enumerate(alike.values()):
             try:
-                tables.append(self._table(f"log_{number}", group, options))
+                views.append(self._view(f"log_{number}", group, options))
             except InputError as error:
                 mistakes.extend(error.mistakes)
         if mistakes:
             raise InputError(mistakes)
-        return tables
+        return views
 
-    def _parquet_shape(self, file: LogFile) -> tuple[object, ...]:
+    def _parquet_shape(self, file: LogFile) -> tuple[tuple[str, str], ...]:
         described = self._sql(f"DESCRIBE SELECT * FROM read_parquet({_quoted(file.path)})", file.path).fetchall()
         return tuple((str(row[0]), str(row[1])) for row in described)
 
-    def _table(self, name: str, group: Sequence[LogFile], options: TraceOptions) -> tuple[ir.Table, LogColumns]:
+    def _view(self, name: str, group: Sequence[LogFile], options: TraceOptions) -> View:
         file = group[0]
-        have = file.columns or tuple(str(column[0]) for column in self._parquet_shape(file))  # type: ignore[index]
+        if file.format == "parquet":
+            # A name that is there twice is refused below.
+            have, types = zip(*self._parquet_shape(file), strict=True)
+        else:
+            have, types = file.columns, ("VARCHAR",) * len(file.columns)
         columns = find_columns(options.columns, options.time_unit, have, source=file.path)
         _check_unique(columns, have, file.path)
-        wanted = [column for column in (columns.input, columns.output, columns.time) if column is not None]
+        wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
+        wanted += [] if columns.time is None else [(columns.time, TIME)]
         paths = "[" + ", ".join(_quoted(member.path) for member in group) + "]"
-        selected = ", ".join(_identifier(column) for column in dict.fromkeys(wanted))
+        selected = ", ".join(f"{_identifier(column)} AS {alias}" for column, alias in wanted)
         if file.format == "parquet":
             query = f"SELECT {selected} FROM read_parquet({paths})"
         elif file.format == "jsonl":
-            types = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in dict.fromkeys(wanted))
+            named = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in dict.fromkeys(c for c, _ in wanted))
             query = (
-                f"SELECT {selected} FROM read_ndjson({paths}, columns = {{{types}}}, "
+                f"SELECT {selected} FROM read_ndjson({paths}, columns = {{{named}}}, "
                 f"compression = '{file.compression}', maximum_object_size = {files.MAX_LINE_BYTES})"
             )
         else:
-            query = _csv_query(paths, file, dict.fromkeys(wanted))
+            query = _csv_query(paths, file, wanted)
         self._sql(f"CREATE TEMP VIEW {name} AS {query}", file.path)
-        return self._described(name, file.path), columns
-
-    def _described(self, name: str, path: str) -> ir.Table:
-        """The view as Ibis sees it; `connection.table` would import Arrow for that, a tenth of a second."""
-        import ibis
-        from ibis.backends.sql.datatypes import DuckDBType
-
-        rows = self._sql(f"DESCRIBE {name}", path).fetchall()
-        return ibis.table({str(row[0]): DuckDBType.from_string(str(row[1])) for row in rows}, name=name)
+        kinds = dict(zip(have, types, strict=True))
+        of_time = None if columns.time is None else kinds[columns.time]
+        return View(name=name, columns=columns, types=(kinds[columns.input], kinds[columns.output], of_time))
 
     def _sql(self, query: str, path: str) -> Any:
         import duckdb
 
         try:
-            return self._connection.con.execute(query)
+            return self._connection.execute(query)
         except duckdb.Error as error:
             raise self._explained(error, path) from error
 
@@ -217,10 +215,10 @@ def _no_extension(text: str, source: str) -> InputError:
     return InputError([Mistake(source=one_line(source), message=message)])
 
 
-def _csv_query(paths: str, file: LogFile, wanted: dict[str, None]) -> str:
+def _csv_query(paths: str, file: LogFile, wanted: Sequence[tuple[str, str]]) -> str:
     """Every column is text and named by its position: headers may repeat names or hold anything."""
     types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(file.columns)))
-    selected = ", ".join(f"c{file.columns.index(column)} AS {_identifier(column)}" for column in wanted)
+    selected = ", ".join(f"c{file.columns.index(column)} AS {alias}" for column, alias in wanted)
     return (
         f"SELECT {selected} FROM read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
         f"delim = {_literal(file.delimiter)}, quote = '\"', escape = '\"', compression = '{file.compression}')"

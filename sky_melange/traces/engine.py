@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns
-
-if TYPE_CHECKING:
-    import ibis.expr.types as ir
 
 Progress = Callable[[float], None]
 """Told the share of a scan that is done, 0..1."""
@@ -18,7 +16,7 @@ Row = dict[str, int]
 
 
 class LogTables(Protocol):
-    """A log as tables, and the means to evaluate expressions on them. `source` says in words where it comes from."""
+    """A log as tables, and the means to count them. `source` says in words where it comes from."""
 
     @property
     def source(self) -> str:
@@ -26,14 +24,14 @@ class LogTables(Protocol):
         ...
 
     @property
-    def tables(self) -> list[tuple[ir.Table, LogColumns]]:
-        """The tables with their columns, which may differ in name but not in meaning."""
+    def columns(self) -> list[LogColumns]:
+        """Of each table: they may differ in name but not in meaning."""
         ...
 
-    def rows(self, parts: Sequence[ir.Table]) -> list[Row]:
-        """The rows of all parts together, which have the same columns.
+    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
+        """The rows of `expression.counts`.
 
-        Raises InputError for what the log or the connection does wrong.
+        Raises InputError for what the log or the connection does wrong, every column of a wrong type named.
         """
         ...
 

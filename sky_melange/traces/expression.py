@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns
+from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import numbers, times
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 _FEW_EDGES: Final = 24
 """Up to here a plain list of comparisons is quicker than a tree."""
+
+_NARROW_BYTES: Final = 4
+"""A sum of 64 bits holds two thousand million of the largest such integers."""
 
 CELL: Final = 0
 WINDOW: Final = 1
@@ -34,9 +38,9 @@ def counts(
     edges: that last one holds what lies beyond; those of rejected rows (status not 0) mean nothing. Both tables
     aggregate the same rows; an engine that can feed two aggregates from one scan is given their union.
     """
-    classified = [_classified(table, columns, grid) for table, columns in tables]
-    rows = reduce(lambda left, right: left.union(right), classified)
-    cells = rows.group_by(["status", "i", "j"]).aggregate(
+    rows = reduce(lambda left, right: left.union(right), [_classified(*each, grid) for each in tables])
+    # One key for both indices: engines group by few and narrow columns the quickest.
+    cells = rows.group_by(["status", "cell"]).aggregate(
         requests=rows.count(),
         input_tokens=rows.input.sum(),
         output_tokens=rows.output.sum(),
@@ -45,12 +49,31 @@ def counts(
         zoneless=rows.no_zone.sum(),
         **({"largest_input": rows.input.max(), "largest_output": rows.output.max()} if with_largest else {}),
     )
+    cells = cells.mutate(j=cells.cell % _width(grid))
+    # Exact division only: engines differ in how they round a quotient.
+    cells = cells.mutate(i=((cells.cell - cells.j) / _width(grid)).cast("int64"))
     if window_s is None or tables[0][1].time is None:
         return (_shaped(cells, CELL),)
     accepted = rows.filter(rows.status == 0)
     accepted = accepted.select(window=(accepted.second // window_s).cast("int64"))
     windows = accepted.group_by("window").aggregate(requests=accepted.count())
     return _shaped(cells, CELL), _shaped(windows, WINDOW)
+
+
+def check_types(source: str, tables: Sequence[tuple[ir.Table, LogColumns]], names: Sequence[LogColumns]) -> None:
+    """Raises InputError for every column that can hold no token counts or times; `names` are the log's own."""
+    mistakes = [
+        Mistake(source=source, message=f"the column {own!r} holds {table[name].type()}, want {wanted}")
+        for (table, columns), known in zip(tables, names, strict=True)
+        for name, own, is_readable, wanted in (
+            (columns.input, known.input, numbers.is_readable, "token counts"),
+            (columns.output, known.output, numbers.is_readable, "token counts"),
+            (columns.time, known.time, times.is_readable, "times"),
+        )
+        if name is not None and not is_readable(table[name])
+    ]
+    if mistakes:
+        raise InputError(mistakes)
 
 
 def _classified(table: ir.Table, columns: LogColumns, grid: TokenGrid) -> ir.Table:
@@ -73,17 +96,24 @@ def _classified(table: ir.Table, columns: LogColumns, grid: TokenGrid) -> ir.Tab
         "status",
         "second",
         "no_zone",
-        i=_index(rows.input, grid.input_edges),
-        j=_index(rows.output, grid.output_edges),
+        cell=_index(rows.input, grid.input_edges) * _width(grid) + _index(rows.output, grid.output_edges),
         input=_guarded(good, rows.input),
         output=_guarded(good, rows.output),
     )
 
 
+def _width(grid: TokenGrid) -> int:
+    """Cells of one input index: an output index each, and one for what lies beyond."""
+    return len(grid.output_edges) + 1
+
+
 def _guarded(good: Any, value: Any) -> Any:
-    """The number, 0 in rejected rows; whole, and no wider than it came: sums of narrow integers are quicker."""
+    """The number, whole; 0 in rejected rows where sums of what they hold could overflow."""
+    kind = value.type()
+    if kind.is_integer() and kind.nbytes <= _NARROW_BYTES:
+        return value
     guarded = good.ifelse(value, 0)
-    return guarded if value.type().is_integer() else guarded.cast("int64")
+    return guarded if kind.is_integer() else guarded.cast("int64")
 
 
 def _status(rows: ir.Table, *, has_times: bool) -> Any:

@@ -17,7 +17,7 @@ from sky_melange.domain.trace import (
     TraceSummary,
 )
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces import expression, numbers, times
+from sky_melange.traces import expression, numbers
 from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
 from sky_melange.traces.engine import LogTables, Row
@@ -48,7 +48,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
     """
     columns = _common_columns(log)
     grid = _grid(log, options)
-    rows = log.rows(expression.counts(log.tables, grid, options.window_s))
+    rows = log.rows(grid, options.window_s)
     cells = [row for row in rows if row["kind"] == expression.CELL]
     rejected = _rejected(cells)
     accepted = [row for row in cells if row["status"] == 0]
@@ -72,22 +72,10 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
 
 
 def _common_columns(log: LogTables) -> LogColumns:
-    first = log.tables[0][1]
-    if any((columns.time is None) != (first.time is None) for _, columns in log.tables):
+    first = log.columns[0]
+    if any((columns.time is None) != (first.time is None) for columns in log.columns):
         message = "some of the files have times and some have none; read them apart"
         raise InputError([Mistake(source=log.source, message=message)])
-    mistakes = [
-        Mistake(source=log.source, message=f"the column {name!r} holds {table[name].type()}, want {wanted}")
-        for table, columns in log.tables
-        for name, is_readable, wanted in (
-            (columns.input, numbers.is_readable, "token counts"),
-            (columns.output, numbers.is_readable, "token counts"),
-            (columns.time, times.is_readable, "times"),
-        )
-        if name is not None and not is_readable(table[name])
-    ]
-    if mistakes:
-        raise InputError(mistakes)
     return first
 
 
@@ -98,9 +86,7 @@ def _grid(log: LogTables, options: TraceOptions) -> TokenGrid:
     if wanted is None:
         return extended()
     fine = fine_edges()
-    rows = log.rows(
-        expression.counts(log.tables, TokenGrid(input_edges=fine, output_edges=fine), None, with_largest=True)
-    )
+    rows = log.rows(TokenGrid(input_edges=fine, output_edges=fine), None, with_largest=True)
     accepted = [row for row in rows if row["status"] == 0]
     _check_accepted(log.source, accepted, _rejected(rows))
     return choose(_steps(accepted, "i", "input"), _steps(accepted, "j", "output"), wanted)
