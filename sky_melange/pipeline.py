@@ -11,7 +11,7 @@ from pathlib import Path
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.plan import InputDigests, Plan
+from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import (
@@ -44,7 +44,7 @@ from sky_melange.optimizer import (
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.whole import cheapest_whole
-from sky_melange.plan_file import read_plan
+from sky_melange.plan_file import MAX_INSTANCES, read_plan
 from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
 from sky_melange.profiles import (
     known_models,
@@ -179,8 +179,8 @@ def make_plan(
 ) -> Planned:
     """The cheapest plan, verified; `is_explained`: with the reasons for it, which take many more solves.
 
-    Raises MissingDataError when there is no profile or no offer to choose from, InfeasibleError when no plan exists,
-    NotOptimalError when the time limit passes before any plan is found.
+    Raises MissingDataError when there is no profile or no offer to choose from, InfeasibleError when no plan exists or
+    it is larger than a plan file may say, NotOptimalError when the time limit passes before any plan is found.
     """
     if not profiles:
         raise _no_profile(workload)
@@ -194,6 +194,7 @@ def make_plan(
             raise
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
     optimum, groups, overhead, cost = whole.optimum, whole.groups, whole.overhead, whole.cost
+    _check_size(groups)
     workload = optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
     plan = Plan(
@@ -230,6 +231,16 @@ def make_plan(
     )
     _check(plan, workload, optimum)
     return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)
+
+
+def _check_size(groups: Iterable[ReplicaGroup]) -> None:
+    """Raises InfeasibleError for a group that no plan file may hold: a rate in the wrong unit, not a fleet."""
+    largest = max(groups, key=lambda group: group.instances)
+    if largest.instances > MAX_INSTANCES:
+        raise InfeasibleError(
+            f"the plan needs {largest.instances:,} instances of {largest.instance_type}, and a group holds at most "
+            f"{MAX_INSTANCES:,}: is traffic.request_rate in requests per second?"
+        )
 
 
 def _trusted(workload: Workload, profiles: Sequence[Profile]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:

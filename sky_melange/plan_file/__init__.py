@@ -10,5 +10,6 @@ from __future__ import annotations
 
 from sky_melange.plan_file.folder import read_files_beside
 from sky_melange.plan_file.reader import PlanDocument, read_plan
+from sky_melange.plan_file.rules import MAX_INSTANCES
 
-__all__ = ["PlanDocument", "read_files_beside", "read_plan"]
+__all__ = ["MAX_INSTANCES", "PlanDocument", "read_files_beside", "read_plan"]

@@ -158,6 +158,14 @@ def test_targets_that_nothing_meets_are_exit_4_with_reasons(tmp_path: Path, work
     assert not (tmp_path / "plan").exists()
 
 
+def test_a_fleet_that_no_plan_file_may_hold_is_refused(tmp_path: Path, workload: dict[str, object]) -> None:
+    workload["traffic"]["request_rate"] = 900_000_000  # type: ignore[index]
+    result = run("plan", write(tmp_path, workload), "--out", tmp_path / "plan")
+    assert result.exit_code == 4
+    assert "at most 1,000,000: is traffic.request_rate in requests per second?" in result.stderr
+    assert not (tmp_path / "plan").exists()
+
+
 def test_a_model_without_profile_is_exit_5_and_lists_the_models(tmp_path: Path, workload: dict[str, object]) -> None:
     workload["model"] = {"id": "nobody/unknown", "dtype": "bfloat16"}
     result = run("plan", write(tmp_path, workload), "--out", tmp_path / "plan")
