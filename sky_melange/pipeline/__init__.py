@@ -1,0 +1,31 @@
+"""The composition root: read -> model -> solve -> verify. Rendering and writing are the caller's.
+
+reading.py     a workload with all that it names
+profiling.py   its profiles, and what a replica of each sustains
+planning.py    workload, prices and profiles -> a verified plan
+melange.py     the released Mélange solver's JSON, solved
+digests.py     digests of the inputs
+"""
+
+from __future__ import annotations
+
+from sky_melange.pipeline.digests import workload_digest
+from sky_melange.pipeline.melange import solve_melange
+from sky_melange.pipeline.planning import Planned, check_budget, make_plan, plan_file
+from sky_melange.pipeline.profiling import capacities_of, profiles_digest, profiles_for, selected_profiles
+from sky_melange.pipeline.reading import embedded_book, read
+
+__all__ = [
+    "Planned",
+    "capacities_of",
+    "check_budget",
+    "embedded_book",
+    "make_plan",
+    "plan_file",
+    "profiles_digest",
+    "profiles_for",
+    "read",
+    "selected_profiles",
+    "solve_melange",
+    "workload_digest",
+]

@@ -1,0 +1,193 @@
+"""A workload, prices and profiles -> a verified plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sky_melange.domain.candidate import Candidate, Rejected
+from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup
+from sky_melange.domain.profile import Profile
+from sky_melange.domain.units import usd_per_month
+from sky_melange.domain.workload import Budget, Formulation, Objective, Workload
+from sky_melange.errors import CheckFailedError, InfeasibleError, InputError, MissingDataError, SkyMelangeError
+from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable
+from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
+from sky_melange.optimizer.verify import verify
+from sky_melange.optimizer.whole import cheapest_whole
+from sky_melange.pipeline.digests import digest_of, workload_digest
+from sky_melange.pipeline.profiling import (
+    capacities_of,
+    no_profile,
+    planned_sizes,
+    profiles_digest,
+    profiles_for,
+    trusted_profiles,
+)
+from sky_melange.pipeline.reading import embedded_book, read
+from sky_melange.plan_file import MAX_INSTANCES
+from sky_melange.profiles import profile_assumptions, profile_remarks, select, unprofiled
+from sky_melange.resources import cloud_features
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A verified plan with what it was made from. `rejected` counts the offers that were no candidates."""
+
+    workload: Workload
+    plan: Plan
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def plan_file(
+    path: Path,
+    *,
+    formulation: Formulation | None = None,
+    objective: Objective | None = None,
+    is_explained: bool = False,
+    book_of: Callable[[Workload], PriceBook] = embedded_book,
+) -> Planned:
+    """Plans a workload file; `formulation` and `objective` override the file's.
+
+    `book_of` gives the prices for the workload as read: the clock and the network are the caller's.
+    """
+    workload = _overridden(read(path), formulation, objective)
+    book = book_of(workload)
+    profiles = profiles_for(workload, book, path.parent)
+    digest = workload_digest(path, workload)
+    return make_plan(workload, book, profiles, workload_digest=digest, is_explained=is_explained)
+
+
+def _overridden(workload: Workload, formulation: Formulation | None, objective: Objective | None) -> Workload:
+    """The workload with another formulation or objective; what the file's own checks ask of them holds here too."""
+    solver = replace(workload.solver, formulation=formulation or workload.solver.formulation)
+    workload = replace(workload, solver=solver, objective=objective or workload.objective)
+    if workload.objective is Objective.MOST_TRAFFIC:
+        if workload.budget is None:
+            raise InputError("--objective most_traffic needs a budget in the workload: `budget: {usd_per_hour: 40}`")
+        if solver.formulation is Formulation.SLICED:
+            raise InputError("the most traffic is not sought in slices; leave out --formulation sliced")
+    return workload
+
+
+def make_plan(
+    workload: Workload,
+    book: PriceBook,
+    profiles: Sequence[Profile],
+    *,
+    workload_digest: str,
+    is_explained: bool = False,
+) -> Planned:
+    """The cheapest plan, verified; `is_explained`: with the reasons for it, which take many more solves.
+
+    Raises MissingDataError when there is no profile or no offer to choose from, InfeasibleError when no plan exists or
+    it is larger than a plan file may say, NotOptimalError when the time limit passes before any plan is found.
+    """
+    if not profiles:
+        raise no_profile(workload)
+    sizes = planned_sizes(workload)
+    kept, refused = trusted_profiles(workload, profiles)
+    selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
+    try:
+        whole = cheapest_whole(modelled(workload, book, selection.profiles), book.offers)
+    except (InfeasibleError, MissingDataError) as error:
+        if not refused:
+            raise
+        raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
+    optimum, groups, overhead, cost = whole.optimum, whole.groups, whole.overhead, whole.cost
+    _check_size(groups)
+    workload = optimum.model.workload
+    used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
+    plan = Plan(
+        name=workload.name,
+        status=optimum.solution.status,
+        mip_gap=optimum.solution.mip_gap if math.isfinite(optimum.solution.mip_gap) else None,
+        cost=cost,
+        groups=groups,
+        overhead=overhead,
+        policy=workload.routing,
+        routing=optimum.assembled.routing,
+        alternatives=optimum.alternatives,
+        assumptions=(
+            *assumptions(workload),
+            *profile_assumptions(workload),
+            *([] if whole.passed_over is None else [whole.passed_over]),
+        ),
+        warnings=(
+            *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
+            *unprofiled(workload.candidates.accelerators, profiles),
+            *refused,
+            *budget_warnings(workload.budget, cost),
+            *warnings(workload, groups, overhead, book),
+        ),
+        inputs=InputDigests(
+            workload=workload_digest,
+            prices=digest_of(f"{c.offer.name} {c.offer.price_usd_per_hour!r}" for c in optimum.candidates),
+            profiles=profiles_digest(selection.profiles),
+        ),
+        size_aware_usd_per_hour=optimum.size_aware_usd_per_hour,
+        contingencies=optimum.assembled.contingencies,
+        switching=optimum.switching,
+        explanation=_explained(optimum) if is_explained else None,
+    )
+    _check(plan, workload, optimum)
+    return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)
+
+
+def _check_size(groups: Iterable[ReplicaGroup]) -> None:
+    """Raises InfeasibleError for a group that no plan file may hold: a rate in the wrong unit, not a fleet."""
+    largest = max(groups, key=lambda group: group.instances)
+    if largest.instances > MAX_INSTANCES:
+        raise InfeasibleError(
+            f"the plan needs {largest.instances:,} instances of {largest.instance_type}, and a group holds at most "
+            f"{MAX_INSTANCES:,}: is traffic.request_rate in requests per second?"
+        )
+
+
+def _explained(optimum: Optimum) -> Explanation:
+    from sky_melange.optimizer.explain import explain
+
+    return explain(optimum)
+
+
+def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -> Model:
+    """What there is to choose from. Raises MissingDataError, and InfeasibleError when some bucket has no candidate."""
+    doubted = (item.offer for item in book.quarantined)
+    model = build_model(workload, book.offers, capacities_of(workload, profiles), cloud_features(), doubted)
+    around = Surroundings(
+        capacities=lambda changed: capacities_of(changed, profiles),
+        offers=book.offers,
+        clouds=cloud_features(),
+        quarantined=book.quarantined,
+    )
+    check_servable(model, around)
+    return model
+
+
+def _check(plan: Plan, workload: Workload, optimum: Optimum) -> None:
+    capacities = {name: candidate.capacities for name, candidate in optimum.assembled.candidates.items()}
+    violations = verify(plan, workload, capacities)
+    if violations:
+        listed = "\n".join(f"  {violation}" for violation in violations)
+        raise SkyMelangeError(f"the plan failed its own verification and was discarded; please report this:\n{listed}")
+
+
+def check_budget(planned: Planned) -> None:
+    """Raises CheckFailedError when the plan, the cheapest there is, costs more than the workload's budget."""
+    budget = planned.workload.budget or Budget()
+    total = planned.plan.cost.total_usd_per_hour
+    advice = "raise the budget, loosen slo, or allow more candidates"
+    for key, unit, cost, limit in (
+        ("usd_per_hour", "hour", total, budget.usd_per_hour),
+        ("usd_per_month", "month", usd_per_month(total), budget.usd_per_month),
+    ):
+        if limit is not None and cost > limit * (1 + 1e-9):
+            raise CheckFailedError(
+                f"the cheapest plan costs USD {cost:.4f} per {unit} with overhead, over budget.{key} {limit:.12g}; "
+                f"{advice}"
+            )

@@ -1,0 +1,101 @@
+"""The profiles for a workload, and what one replica of each sustains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.profile import Profile
+from sky_melange.domain.workload import Workload
+from sky_melange.errors import MissingDataError
+from sky_melange.optimizer import ProfileCapacities, context_limited
+from sky_melange.pipeline.digests import digest_of
+from sky_melange.profiles import known_models, load_profiles, max_capacity, read_profiles, refusals, select, trusted
+
+
+def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
+    """Bundled profiles, the workload's own files (relative to `folder`), and estimates where it asks for them.
+
+    Only accelerators that are on offer and have no other profile are estimated.
+    """
+    model, policy, wanted = workload.model, workload.profiles, workload.candidates.accelerators
+    found = load_profiles(model.profiled_id, model.dtype, workload.launch.engine, wanted)
+    paths = [folder / name for name in policy.files]
+    found += read_profiles(paths, model.profiled_id, model.dtype, workload.launch.engine, wanted)
+    if policy.estimate:
+        from sky_melange.profiles.estimates import estimated_profiles
+
+        known = {profile.key.accelerator for profile in found}
+        offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
+        missing = {name for name in offered - known if wanted is None or name in wanted}
+        found += estimated_profiles(model.profiled_id, model.dtype, workload.launch.engine, missing)[0]
+    return found
+
+
+def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[ProfileCapacities]:
+    """What one replica of each profile sustains on each bucket; layouts that cannot hold the context are left out."""
+    buckets = workload.traffic.buckets()
+    max_model_len = workload.model.max_model_len
+    found = []
+    for profile in profiles:
+        capacities = tuple(
+            max_capacity(
+                profile,
+                bucket.planned_input_tokens,
+                bucket.planned_output_tokens,
+                workload.slo,
+                extrapolate=workload.profiles.extrapolate,
+            )
+            for bucket in buckets
+        )
+        if max_model_len is not None:
+            capacities = context_limited(profile, capacities, buckets, max_model_len)
+        found.append(ProfileCapacities(profile=profile, capacities=capacities))
+    return found
+
+
+def selected_profiles(workload: Workload, profiles: Iterable[Profile]) -> tuple[Profile, ...]:
+    """The profiles that a plan rests on: one for each layout, see `profiles.select`."""
+    found = trusted(profiles, workload.constraints.min_profile_kind).profiles
+    return select(found, planned_sizes(workload), extrapolate=workload.profiles.extrapolate).profiles
+
+
+def trusted_profiles(workload: Workload, profiles: Sequence[Profile]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
+    """The profiles that `constraints.min_profile_kind` lets through, and sentences about what it refuses.
+
+    Raises MissingDataError with the kinds that there are when none is left.
+    """
+    weakest = workload.constraints.min_profile_kind
+    found = trusted(profiles, weakest)
+    refused = tuple(refusals(found, weakest))
+    if not found.profiles:
+        listed = "\n".join(f"  {sentence}" for sentence in refused)
+        raise MissingDataError(f"every profile of {_profiled(workload)} is of too weak a kind:\n{listed}")
+    return found.profiles, refused
+
+
+def no_profile(workload: Workload) -> MissingDataError:
+    """The error where there is no profile at all: what there is, and what would help."""
+    wanted = workload.candidates.accelerators
+    where = "" if wanted is None else f" on any of {', '.join(wanted)}"
+    have = "\n".join(f"  {model} ({dtype})" for model, dtype in known_models())
+    asked = f"{_profiled(workload)}{where}"
+    hint = "" if workload.profiles.estimate else " (profiles: {estimate: true} estimates known models from datasheets)"
+    if workload.model.profiled_id not in {model for model, _ in known_models()}:
+        hint += " (model.profile_as names the base model of a fine-tune, whose profiles are then used)"
+    return MissingDataError(f"there is no throughput profile of {asked}{hint}; there are profiles of\n{have}")
+
+
+def _profiled(workload: Workload) -> str:
+    return f"{workload.model.profiled_id} ({workload.model.dtype})"
+
+
+def planned_sizes(workload: Workload) -> list[tuple[int, int]]:
+    """(input tokens, output tokens) at which each bucket is planned."""
+    return [(b.planned_input_tokens, b.planned_output_tokens) for b in workload.traffic.buckets()]
+
+
+def profiles_digest(profiles: Iterable[Profile]) -> str:
+    """sha256 (hex) of profiles, in whatever order they come."""
+    return digest_of(repr(profile) for profile in profiles)
