@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -141,12 +141,14 @@ def roofline(table: Table) -> list[dict[str, Any]]:
     found = leave_one_accelerator_out([*silicon_samples(), *measured_samples(table)])
     rows = []
     for name in (*LEFT_OUT, "all"):
-        parts = {
-            source: pooled(found, lambda a, s, name=name, source=source: name in ("all", a) and source in ("", s)).rate
-            for source in ("", SILICON, MEASURED)
-        }
+        parts = {source: pooled(found, _chosen(name, source)).rate for source in ("", SILICON, MEASURED)}
         rows.append({"left_out": name, **{source or "both": _summary(errors) for source, errors in parts.items()}})
     return rows
+
+
+def _chosen(accelerator: str, source: str) -> Callable[[str, str], bool]:
+    """Whether a sample's accelerator and source are these; `all` and nothing stand for any."""
+    return lambda its_accelerator, its_source: accelerator in ("all", its_accelerator) and source in ("", its_source)
 
 
 def slowest_load_s() -> float:

@@ -76,7 +76,7 @@ def compare(folder: Path, rows: int, repeat: int) -> dict[tuple[str, str], float
     """Generates a log and prints a table row per file and way; the seconds by (file, way)."""
     from generate import generate
 
-    seconds = {}
+    seconds: dict[tuple[str, str], float] = {}
     generate(folder, rows)
     for name in ("requests.parquet", "requests.csv"):
         log = folder / name
