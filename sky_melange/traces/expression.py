@@ -38,7 +38,13 @@ def counts(
     edges: that last one holds what lies beyond; those of rejected rows (status not 0) mean nothing. Both tables
     aggregate the same rows; an engine that can feed two aggregates from one scan is given their union.
     """
-    rows = reduce(lambda left, right: left.union(right), [_classified(*each, grid) for each in tables])
+    classified = [_classified(*each, grid) for each in tables]
+    if len(classified) > 1:
+        # Files that differ in the width of their integers still are one log.
+        classified = [
+            rows.mutate(input=rows.input.cast("int64"), output=rows.output.cast("int64")) for rows in classified
+        ]
+    rows = reduce(lambda left, right: left.union(right), classified)
     # One key for both indices: engines group by few and narrow columns the quickest.
     cells = rows.group_by(["status", "cell"]).aggregate(
         requests=rows.count(),

@@ -152,6 +152,24 @@ def test_many_files_are_one_log(extracts: Path, tmp_path: Path) -> None:
     assert again.requests == wanted.requests
 
 
+@pytest.mark.parametrize("buckets", ["melange", "extend", "auto:9"])
+def test_files_whose_numbers_differ_in_width_are_one_log(tmp_path: Path, buckets: str) -> None:
+    """As a column grows, so does its type: parts of one log are written with INTEGER, BIGINT, DOUBLE or as text."""
+    paths = []
+    for kind in ("SMALLINT", "INTEGER", "BIGINT", "UINTEGER", "DOUBLE", "DECIMAL(9, 2)", "VARCHAR"):
+        paths.append(str(tmp_path / f"{len(paths)}.parquet"))
+        duckdb.sql(
+            f'COPY (SELECT (i * 40)::{kind} AS "ContextTokens", i::{kind} AS "GeneratedTokens", '
+            f"TIMESTAMP '2025-03-03' + to_seconds(i) AS \"TIMESTAMP\" FROM range(0, 300) AS r(i)) "
+            f"TO '{paths[-1]}' (FORMAT parquet)"
+        )
+    one, all_of_them = (scan_files(log, TraceOptions(buckets=buckets)) for log in (paths[:1], paths))
+    assert one.requests == 299
+    assert all_of_them.counts() == tuple(tuple(count * len(paths) for count in row) for row in one.counts())
+    assert all_of_them.rejected == {name: count * len(paths) for name, count in one.rejected.items()}
+    assert [cell.input_tokens for cell in all_of_them.cells] == [c.input_tokens * len(paths) for c in one.cells]
+
+
 def test_the_known_layouts_are_recognised(extracts: Path) -> None:
     found = {
         name: scan_files([str(extracts / name)], TraceOptions()).columns.layout
