@@ -87,6 +87,7 @@ def compute(table: Table) -> dict[str, Any]:
         ],
         "overall": _errors(good),
         "overall_without_outliers": _summary(typical),
+        "overall_with_refused": _summary([p.tpot_fraction for outcome in outcomes for p in outcome.predictions]),
         "roofline": roofline(table),
         "load_s": slowest_load_s(),
     }
@@ -181,6 +182,7 @@ def _print(report: dict[str, Any]) -> None:
         ]
         print(f"{group['model'].split('/')[-1]:32} {group['system']:7} " + " ".join(f"{cell:>16}" for cell in cells))
     print(f"\nTPOT without the {report['outliers']} named outliers: {_cell(report['overall_without_outliers'])}")
+    print(f"TPOT with the runs of refused layouts: {_cell(report['overall_with_refused'])}")
     print("\nroofline, request rate, accelerator left out: both sources | silicon | measured vLLM runs")
     for row in report["roofline"]:
         counted = " | ".join(f"{_cell(row[name])} ({row[name]['count']})" for name in ("both", SILICON, MEASURED))
