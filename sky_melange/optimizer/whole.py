@@ -148,8 +148,8 @@ def _why(mix: Whole, whole: Whole, router: Overhead) -> str:
     more = mix.cost.overhead_usd_per_hour - whole.cost.overhead_usd_per_hour
     counts = " + ".join(f"{group.instances} × {group.name}" for group in mix.groups)
     return (
-        f"One group needs no router. The replicas of {counts} would cost USD {saved:.4f} per hour less, but the router "
-        f"({router.instance_type} on {router.cloud}) and controller beside them USD {more:.4f} more; "
+        f"One group is cheaper in total. The replicas of {counts} would cost USD {saved:.4f} per hour less; what is "
+        f"launched beside them, the router ({router.instance_type} on {router.cloud}) above all, USD {more:.4f} more: "
         "`router: {kind: none}` plans such mixes without one."
     )
 
