@@ -30,7 +30,8 @@ def prepared_text() -> str:
     for types, unit in usual():
         columns = LogColumns(input="", output="", time=None if types[2] is None else "", time_unit=unit)
         view = View(name=VIEW, columns=columns, types=types)
-        queries[key(types, unit)] = compiled("", [view], MELANGE, TraceOptions().window_s)
+        found = compiled("", [view], MELANGE, TraceOptions().window_s)
+        queries[key(types, unit)] = [found.counting, *found.naming]
     return json.dumps(queries, indent=0, ensure_ascii=False) + "\n"
 
 

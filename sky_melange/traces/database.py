@@ -11,6 +11,7 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import expression
 from sky_melange.traces.engine import Row, unfused
 from sky_melange.traces.layouts import find_columns
+from sky_melange.traces.request_rows import Log
 from sky_melange.traces.text import one_line
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ class DatabaseTable:
 
         Raises InputError with the database's message when it refuses a query.
         """
-        tables = [(self._table, self.columns[0])]
-        expression.check_types(self.source, tables, self.columns)
+        logs = [Log(table=self._table, columns=self.columns[0])]
+        expression.check_types(self.source, logs, self.columns)
         found: list[dict[str, Any]] = []
-        for part in expression.counts(tables, grid, window_s, with_largest=with_largest):
+        for part in expression.counts(logs, grid, window_s, with_largest=with_largest):
             try:
                 with unfused():
                     found += self._fenced_rows(part) if self._needs_fence else self._plain_rows(part)

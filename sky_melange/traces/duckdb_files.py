@@ -16,14 +16,17 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import files
-from sky_melange.traces.duckdb_sql import View, query_of
+from sky_melange.traces.duckdb_sql import WITH_ZONE, Queries, View, lookups, queries_of
 from sky_melange.traces.engine import Progress, Row
+from sky_melange.traces.expression import CELL
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import find_columns
 from sky_melange.traces.prepared import INPUT, OUTPUT, TIME
 from sky_melange.traces.text import one_line
 
 _POLL_S: Final = 0.2
+_COUNTING: Final = 0.7
+"""Share of the work that counting is where naming what is wrong may follow."""
 _CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
 _CSV_FILE: Final = re.compile(r"^\s*file = (.+)$", re.MULTILINE)
 _JSON_FILE: Final = re.compile(r'in file "([^"]+)"')
@@ -39,6 +42,7 @@ class DuckDbFiles:
 
         self._connection = duckdb.connect()
         self._progress = progress
+        self._share = 1.0
         self._files: list[LogFile] = []
         self.source = _named(paths)
         # Text is cast in UTC whatever the machine's zone; the result is sorted by us, so order costs nothing.
@@ -48,20 +52,35 @@ class DuckDbFiles:
         self.columns = [view.columns for view in self._views]
 
     def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
-        """Runs one query, so that DuckDB feeds all parts from one scan.
-
-        The checksums of compressed files are verified beside it.
-        """
-        query = query_of(self.source, self._views, grid, window_s, with_largest=with_largest)
+        """Runs the queries. The checksums of compressed files are verified beside them."""
+        queries = queries_of(self.source, self._views, grid, window_s, with_largest=with_largest)
         with ThreadPoolExecutor(max_workers=2) as pool:
             compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
             stop = threading.Event()
             verified = pool.submit(_verify_all, compressed, stop)
-            scanned = pool.submit(self._run, query)
+            scanned = pool.submit(self._run_all, queries, grid)
             self._watch(scanned, stop)
             # A cut-off file explains whatever else the engine said about it.
             verified.result()
             return scanned.result()
+
+    def _run_all(self, queries: Queries, grid: TokenGrid) -> list[Row]:
+        if not queries.naming:
+            return self._run(queries.counting)
+        self._connection.execute(lookups(grid))
+        self._share = _COUNTING
+        rows = self._run(queries.counting)
+        parts = " UNION ALL ".join(f"SELECT count(*) AS missing FROM {view.name}" for view in self._views)
+        (total,) = self._run(f"SELECT sum(missing) AS missing FROM ({parts})")
+        missing = total["missing"] - sum(row["requests"] for row in rows if row["kind"] == CELL)
+        for query in queries.naming:
+            if missing:
+                rejected = self._run(query)
+                missing -= sum(row["requests"] for row in rejected)
+                rows += rejected
+        if missing:
+            raise RuntimeError(f"{missing} rows of {self.source} are neither counted nor rejected")
+        return rows
 
     def _run(self, query: str) -> list[Row]:
         import duckdb
@@ -76,10 +95,13 @@ class DuckDbFiles:
     def _watch(self, scanned: Any, stop: threading.Event) -> None:
         done = threading.Event()
         scanned.add_done_callback(lambda _: done.set())
+        share = 0.0
         try:
             while not done.wait(_POLL_S):
                 if self._progress is not None:
-                    self._progress(max(0.0, self._connection.query_progress() / 100))
+                    # Never back, when a query after the first begins.
+                    share = max(share, self._share * self._connection.query_progress() / 100)
+                    self._progress(share)
         except BaseException:
             # Ctrl-C must not wait for a scan of hours.
             stop.set()
@@ -155,7 +177,8 @@ class DuckDbFiles:
         wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
         wanted += [] if columns.time is None else [(columns.time, TIME)]
         paths = "[" + ", ".join(_quoted(member.path) for member in group) + "]"
-        selected = ", ".join(f"{_identifier(column)} AS {alias}" for column, alias in wanted)
+        kinds = dict(zip(have, types, strict=True))
+        selected = ", ".join(f"{_value(column, kinds[column])} AS {alias}" for column, alias in wanted)
         if file.format == "parquet":
             query = f"SELECT {selected} FROM read_parquet({paths})"
         elif file.format == "jsonl":
@@ -167,9 +190,13 @@ class DuckDbFiles:
         else:
             query = _csv_query(paths, file, wanted)
         self._sql(f"CREATE TEMP VIEW {name} AS {query}", file.path)
-        kinds = dict(zip(have, types, strict=True))
         of_time = None if columns.time is None else kinds[columns.time]
-        return View(name=name, columns=columns, types=(kinds[columns.input], kinds[columns.output], of_time))
+        return View(
+            name=name,
+            columns=columns,
+            types=(kinds[columns.input], kinds[columns.output], of_time),
+            is_remote=any(member.is_remote for member in group),
+        )
 
     def _sql(self, query: str, path: str) -> Any:
         import duckdb
@@ -229,6 +256,14 @@ def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
     repeated = [name for name in (columns.input, columns.output, columns.time) if name and have.count(name) > 1]
     if repeated:
         raise InputError([Mistake(source=path, line=1, message=f"has the column {name!r} twice") for name in repeated])
+
+
+def _value(column: str, kind: str) -> str:
+    """A column, or the same times in UTC without a zone; never what is not finite, which is no number."""
+    name = _identifier(column)
+    if kind != WITH_ZONE:
+        return name
+    return f"CASE WHEN isfinite({name}) THEN make_timestamp(epoch_us({name})) ELSE CAST({name} AS TIMESTAMP) END"
 
 
 def _named(paths: Sequence[str]) -> str:

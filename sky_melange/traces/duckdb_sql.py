@@ -1,57 +1,110 @@
-"""DuckDB's SQL for the expression: prepared where it may be, compiled by Ibis otherwise."""
+"""DuckDB's SQL for the expressions: prepared where it may be, compiled by Ibis otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Final
 
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns
+from sky_melange.traces.bucket_index import INPUT_LOOKUP, OUTPUT_LOOKUP, lookup_steps
 from sky_melange.traces.engine import unfused
 from sky_melange.traces.prepared import INPUT, OUTPUT, TIME, ColumnTypes, prepared_sql
+
+WITH_ZONE: Final = "TIMESTAMP WITH TIME ZONE"
+"""Views have such times as UTC without a zone: calendars with zones make DuckDB ten times as slow."""
+
+_WHOLE: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
+_TIMES: Final = _WHOLE | {None, "TIMESTAMP", WITH_ZONE, "TIMESTAMP_S", "TIMESTAMP_MS"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """Files that are alike, as a view `name` of columns INPUT, OUTPUT and, where there are times, TIME.
 
-    `columns` are those of the log, in its own names.
+    `columns` are those of the log, in its own names. `is_remote`: a second scan would be a second download.
     """
 
     name: str
     columns: LogColumns
     types: ColumnTypes
+    is_remote: bool = False
+
+    @property
+    def is_by_column(self) -> bool:
+        """Whether `expression.counts_by_column` is for it; text is read once, as is what comes over a network."""
+        *counts, time = self.types
+        return not self.is_remote and all(kind in _WHOLE for kind in counts) and time in _TIMES
 
 
-def query_of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queries:
+    """SQL: the counts; and where those are of accepted rows alone, one query a column that names what is wrong in it.
+
+    These need the tables of `lookups`.
+    """
+
+    counting: str
+    naming: tuple[str, ...] = ()
+
+
+def lookups(grid: TokenGrid) -> str:
+    """The statements that make the tables of `bucket_index`. Joins are quick as DuckDB knows the range of a table."""
+    statements = []
+    for name, edges in ((INPUT_LOOKUP, grid.input_edges), (OUTPUT_LOOKUP, grid.output_edges)):
+        steps = ", ".join(str(step) for step in lookup_steps(edges))
+        statements.append(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS "  # noqa: S608
+            "SELECT unnest(range(low, high)) AS size, CAST(bucket AS INTEGER) AS bucket "
+            f"FROM (VALUES {steps}) AS steps(bucket, low, high);"
+        )
+    return "".join(statements)
+
+
+def queries_of(
     source: str, views: Sequence[View], grid: TokenGrid, window_s: int | None, *, with_largest: bool = False
-) -> str:
-    """One query for all parts of `expression.counts`. Raises InputError where a column's type is of no use."""
+) -> Queries:
+    """Raises InputError where a column's type is of no use."""
+    view = views[0]
     prepared = None
-    if len(views) == 1 and not with_largest:
-        prepared = prepared_sql(views[0].types, views[0].columns.time_unit, grid, window_s)
+    if len(views) == 1 and not with_largest and not view.is_remote:
+        prepared = prepared_sql(view.types, view.columns.time_unit, grid, window_s)
     if prepared is not None:
-        return prepared
+        return Queries(counting=prepared[0], naming=tuple(prepared[1:]))
     return compiled(source, views, grid, window_s, with_largest=with_largest)
 
 
 def compiled(
     source: str, views: Sequence[View], grid: TokenGrid, window_s: int | None, *, with_largest: bool = False
-) -> str:
+) -> Queries:
     """The same, by Ibis in any case."""
     import ibis
     from ibis.backends.sql.datatypes import DuckDBType
 
     from sky_melange.traces import expression
+    from sky_melange.traces.request_rows import Log
 
-    tables = []
+    logs = []
     for view in views:
-        types = {name: kind for name, kind in zip((INPUT, OUTPUT, TIME), view.types, strict=True) if kind is not None}
-        table = ibis.table({name: DuckDBType.from_string(kind) for name, kind in types.items()}, name=view.name)
+        is_utc = view.types[2] == WITH_ZONE
+        types = dict(zip((INPUT, OUTPUT, TIME), view.types, strict=True)) | ({TIME: "TIMESTAMP"} if is_utc else {})
+        schema = {name: DuckDBType.from_string(kind) for name, kind in types.items() if kind is not None}
         time = None if view.types[2] is None else TIME
-        tables.append((table, LogColumns(input=INPUT, output=OUTPUT, time=time, time_unit=view.columns.time_unit)))
-    expression.check_types(source, tables, [view.columns for view in views])
-    parts = expression.counts(tables, grid, window_s, with_largest=with_largest)
+        columns = LogColumns(input=INPUT, output=OUTPUT, time=time, time_unit=view.columns.time_unit)
+        logs.append(Log(table=ibis.table(schema, name=view.name), columns=columns, is_utc=is_utc))
+    expression.check_types(source, logs, [view.columns for view in views])
+    if all(view.is_by_column for view in views):
+        parts = expression.counts_by_column(logs, grid, window_s, with_largest=with_largest)
+        rejections = expression.rejections(logs)
+    else:
+        parts = expression.counts(logs, grid, window_s, with_largest=with_largest)
+        rejections = ()
+    # One query for all that reads the same rows: DuckDB feeds both from one scan.
+    together = reduce(lambda left, right: left.union(right), parts)
     with unfused():
-        return str(ibis.duckdb.compile(reduce(lambda left, right: left.union(right), parts)))
+        return Queries(
+            counting=str(ibis.duckdb.compile(together)),
+            naming=tuple(str(ibis.duckdb.compile(part)) for part in rejections),
+        )

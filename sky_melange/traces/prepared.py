@@ -37,25 +37,28 @@ def usual() -> Iterator[tuple[ColumnTypes, TimeUnit]]:
         for unit in (TimeUnit.AUTO, TimeUnit.S, TimeUnit.MS):
             yield (count, count, _TEXT), unit
     for count in ("INTEGER", "BIGINT"):
-        for time in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS"):
+        for time in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS", "BIGINT"):
             yield (count, count, time), TimeUnit.AUTO
 
 
 def key(types: ColumnTypes, unit: TimeUnit) -> str:
-    """The name of an entry. The unit matters where times are text, which may hold numbers."""
+    """The name of an entry. The unit matters where times are numbers, or text, which may hold some."""
     *counts, time = types
-    of_time = "no time" if time is None else f"{time} ({unit})" if time == _TEXT else time
+    of_time = "no time" if time is None else time if time.startswith("TIMESTAMP") else f"{time} ({unit})"
     return ", ".join([*counts, of_time])
 
 
-def prepared_sql(types: ColumnTypes, unit: TimeUnit, grid: TokenGrid, window_s: int | None) -> str | None:
-    """The query for such a log, a view VIEW of columns INPUT, OUTPUT, TIME; None where none was prepared."""
+def prepared_sql(types: ColumnTypes, unit: TimeUnit, grid: TokenGrid, window_s: int | None) -> list[str] | None:
+    """The queries for such a log, a view VIEW of columns INPUT, OUTPUT, TIME: the counting one and those that name.
+
+    None where none were prepared.
+    """
     if grid != MELANGE or window_s != TraceOptions().window_s:
         return None
     return _prepared().get(key(types, unit))
 
 
 @cache
-def _prepared() -> dict[str, str]:
-    queries: dict[str, str] = json.loads(package_text("traces", _FILE))
+def _prepared() -> dict[str, list[str]]:
+    queries: dict[str, list[str]] = json.loads(package_text("traces", _FILE))
     return queries

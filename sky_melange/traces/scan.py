@@ -56,7 +56,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
     if options.buckets == "extend":
         grid = _trimmed(grid, accepted)
     zoneless = sum(row["zoneless"] for row in accepted)
-    rate = _rate([row for row in rows if row["kind"] == expression.WINDOW], accepted, options)
+    rate = _rate([row for row in rows if row["kind"] == expression.WINDOW], options)
     outside = _outside(accepted, grid)
     return TraceSummary(
         source=log.source,
@@ -161,13 +161,13 @@ def _outside(accepted: Iterable[Row], grid: TokenGrid) -> Outside:
     )
 
 
-def _rate(windows: Sequence[Row], accepted: Sequence[Row], options: TraceOptions) -> RateSummary | None:
+def _rate(windows: Sequence[Row], options: TraceOptions) -> RateSummary | None:
     if not windows:
         return None
     return summarize(
         {row["window"]: row["requests"] for row in windows},
-        first_s=min(row["first_s"] for row in accepted),
-        last_s=max(row["last_s"] for row in accepted),
+        first_s=min(row["first_s"] for row in windows),
+        last_s=max(row["last_s"] for row in windows),
         window_s=options.window_s,
         percentile=options.rate_percentile,
     )

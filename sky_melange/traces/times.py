@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LAST_S: Final = 253_402_300_799
 """9999-12-31 23:59:59."""
 
+STEPS: Final = ((86_400, "D"), (3_600, "h"), (60, "m"))
+"""Seconds, and the unit to truncate to. Engines agree on these for timestamps without a zone."""
+
 _PER_SECOND: Final = {TimeUnit.S: 1, TimeUnit.MS: 10**3, TimeUnit.US: 10**6, TimeUnit.NS: 10**9}
 _UNKNOWN_UNIT: Final = -(10**12)
 _BEFORE_ZERO: Final = -1
@@ -41,9 +44,10 @@ def is_readable(column: ir.Value) -> bool:
 
 
 def with_seconds(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Table:
-    """Adds `second`, null or out of range where there is no time, and `no_zone`, 1 for a date taken as UTC.
+    """Adds `second` and `is_time` (false or null where that is no time); to text `no_zone`, 1 for a date without one.
 
-    Seconds are rounded down, and count from 1970 UTC or, for small numbers, from the log's own zero.
+    Seconds are rounded down, and count from 1970 UTC or, for small numbers, from the log's own zero. Where the column
+    itself can tell whether it is a time, that is asked, not the second: files know the range of their columns.
     """
     import ibis
 
@@ -54,17 +58,32 @@ def with_seconds(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Table:
         rows = rows.mutate(**{column: value.cast("string")})
         kind = rows[column].type()
     if kind.is_string():
-        return _with_seconds_of_text(rows, column, unit)
+        rows = _with_seconds_of_text(rows, column, unit)
+        return rows.mutate(is_time=rows.second.between(0, LAST_S))
     if not kind.is_timestamp():
-        return rows.mutate(second=_scaled(value, unit), no_zone=ibis.literal(0, "int8"))
-    inside = value.between(ibis.timestamp("1970-01-01"), ibis.timestamp("9999-12-31"))
-    second = inside.ifelse(value, ibis.null()).truncate("s").epoch_seconds().cast("int64")
-    return rows.mutate(second=second, no_zone=ibis.literal(int(kind.timezone is None), "int8"))
+        rows = rows.mutate(second=_scaled(value, unit))
+        is_time = _is_time(value, unit) if kind.is_signed_integer() else rows.second.between(0, LAST_S)
+        return rows.mutate(is_time=is_time)
+    is_time = value.between(ibis.timestamp("1970-01-01"), ibis.timestamp("9999-12-31 23:59:59.999999"))
+    return rows.mutate(second=seconds(is_time.ifelse(value, ibis.null())), is_time=is_time)
 
 
-def is_time(second: Any) -> Any:
-    """Whether `second` is a time; null, that is no, where there is none."""
-    return second.between(0, LAST_S)
+def is_plain(column: Any) -> bool:
+    """Whether a column holds timestamps without a zone, of which seconds are quick to tell."""
+    return bool(column.type().is_timestamp() and is_zoneless(column))
+
+
+def is_zoneless(column: Any) -> bool | None:
+    """Whether the dates of a column name no zone; None where each has its own."""
+    kind = column.type()
+    if kind.is_string() or (kind.is_timestamp() and (kind.scale or 0) > _MICROSECONDS):
+        return None
+    return bool(kind.is_timestamp() and kind.timezone is None)
+
+
+def seconds(moment: Any) -> Any:
+    """Whole seconds since 1970 of a timestamp, rounded down."""
+    return moment.truncate("s").epoch_seconds().cast("int64")
 
 
 def fault(column: Any, second: Any) -> Any:
@@ -99,6 +118,13 @@ def _scaled(number: Any, unit: TimeUnit) -> Any:
         *((number < CALENDAR_FROM_S * 1000 * scale, _whole(number, scale)) for scale in (1, 10**3, 10**6)),
         else_=_whole(number, 10**9),
     )
+
+
+def _is_time(number: Any, unit: TimeUnit) -> Any:
+    """Whether `_scaled` makes a time of a whole number of up to 64 bits."""
+    if unit is TimeUnit.AUTO:
+        return number >= CALENDAR_FROM_S
+    return number.between(0, min((LAST_S + 1) * _PER_SECOND[unit] - 1, 2**63 - 1))
 
 
 def _whole(number: Any, per_second: int) -> Any:

@@ -1,0 +1,101 @@
+"""One row a request, as Ibis expressions: what its columns say, whether that counts, and if not, why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Final
+
+from sky_melange.domain.trace import LogColumns
+from sky_melange.traces import numbers, times
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_NARROW_BYTES: Final = 4
+"""A sum of 64 bits holds two thousand million of the largest such integers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """A table and which of its columns are what. `is_utc`: its timestamps without a zone had one before."""
+
+    table: ir.Table
+    columns: LogColumns
+    is_utc: bool = False
+
+    @property
+    def times(self) -> Any:
+        """The column of times; None where there is none."""
+        return None if self.columns.time is None else self.table[self.columns.time]
+
+    @property
+    def is_zoneless(self) -> bool | None:
+        """Whether the dates name no zone; None where each has its own."""
+        if self.times is None or self.is_utc:
+            return False
+        return times.is_zoneless(self.times)
+
+
+def read(log: Log) -> ir.Table:
+    """`input` and `output` (numbers), `second`, `is_time` and `no_zone` (1 for a date taken as UTC).
+
+    Beside them, `raw_input`, `raw_output` and `raw_time` are what they were read from; without times, there is none.
+    """
+    import ibis
+
+    # Names of our own, so that no column of the log can stand in for a step of the computation.
+    raw = {"raw_input": log.table[log.columns.input], "raw_output": log.table[log.columns.output]}
+    if log.times is not None:
+        raw["raw_time"] = log.times
+    rows = log.table.select(**raw)
+    rows = rows.mutate(input=numbers.number(rows.raw_input), output=numbers.number(rows.raw_output))
+    if log.times is not None:
+        rows = times.with_seconds(rows, "raw_time", log.columns.time_unit)
+    else:
+        rows = rows.mutate(second=ibis.literal(0, "int64"))
+    if log.is_zoneless is not None:
+        rows = rows.mutate(no_zone=ibis.literal(int(log.is_zoneless), "int8"))
+    return rows
+
+
+def is_good(rows: ir.Table) -> Any:
+    """Whether a row counts; null, that is no, where something is missing."""
+    return reduce(lambda left, right: left & right, (is_right for is_right, _ in _checks(rows)))
+
+
+def status(rows: ir.Table) -> Any:
+    """0, or the code of the first fault. Good rows are told first: for them no engine looks for the fault."""
+    import ibis
+
+    *others, last = [fault for _, fault in _checks(rows)]
+    return ibis.cases((is_good(rows), ibis.literal(0, "int8")), *((fault != 0, fault) for fault in others), else_=last)
+
+
+def faults(rows: ir.Table) -> list[ir.Table]:
+    """The same for rejected rows alone, as a table of `status` for each column: the rows whose first fault is in it."""
+    found = []
+    for is_right, fault in _checks(rows):
+        found.append(rows.filter(~is_right.fill_null(False)).select(status=fault))
+        rows = rows.filter(is_right)
+    return found
+
+
+def _checks(rows: ir.Table) -> list[tuple[Any, Any]]:
+    """For each column, in the order of their importance: whether a row is right in it, and the code of its fault."""
+    checks = [
+        (numbers.is_count(rows.input), numbers.fault(rows.raw_input, rows.input, "input")),
+        (numbers.is_count(rows.output), numbers.fault(rows.raw_output, rows.output, "output")),
+    ]
+    if "raw_time" in rows.columns:
+        checks.append((rows.is_time, times.fault(rows.raw_time, rows.second)))
+    return checks
+
+
+def summable(value: Any, good: Any) -> Any:
+    """The number, whole; 0 in rejected rows where sums of what they hold could overflow."""
+    kind = value.type()
+    if kind.is_integer() and kind.nbytes <= _NARROW_BYTES:
+        return value
+    guarded = good.ifelse(value, 0)
+    return guarded if kind.is_integer() else guarded.cast("int64")
