@@ -7,13 +7,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
+from sky_melange.domain.trace import Rejection
+from sky_melange.traces import numbers
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-INPUT_LOOKUP: Final = "input_buckets"
-OUTPUT_LOOKUP: Final = "output_buckets"
-"""Tables of `size` and the index of its `bucket`, as `lookup_steps` has them."""
+INPUT_LOOKUP: Final = "input_cells"
+OUTPUT_LOOKUP: Final = "output_cells"
+"""Tables of `size` and its share of the `cell`, as `lookup_steps` has them."""
 
 _MAX_SIZE: Final = 2**17
 """Few requests are larger, and the tables stay within a processor's cache."""
@@ -32,40 +34,63 @@ def compared(rows: ir.Table, grid: TokenGrid) -> Any:
     return _compared(rows.input, grid.input_edges) * width(grid) + _compared(rows.output, grid.output_edges)
 
 
-def lookup_steps(edges: Sequence[int]) -> list[tuple[int, int, int]]:
-    """What the table of an axis holds: (bucket, its first size, the size after its last), each size from 0 on once.
+def lookup_steps(grid: TokenGrid) -> dict[str, list[tuple[int, int, int]]]:
+    """What the tables hold by name: (share of the cell, its first size, the size after its last), each size once.
 
-    The last size stands for all that are larger.
+    The last size stands for all that are larger. 0, no valid size, has a share that makes the cell negative.
     """
-    within = _looked_up(edges)
-    lows = [0, *(edge + 1 for edge in within)]
-    return [(bucket, low, high) for bucket, (low, high) in enumerate(pairwise([*lows, lows[-1] + 1]))]
+    cells = (len(grid.input_edges) + 1) * width(grid)
+    return {
+        INPUT_LOOKUP: _steps(grid.input_edges, width(grid), -3 * cells),
+        OUTPUT_LOOKUP: _steps(grid.output_edges, 1, -cells),
+    }
 
 
 def looked_up(rows: ir.Table, grid: TokenGrid) -> ir.Table:
-    """Adds `cell`, the same number, to rows whose sizes are positive integers. Joins are by far the quicker way."""
-    rows = _joined(rows, "input", INPUT_LOOKUP, grid.input_edges)
-    rows = _joined(rows, "output", OUTPUT_LOOKUP, grid.output_edges)
-    return rows.mutate(cell=rows.input_bucket * width(grid) + rows.output_bucket)
+    """Adds `cell`, the same number, negative where a size is 0, and drops negative sizes; they must be whole numbers.
+
+    Joins are by far the quicker way.
+    """
+    rows = _joined(rows, "input", INPUT_LOOKUP, grid.input_edges, width(grid))
+    rows = _joined(rows, "output", OUTPUT_LOOKUP, grid.output_edges, 1)
+    return rows.mutate(cell=rows.input_cell + rows.output_cell)
+
+
+def status(cell: Any, grid: TokenGrid) -> Any:
+    """0, or the code of the first fault, of a cell that was looked up."""
+    import ibis
+
+    cells = (len(grid.input_edges) + 1) * width(grid)
+    return ibis.cases(
+        (cell >= 0, ibis.literal(0, "int8")),
+        (cell >= -cells, ibis.literal(numbers.CODES[Rejection.OUTPUT_ZERO], "int8")),
+        else_=ibis.literal(numbers.CODES[Rejection.INPUT_ZERO], "int8"),
+    )
+
+
+def _steps(edges: Sequence[int], stride: int, of_zero: int) -> list[tuple[int, int, int]]:
+    lows = [1, *(edge + 1 for edge in _looked_up(edges))]
+    steps = [(index * stride, low, high) for index, (low, high) in enumerate(pairwise([*lows, lows[-1] + 1]))]
+    return [(of_zero, 0, 1), *steps]
 
 
 def _looked_up(edges: Sequence[int]) -> list[int]:
     return [edge for edge in edges if edge <= _MAX_SIZE]
 
 
-def _joined(rows: ir.Table, axis: str, name: str, edges: Sequence[int]) -> ir.Table:
+def _joined(rows: ir.Table, axis: str, name: str, edges: Sequence[int], stride: int) -> ir.Table:
     import ibis
 
-    lookup = ibis.table({"size": "int64", "bucket": "int32"}, name=name)
-    size = rows[axis].cast("int64")
+    lookup = ibis.table({"size": "int64", "cell": "int32"}, name=name)
     within = _looked_up(edges)
-    last = within[-1] if within else -1
-    found = rows.join(lookup, ibis.least(size, last + 1) == lookup.size).select(*rows.columns, found=lookup.bucket)
-    bucket = found.found
+    last = within[-1] if within else 0
+    is_same = ibis.least(rows[axis].cast("int64"), last + 1) == lookup.size
+    found = rows.join(lookup, is_same).select(*rows.columns, found=lookup.cell)
+    cell = found.found
     if len(within) < len(edges):
-        beyond = _compared(found[axis], edges[len(within) :]) + len(within)
-        bucket = (found[axis] <= last).ifelse(bucket, beyond)
-    return found.mutate(**{f"{axis}_bucket": bucket}).drop("found")
+        beyond = (_compared(found[axis], edges[len(within) :]) + len(within)) * stride
+        cell = (found[axis] <= last).ifelse(cell, beyond)
+    return found.mutate(**{f"{axis}_cell": cell}).drop("found")
 
 
 def _compared(value: Any, edges: Sequence[int]) -> Any:

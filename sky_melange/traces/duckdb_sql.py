@@ -9,7 +9,7 @@ from typing import Final
 
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns
-from sky_melange.traces.bucket_index import INPUT_LOOKUP, OUTPUT_LOOKUP, lookup_steps
+from sky_melange.traces.bucket_index import lookup_steps
 from sky_melange.traces.engine import unfused
 from sky_melange.traces.prepared import INPUT, OUTPUT, TIME, ColumnTypes, prepared_sql
 
@@ -41,9 +41,9 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queries:
-    """SQL: the counts; and where those are of accepted rows alone, one query a column that names what is wrong in it.
+    """SQL: the counts; and where those leave rows out, a query for each column that names what is wrong with them.
 
-    These need the tables of `lookups`.
+    These counts need the tables of `lookups`.
     """
 
     counting: str
@@ -53,12 +53,11 @@ class Queries:
 def lookups(grid: TokenGrid) -> str:
     """The statements that make the tables of `bucket_index`. Joins are quick as DuckDB knows the range of a table."""
     statements = []
-    for name, edges in ((INPUT_LOOKUP, grid.input_edges), (OUTPUT_LOOKUP, grid.output_edges)):
-        steps = ", ".join(str(step) for step in lookup_steps(edges))
+    for name, steps in lookup_steps(grid).items():
+        rows = ", ".join(str(step) for step in steps)
         statements.append(
-            f"CREATE OR REPLACE TEMP TABLE {name} AS "  # noqa: S608
-            "SELECT unnest(range(low, high)) AS size, CAST(bucket AS INTEGER) AS bucket "
-            f"FROM (VALUES {steps}) AS steps(bucket, low, high);"
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT unnest(range(low, high)) AS size, "  # noqa: S608
+            f"CAST(cell AS INTEGER) AS cell FROM (VALUES {rows}) AS steps(cell, low, high);"
         )
     return "".join(statements)
 

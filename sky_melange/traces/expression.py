@@ -59,28 +59,28 @@ def counts(
 def counts_by_column(
     logs: Sequence[Log], grid: TokenGrid, window_s: int | None, *, with_largest: bool = False
 ) -> tuple[ir.Table, ...]:
-    """The same of the accepted rows, for whole numbers in files that are stored by column; the rest is `rejections`.
+    """The same, for whole numbers in files that are stored by column, but of rows that are in range; see `rejections`.
 
-    A second scan is cheap there, so the good rows are told by a filter, before anything else is done with them. Sizes
-    are looked up: the engine has tables as `bucket_index` names them for this grid.
+    Failed requests (0 tokens) are in range, so most logs are read once and nothing is asked of a row but where it lies.
+    Sizes are looked up: the engine has tables as `bucket_index` names them for this grid.
     """
     moment = "raw_time" if window_s is not None and _have_steps(logs, window_s) else "second"
 
-    def accepted(log: Log) -> ir.Table:
-        rows = request_rows.read(log)
-        return rows.filter(request_rows.is_good(rows)).select("input", "output", "no_zone", moment=rows[moment])
+    def in_range(log: Log) -> ir.Table:
+        rows = request_rows.in_range(request_rows.read(log))
+        return rows.select("input", "output", "no_zone", moment=rows[moment])
 
-    rows = bucket_index.looked_up(_union(logs, accepted), grid)
+    rows = bucket_index.looked_up(_union(logs, in_range), grid)
     cells = _cells(rows, ["cell"], logs, grid, with_largest=with_largest)
     if window_s is None or not _have_times(logs):
         return (cells,)
-    return cells, _windows(rows, window_s)
+    return cells, _windows(rows.filter(rows.cell >= 0), window_s)
 
 
 def rejections(logs: Sequence[Log]) -> tuple[ir.Table, ...]:
-    """What `counts` says of the rejected rows, but not by bucket; of those that have their first fault in one column.
+    """What `counts` says of the rows that `counts_by_column` leaves out, but not by bucket: one table for each column.
 
-    Each is a query of its own that reads no further than that column; files know which of theirs can have faults.
+    Each is a query of its own that reads no further than that column.
     """
     found = []
     for faults in zip(*(request_rows.faults(request_rows.read(log)) for log in logs), strict=True):
@@ -130,6 +130,8 @@ def _cells(
         zoneless=requests * int(True in zoneless) if is_known else rows.no_zone.sum(),
         **({"largest_input": rows.input.max(), "largest_output": rows.output.max()} if with_largest else {}),
     )
+    if "status" not in keys:
+        cells = cells.mutate(status=bucket_index.status(cells.cell, grid))
     width = bucket_index.width(grid)
     cells = cells.mutate(j=cells.cell % width)
     # Exact division only: engines differ in how they round a quotient.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sky_melange.domain.trace import LogColumns
 from sky_melange.traces import numbers, times
@@ -59,37 +60,58 @@ def read(log: Log) -> ir.Table:
     return rows
 
 
-def is_good(rows: ir.Table) -> Any:
-    """Whether a row counts; null, that is no, where something is missing."""
-    return reduce(lambda left, right: left & right, (is_right for is_right, _ in _checks(rows)))
-
-
 def status(rows: ir.Table) -> Any:
     """0, or the code of the first fault. Good rows are told first: for them no engine looks for the fault."""
     import ibis
 
-    *others, last = [fault for _, fault in _checks(rows)]
-    return ibis.cases((is_good(rows), ibis.literal(0, "int8")), *((fault != 0, fault) for fault in others), else_=last)
+    checks = _checks(rows)
+    is_good = _all([check.is_right for check in checks])
+    return ibis.cases((is_good, ibis.literal(0, "int8")), *_cases(checks[:-1]), else_=checks[-1].fault)
+
+
+def in_range(rows: ir.Table) -> ir.Table:
+    """Rows whose times are times, and whose numbers are counts or 0. Files know by a column's range that all are."""
+    return rows.filter(_all([check.is_in_range for check in _checks(rows)]))
 
 
 def faults(rows: ir.Table) -> list[ir.Table]:
-    """The same for rejected rows alone, as a table of `status` for each column: the rows whose first fault is in it."""
+    """A table of `status` for each column: of the rows that are not in range, those that are not because of it."""
+    import ibis
+
+    checks = _checks(rows)
     found = []
-    for is_right, fault in _checks(rows):
-        found.append(rows.filter(~is_right.fill_null(False)).select(status=fault))
-        rows = rows.filter(is_right)
+    for number, check in enumerate(checks):
+        fault = ibis.cases(*_cases(checks[:number]), else_=check.fault) if number else check.fault
+        found.append(rows.filter(~check.is_in_range.fill_null(False)).select(status=fault))
+        rows = rows.filter(check.is_in_range)
     return found
 
 
-def _checks(rows: ir.Table) -> list[tuple[Any, Any]]:
-    """For each column, in the order of their importance: whether a row is right in it, and the code of its fault."""
+class _Check(NamedTuple):
+    """Of a column: whether a row is right in it, whether it is or has a 0 there (null is no), the code of its fault."""
+
+    is_right: Any
+    is_in_range: Any
+    fault: Any
+
+
+def _checks(rows: ir.Table) -> list[_Check]:
+    """In the order of their importance."""
     checks = [
-        (numbers.is_count(rows.input), numbers.fault(rows.raw_input, rows.input, "input")),
-        (numbers.is_count(rows.output), numbers.fault(rows.raw_output, rows.output, "output")),
+        _Check(numbers.is_count(number), numbers.is_in_range(number), numbers.fault(raw, number, axis))
+        for raw, number, axis in ((rows.raw_input, rows.input, "input"), (rows.raw_output, rows.output, "output"))
     ]
     if "raw_time" in rows.columns:
-        checks.append((rows.is_time, times.fault(rows.raw_time, rows.second)))
+        checks.append(_Check(rows.is_time, rows.is_time, times.fault(rows.raw_time, rows.second)))
     return checks
+
+
+def _cases(checks: Sequence[_Check]) -> list[tuple[Any, Any]]:
+    return [(check.fault != 0, check.fault) for check in checks]
+
+
+def _all(conditions: Sequence[Any]) -> Any:
+    return reduce(lambda left, right: left & right, conditions)
 
 
 def summable(value: Any, good: Any) -> Any:

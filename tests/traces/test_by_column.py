@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import TimeUnit, TraceOptions
 from sky_melange.errors import InputError
 from sky_melange.render import trace_report
@@ -158,9 +159,11 @@ def _log_of_each(faults: Sequence[str]) -> str:
     ("faults", "scans"),
     [
         ([], 0),
+        # Failed requests are counted with the others.
+        (["(TIMESTAMP '2025-03-03 11:07:09', 0, 4)", "(TIMESTAMP '2025-03-03 11:07:09', 30, 0)"], 0),
         (["(NULL, -1, 0)"], 1),
-        (["(NULL, 30, 0)"], 2),
-        (["(NULL, 30, 4)"], 3),
+        (["(NULL, 0, -1)"], 2),
+        (["(NULL, 30, 0)"], 3),
         (["(NULL, 30, 4)", "(NULL, NULL, NULL)"], 3),
     ],
 )
@@ -189,15 +192,37 @@ def test_a_row_that_nothing_names_is_an_error(write: Write, monkeypatch: pytest.
         scan_files([write(_log_of_each(["(NULL, 30, 4)"]))], TraceOptions())
 
 
-@given(st.lists(st.integers(1, MAX_TOKENS), min_size=1, max_size=30, unique=True).map(sorted))
-def test_lookups_hold_every_size_once(edges: list[int]) -> None:
-    """Each in the bucket whose upper edge is the first at or above it; the last stands for all beyond."""
-    steps = bucket_index.lookup_steps(edges)
-    assert steps[0][1] == 0
-    for (bucket, low, high), after in itertools.pairwise([*steps, (len(steps), steps[-1][2], 0)]):
-        assert (after[0], after[1]) == (bucket + 1, high)
-        assert low < high
-        first = next((index for index, edge in enumerate(edges) if low <= edge), len(edges))
-        assert bucket == first
-        assert bucket == len(steps) - 1 or edges[bucket] == high - 1
-    assert steps[-1][2] - steps[-1][1] == 1
+sorted_edges = st.lists(st.integers(1, MAX_TOKENS), min_size=1, max_size=30, unique=True).map(sorted).map(tuple)
+
+
+@given(sorted_edges, sorted_edges)
+def test_lookups_hold_every_size_once(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+    """Each in the bucket whose upper edge is the first at or above it; the last stands for all beyond, 0 is apart."""
+    grid = TokenGrid(input_edges=inputs, output_edges=outputs)
+    for (_, steps), edges, stride in zip(
+        bucket_index.lookup_steps(grid).items(), (inputs, outputs), (len(outputs) + 1, 1), strict=True
+    ):
+        (zero, *is_zero), *others = steps
+        assert is_zero == [0, 1]
+        assert zero < 0
+        after = 1
+        for number, (cell, low, high) in enumerate(others):
+            assert low == after < high
+            assert cell == stride * next((index for index, edge in enumerate(edges) if low <= edge), len(edges))
+            assert number == len(others) - 1 or edges[number] == high - 1
+            after = high
+        assert others[-1][2] - others[-1][1] == 1
+
+
+@given(sorted_edges, sorted_edges)
+def test_cells_of_zeros_are_apart(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+    """A sum of two shares tells which of them was of a 0: of the input, of the output alone, or of neither."""
+    of_input, of_output = bucket_index.lookup_steps(TokenGrid(input_edges=inputs, output_edges=outputs)).values()
+    most = len(inputs) * (len(outputs) + 1)
+    cells = (len(inputs) + 1) * (len(outputs) + 1)
+    for largest in (0, most):
+        assert 0 <= largest + len(outputs) < cells
+        for share in (0, len(outputs)):
+            assert -cells <= of_output[0][0] + largest < 0
+            assert of_input[0][0] + share < -cells
+            assert of_input[0][0] + of_output[0][0] + share < -cells
