@@ -58,29 +58,31 @@ class DuckDbFiles:
             compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
             stop = threading.Event()
             verified = pool.submit(_verify_all, compressed, stop)
-            scanned = pool.submit(self._run_all, queries, grid)
+            scanned = pool.submit(self._run_all, queries, grid, stop)
             self._watch(scanned, stop)
             # A cut-off file explains whatever else the engine said about it.
             verified.result()
             return scanned.result()
 
-    def _run_all(self, queries: Queries, grid: TokenGrid) -> list[Row]:
+    def _run_all(self, queries: Queries, grid: TokenGrid, stop: threading.Event) -> list[Row]:
         if not queries.naming:
             return self._run(queries.counting)
         self._connection.execute(lookups(grid))
         self._share = _COUNTING
         rows = self._run(queries.counting)
-        parts = " UNION ALL ".join(f"SELECT count(*) AS missing FROM {view.name}" for view in self._views)
-        (total,) = self._run(f"SELECT sum(missing) AS missing FROM ({parts})")
-        missing = total["missing"] - sum(row["requests"] for row in rows if row["kind"] == CELL)
+        missing = self._rows_in_files() - sum(row["requests"] for row in rows if row["kind"] == CELL)
         for query in queries.naming:
-            if missing:
+            if missing and not stop.is_set():
                 rejected = self._run(query)
                 missing -= sum(row["requests"] for row in rejected)
                 rows += rejected
-        if missing:
+        if missing and not stop.is_set():
             raise RuntimeError(f"{missing} rows of {self.source} are neither counted nor rejected")
         return rows
+
+    def _rows_in_files(self) -> int:
+        parts = " UNION ALL ".join(f"SELECT count(*) AS rows FROM {view.name}" for view in self._views)
+        return self._run(f"SELECT sum(rows) AS rows FROM ({parts})")[0]["rows"]
 
     def _run(self, query: str) -> list[Row]:
         import duckdb
