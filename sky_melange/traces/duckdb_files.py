@@ -30,7 +30,8 @@ _COUNTING: Final = 0.7
 _CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
 _CSV_FILE: Final = re.compile(r"^\s*file = (.+)$", re.MULTILINE)
 _JSON_FILE: Final = re.compile(r'in file "([^"]+)"')
-_ADVICE: Final = re.compile("Possible fixes:|Possible Solution|Try setting")
+_ADVICE: Final = re.compile(r"Possible fixes:|Possible Solution|Try setting|\n\nLINE \d+:")
+_NO_PARQUET: Final = re.compile("No magic bytes|Footer length|too small to be a Parquet file")
 _EXTENSION: Final = re.compile(r"[Ee]xtension \"?'?(\w+)")
 
 
@@ -232,7 +233,8 @@ def _reason(text: str) -> str:
     """The sentences of DuckDB's message that are not advice on its own options."""
     body = _ADVICE.split(text, maxsplit=1)[0]
     body = re.sub(r"^.*?Error: (CSV Error on Line: \d+)?", "", body, count=1)
-    return "cannot be read: " + one_line(body.replace("Original Line:", "the line reads"))
+    why = "it is cut off, or no Parquet file: " if _NO_PARQUET.search(body) else ""
+    return "cannot be read: " + why + one_line(body.replace("Original Line:", "the line reads"))
 
 
 def _no_extension(text: str, source: str) -> InputError:

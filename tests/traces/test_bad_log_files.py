@@ -26,6 +26,7 @@ def _mistake(*paths: Path | str, options: TraceOptions | None = None) -> str:
         scan_files([str(path) for path in paths], options or TraceOptions())
     assert caught.value.exit_code == 2
     assert "Traceback" not in str(caught.value)
+    assert "LINE 1" not in str(caught.value)
     return str(caught.value)
 
 
@@ -42,7 +43,8 @@ def _mistake(*paths: Path | str, options: TraceOptions | None = None) -> str:
         ("head.csv", b"Context\xe4Tokens,x\n1,2\n", "head.csv:1: is not UTF-8 text"),
         ("zip.csv", b"PK\x03\x04\x00\x00,\x00", "zip.csv:1: is no text"),
         ("utf16.csv", HEADER.encode("utf-16"), "utf16.csv:1: is "),
-        ("parquet", b"PAR1 and nothing else", "parquet: cannot be read"),
+        ("parquet", b"PAR1 and nothing else", "parquet: cannot be read: it is cut off, or no Parquet file: "),
+        ("cut.parquet", b"PAR1" + b"\0" * 50 + b"\xff\xff\xff\x7fPAR1", "cut.parquet: cannot be read: it is cut off"),
         ("array.json", '[{"prompt_tokens": 1}]', "array.json:1: is one JSON array; write one object a line"),
         ("first.jsonl", '{"prompt_tokens": 1,\n', "first.jsonl:1: is no JSON object"),
         (
