@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from sky_melange.check.outcome import within
 from sky_melange.domain.check import Check, PriceChange, Unit, Verdict
@@ -12,6 +13,8 @@ from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget
 
 _NO_PRICE = "not judged, since a price is not known (see prices-known)"
+
+_PER: Final = {Unit.USD_PER_HOUR: "per hour", Unit.USD_PER_MONTH: "per month"}
 
 
 def budget_checks(cost: Cost | None, budget: Budget, overhead: Sequence[PriceChange]) -> tuple[Check, ...]:
@@ -57,7 +60,7 @@ def _overhead(cost: Cost | None, limit: float | None, machines: Sequence[PriceCh
 def _check(name: str, figure: float | None, limit: float | None, unit: Unit, says: str, is_lower_bound: bool) -> Check:
     verdict = Verdict.SKIPPED
     if limit is None:
-        says = f"{says}; no budget is given"
+        says = f"{says}; no budget {_PER[unit]} is given"
     elif figure is None:
         says = f"{says}; {_NO_PRICE}"
     else:

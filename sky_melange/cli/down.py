@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say
+from sky_melange.cli.options import format_option
 from sky_melange.domain.launch_files import ENDPOINTS_FILE
 
 
 @click.command(name="down", epilog="Example: sky-melange down plan --yes")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def command(*, folder: Path, yes: bool) -> None:
+@format_option
+def command(*, folder: Path, yes: bool, output_format: str) -> None:
     """End what `up` started from FOLDER: the router first, then every replica group.
 
     Only what launch.json lists is taken down. The SkyServe controller is SkyPilot's and may serve others: it stays
     until `sky down` ends it, and the last line says so.
     """
     from sky_melange.skypilot.launch.removal import remove
+    from sky_melange.skypilot.launch.report import steps_json
     from sky_melange.skypilot.launch.steps import steps_down
     from sky_melange.skypilot.launch.units import UnitKind
 
@@ -27,12 +31,16 @@ def command(*, folder: Path, yes: bool) -> None:
     steps = steps_down(launch.record.started)
     if not steps:
         say(f"{folder}: nothing was started from here.")
-        return
-    for step in steps:
-        say(f"{step.action.value:7} {step.kind.value:8} {step.name}")
-    confirm("End all of these?", yes=yes)
-    remove(launch.record, connect(), steps, say)
-    (folder / ENDPOINTS_FILE).unlink(missing_ok=True)
-    say("All of it is down.")
-    if any(step.kind is UnitKind.SERVICE for step in steps):
+    else:
+        for step in steps:
+            say(f"{step.action.value:7} {step.kind.value:8} {step.name}")
+        confirm("End all of these?", yes=yes)
+        remove(launch.record, connect(), steps, say)
+        (folder / ENDPOINTS_FILE).unlink(missing_ok=True)
+        say("All of it is down.")
+    leaves_controller = any(step.kind is UnitKind.SERVICE for step in steps)
+    if leaves_controller:
         say("The SkyServe controller still runs, and costs; `sky status` names it, `sky down` ends it.")
+    if output_format == "json":
+        done = {"steps": steps_json(steps), "controller_still_runs": leaves_controller}
+        click.echo(json.dumps(done, indent=2))

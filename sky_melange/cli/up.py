@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say, secret_values
+from sky_melange.cli.options import format_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +36,7 @@ POLL_S = 10.0
     show_default=True,
     help="How long to wait for the engines to answer.",
 )
+@format_option
 def command(
     *,
     folder: Path,
@@ -43,6 +46,7 @@ def command(
     workload: Path | None,
     adopt: bool,
     timeout_minutes: float,
+    output_format: str,
 ) -> None:
     """Launch the plan in FOLDER through SkyPilot: every replica group, then the router; then end what is not in it.
 
@@ -51,12 +55,17 @@ def command(
     where the groups and the router answer, and writes it to endpoints.env; launch.json keeps what was started.
     """
     from sky_melange.skypilot.launch.ready import Patience
+    from sky_melange.skypilot.launch.report import launch_json
     from sky_melange.skypilot.launch.up import bring_up, planned_steps
 
     launch = read_launch(folder)
     _check(folder, workload, offline=offline)
     if dry_run:
-        _show(launch, planned_steps(launch, None, adopt=adopt), print_line=click.echo)
+        steps = planned_steps(launch, None, adopt=adopt)
+        if output_format == "json":
+            click.echo(json.dumps(launch_json(launch, steps, None), indent=2))
+        else:
+            _show(launch, steps, print_line=click.echo)
         return
     launch = replace(launch, secrets=secret_values(launch))
     cloud = connect()
@@ -65,7 +74,11 @@ def command(
     if any(step.action != "keep" for step in steps):
         confirm(f"Spend USD {launch.plan.cost.total_usd_per_hour:.4f} per hour{_at_worst(launch)}?", yes=yes)
     patience = Patience(timeout_s=timeout_minutes * 60, poll_s=POLL_S, now_s=time.monotonic, sleep=time.sleep)
-    for name, address in bring_up(launch, cloud, steps, patience).items():
+    addresses = bring_up(launch, cloud, steps, patience)
+    if output_format == "json":
+        click.echo(json.dumps(launch_json(launch, steps, addresses), indent=2))
+        return
+    for name, address in addresses.items():
         click.echo(f"{name}={address}")
 
 

@@ -1,14 +1,16 @@
-"""What runs of a plan."""
+"""What runs of a plan, and what is to be done about it, for people and for programs."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sky_melange.skypilot.launch.cloud import Cloud, ClusterState, ServiceState
 from sky_melange.skypilot.launch.launch import Launch
 from sky_melange.skypilot.launch.record import Started
 from sky_melange.skypilot.launch.removal import states_of
+from sky_melange.skypilot.launch.steps import Step
 from sky_melange.skypilot.launch.units import UnitKind
 
 
@@ -49,6 +51,30 @@ def unit_statuses(launch: Launch, cloud: Cloud) -> tuple[UnitStatus, ...]:
         )
         for name, entry in sorted(started.items())
     )
+
+
+def steps_json(steps: Sequence[Step]) -> list[dict[str, object]]:
+    """Steps as plain JSON values; `group` is null for what is removed and for the router."""
+    return [
+        {
+            "action": step.action.value,
+            "kind": step.kind.value,
+            "name": step.name,
+            "group": step.unit.group or None if step.unit else None,
+            "why": step.why,
+        }
+        for step in steps
+    ]
+
+
+def launch_json(launch: Launch, steps: Sequence[Step], addresses: Mapping[str, str] | None) -> dict[str, object]:
+    """What `up` does or would do, and its cost in USD per hour. `addresses`, where it answers: None in a dry run."""
+    return {
+        "steps": steps_json(steps),
+        "groups_usd_per_hour": {group.name: group.cost_usd_per_hour for group in launch.plan.groups},
+        "cost": dataclasses.asdict(launch.plan.cost),
+        "endpoints": None if addresses is None else dict(addresses),
+    }
 
 
 def _status(entry: Started, state: ServiceState | ClusterState | None, *, is_as_planned: bool) -> UnitStatus:

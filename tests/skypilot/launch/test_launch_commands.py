@@ -113,6 +113,31 @@ def test_a_dry_run_asks_skypilot_nothing(plan: Path, monkeypatch: pytest.MonkeyP
     assert not (plan / "launch.json").exists()
 
 
+def test_up_and_down_speak_json(plan: Path, cloud: FakeCloud) -> None:
+    """On stdout there is nothing else; what people read goes to stderr."""
+    written = json.loads((plan / "plan.json").read_text(encoding="utf-8"))
+    dry = json.loads(run("up", plan, "--dry-run", "--offline", "--format", "json").stdout)
+    assert dry["endpoints"] is None
+    assert dry["cost"] == written["cost"]
+    assert sum(dry["groups_usd_per_hour"].values()) == pytest.approx(written["cost"]["replicas_usd_per_hour"])
+    assert cloud.events == []
+
+    done = json.loads(run("up", plan, "--yes", "--offline", "--format", "json").stdout)
+    assert done["steps"] == dry["steps"]
+    assert {(step["action"], step["why"]) for step in done["steps"]} == {("start", "it is new")}
+    assert [step["group"] for step in done["steps"]] == [*(group["name"] for group in groups_of(plan)), None]
+    lines = (plan / "endpoints.env").read_text(encoding="utf-8").splitlines()
+    assert {f"{name}={address}" for name, address in done["endpoints"].items()} == {x for x in lines if "=" in x}
+    assert done["endpoints"]["ROUTER_ENDPOINT"]
+
+    ended = json.loads(run("down", plan, "--yes", "--format", "json").stdout)
+    assert {step["name"] for step in ended["steps"]} == {step["name"] for step in done["steps"]}
+    assert {step["action"] for step in ended["steps"]} == {"remove"}
+    assert ended["controller_still_runs"] is True
+    again = json.loads(run("down", plan, "--yes", "--format", "json").stdout)
+    assert again == {"steps": [], "controller_still_runs": False}
+
+
 def test_the_worst_case_of_spot_is_shown_before_money_is_spent(repository: Path, tmp_path: Path) -> None:
     workload = repository / "examples" / "constraints" / "max-spot-share" / "workload.yaml"
     assert run("plan", workload, "--offline", "--out", tmp_path / "plan").exit_code == 0
