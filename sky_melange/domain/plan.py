@@ -31,7 +31,8 @@ class ReplicaGroup:
     `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the largest number of
     requests in flight per replica at which the profile still meets the SLO in a bucket routed here. For a spot group,
     `on_demand_price_usd_per_hour` is that of the machine which SkyServe starts for each one that is not up, and
-    `interruption` how often that is; None: not known, or nothing is started.
+    `interruption` how often that is; None: not known, or nothing is started. `reserved_instances` is how many there
+    are at the price, which is then of reserved capacity; None: as many as the cloud has.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ReplicaGroup:
     file: str
     on_demand_price_usd_per_hour: float | None = None
     interruption: InterruptionBand | None = None
+    reserved_instances: int | None = None
 
     @property
     def cost_usd_per_hour(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -45,7 +46,10 @@ def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
     for offer in book.offers:
         on_sale.setdefault(_sale_of_offer(offer), []).append(offer)
     doubted = {_sale_of_offer(item.offer): f"quarantined: {item.rule}: {item.reason}" for item in book.quarantined}
-    groups = tuple(_group_change(group, on_sale, doubted) for group in plan.groups)
+    used = Counter[tuple[_Sale, str]]()
+    for group in plan.groups:
+        used[_sale_of_group(group), group.price.source] += group.instances
+    groups = tuple(_group_change(group, used, on_sale, doubted) for group in plan.groups)
     overhead = tuple(_overhead_change(machine, book.offers) for machine in plan.overhead)
     return Repricing(
         groups=groups,
@@ -81,10 +85,8 @@ def _sale_of_offer(offer: Offer) -> _Sale:
     )
 
 
-def _group_change(
-    group: ReplicaGroup, on_sale: Mapping[_Sale, Sequence[Offer]], doubted: Mapping[_Sale, str]
-) -> PriceChange:
-    sale: _Sale = (
+def _sale_of_group(group: ReplicaGroup) -> _Sale:
+    return (
         group.cloud,
         group.region,
         group.zone or "",
@@ -93,10 +95,24 @@ def _group_change(
         group.accelerators_per_instance,
         group.use_spot,
     )
+
+
+def _group_change(
+    group: ReplicaGroup,
+    used: Mapping[tuple[_Sale, str], int],
+    on_sale: Mapping[_Sale, Sequence[Offer]],
+    doubted: Mapping[_Sale, str],
+) -> PriceChange:
+    sale = _sale_of_group(group)
     offers = on_sale.get(sale, ())
     # Reserved capacity and the same machine at its list price are two offers: the plan says which it used.
     same_source = [offer for offer in offers if offer.provenance.source == group.price.source]
     today = min(same_source or offers, key=lambda offer: offer.sort_key, default=None)
+    problem = "" if today is not None else doubted.get(sale, "no price of it is known")
+    reserved = None if today is None else today.reserved_instances
+    planned = used[sale, group.price.source]
+    if reserved is not None and planned > reserved:
+        today, problem = None, f"{planned} are planned at the price of reserved capacity, {reserved} are reserved"
     spot = "spot " if group.use_spot else ""
     place = " ".join(filter(None, (group.region, group.zone)))
     return PriceChange(
@@ -107,7 +123,7 @@ def _group_change(
         planned_usd_per_hour=group.price_usd_per_hour,
         today_usd_per_hour=None if today is None else today.price_usd_per_hour,
         today=None if today is None else today.provenance,
-        problem="" if today is not None else doubted.get(sale, "no price of it is known"),
+        problem=problem,
     )
 
 

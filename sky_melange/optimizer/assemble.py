@@ -152,6 +152,7 @@ def _group(
         engine_args=tuple(sorted(profile.engine_args.items())),
         profile=profile.provenance,
         file=f"{name}.sky.yaml",
+        reserved_instances=offer.reserved_instances,
     )
 
 

@@ -18,6 +18,7 @@ def limit_violations(plan: Plan, workload: Workload) -> Iterator[str]:
     limits = workload.constraints
     yield from _accelerators(plan, limits)
     yield from _replicas(plan, limits)
+    yield from _reserved(plan)
     yield from _shares(plan, limits)
     yield from _switching(plan, limits)
     yield from _budget(plan, workload)
@@ -54,6 +55,18 @@ def _replicas(plan: Plan, limits: Constraints) -> Iterator[str]:
     for group in plan.groups:
         if group.instances < 1:
             yield f"{group.name} has {group.instances} instances"
+
+
+def _reserved(plan: Plan) -> Iterator[str]:
+    """Groups that share reserved capacity have no more of it than there is."""
+    used = Counter[tuple[str, int]]()
+    for group in plan.groups:
+        if group.reserved_instances is not None:
+            place = "/".join(filter(None, (group.cloud, group.region, group.zone, group.instance_type)))
+            used[place, group.reserved_instances] += group.instances
+    for (place, reserved), instances in used.items():
+        if instances > reserved:
+            yield f"{instances} × {place} are planned at the price of reserved capacity, {reserved} are reserved"
 
 
 def _shares(plan: Plan, limits: Constraints) -> Iterator[str]:

@@ -131,6 +131,10 @@ TAMPERED: dict[str, tuple[Change, str]] = {
         lambda plan: _groups(plan, use_spot=True),
         "0 on-demand replicas are planned, constraints.min_on_demand_replicas is 1",
     ),
+    "reserved capacity": (
+        lambda plan: _groups(plan, cloud="aws", region="r", zone=None, instance_type="m", reserved_instances=1),
+        "× aws/r/m are planned at the price of reserved capacity, 1 are reserved",
+    ),
     "cloud share": (
         lambda plan: _groups(plan, cloud="aws"),
         "aws gets 100.0000% of the requests, constraints.max_cloud_share allows 70.0000%",

@@ -115,6 +115,39 @@ def test_reserved_capacity_is_used_first_and_no_further(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("today", "verdict", "says"),
+    [
+        ("0,2", "pass", ""),
+        ("0,3", "pass", ""),
+        ("0,1", "fail", "2 are planned at the price of reserved capacity, 1 are reserved"),
+        (None, "pass", ""),
+    ],
+)
+def test_a_plan_is_not_checked_at_the_price_of_more_than_is_reserved(
+    today: str | None, verdict: str, says: str, tmp_path: Path
+) -> None:
+    """Without any reserved capacity left, what was free costs its list price."""
+    document = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    document["candidates"] = {"accelerators": ["H100"], "clouds": ["lambda"], "regions": {"lambda": ["us-east-1"]}}
+    document["prices"] = {"overrides": "prices.csv"}
+    machine = "lambda,us-east-1,gpu_1x_h100_sxm5"
+    _file(tmp_path, f"{HEADER}{machine},0,2\n")
+    path = _file(tmp_path, yaml.safe_dump(document), "workload.yaml")
+    assert run("plan", path, "--out", tmp_path / "plan", "--offline").exit_code == 0
+    planned = json.loads((tmp_path / "plan" / "plan.json").read_text(encoding="utf-8"))
+    assert [group["reserved_instances"] for group in planned["groups"] if group["price_usd_per_hour"] == 0] == [2]
+
+    _file(tmp_path, HEADER + (f"{machine},{today}\n" if today else "aws,,p5.48xlarge,50,\n"))
+    result = run("check", tmp_path / "plan", "--workload", path, "--offline", "--format", "json")
+    report = json.loads(result.stdout)
+    (known,) = [check for check in report["checks"] if check["name"] == "prices-known"]
+    assert known["verdict"] == verdict
+    assert says in json.dumps(report["checks"])
+    if today is None:
+        assert report["cost"]["today"]["total_usd_per_hour"] > planned["cost"]["total_usd_per_hour"] + 4
+
+
+@pytest.mark.parametrize(
     ("text", "line", "words"),
     [
         ("", 1, "cloud is missing"),
