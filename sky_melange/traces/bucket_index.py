@@ -39,10 +39,9 @@ def lookup_steps(grid: TokenGrid) -> dict[str, list[tuple[int, int, int]]]:
 
     The last size stands for all that are larger. 0, no valid size, has a share that makes the cell negative.
     """
-    cells = (len(grid.input_edges) + 1) * width(grid)
     return {
-        INPUT_LOOKUP: _steps(grid.input_edges, width(grid), -3 * cells),
-        OUTPUT_LOOKUP: _steps(grid.output_edges, 1, -cells),
+        INPUT_LOOKUP: _steps(grid.input_edges, width(grid), -3 * _number_of_cells(grid)),
+        OUTPUT_LOOKUP: _steps(grid.output_edges, 1, -_number_of_cells(grid)),
     }
 
 
@@ -60,12 +59,15 @@ def status(cell: Any, grid: TokenGrid) -> Any:
     """0, or the code of the first fault, of a cell that was looked up."""
     import ibis
 
-    cells = (len(grid.input_edges) + 1) * width(grid)
     return ibis.cases(
         (cell >= 0, ibis.literal(0, "int8")),
-        (cell >= -cells, ibis.literal(numbers.CODES[Rejection.OUTPUT_ZERO], "int8")),
+        (cell >= -_number_of_cells(grid), ibis.literal(numbers.CODES[Rejection.OUTPUT_ZERO], "int8")),
         else_=ibis.literal(numbers.CODES[Rejection.INPUT_ZERO], "int8"),
     )
+
+
+def _number_of_cells(grid: TokenGrid) -> int:
+    return (len(grid.input_edges) + 1) * width(grid)
 
 
 def _steps(edges: Sequence[int], stride: int, of_zero: int) -> list[tuple[int, int, int]]:

@@ -16,7 +16,7 @@ from sky_melange.domain.trace import TimeUnit, TraceOptions
 from sky_melange.errors import InputError
 from sky_melange.render import trace_report
 from sky_melange.traces import bucket_index, duckdb_files, duckdb_sql, scan_files
-from sky_melange.traces.duckdb_sql import Queries, View
+from sky_melange.traces.duckdb_sql import View
 from sky_melange.traces.edges import MAX_TOKENS
 
 SIZES = (
@@ -180,16 +180,20 @@ def test_columns_are_read_again_only_for_what_is_missing(
     assert len(ran) - 2 == scans
 
 
-def test_a_row_that_nothing_names_is_an_error(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = duckdb_files.queries_of
+def test_a_file_that_changes_between_two_scans_is_not_counted(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file takes its place once the good rows are counted; its row would be in no count."""
+    log = Path(write(_log_of_each(["(NULL, 30, 4)"])))
+    later = Path(write(_log_of_each([])))
+    original = duckdb_files.DuckDbFiles._rows_in_files
 
-    def forgetful(*arguments: object, **options: object) -> Queries:
-        queries = original(*arguments, **options)  # type: ignore[arg-type]
-        return Queries(counting=queries.counting, naming=queries.naming[:1])
+    def replaced(self: duckdb_files.DuckDbFiles) -> int:
+        found = original(self)
+        later.replace(log)
+        return found
 
-    monkeypatch.setattr(duckdb_files, "queries_of", forgetful)
-    with pytest.raises(RuntimeError, match=r"1 rows of log-0\.parquet are neither counted nor rejected"):
-        scan_files([write(_log_of_each(["(NULL, 30, 4)"]))], TraceOptions())
+    monkeypatch.setattr(duckdb_files.DuckDbFiles, "_rows_in_files", replaced)
+    with pytest.raises(InputError, match=r"log-0\.parquet: changed while it was read, 1 rows differ; try again"):
+        scan_files([str(log)], TraceOptions())
 
 
 sorted_edges = st.lists(st.integers(1, MAX_TOKENS), min_size=1, max_size=30, unique=True).map(sorted).map(tuple)
