@@ -10,7 +10,7 @@ from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.dominance import undominated
 from sky_melange.optimizer.losses import survival, with_first_cut
-from sky_melange.optimizer.lp import build_lp, objective_expression, run
+from sky_melange.optimizer.lp import build_lp, objective_expression, relative_gap, run
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.reduction import Reduction, reduce_problem
 from sky_melange.optimizer.reinforce import reinforced
@@ -42,28 +42,41 @@ def solve(problem: Problem, settings: SolverSettings) -> Solution:
 
 def solve_within(problem: Problem, session: Session) -> Solution:
     """The same within a session, whose time it uses up."""
-    kept = undominated(problem)
-    kept = _promising(problem, kept, session)
-    return _widened(problem, kept, _solve_reduced(problem.restricted_to(kept), session))
+    kept, first = _promising(problem, undominated(problem), session)
+    try:
+        found = _widened(problem, kept, _solve_reduced(problem.restricted_to(kept), session))
+    except NotOptimalError:
+        if first is None:
+            raise
+        return first
+    is_dearer = first is not None and problem.objective(first.counts) < problem.objective(found.counts) * (1 - 1e-9)
+    return first if first is not None and is_dearer and found.status == "feasible" else found
 
 
-def _promising(problem: Problem, kept: tuple[int, ...], session: Session) -> tuple[int, ...]:
-    """Of the candidates `kept`, those that may be part of an optimum, proven by the cost of plans found on the way."""
+def _promising(problem: Problem, kept: tuple[int, ...], session: Session) -> tuple[tuple[int, ...], Solution | None]:
+    """Of the candidates `kept`, those that may be part of an optimum, proven by the cost of plans found on the way.
+
+    And the last of these plans, with what is known of the optimum: better than none when the time is up.
+    """
+    first = None
     for looked_at in (_FIRST_LOOK, 3 * _FIRST_LOOK):
         if len(kept) <= max(_SMALL, looked_at):
-            return kept
+            break
         reduced = problem.restricted_to(kept)
         reduction = reduce_problem(reduced)
-        upper_bound = _cost_among(reduced, reduction, looked_at, session)
-        if upper_bound is None:
-            return kept
+        found = _among(reduced, reduction, looked_at, session)
+        if found is None:
+            break
+        upper_bound = reduced.objective(found.counts)
+        gap = relative_gap(upper_bound, reduction.lower_bound)
+        first = replace(_widened(problem, kept, found), status="feasible", mip_gap=gap)
         kept = tuple(kept[position] for position in reduction.keep(upper_bound))
-    return kept
+    return kept, first
 
 
-def _cost_among(problem: Problem, reduction: Reduction, count: int, session: Session) -> float | None:
-    """Objective of a good plan made of the most promising candidates alone, USD/h; None when they allow none."""
-    restricted = problem.restricted_to(reduction.most_promising(problem, count))
+def _among(problem: Problem, reduction: Reduction, count: int, session: Session) -> Solution | None:
+    """A good plan made of the most promising candidates alone; None when they allow none."""
+    promising = reduction.most_promising(problem, count)
     settings = session.settings
     hurried = Session(
         replace(settings, mip_gap=max(settings.mip_gap, 1e-4)),
@@ -71,7 +84,7 @@ def _cost_among(problem: Problem, reduction: Reduction, count: int, session: Ses
     )
     given_s = hurried.left_s
     try:
-        return restricted.objective(_least_cost(restricted, hurried)[0].counts)
+        return _widened(problem, promising, _least_cost(problem.restricted_to(promising), hurried)[0])
     except (InfeasibleError, NotOptimalError):
         return None
     finally:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from problems import EXACT, SLICED, cost_of, problems, seeded_problem
 
 from sky_melange.domain.workload import SolverSettings
-from sky_melange.errors import InfeasibleError
+from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import Solution, solve_problem, solver
 from sky_melange.optimizer.problem import Cap, Problem
 from sky_melange.optimizer.reduction import reduce_problem
@@ -132,6 +132,60 @@ def test_taking_out_candidates_by_their_bound_keeps_the_cost(formulation, proble
         patch.setattr(solver, "_FIRST_LOOK", 2)
         found = cost_of(problem, formulation)
     assert found == (expected if expected is None else pytest.approx(expected, rel=1e-9))
+
+
+@_FORMULATIONS
+@_EXAMPLES
+@given(problem=problems(max_candidates=7))
+def test_when_the_time_is_up_the_first_plan_is_better_than_none(formulation, problem: Problem) -> None:  # type: ignore[no-untyped-def]
+    """It keeps every constraint, and the optimum lies within the gap that it states."""
+    least = cost_of(problem, formulation)
+
+    def too_late(*_: object) -> Solution:
+        raise NotOptimalError("no plan was found")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solver, "_SMALL", 1)
+        patch.setattr(solver, "_FIRST_LOOK", 2)
+        patch.setattr(solver, "_solve_reduced", too_late)
+        try:
+            found = solve_problem(problem, formulation)
+        except NotOptimalError:
+            return
+    assert_holds(problem, found)
+    assert found.status == "feasible"
+    assert least is not None
+    assert found.cost_usd_per_hour * (1 - found.mip_gap) <= least * (1 + 1e-9)
+    assert least <= found.cost_usd_per_hour * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_dearer_plan_is_not_taken_for_having_been_searched_for_longer(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = seeded_problem(seed, classes=6, candidates=40, most_load=3.0, gaps=0.2)
+    original = solver._solve_reduced
+
+    def unlucky(reduced: Problem, session: Session) -> Solution:
+        best = original(reduced, session)
+        doubled = tuple(2 * count for count in best.counts)
+        return replace(best, counts=doubled, status="feasible", mip_gap=0.9)
+
+    best = solve_problem(problem, EXACT)
+    monkeypatch.setattr(solver, "_SMALL", 1)
+    monkeypatch.setattr(solver, "_FIRST_LOOK", 4)
+    monkeypatch.setattr(solver, "_solve_reduced", unlucky)
+    found = solve_problem(problem, EXACT)
+    assert_holds(problem, found)
+    assert found.status == "feasible"
+    assert best.cost_usd_per_hour * (1 - 1e-9) <= found.cost_usd_per_hour < 2 * best.cost_usd_per_hour
+
+
+def test_without_a_first_plan_the_time_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = seeded_problem(1, classes=6, candidates=40, most_load=3.0, gaps=0.2)
+    monkeypatch.setattr(solver, "_among", lambda *_: None)
+    with pytest.raises(NotOptimalError, match="no plan was found within the time limit of 1e-09 s"):
+        solve_problem(problem, replace(EXACT, time_limit_s=1e-9))
 
 
 @pytest.mark.parametrize("seed", range(4))
