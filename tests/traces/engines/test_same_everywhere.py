@@ -72,6 +72,19 @@ def test_a_real_trace(url: str, extracts: Path, table: str, options: TraceOption
     assert _report(scan_table(url, table, options)) == _report(wanted)
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: options.buckets)
+def test_a_real_trace_as_typed_parquet(url: str, extracts: Path, tmp_path: Path, options: TraceOptions) -> None:
+    """Which is counted by an expression of its own."""
+    import duckdb
+
+    log = tmp_path / "log.parquet"
+    duckdb.read_csv(str(extracts / "azure-conversation.csv")).write_parquet(str(log))
+    assert [str(kind) for kind in duckdb.read_parquet(str(log)).types] == ["TIMESTAMP", "BIGINT", "BIGINT"]
+    wanted = scan_files([str(log)], options)
+    assert wanted.requests == 400
+    assert _report(scan_table(url, "conv_typed", options)) == _report(wanted)
+
+
 @pytest.mark.parametrize("table", ["vidur", "vidur_typed"])
 def test_relative_times_and_decimals(url: str, extracts: Path, table: str) -> None:
     wanted = scan_files([str(extracts / "vidur-code.csv")], TraceOptions())
