@@ -33,8 +33,9 @@ class Model:
         """The problem under another routing policy."""
         classes = routing_classes(policy, self.buckets)
         changed = build_problem(self.workload, self.buckets, classes, self.candidates)
+        mine = self.problem
         return replace(
-            changed, max_cost_usd_per_hour=self.problem.max_cost_usd_per_hour, max_groups=self.problem.max_groups
+            changed, max_cost_usd_per_hour=mine.max_cost_usd_per_hour, max_groups=mine.max_groups, caps=mine.caps
         )
 
     def within(self, max_cost_usd_per_hour: float | None) -> Model:

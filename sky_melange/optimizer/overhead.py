@@ -34,7 +34,7 @@ def controller(
     first = groups[0]
     large_enough = [offer for offer in offers if _is_large_enough(offer, memory_gib)]
     if clouds[first.cloud].host_controllers:
-        fitting = [o for o in large_enough if o.cloud == first.cloud and o.region == first.region]
+        fitting = [o for o in large_enough if (o.cloud, o.region) == (first.cloud, first.region)]
         assumed = ""
     else:
         hosts = {group.cloud for group in groups if clouds[group.cloud].host_controllers}
@@ -52,7 +52,7 @@ def controller(
             price=None,
             note="; ".join(filter(None, ("no price of such a machine is known", notes))),
         )
-    chosen = min(fitting, key=lambda offer: (offer.price_usd_per_hour, offer.sort_key))
+    chosen = min(fitting, key=_cheapest)
     notes = "; ".join(filter(None, (notes, _idle_gpus(chosen))))
     return Overhead(
         purpose=PURPOSE,
@@ -63,6 +63,20 @@ def controller(
         price=chosen.provenance,
         note=notes,
     )
+
+
+def places_with_idle_gpus(offers: Iterable[Offer], clouds: Mapping[str, CloudFeatures]) -> frozenset[tuple[str, str]]:
+    """(cloud, region) where a controller would rent a GPU, since nothing that is large enough comes without one."""
+    cheapest: dict[tuple[str, str], Offer] = {}
+    for offer in offers:
+        place = (offer.cloud, offer.region)
+        if clouds[offer.cloud].host_controllers and _is_large_enough(offer, CONTROLLER_MEMORY_GIB):
+            cheapest[place] = min(cheapest.get(place, offer), offer, key=_cheapest)
+    return frozenset(place for place, offer in cheapest.items() if offer.accelerators_per_instance)
+
+
+def _cheapest(offer: Offer) -> tuple[float, tuple[object, ...]]:
+    return (offer.price_usd_per_hour, offer.sort_key)
 
 
 def _idle_gpus(offer: Offer) -> str:

@@ -14,12 +14,15 @@ from sky_melange.domain.workload import LaunchMode, Objective, Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import Optimum, optimize, solve_problem
 from sky_melange.optimizer.model import Model
-from sky_melange.optimizer.overhead import controller
+from sky_melange.optimizer.overhead import PURPOSE as CONTROLLER_PURPOSE
+from sky_melange.optimizer.overhead import controller, places_with_idle_gpus
+from sky_melange.optimizer.problem import Cap
 from sky_melange.optimizer.router_overhead import router_machine
 from sky_melange.optimizer.spot import with_fallback
 from sky_melange.resources import cloud_features, interruption_bands
 
 _ONE_GROUP: Final = "one group: a router costs more"
+_NO_CONTROLLER: Final = "other places: the controller's GPUs would idle"
 _SAME_COST: Final = 1e-9
 _TOLERANCE: Final = 1e-7
 """The solver's, relative."""
@@ -29,14 +32,14 @@ _TOLERANCE: Final = 1e-7
 class Whole:
     """An optimum with its groups, what is launched beside them, and the cost of both.
 
-    `passed_over` says which mix has the cheaper replicas, where its router makes it dearer.
+    `passed_over` says which plans have the cheaper replicas, where what is launched beside them makes them dearer.
     """
 
     optimum: Optimum
     groups: tuple[ReplicaGroup, ...]
     overhead: tuple[Overhead, ...]
     cost: Cost
-    passed_over: str | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 def cheapest_whole(model: Model, offers: Sequence[Offer]) -> Whole:
@@ -45,7 +48,8 @@ def cheapest_whole(model: Model, offers: Sequence[Offer]) -> Whole:
     Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
     """
     whole = _within_budget(model, offers)
-    return _one_group(whole, model, offers) or whole
+    whole = _elsewhere(whole, offers) or whole
+    return _one_group(whole, offers) or whole
 
 
 def cost_of(groups: Iterable[ReplicaGroup], overhead: Iterable[Overhead]) -> Cost:
@@ -96,7 +100,34 @@ def _limiting_budget(workload: Workload) -> float | None:
     return workload.budget.limit_usd_per_hour if sought else None
 
 
-def _one_group(mix: Whole, model: Model, offers: Sequence[Offer]) -> Whole | None:
+def _elsewhere(first: Whole, offers: Sequence[Offer]) -> Whole | None:
+    """The cheapest plan of other places, where the controller would rent GPUs that idle, and that costs more.
+
+    Controllers with a machine to themselves differ by cents, which are not weighed.
+    """
+    model = first.optimum.model
+    machine = next((machine for machine in first.overhead if machine.purpose == CONTROLLER_PURPOSE), None)
+    if machine is None or not _is_cost_alone_sought(model.workload) or not _is_known(first):
+        return None
+    dear = places_with_idle_gpus(_on_offer(model.workload, offers), cloud_features())
+    if (machine.cloud, machine.region) not in dear:
+        return None
+    usage = tuple(int((each.offer.cloud, each.offer.region) in dear) for each in model.candidates)
+    problem = replace(model.problem, caps=(*model.problem.caps, Cap(name=_NO_CONTROLLER, usage=usage, limit=0)))
+    whole = _cheaper(first, replace(model, problem=problem), offers)
+    if whole is None:
+        return None
+    saved = whole.cost.replicas_usd_per_hour - first.cost.replicas_usd_per_hour
+    why = (
+        f"Another place is cheaper in total. The replicas of {_counts(first)} in {first.groups[0].cloud} "
+        f"{first.groups[0].region} would cost USD {saved:.4f} per hour less; but SkyServe's controller would rent "
+        f"{machine.instance_type} there for USD {machine.price_usd_per_hour:.4f} and leave its GPUs idle: "
+        "`serve.controller.resources: {infra: CLOUD}` in SkyPilot's config places it elsewhere."
+    )
+    return replace(whole, passed_over=(*first.passed_over, why))
+
+
+def _one_group(mix: Whole, offers: Sequence[Offer]) -> Whole | None:
     """The cheapest plan of one group, where the router that a mix needs costs more than the mix saves.
 
     The mix is the cheapest by its replicas, and every mix needs a router; that another mix could have a cheaper router
@@ -106,23 +137,29 @@ def _one_group(mix: Whole, model: Model, offers: Sequence[Offer]) -> Whole | Non
     router = next((machine for machine in mix.overhead if machine.purpose == ROUTER_PURPOSE), None)
     if router is None or not _may_one_group_be_cheaper(mix):
         return None
-    total = mix.cost.total_usd_per_hour
+    model = mix.optimum.model
     problem = replace(model.problem, max_groups=1, max_groups_name=_ONE_GROUP)
+    whole = _cheaper(mix, replace(model, problem=problem), offers)
+    return None if whole is None else replace(whole, passed_over=(*mix.passed_over, _why(mix, whole, router)))
+
+
+def _cheaper(than: Whole, model: Model, offers: Sequence[Offer]) -> Whole | None:
+    """The cheapest launch of a narrower model, where it costs less in total."""
+    total = than.cost.total_usd_per_hour
     try:
-        if solve_problem(problem, replace(model.workload.solver, break_ties=False)).cost_usd_per_hour >= total:
+        if solve_problem(model.problem, replace(model.workload.solver, break_ties=False)).cost_usd_per_hour >= total:
             return None
-        whole = _whole(optimize(replace(model, problem=problem)), offers)
+        whole = _whole(optimize(model), offers)
     except (InfeasibleError, NotOptimalError):
         return None
     if not _is_known(whole) or whole.cost.total_usd_per_hour >= total - _SAME_COST:
         return None
-    return replace(_as_proven_as(whole, mix), passed_over=_why(mix, whole, router))
+    return _as_proven_as(whole, than)
 
 
 def _may_one_group_be_cheaper(mix: Whole) -> bool:
     """One group is of one type, and each type alone is solved already: mostly that tells."""
-    workload = mix.optimum.model.workload
-    if workload.objective is Objective.MOST_TRAFFIC or workload.constraints.keep is not None:
+    if not _is_cost_alone_sought(mix.optimum.model.workload):
         return False
     if len(mix.groups) == 1 or not _is_known(mix):
         return False
@@ -131,6 +168,10 @@ def _may_one_group_be_cheaper(mix: Whole) -> bool:
         and (alternative.note or alternative.cost_usd_per_hour < mix.cost.total_usd_per_hour)
         for alternative in mix.optimum.alternatives
     )
+
+
+def _is_cost_alone_sought(workload: Workload) -> bool:
+    return workload.objective is not Objective.MOST_TRAFFIC and workload.constraints.keep is None
 
 
 def _as_proven_as(whole: Whole, mix: Whole) -> Whole:
@@ -146,12 +187,15 @@ def _as_proven_as(whole: Whole, mix: Whole) -> Whole:
 def _why(mix: Whole, whole: Whole, router: Overhead) -> str:
     saved = whole.cost.replicas_usd_per_hour - mix.cost.replicas_usd_per_hour
     more = mix.cost.overhead_usd_per_hour - whole.cost.overhead_usd_per_hour
-    counts = " + ".join(f"{group.instances} × {group.name}" for group in mix.groups)
     return (
-        f"One group is cheaper in total. The replicas of {counts} would cost USD {saved:.4f} per hour less; what is "
-        f"launched beside them, the router ({router.instance_type} on {router.cloud}) above all, USD {more:.4f} more: "
-        "`router: {kind: none}` plans such mixes without one."
+        f"One group is cheaper in total. The replicas of {_counts(mix)} would cost USD {saved:.4f} per hour less; "
+        f"what is launched beside them, the router ({router.instance_type} on {router.cloud}) above all, "
+        f"USD {more:.4f} more: `router: {{kind: none}}` plans such mixes without one."
     )
+
+
+def _counts(whole: Whole) -> str:
+    return " + ".join(f"{group.instances} × {group.name}" for group in whole.groups)
 
 
 def _is_known(whole: Whole) -> bool:
@@ -168,12 +212,16 @@ def _whole(optimum: Optimum, offers: Sequence[Offer]) -> Whole:
 
 
 def _overhead(workload: Workload, groups: Sequence[ReplicaGroup], offers: Iterable[Offer]) -> tuple[Overhead, ...]:
-    # candidates.clouds are the clouds that the user has: a machine elsewhere could not be launched.
-    clouds = workload.candidates.clouds
-    on_offer = [offer for offer in offers if clouds is None or offer.cloud in clouds]
+    on_offer = _on_offer(workload, offers)
     machines = []
     if workload.launch.mode is LaunchMode.SERVE:
         machines.append(controller(groups, on_offer, cloud_features()))
     if needs_router(groups, workload):
         machines.append(router_machine(groups, on_offer, cloud_features()))
     return tuple(m if m.price is None else replace(m, price=m.price.dated()) for m in machines)
+
+
+def _on_offer(workload: Workload, offers: Iterable[Offer]) -> list[Offer]:
+    """Without the clouds that the user does not have: a machine there could not be launched."""
+    clouds = workload.candidates.clouds
+    return [offer for offer in offers if clouds is None or offer.cloud in clouds]

@@ -116,7 +116,7 @@ def make_plan(
         assumptions=(
             *assumptions(workload),
             *profile_assumptions(workload),
-            *([] if whole.passed_over is None else [whole.passed_over]),
+            *whole.passed_over,
         ),
         warnings=(
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),

@@ -119,7 +119,9 @@ def planner(make_profile: Any, make_book: Any, cpu_offer: Any) -> Callable[..., 
             make_profile("H100", speed=5.0),
             make_profile("A100", speed=2.0),
         ]
-        book = make_book(*offers, cpu_offer())
+        # Everywhere, so that the controller has no say in the choice: explanations are of replicas.
+        places = sorted({(offer.cloud, offer.region) for offer in offers})
+        book = make_book(*offers, *(cpu_offer(cloud=cloud, region=region) for cloud, region in places))
         return pipeline.make_plan(workload, book, profiles, workload_digest="0", is_explained=is_explained)
 
     return plan

@@ -1,12 +1,14 @@
-"""The router that a mix needs counts in the choice: beside plans that are made to have one group, or no router."""
+"""Router and controller count in the choice: beside plans that are made to have one group, no router, or one place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
+import yaml
 
 from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.domain.plan import Plan
@@ -92,3 +94,72 @@ def test_the_explanation_names_what_kept_the_mix_out(repository: Path, tmp_path:
     (limit,) = [limit for limit in plan.explanation.limits if limit.name == "one group: a router costs more"]
     assert limit.value == "1"
     assert limit.cost_without_usd_per_hour == pytest.approx(6.151)
+
+
+FAR: Final = "gpu-h100-sxm_1gpu-16vcpu-200gb"
+"""An H100 where machines without GPU are sold, too; vast sells none, so that a controller rents a GPU there."""
+
+
+def _h100s(of_vast: float, elsewhere: float) -> Callable[[Workload], PriceBook]:
+    """The shipped prices, with those of one H100 on vast and on nebius, in USD per hour."""
+
+    def changed(offer: Offer) -> Offer:
+        if offer.cloud == "vast" and (offer.accelerator, offer.accelerators_per_instance) == ("H100", 1):
+            return replace(offer, price_usd_per_hour=of_vast)
+        return replace(offer, price_usd_per_hour=elsewhere) if offer.instance_type == FAR else offer
+
+    def book_of(workload: Workload) -> PriceBook:
+        book = embedded_book(workload)
+        return replace(book, offers=tuple(changed(offer) for offer in book.offers))
+
+    return book_of
+
+
+CANDIDATES: Final = "candidates: {accelerators: [H100], clouds: [vast, nebius]}\n"
+
+
+@pytest.fixture
+def on_one_h100(repository: Path, tmp_path: Path) -> Callable[..., Plan]:
+    """Plans traffic that one H100 carries, on vast or on nebius."""
+    text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    text = text.replace("request_rate: 32", "request_rate: 4").replace("min_replicas: 2", "min_replicas: 1")
+    document = yaml.safe_load(text)
+    document["candidates"] = yaml.safe_load(CANDIDATES)["candidates"]
+
+    def plan(book_of: Callable[[Workload], PriceBook], **more: object) -> Plan:
+        path = tmp_path / "workload.yaml"
+        path.write_text(yaml.safe_dump({**document, **more}), encoding="utf-8")
+        return plan_file(path, book_of=book_of).plan
+
+    return plan
+
+
+@pytest.mark.parametrize("elsewhere", [1.0, 1.9, 2.0, 3.0, 3.4, 3.6, 5.0])
+def test_a_place_where_the_controller_idles_a_gpu_is_left_where_another_costs_less(
+    on_one_h100: Callable[..., Plan], elsewhere: float
+) -> None:
+    plan = on_one_h100(_h100s(1.8, elsewhere))
+    (group,) = plan.groups
+    near = on_one_h100(_h100s(1.8, 1000.0))
+    assert near.cost.overhead_usd_per_hour == pytest.approx(1.8)
+    reasons = [sentence for sentence in plan.assumptions if "Another place is cheaper in total" in sentence]
+    if plan.cost.overhead_usd_per_hour < 1:
+        assert group.cloud == "nebius"
+        assert plan.cost.total_usd_per_hour < near.cost.total_usd_per_hour
+        assert (len(reasons) == 1) == (elsewhere > 1.8)
+        assert not reasons or f"USD {elsewhere - 1.8:.4f} per hour less" in reasons[0]
+    else:
+        assert group.cloud == "vast"
+        assert elsewhere + 0.05 > near.cost.total_usd_per_hour - 0.1
+        assert reasons == []
+    assert plan.cost.total_usd_per_hour <= near.cost.total_usd_per_hour + 1e-9
+
+
+def test_both_sides_of_the_place_are_tested(on_one_h100: Callable[..., Plan]) -> None:
+    assert on_one_h100(_h100s(1.8, 3.4)).groups[0].cloud == "nebius"
+    assert on_one_h100(_h100s(1.8, 3.6)).groups[0].cloud == "vast"
+
+
+def test_clusters_have_no_controller_to_place(on_one_h100: Callable[..., Plan]) -> None:
+    plan = on_one_h100(_h100s(1.8, 2.0), launch={"mode": "cluster"})
+    assert plan.groups[0].cloud == "vast"
