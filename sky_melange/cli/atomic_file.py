@@ -12,8 +12,9 @@ from sky_melange.errors import InputError, Mistake
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes beside `path`, syncs, then renames over it; text as UTF-8.
 
-    Raises InputError when the disk refuses; nothing changed.
+    Raises InputError when the disk refuses, or for a device or a pipe, which would be replaced; nothing changed.
     """
+    refuse_device(path)
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -29,3 +30,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def refuse_device(path: Path) -> None:
+    """Raises InputError for what is there and would be replaced, but is no file."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        message = "cannot be written: it is a device or a pipe, not a file; nothing was changed"
+        raise InputError([Mistake(source=str(path), message=message)])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sky_melange.cli.atomic_file import refuse_device, write_atomically
 from sky_melange.cli.options import format_option, use_color
 from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
@@ -130,7 +131,7 @@ def from_trace(
         click.echo(_workload(summary, frame, request_rate), nl=False)
         click.echo(shown, nl=False, err=True)
     if report is not None:
-        _write(report, trace_html.page(summary))
+        write_atomically(report, trace_html.page(summary))
     for note in summary.notes:
         click.echo(f"Warning: {note}", err=True)
 
@@ -156,6 +157,9 @@ def _check_targets(*targets: Path | None) -> None:
     ]
     if mistakes:
         raise InputError(mistakes)
+    for target in targets:
+        if target is not None:
+            refuse_device(target)
 
 
 def _columns(text: str) -> LogColumns:
@@ -213,26 +217,13 @@ def _workload(summary: TraceSummary, frame: Frame, request_rate: float | None) -
 
 
 def _write_workload(path: Path, text: str, *, force: bool) -> None:
-    if path.exists() and not force and path.read_bytes() != text.encode():
+    if path.is_file() and not force and not _holds(path, text.encode()):
         raise InputError(
             [Mistake(source=str(path), message="is there already and says something else; --force replaces it")]
         )
-    _write(path, text)
+    write_atomically(path, text)
 
 
-def _write(path: Path, text: str) -> None:
-    """The whole file or nothing."""
-    try:
-        handle, staged = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-            Path(staged).chmod(0o644)
-            Path(staged).replace(path)
-        except BaseException:
-            Path(staged).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(
-            [Mistake(source=str(path), message=f"cannot be written: {error.strerror or error}")]
-        ) from error
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file is that; one of another size, however large, is not read."""
+    return path.stat().st_size == len(content) and path.read_bytes() == content

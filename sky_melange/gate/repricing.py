@@ -46,9 +46,10 @@ def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
     for offer in book.offers:
         on_sale.setdefault(_sale_of_offer(offer), []).append(offer)
     doubted = {_sale_of_offer(item.offer): f"quarantined: {item.rule}: {item.reason}" for item in book.quarantined}
-    used = Counter[tuple[_Sale, str]]()
+    used = Counter[_Sale]()
     for group in plan.groups:
-        used[_sale_of_group(group), group.price.source] += group.instances
+        if group.reserved_instances is not None:
+            used[_sale_of_group(group)] += group.instances
     groups = tuple(_group_change(group, used, on_sale, doubted) for group in plan.groups)
     overhead = tuple(_overhead_change(machine, book.offers) for machine in plan.overhead)
     return Repricing(
@@ -99,20 +100,20 @@ def _sale_of_group(group: ReplicaGroup) -> _Sale:
 
 def _group_change(
     group: ReplicaGroup,
-    used: Mapping[tuple[_Sale, str], int],
+    used: Mapping[_Sale, int],
     on_sale: Mapping[_Sale, Sequence[Offer]],
     doubted: Mapping[_Sale, str],
 ) -> PriceChange:
     sale = _sale_of_group(group)
     offers = on_sale.get(sale, ())
     # Reserved capacity and the same machine at its list price are two offers: the plan says which it used.
-    same_source = [offer for offer in offers if offer.provenance.source == group.price.source]
-    today = min(same_source or offers, key=lambda offer: offer.sort_key, default=None)
+    listed = [offer for offer in offers if offer.reserved_instances is None]
+    kept = [offer for offer in offers if offer.reserved_instances is not None and group.reserved_instances is not None]
+    today = min(kept or listed, key=lambda offer: offer.sort_key, default=None)
     problem = "" if today is not None else doubted.get(sale, "no price of it is known")
     reserved = None if today is None else today.reserved_instances
-    planned = used[sale, group.price.source]
-    if reserved is not None and planned > reserved:
-        today, problem = None, f"{planned} are planned at the price of reserved capacity, {reserved} are reserved"
+    if reserved is not None and used[sale] > reserved:
+        today, problem = None, f"{used[sale]} are planned at the price of reserved capacity, {reserved} are reserved"
     spot = "spot " if group.use_spot else ""
     place = " ".join(filter(None, (group.region, group.zone)))
     return PriceChange(

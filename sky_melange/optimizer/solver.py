@@ -49,8 +49,9 @@ def solve_within(problem: Problem, session: Session) -> Solution:
         if first is None:
             raise
         return first
-    is_dearer = first is not None and problem.objective(first.counts) < problem.objective(found.counts) * (1 - 1e-9)
-    return first if first is not None and is_dearer and found.status == "feasible" else found
+    if first is None or found.status == "optimal":
+        return found
+    return first if problem.objective(first.counts) < problem.objective(found.counts) * (1 - 1e-9) else found
 
 
 def _promising(problem: Problem, kept: tuple[int, ...], session: Session) -> tuple[tuple[int, ...], Solution | None]:

@@ -47,9 +47,12 @@ def cheapest_whole(model: Model, offers: Sequence[Offer]) -> Whole:
 
     Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
     """
-    whole = _within_budget(model, offers)
-    whole = _elsewhere(whole, offers) or whole
-    return _one_group(whole, offers) or whole
+    first = _within_budget(model, offers)
+    elsewhere = _elsewhere(first, offers)
+    wide = [first] if elsewhere is None else [first, elsewhere]
+    narrow = [_one_group(whole, offers) for whole in wide]
+    found = (*wide, *(whole for whole in narrow if whole is not None))
+    return min(found, key=lambda whole: whole.cost.total_usd_per_hour)
 
 
 def cost_of(groups: Iterable[ReplicaGroup], overhead: Iterable[Overhead]) -> Cost:

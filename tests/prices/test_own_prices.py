@@ -147,6 +147,21 @@ def test_a_plan_is_not_checked_at_the_price_of_more_than_is_reserved(
         assert report["cost"]["today"]["total_usd_per_hour"] > planned["cost"]["total_usd_per_hour"] + 4
 
 
+def test_reserved_and_negotiated_machines_of_one_kind_are_checked_each_at_its_price(tmp_path: Path) -> None:
+    document = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    document["candidates"] = {"accelerators": ["H100"], "clouds": ["lambda"], "regions": {"lambda": ["us-east-1"]}}
+    document["prices"] = {"overrides": "prices.csv"}
+    machine = "lambda,us-east-1,gpu_1x_h100_sxm5"
+    _file(tmp_path, f"{HEADER}{machine},0,1\n{machine},1.25,\n")
+    path = _file(tmp_path, yaml.safe_dump(document), "workload.yaml")
+    assert run("plan", path, "--out", tmp_path / "plan", "--offline").exit_code == 0
+    planned = json.loads((tmp_path / "plan" / "plan.json").read_text(encoding="utf-8"))
+    assert {group["price_usd_per_hour"] for group in planned["groups"]} == {0.0, 1.25}
+    result = run("check", tmp_path / "plan", "--workload", path, "--offline", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["cost"]["today"] == json.loads(result.stdout)["cost"]["planned"]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -225,6 +226,26 @@ def test_a_workload_that_you_changed_is_not_replaced(run: Run, azure: Path, tmp_
     assert "tpot_ms: 20" in path.read_text()
     assert run(azure, "-o", path, "--force").exit_code == 0
     assert "tpot_ms: 40" in path.read_text()
+
+
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_a_pipe_is_neither_read_nor_replaced(run: Run, azure: Path, tmp_path: Path, option: str) -> None:
+    """Nor is a device: /dev/zero would be read without end, and root would replace /dev/null by a workload."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refused = run(azure, option, pipe)
+    assert refused.exit_code == 2
+    assert "it is a device or a pipe, not a file; nothing was changed" in refused.stderr
+    assert pipe.is_fifo()
+
+
+def test_a_huge_file_in_the_way_is_not_read(run: Run, azure: Path, tmp_path: Path) -> None:
+    path = tmp_path / "workload.yaml"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)
+    refused = run(azure, "-o", path)
+    assert refused.exit_code == 2
+    assert "is there already and says something else" in refused.stderr
 
 
 def test_a_table_of_a_database_file(run: Run, azure: Path, tmp_path: Path) -> None:
