@@ -24,11 +24,10 @@ from typing import Final
 from benchmarks.startup import QUICKSTART, median_s
 from sky_melange import pipeline
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.plan import Plan, ReplicaGroup, Route
+from sky_melange.domain.plan import Cost, Plan, ReplicaGroup, Route
 from sky_melange.domain.profile import Capacity
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer.candidates import build_candidates
-from sky_melange.optimizer.whole import cost_of
 from sky_melange.prices import load_snapshot
 from sky_melange.render import render_files
 from sky_melange.resources import cloud_features
@@ -70,7 +69,7 @@ def ten_groups(plan: Plan, candidates: list[Candidate], workload: Workload) -> P
         groups=groups,
         routing=routing,
         overhead=(),
-        cost=cost_of(groups, ()),
+        cost=Cost.of(groups, ()),
         contingencies=(),
         inputs=replace(plan.inputs, profiles="0" * 64),
     )

@@ -24,7 +24,7 @@ def drift(today: Cost | None, best: Plan | None, max_drift_fraction: float | Non
     known = all(machine.price_usd_per_hour is not None for machine in best.overhead)
     now = today.total_usd_per_hour if known else today.replicas_usd_per_hour
     then = best.cost.total_usd_per_hour if known else best.cost.replicas_usd_per_hour
-    saving = max(0.0, 1 - then / now)
+    saving = max(0.0, 1 - then / now) if now > 0 else 0.0
     groups = tuple(f"{g.name}: {g.instances} × {g.instance_type} on {g.cloud} {g.region}" for g in best.groups)
     proven = () if best.status == "optimal" else ("this plan is not proven cheapest: more may be saved",)
     return _check(within(saving, max_drift_fraction), saving, max_drift_fraction, _SAYS, *groups, *proven)

@@ -53,9 +53,9 @@ def _solved_again(document: PlanDocument, path: Path | None, *, refresh: bool) -
     digest = document.plan.inputs.workload
     planned = pipeline.make_plan(workload, book, profiles, workload_digest=digest, is_explained=True)
     if _bought(planned.plan.groups) != _bought(document.plan.groups):
-        was, now = document.plan.cost.replicas_usd_per_hour, planned.plan.cost.replicas_usd_per_hour
+        was, now = document.plan.cost.total_usd_per_hour, planned.plan.cost.total_usd_per_hour
         click.echo(
-            f"Warning: today's best plan is another one: replicas for USD {now:.4f} per hour, {was:.4f} in "
+            f"Warning: today's best plan is another one: USD {now:.4f} per hour in total, {was:.4f} in "
             f"{document.path}. What follows explains today's.",
             err=True,
         )

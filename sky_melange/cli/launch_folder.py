@@ -39,11 +39,11 @@ def read_launch(folder: Path) -> Launch:
     )
 
 
-def connect() -> Cloud:
-    """SkyPilot, as the user has set it up."""
+def connect(project_config: str = "") -> Cloud:
+    """SkyPilot, as the user has set it up, with a plan folder's `.sky.yaml` on top."""
     from sky_melange.skypilot.launch.sdk import SkyPilot
 
-    return SkyPilot()
+    return SkyPilot(project_config=project_config)
 
 
 def secret_values(launch: Launch) -> dict[str, str]:

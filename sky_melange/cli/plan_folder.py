@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sky_melange.domain.launch_files import KEPT_FILES
+from sky_melange.domain.launch_files import KEPT_FILES, PROJECT_CONFIG_FILE
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.plan_json import FILE_NAME
 from sky_melange.render.router_names import ROUTER_FILES
@@ -95,7 +95,7 @@ def _planned_names(folder: Path) -> set[str]:
     try:
         document = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         groups = {str(group["file"]) for group in document["groups"]}
-        return {FILE_NAME, *groups, *ROUTER_FILES, *KEPT_FILES}
+        return {FILE_NAME, PROJECT_CONFIG_FILE, *groups, *ROUTER_FILES, *KEPT_FILES}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 

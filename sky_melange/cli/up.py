@@ -12,6 +12,7 @@ import click
 
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say, secret_values
 from sky_melange.cli.options import format_option
+from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ def command(
             _show(launch, steps, print_line=click.echo)
         return
     launch = replace(launch, secrets=secret_values(launch))
-    cloud = connect()
+    cloud = connect(launch.files.get(PROJECT_CONFIG_FILE, ""))
     steps = planned_steps(launch, cloud, adopt=adopt)
     _show(launch, steps, print_line=say)
     if any(step.action != "keep" for step in steps):

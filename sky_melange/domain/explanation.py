@@ -1,4 +1,4 @@
-"""Why a plan is what it is: every figure from a solve, none guessed. Costs are of the replicas, without overhead."""
+"""Why a plan is what it is: every figure from a solve. Costs are totals: replicas, controller and router."""
 
 from __future__ import annotations
 
@@ -69,19 +69,19 @@ class LimitCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """`replicas_usd_per_hour` is what all figures are compared with.
+    """`total_usd_per_hour` is what all figures are compared with.
 
     `best_single_usd_per_hour` and its type are None where no type can do alone. `headroom_rps` is the rate of this
-    traffic that the plan's instances carry within `max_utilization`. `size_aware_usd_per_hour` as in `Plan`.
+    traffic that the plan's instances carry within `max_utilization`. `size_aware_total_usd_per_hour` as in `Plan`.
     """
 
     request_rate_rps: float
     headroom_rps: float
-    replicas_usd_per_hour: float
+    total_usd_per_hour: float
     best_single_accelerator: str | None
     best_single_usd_per_hour: float | None
     policy: str
-    size_aware_usd_per_hour: float | None
+    size_aware_total_usd_per_hour: float | None
     limits: tuple[LimitCost, ...]
     offers: tuple[Leaving, ...]
     accelerators: tuple[Leaving, ...]

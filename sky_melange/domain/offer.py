@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+OWN_PRICES: Final = "overrides"
+"""The source of prices from the user's own file (`prices.overrides`)."""
+
 SOURCES_DISAGREE: Final = "sources disagree: "
 """Begins the part of a provenance's detail that says what another source asks for the same machine."""
 

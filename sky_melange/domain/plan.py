@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.profile import ProfileProvenance
 from sky_melange.domain.workload import RoutingPolicy
+
+CONTROLLER_PURPOSE: Final = "SkyServe controller"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +122,18 @@ class Switching:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """The best plan of a single accelerator type, or why there is none (`cost_usd_per_hour` is None then)."""
+    """The best plan of a single accelerator type, or why there is none (its costs are None then).
+
+    `cost_usd_per_hour` is of its replicas. `total_usd_per_hour` adds controller and router, as in `Cost`; None too in
+    plans of earlier releases.
+    """
 
     label: str
     cost_usd_per_hour: float | None
     instances: int | None
     accelerators: int | None
     note: str
+    total_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +149,23 @@ class Cost:
     total_usd_per_hour: float
     worst_case_usd_per_hour: float
 
+    @classmethod
+    def of(cls, groups: Sequence[ReplicaGroup], overhead: Iterable[Overhead]) -> Cost:
+        """Σ price × count, and the overhead whose price is known; sums are exact to the last bit of a float.
+
+        The worst case adds the on-demand machines that stand in for all spot machines at once, where their price is
+        known.
+        """
+        replicas = math.fsum(group.price_usd_per_hour * group.instances for group in groups)
+        beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in overhead)
+        total = math.fsum((replicas, beside))
+        return cls(
+            replicas_usd_per_hour=replicas,
+            overhead_usd_per_hour=beside,
+            total_usd_per_hour=total,
+            worst_case_usd_per_hour=math.fsum((total, *(group.surge_usd_per_hour for group in groups))),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputDigests:
@@ -153,7 +180,7 @@ class InputDigests:
 class Plan:
     """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known.
 
-    `size_aware_usd_per_hour`: cost of the replicas under the routing policy that knows most; None: not proven.
+    `size_aware_total_usd_per_hour`: the total under the routing policy that knows most; None: not proven.
     `contingencies` has one entry for each loss that `constraints.tolerate_replica_losses` asks the plan to survive.
     `explanation` is there when it was asked for.
     """
@@ -170,7 +197,7 @@ class Plan:
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
     inputs: InputDigests
-    size_aware_usd_per_hour: float | None = None
+    size_aware_total_usd_per_hour: float | None = None
     contingencies: tuple[Contingency, ...] = ()
     switching: Switching | None = None
     explanation: Explanation | None = None

@@ -43,6 +43,13 @@ class LaunchMode(StrEnum):
     CLUSTER = "cluster"
 
 
+class ControllerPlace(StrEnum):
+    """Where SkyServe's controller runs: on a machine of its own, or (consolidation mode) in SkyPilot's API server."""
+
+    MACHINE = "machine"
+    CONSOLIDATED = "consolidated"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """The model to serve. `max_model_len` is the context limit in tokens (input + output); None: the model's own.
@@ -252,6 +259,7 @@ class Launch:
     """How the emitted files start the engine. `secrets` are names only; `engine_args` are appended verbatim, quoted."""
 
     mode: LaunchMode = LaunchMode.SERVE
+    controller: ControllerPlace = ControllerPlace.MACHINE
     engine: str = "vllm"
     engine_args: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()

@@ -12,7 +12,6 @@ from sky_melange.domain.check import PriceAge, PriceChange
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance
 from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup
 from sky_melange.optimizer.spot import with_fallback
-from sky_melange.optimizer.whole import cost_of
 
 _Sale = tuple[str, str, str, str, str, int, bool]
 """(cloud, region, zone, instance type, catalog accelerator, count, spot): what has one price."""
@@ -163,7 +162,7 @@ def _cost(plan: Plan, groups: Sequence[PriceChange], overhead: Sequence[PriceCha
         replace(machine, price_usd_per_hour=change.today_usd_per_hour)
         for machine, change in zip(plan.overhead, overhead, strict=True)
     ]
-    return cost_of(priced, machines)
+    return Cost.of(priced, machines)
 
 
 def _ages(changes: Sequence[PriceChange], now: datetime) -> tuple[PriceAge, ...]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
 from sky_melange.domain.candidate import Candidate, Rejected
-from sky_melange.domain.plan import Alternative, Switching
-from sky_melange.domain.workload import Objective, RoutingPolicy, SolverSettings
-from sky_melange.errors import InfeasibleError, NotOptimalError
+from sky_melange.domain.front_door import ROUTER_PURPOSE
+from sky_melange.domain.plan import Alternative, Cost, Overhead, ReplicaGroup, Switching
+from sky_melange.domain.workload import LaunchMode, Objective, RoutingPolicy, SolverSettings, Workload
+from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.assemble import Assembled, assemble
 from sky_melange.optimizer.candidates import ProfileCapacities, context_limited
 from sky_melange.optimizer.infeasible import describe_limits, describe_unserved, unserved_classes
 from sky_melange.optimizer.model import Model, build_model, traffic_rounded_down
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.problem import Charges, Problem
 from sky_melange.optimizer.remedies import Surroundings, quarantined_reasons, remedies
 from sky_melange.optimizer.solution import Solution
+from sky_melange.optimizer.spot import with_fallback
+from sky_melange.resources import interruption_bands
 
 __all__ = [
     "Model",
@@ -34,18 +38,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimum:
-    """The answer of the optimizer, not yet priced with overhead: what to launch and what the choice was made from.
+    """The answer of the optimizer: what to launch, replicas and all beside them, and what the choice was made from.
 
-    `model` is what was solved; where the most traffic is sought, at the traffic found. `size_aware_usd_per_hour`: cost
-    of the replicas under the routing policy that knows most, None when not proven.
+    `model` is what was solved; where the most traffic is asked for, at the traffic found.
+    `size_aware_total_usd_per_hour`: the total under the routing policy that knows most, None when not proven.
+    `passed_over`: which plan has cheaper replicas, where the router that they need costs as much or more.
     """
 
     model: Model
     solution: Solution
     assembled: Assembled
+    groups: tuple[ReplicaGroup, ...]
+    overhead: tuple[Overhead, ...]
+    cost: Cost
     alternatives: tuple[Alternative, ...]
-    size_aware_usd_per_hour: float | None
+    size_aware_total_usd_per_hour: float | None
     switching: Switching | None
+    passed_over: str | None
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -65,30 +74,88 @@ def check_servable(model: Model, around: Surroundings) -> None:
 
 
 def optimize(model: Model) -> Optimum:
-    """The cheapest groups and routes for a model; for the most traffic that its budget buys, where that is sought.
+    """The launch that costs least in total; that serves the most traffic within its budget, where that is asked for.
 
     Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
     """
     from sky_melange.optimizer.alternatives import single_types
 
+    model = model.within(_limiting_budget(model.workload))
     try:
-        most = _most_traffic(model) if model.workload.objective is Objective.MOST_TRAFFIC else None
-        if most is not None:
-            model = model.at_traffic(most.factor)
-        solution = solve_problem(model.problem, model.workload.solver)
-    except InfeasibleError as error:
-        # Where the most traffic is sought, there is none that the limits allow.
-        sought = model.workload.objective is Objective.MOST_TRAFFIC
-        raise describe_limits(model.at_traffic(1e-6) if sought else model) from error
-    if most is not None and not most.is_proven:
-        solution = replace(solution, status="feasible", mip_gap=max(solution.mip_gap, most.gap))
+        model, solution = _solved(model)
+    except InfeasibleError:
+        if model.problem.max_cost_usd_per_hour is None or model.workload.objective is Objective.MOST_TRAFFIC:
+            raise
+        # The running plan is over the budget too: the cheapest one is shown, and the caller refuses it.
+        model, solution = _solved(model.within(None))
+    assembled = assemble(model.workload, model.buckets, model.classes, model.candidates, solution)
+    groups = tuple(replace(group, price=group.price.dated()) for group in assembled.groups)
+    if model.workload.launch.mode is LaunchMode.SERVE:
+        groups = with_fallback(groups, model.offers, interruption_bands())
+    overhead = model.machines.beside(groups)
+    cost = Cost.of(groups, overhead)
+    if not math.isclose(cost.total_usd_per_hour, solution.cost_usd_per_hour, rel_tol=1e-9, abs_tol=1e-9):
+        proven = solution.cost_usd_per_hour
+        raise SkyMelangeError(f"the plan costs USD {cost.total_usd_per_hour!r} per hour, the program found {proven!r}")
     return Optimum(
         model=model,
         solution=solution,
-        assembled=assemble(model.workload, model.buckets, model.classes, model.candidates, solution),
+        assembled=assembled,
+        groups=groups,
+        overhead=overhead,
+        cost=cost,
         alternatives=single_types(model),
-        size_aware_usd_per_hour=_size_aware_cost(model, solution),
+        size_aware_total_usd_per_hour=_size_aware_cost(model, solution),
         switching=_switching(model, solution),
+        passed_over=_passed_over(model, solution),
+    )
+
+
+def _limiting_budget(workload: Workload) -> float | None:
+    """USD/h, where the budget limits the choice: otherwise a plan over budget is still worth seeing."""
+    limits = workload.objective is Objective.MOST_TRAFFIC or workload.constraints.keep is not None
+    return workload.budget.limit_usd_per_hour if limits and workload.budget is not None else None
+
+
+def _solved(model: Model) -> tuple[Model, Solution]:
+    """The solution, and the model at the traffic that it is for."""
+    most = None
+    try:
+        if model.workload.objective is Objective.MOST_TRAFFIC:
+            most = _most_traffic(model)
+            model = model.at_traffic(most.factor)
+        solution = solve_problem(model.problem, model.workload.solver)
+    except InfeasibleError as error:
+        # Where the most traffic is asked for, there is none that the limits allow.
+        is_most = model.workload.objective is Objective.MOST_TRAFFIC
+        raise describe_limits(model.at_traffic(1e-6) if is_most else model) from error
+    if most is not None and not most.is_proven:
+        solution = replace(solution, status="feasible", mip_gap=max(solution.mip_gap, most.gap))
+    return model, solution
+
+
+def _passed_over(model: Model, solution: Solution) -> str | None:
+    """The plan whose replicas are the cheapest, where the router that it needs makes it dearer in total."""
+    problem, workload = model.problem, model.workload
+    charged = problem.charges.router is not None and problem.charges.endpoints(solution.counts) == 1
+    if not charged or problem.keep is not None or workload.objective is Objective.MOST_TRAFFIC:
+        return None
+    bare = replace(problem, charges=Charges(most_groups=problem.charges.most_groups))
+    try:
+        found = solve_problem(bare, replace(workload.solver, break_ties=False))
+    except (InfeasibleError, NotOptimalError):
+        return None
+    saved = problem.replica_cost(solution.counts) - problem.replica_cost(found.counts)
+    if saved <= 1e-9 * max(1.0, solution.cost_usd_per_hour):
+        return None
+    groups = assemble(workload, model.buckets, model.classes, model.candidates, found).groups
+    more = problem.charges.usd_per_hour(found.counts) - problem.charges.usd_per_hour(solution.counts)
+    router = next(machine for machine in model.machines.beside(groups) if machine.purpose == ROUTER_PURPOSE)
+    mix = " + ".join(f"{group.instances} × {group.name}" for group in groups)
+    return (
+        f"One endpoint costs no more in total. The replicas of {mix} would cost USD {saved:.4f} per hour less; with "
+        f"the router that they need ({router.instance_type} on {router.cloud}) the overhead costs USD {more:.4f} more: "
+        "`router: {kind: none}` plans such mixes without one."
     )
 
 

@@ -14,7 +14,7 @@ def single_types(model: Model) -> tuple[Alternative, ...]:
     """The best plan of each accelerator alone, cheapest first; types that cannot carry the traffic alone come last."""
     names = sorted({candidate.offer.accelerator for candidate in model.candidates})
     found = [_single_type(model, accelerator) for accelerator in names]
-    return tuple(sorted(found, key=lambda a: (a.cost_usd_per_hour is None, a.cost_usd_per_hour or 0.0, a.label)))
+    return tuple(sorted(found, key=lambda a: (a.total_usd_per_hour is None, a.total_usd_per_hour or 0.0, a.label)))
 
 
 def _single_type(model: Model, accelerator: str) -> Alternative:
@@ -36,7 +36,8 @@ def _single_type(model: Model, accelerator: str) -> Alternative:
     gpus = [model.candidates[c].offer.accelerators_per_instance for c in kept]
     return Alternative(
         label=accelerator,
-        cost_usd_per_hour=solution.cost_usd_per_hour,
+        cost_usd_per_hour=problem.replica_cost(solution.counts),
+        total_usd_per_hour=solution.cost_usd_per_hour,
         instances=sum(solution.counts),
         accelerators=sum(count * each for count, each in zip(solution.counts, gpus, strict=True)),
         note="" if solution.status == "optimal" else f"not proven optimal (gap {solution.mip_gap:.2%})",

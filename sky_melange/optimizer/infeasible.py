@@ -103,7 +103,7 @@ def _limits(problem: Problem) -> Iterator[str]:
     if problem.losses:
         yield f"constraints.tolerate_replica_losses = {problem.losses}"
     if problem.max_cost_usd_per_hour is not None:
-        yield f"budget (after controller and router) = USD {problem.max_cost_usd_per_hour:.4f} per hour"
+        yield f"budget (in total) = USD {problem.max_cost_usd_per_hour:.4f} per hour"
 
 
 def _left_out(model: Model, kept: Sequence[int], problem: Problem, session: Session) -> Iterator[str]:

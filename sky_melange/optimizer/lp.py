@@ -13,7 +13,7 @@ from sky_melange.optimizer.constraints import CONSTRAINTS
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.session import Session
 from sky_melange.optimizer.solution import Solution
-from sky_melange.optimizer.variables import Variables, make_variables
+from sky_melange.optimizer.variables import Variables, cost_expression, make_variables
 
 _MIN_SHARE: Final = 1e-7
 _INTEGRALITY: Final = 1e-4
@@ -35,8 +35,8 @@ def build_lp(
 
 
 def objective_expression(problem: Problem, variables: Variables) -> pulp.LpAffineExpression:
-    """Σ_c p_c · n_c, and s · Σ_c d_c where a running plan is worth keeping; USD/h."""
-    cost = pulp.LpAffineExpression(list(zip(variables.counts, problem.prices, strict=True)))
+    """The total but for what every plan pays (`charges.base`), and s · Σ_c d_c where a running plan is kept; USD/h."""
+    cost = cost_expression(problem, variables)
     if problem.keep is None:
         return cost
     charge = problem.keep.usd_per_hour
@@ -46,7 +46,7 @@ def objective_expression(problem: Problem, variables: Variables) -> pulp.LpAffin
 def run(
     problem: Problem, variables: Variables, lp: pulp.LpProblem, session: Session, *, gap_absolute: float = 0.0
 ) -> Solution:
-    """Solves and reads; `mip_gap` is that of the problem's own objective.
+    """Solves and reads; `mip_gap` is that of the problem's own objective, whatever the model's.
 
     Raises InfeasibleError when there is no plan, NotOptimalError when the time limit passes before any is found.
     """
@@ -57,13 +57,13 @@ def run(
     if outcome.status == "unknown" or any(value is None or not math.isfinite(value) for value in values):
         raise NotOptimalError(session.too_late())
     counts = whole(values)
-    objective = problem.objective(counts)
+    objective, base = problem.objective(counts), problem.charges.base_usd_per_hour
     return Solution(
         counts=counts,
         shares=read_shares(problem, variables, counts),
         cost_usd_per_hour=problem.cost(counts),
         status=outcome.status,
-        mip_gap=relative_gap(objective, outcome.bound),
+        mip_gap=relative_gap(objective, None if outcome.bound is None else outcome.bound + base),
     )
 
 

@@ -15,12 +15,16 @@ from sky_melange.errors import MissingDataError
 from sky_melange.optimizer.build import build_problem
 from sky_melange.optimizer.candidates import CandidateSet, ProfileCapacities, build_candidates
 from sky_melange.optimizer.infeasible import describe_rejected
+from sky_melange.optimizer.overhead import OverheadMachines, overhead_machines
 from sky_melange.optimizer.problem import Problem, RoutingClasses, routing_classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """`problem` is in the numbers of `candidates`, and of `classes` of `buckets`."""
+    """`problem` is in the numbers of `candidates`, and of `classes` of `buckets`.
+
+    `machines` are what a plan may need beside its replicas, `offers` all that is sold.
+    """
 
     workload: Workload
     buckets: tuple[Bucket, ...]
@@ -28,18 +32,18 @@ class Model:
     candidates: tuple[Candidate, ...]
     rejected: tuple[Rejected, ...]
     problem: Problem
+    machines: OverheadMachines
+    offers: tuple[Offer, ...]
 
     def under(self, policy: RoutingPolicy) -> Problem:
         """The problem under another routing policy."""
         classes = routing_classes(policy, self.buckets)
         changed = build_problem(self.workload, self.buckets, classes, self.candidates)
         mine = self.problem
-        return replace(
-            changed, max_cost_usd_per_hour=mine.max_cost_usd_per_hour, max_groups=mine.max_groups, caps=mine.caps
-        )
+        return replace(changed, max_cost_usd_per_hour=mine.max_cost_usd_per_hour, charges=mine.charges)
 
     def within(self, max_cost_usd_per_hour: float | None) -> Model:
-        """The same with a limit on the cost of the replicas."""
+        """The same with a limit on the total cost."""
         return replace(self, problem=replace(self.problem, max_cost_usd_per_hour=max_cost_usd_per_hour))
 
     def at_traffic(self, factor: float) -> Model:
@@ -63,18 +67,23 @@ def build_model(
 
     When one of the `doubted` offers could, the model has no candidates instead: then their prices are why.
     """
+    offers = tuple(offers)
     buckets = workload.traffic.buckets()
     found = build_candidates(workload, offers, profiles, clouds)
     if not found.candidates and not build_candidates(workload, doubted, profiles, clouds).candidates:
         raise _nothing_to_choose_from(found)
     classes = routing_classes(workload.routing, buckets)
+    machines = overhead_machines(workload, offers, clouds)
+    problem = build_problem(workload, buckets, classes, found.candidates)
     return Model(
         workload=workload,
         buckets=buckets,
         classes=classes,
         candidates=found.candidates,
         rejected=found.rejected,
-        problem=build_problem(workload, buckets, classes, found.candidates),
+        problem=replace(problem, charges=machines.charges(found.candidates)),
+        machines=machines,
+        offers=offers,
     )
 
 

@@ -1,117 +1,184 @@
-"""What a launch costs beside its replicas: the controller that all SkyServe services share."""
+"""The machines that a launch needs beside its replicas: SkyServe's controller, and a router where there is a choice."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
+from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.cloud import CloudFeatures
-from sky_melange.domain.offer import Offer
-from sky_melange.domain.plan import Overhead, ReplicaGroup
+from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
+from sky_melange.domain.offer import OWN_PRICES, Offer
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead, ReplicaGroup
+from sky_melange.domain.router import RouterKind
+from sky_melange.domain.workload import CandidateFilter, ControllerPlace, LaunchMode, Workload
+from sky_melange.optimizer.charges import Charges, RouterCharge
 
 CONTROLLER_VCPUS: Final = 4
-CONTROLLER_MEMORY_GIB: Final = 8.0
-"""SkyPilot's default for a SkyServe controller: `cpus: 4+, memory: 8+`."""
+CONTROLLER_SIZES: Final = ((2, 8.0), (6, 16.0), (13, 32.0))
+"""(services, memory in GiB): how many services a controller of a memory size runs, by SkyPilot 0.14.1's own formula."""
 
-_SERVICES_BY_MEMORY_GIB: Final = ((2, 8.0), (6, 16.0), (13, 32.0))
-"""Services that one controller of a memory size may run, by SkyPilot 0.14.1's own formula."""
+ROUTER_VCPUS: Final = 2
+ROUTER_MEMORY_GIB: Final = 4.0
 
-PURPOSE: Final = "SkyServe controller"
+Place = tuple[str, str]
+"""(cloud, region)."""
 
 
-def controller(
-    groups: Sequence[ReplicaGroup], offers: Iterable[Offer], clouds: Mapping[str, CloudFeatures]
-) -> Overhead:
-    """The controller as SkyPilot would size and place it for these services, the first group launched first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverheadMachines:
+    """What a workload's launch may need beside its replicas, whatever they are.
 
-    SkyPilot takes the cheapest machine with enough processors and memory in the cloud and region of the first
-    service; where that cloud cannot host a controller, in any cloud that the user has enabled, which is not known
-    here: the cheapest among the plan's clouds is assumed then, and the note says so.
+    `controllers`: by the number of services, rising, the cheapest machine that runs them; None: no price of one is
+    known. Empty where there is no controller. `routers` by place, and the cheapest of all; None: no price is known.
     """
-    memory_gib = _memory_gib(len(groups))
-    note = _advice(len(groups), memory_gib)
-    first = groups[0]
-    large_enough = [offer for offer in offers if _is_large_enough(offer, memory_gib)]
-    if clouds[first.cloud].host_controllers:
-        fitting = [o for o in large_enough if (o.cloud, o.region) == (first.cloud, first.region)]
-        assumed = ""
-    else:
-        hosts = {group.cloud for group in groups if clouds[group.cloud].host_controllers}
-        hosts = hosts or {cloud for cloud, features in clouds.items() if features.host_controllers}
-        fitting = [o for o in large_enough if o.cloud in hosts and o.accelerators_per_instance == 0]
-        assumed = f"{first.cloud} cannot host a controller: SkyPilot takes the cheapest of the clouds you have enabled"
-    notes = "; ".join(filter(None, (assumed, note)))
-    if not fitting:
-        return Overhead(
-            purpose=PURPOSE,
-            cloud=first.cloud,
-            region=first.region,
-            instance_type="",
-            price_usd_per_hour=None,
-            price=None,
-            note="; ".join(filter(None, ("no price of such a machine is known", notes))),
+
+    workload: Workload
+    controllers: tuple[tuple[int, Offer | None], ...]
+    routers: Mapping[Place, Offer]
+    cheapest_router: Offer | None
+
+    def charges(self, candidates: Sequence[Candidate]) -> Charges:
+        """The same in the numbers of a problem. What has no price is not charged; `beside` says that it has none."""
+        serves = self.workload.launch.mode is LaunchMode.SERVE
+        priced = [(services, offer.price_usd_per_hour) for services, offer in self.controllers if offer is not None]
+        steps = pairwise(priced)
+        cheapest = self.cheapest_router
+        near = (self.routers.get((c.offer.cloud, c.offer.region)) for c in candidates)
+        return Charges(
+            base_usd_per_hour=priced[0][1] if priced else 0.0,
+            steps=tuple((services, dearer - price) for (services, price), (_, dearer) in steps if dearer > price),
+            most_groups=(priced or self.controllers)[-1][0] if self.controllers else None,
+            instances_are_endpoints=not serves,
+            router=None
+            if cheapest is None
+            else RouterCharge(
+                near_usd_per_hour=tuple(None if offer is None else offer.price_usd_per_hour for offer in near),
+                elsewhere_usd_per_hour=cheapest.price_usd_per_hour,
+            ),
         )
-    chosen = min(fitting, key=_cheapest)
-    notes = "; ".join(filter(None, (notes, _idle_gpus(chosen))))
-    return Overhead(
-        purpose=PURPOSE,
-        cloud=chosen.cloud,
-        region=chosen.region,
-        instance_type=chosen.instance_type,
-        price_usd_per_hour=chosen.price_usd_per_hour,
-        price=chosen.provenance,
-        note=notes,
+
+    def beside(self, groups: Sequence[ReplicaGroup]) -> tuple[Overhead, ...]:
+        """The machines that a plan of these groups needs."""
+        found = []
+        if self.controllers:
+            fitting = (offer for services, offer in self.controllers if services >= len(groups))
+            found.append(_controller(next(fitting, None), self.workload.candidates))
+        if needs_router(groups, self.workload):
+            found.append(self._router(groups))
+        return tuple(found)
+
+    def _router(self, groups: Sequence[ReplicaGroup]) -> Overhead:
+        """The cheapest machine in a region of the replicas; only where none of these has one, the cheapest of all."""
+        near = [self.routers[place] for g in groups if (place := (g.cloud, g.region)) in self.routers]
+        if near:
+            return _overhead(ROUTER_PURPOSE, min(near, key=_cheapest), "")
+        if self.cheapest_router is not None:
+            note = "not in a region of the replicas: their distance adds to each request"
+            if self.cheapest_router.accelerators_per_instance:
+                note = f"no machine without GPU is sold here: {_idle(self.cheapest_router)}; {note}"
+            return _overhead(ROUTER_PURPOSE, self.cheapest_router, note)
+        return _unpriced(
+            ROUTER_PURPOSE, "no price of such a machine is known: SkyPilot takes the cheapest of your clouds"
+        )
+
+
+def overhead_machines(
+    workload: Workload, offers: Iterable[Offer], clouds: Mapping[str, CloudFeatures]
+) -> OverheadMachines:
+    """Of the machines in the clouds and regions that the plan may use, whatever the replicas turn out to be.
+
+    Machines without GPU at list price (less discounts); reserved capacity and negotiated prices are for replicas.
+    """
+    allowed = [offer for offer in offers if is_overhead_offer(offer) and _is_allowed(offer, workload.candidates)]
+    controllers: tuple[tuple[int, Offer | None], ...] = ()
+    if workload.launch.mode is LaunchMode.SERVE and workload.launch.controller is ControllerPlace.MACHINE:
+        hosts = [offer for offer in allowed if offer.cloud in clouds and clouds[offer.cloud].host_controllers]
+        controllers = tuple(
+            (services, _least_dear(hosts, CONTROLLER_VCPUS, memory)) for services, memory in CONTROLLER_SIZES
+        )
+    routers: dict[Place, Offer] = {}
+    cheapest_router = None
+    if workload.router.kind is not RouterKind.NONE:
+        reachable = [offer for offer in allowed if offer.cloud in clouds and clouds[offer.cloud].open_ports]
+        for offer in reachable:
+            if not offer.accelerators_per_instance and _fits(offer, ROUTER_VCPUS, ROUTER_MEMORY_GIB):
+                place = (offer.cloud, offer.region)
+                routers[place] = min(routers.get(place, offer), offer, key=_cheapest)
+        cheapest_router = _least_dear(reachable, ROUTER_VCPUS, ROUTER_MEMORY_GIB)
+    return OverheadMachines(
+        workload=workload, controllers=controllers, routers=routers, cheapest_router=cheapest_router
     )
 
 
-def places_with_idle_gpus(offers: Iterable[Offer], clouds: Mapping[str, CloudFeatures]) -> frozenset[tuple[str, str]]:
-    """(cloud, region) where a controller would rent a GPU, since nothing that is large enough comes without one."""
-    cheapest: dict[tuple[str, str], Offer] = {}
-    for offer in offers:
-        place = (offer.cloud, offer.region)
-        if clouds[offer.cloud].host_controllers and _is_large_enough(offer, CONTROLLER_MEMORY_GIB):
-            cheapest[place] = min(cheapest.get(place, offer), offer, key=_cheapest)
-    return frozenset(place for place, offer in cheapest.items() if offer.accelerators_per_instance)
+def is_overhead_offer(offer: Offer) -> bool:
+    """Whether a controller or a router may run on it: on demand, and neither reserved nor at a price of one's own."""
+    return not offer.use_spot and offer.reserved_instances is None and offer.provenance.source != OWN_PRICES
+
+
+def _is_allowed(offer: Offer, wanted: CandidateFilter) -> bool:
+    if wanted.clouds is not None and offer.cloud not in wanted.clouds:
+        return False
+    return offer.region in wanted.regions.get(offer.cloud, (offer.region,))
+
+
+def _least_dear(offers: Collection[Offer], vcpus: float, memory_gib: float) -> Offer | None:
+    """The cheapest machine without GPU; where none is sold, the cheapest with one, which then idles."""
+    fitting = [offer for offer in offers if _fits(offer, vcpus, memory_gib)]
+    plain = [offer for offer in fitting if not offer.accelerators_per_instance]
+    return min(plain or fitting, key=_cheapest, default=None)
+
+
+def _fits(offer: Offer, vcpus: float, memory_gib: float) -> bool:
+    return (
+        offer.vcpus is not None
+        and offer.memory_gib is not None
+        and offer.vcpus >= vcpus
+        and offer.memory_gib >= memory_gib
+    )
 
 
 def _cheapest(offer: Offer) -> tuple[float, tuple[object, ...]]:
     return (offer.price_usd_per_hour, offer.sort_key)
 
 
-def _idle_gpus(offer: Offer) -> str:
-    """Some clouds sell nothing without a GPU, and SkyPilot then rents one for its controller."""
-    if not offer.accelerators_per_instance:
-        return ""
-    return (
-        f"the cheapest machine that is large enough in {offer.cloud} {offer.region} has "
-        f"{offer.accelerators_per_instance} × {offer.accelerator}, which a controller leaves idle; "
-        "`serve.controller.resources: {infra: CLOUD}` in SkyPilot's config places it elsewhere"
+def _controller(offer: Offer | None, wanted: CandidateFilter) -> Overhead:
+    if offer is None:
+        where = "any cloud" if wanted.clouds is None else f"candidates.clouds ({', '.join(wanted.clouds)})"
+        return _unpriced(
+            CONTROLLER_PURPOSE,
+            f"{where} has no machine with a known price that can host it: SkyPilot takes the cheapest of the clouds "
+            "you have enabled, and its cost is not in the total. Add a cloud that can host it, or set "
+            "launch.controller: consolidated where SkyServe runs in the API server",
+        )
+    note = ""
+    if offer.accelerators_per_instance:
+        note = (
+            f"no cloud of this plan that can host it sells a machine without GPU: {_idle(offer)}; add a cloud under "
+            "candidates.clouds, or set launch.controller: consolidated where SkyServe runs in the API server"
+        )
+    return _overhead(CONTROLLER_PURPOSE, offer, note)
+
+
+def _idle(offer: Offer) -> str:
+    return f"it rents {offer.accelerators_per_instance} × {offer.accelerator}, which idles"
+
+
+def _overhead(purpose: str, offer: Offer, note: str) -> Overhead:
+    return Overhead(
+        purpose=purpose,
+        cloud=offer.cloud,
+        region=offer.region,
+        instance_type=offer.instance_type,
+        price_usd_per_hour=offer.price_usd_per_hour,
+        price=offer.provenance.dated(),
+        note=note,
     )
 
 
-def _advice(services: int, memory_gib: float) -> str:
-    if math.isinf(memory_gib):
-        most = _SERVICES_BY_MEMORY_GIB[-1][0]
-        return f"{services} services are more than one controller runs ({most}); set constraints.max_groups"
-    if memory_gib > CONTROLLER_MEMORY_GIB:
-        resources = f"{{cpus: {CONTROLLER_VCPUS}+, memory: {memory_gib:g}+}}"
-        return f"{services} services need `serve.controller.resources: {resources}` in SkyPilot's config"
-    return ""
-
-
-def _memory_gib(services: int) -> float:
-    for limit, memory_gib in _SERVICES_BY_MEMORY_GIB:
-        if services <= limit:
-            return memory_gib
-    return math.inf
-
-
-def _is_large_enough(offer: Offer, memory_gib: float) -> bool:
-    return (
-        not offer.use_spot
-        and offer.vcpus is not None
-        and offer.memory_gib is not None
-        and offer.vcpus >= CONTROLLER_VCPUS
-        and offer.memory_gib >= memory_gib
+def _unpriced(purpose: str, note: str) -> Overhead:
+    return Overhead(
+        purpose=purpose, cloud="", region="", instance_type="", price_usd_per_hour=None, price=None, note=note
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.workload import RoutingPolicy
+from sky_melange.optimizer.charges import Charges
 from sky_melange.optimizer.limits import Cap, Floor, Keep, LossCut, ShareLimit
 
-__all__ = ["Cap", "Floor", "Keep", "LossCut", "Problem", "RoutingClasses", "ShareLimit", "routing_classes"]
+__all__ = ["Cap", "Charges", "Floor", "Keep", "LossCut", "Problem", "RoutingClasses", "ShareLimit", "routing_classes"]
 
 RoutingClasses = tuple[tuple[int, ...], ...]
 """Buckets (by index) that the front door cannot tell apart, and which therefore share one set of weights."""
@@ -22,9 +23,9 @@ class Problem:
 
     `loads[r][c]`: instances of c that all of class r would keep fully busy, Σ_{b∈r} λ_b ÷ μ_bc; None when c cannot
     serve some bucket of r. `prices[c]`: USD per hour an instance. `replicas[c]`: replicas an instance.
-    `max_groups_name` is what reports call that limit. `weights[r]`: fraction of all requests in class r, wanted for
-    `share_limits`. `losses`: instances, whichever, that
-    the plan must be able to lose and still serve all traffic; `loss_cuts` are conditions known to follow from that.
+    `weights[r]`: fraction of all requests in class r, wanted for `share_limits`. `max_cost_usd_per_hour`: of the total.
+    `losses`: instances, whichever, that the plan must be able to lose and still serve all traffic; `loss_cuts` are
+    conditions known to follow from that. `charges`: what is paid beside the replicas.
     """
 
     loads: tuple[tuple[float | None, ...], ...]
@@ -33,7 +34,6 @@ class Problem:
     max_utilization: float = 1.0
     min_replicas: int = 0
     max_groups: int | None = None
-    max_groups_name: str = "constraints.max_groups"
     caps: tuple[Cap, ...] = ()
     floors: tuple[Floor, ...] = ()
     share_limits: tuple[ShareLimit, ...] = ()
@@ -42,6 +42,7 @@ class Problem:
     losses: int = 0
     loss_cuts: tuple[LossCut, ...] = ()
     keep: Keep | None = None
+    charges: Charges = field(default_factory=Charges)
 
     @property
     def class_count(self) -> int:
@@ -69,6 +70,7 @@ class Problem:
             share_limits=tuple(limit.restricted_to(kept) for limit in self.share_limits),
             loss_cuts=tuple(cut.restricted_to(kept) for cut in self.loss_cuts),
             keep=None if self.keep is None else self.keep.restricted_to(kept),
+            charges=self.charges.restricted_to(kept),
         )
 
     def at_traffic(self, factor: float) -> Problem:
@@ -79,13 +81,22 @@ class Problem:
             loss_cuts=tuple(replace(cut, demand=cut.demand * factor) for cut in self.loss_cuts),
         )
 
-    def cost(self, counts: Sequence[int]) -> float:
+    def replica_cost(self, counts: Sequence[int]) -> float:
         """Σ_c p_c · n_c, USD per hour, summed without rounding error."""
         return math.fsum(price * count for price, count in zip(self.prices, counts, strict=True))
 
+    def cost(self, counts: Sequence[int]) -> float:
+        """The total, USD per hour: replicas, and the charges beside them."""
+        return self.replica_cost(counts) + self.charges.usd_per_hour(counts)
+
     def objective(self, counts: Sequence[int]) -> float:
-        """What is minimised: the cost, and what `keep` charges for changes; USD per hour."""
+        """What is minimised: the total, and what `keep` charges for changes; USD per hour."""
         return self.cost(counts) + (0.0 if self.keep is None else self.keep.penalty(counts))
+
+    @property
+    def counts_groups(self) -> bool:
+        """Whether the program must know which candidates are used."""
+        return self.max_groups is not None or self.charges.depend_on_groups
 
 
 def routing_classes(policy: RoutingPolicy, buckets: Sequence[Bucket]) -> RoutingClasses:

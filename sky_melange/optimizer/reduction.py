@@ -8,8 +8,9 @@ the best case), and c can go when that exceeds the cost of a plan that we have. 
 bound holds with them, as long as the plan at hand satisfies them.
 
 When any k instances may be lost, what is left must still be worth Σ v_r, so the cost is at least Σ v_r plus the k
-dearest instances, c among them if it is used. A charge for changes (`keep`) only adds to the cost; what runs already is
-kept as a candidate, since dropping it is charged for.
+dearest instances, c among them if it is used. A router adds what the cheapest one costs to every plan that has one; a
+plan without one is a single endpoint, whose cost is bounded by itself. A charge for changes
+(`keep`) only adds to the cost; what runs already is kept as a candidate, since dropping it is charged for.
 """
 
 from __future__ import annotations
@@ -24,15 +25,30 @@ _RELATIVE_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reduction:
-    """`lower_bound` on the cost (USD/h) of any plan; `surcharges[c]`: how much more a plan with c costs at least."""
+    """`mix_bound` on the total (USD/h) of plans with a router, and of any where none is paid for.
 
-    lower_bound: float
+    `surcharges[c]`: how much more such a plan with c costs at least. `alone[c]`: bound on the total of a plan whose one
+    endpoint is of c, which pays for no router; infinite where c cannot serve everything.
+    """
+
+    mix_bound: float
     surcharges: tuple[float, ...]
+    alone: tuple[float, ...]
+
+    @property
+    def lower_bound(self) -> float:
+        """No plan costs less, USD/h."""
+        return min(self.mix_bound, *self.alone)
 
     def keep(self, upper_bound: float) -> tuple[int, ...]:
-        """Candidates that may be part of a plan of cost ≤ `upper_bound`, rising."""
-        slack = upper_bound - self.lower_bound + _RELATIVE_TOLERANCE * max(1.0, upper_bound)
-        return tuple(c for c, surcharge in enumerate(self.surcharges) if surcharge <= slack)
+        """Candidates that may be part of a plan of total ≤ `upper_bound`, rising."""
+        tolerance = _RELATIVE_TOLERANCE * max(1.0, upper_bound)
+        slack = upper_bound - self.mix_bound + tolerance
+        return tuple(
+            c
+            for c, (surcharge, alone) in enumerate(zip(self.surcharges, self.alone, strict=True))
+            if surcharge <= slack or alone <= upper_bound + tolerance
+        )
 
     def most_promising(self, problem: Problem, count: int) -> tuple[int, ...]:
         """About `count` candidates to look for a good plan among, rising; together they serve every class."""
@@ -40,6 +56,9 @@ class Reduction:
             range(problem.candidate_count), key=lambda c: (self.surcharges[c] / max(problem.prices[c], 1e-9), c)
         )
         chosen = set(ranked[:count])
+        by_itself = min(range(problem.candidate_count), key=lambda c: (self.alone[c], c))
+        if math.isfinite(self.alone[by_itself]):
+            chosen.add(by_itself)
         for row in problem.loads:
             if not any(row[c] is not None for c in chosen):
                 chosen.add(next(c for c in ranked if row[c] is not None))
@@ -71,9 +90,25 @@ def reduce_problem(problem: Problem) -> Reduction:
             0.0 if before else surcharge + charge
             for before, surcharge in zip(problem.keep.previous, surcharges, strict=True)
         ]
+    charges = problem.charges
+    router = 0.0 if charges.router is None else charges.router.least_usd_per_hour
     return Reduction(
-        lower_bound=math.fsum((*values, spare)), surcharges=tuple(max(0.0, surcharge) for surcharge in surcharges)
+        mix_bound=math.fsum((*values, spare, charges.base_usd_per_hour, router)),
+        surcharges=tuple(max(0.0, surcharge) for surcharge in surcharges),
+        alone=tuple(_alone(problem, c) if router else math.inf for c in range(problem.candidate_count)),
     )
+
+
+def _alone(problem: Problem, c: int) -> float:
+    """USD/h that a plan with a single endpoint, of c, costs at least."""
+    load = [row[c] for row in problem.loads]
+    if any(each is None for each in load):
+        return math.inf
+    busy = math.fsum(each for each in load if each is not None) / problem.max_utilization
+    instances = max(1, math.ceil(busy * (1 - 1e-6))) + problem.losses
+    if problem.charges.instances_are_endpoints and instances > 1:
+        return math.inf
+    return problem.prices[c] * instances + problem.charges.base_usd_per_hour
 
 
 def _most_valuable_work(problem: Problem, values: list[float], c: int) -> float:

@@ -11,12 +11,12 @@ import pulp
 
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.losses import survival, with_first_cut
-from sky_melange.optimizer.lp import build_lp, objective_expression, run
+from sky_melange.optimizer.lp import build_lp, run
 from sky_melange.optimizer.problem import Problem, ShareLimit
 from sky_melange.optimizer.session import Session
-from sky_melange.optimizer.variables import Variables
+from sky_melange.optimizer.variables import Variables, cost_expression
 
-BUDGET: Final = "what the budget leaves for replicas (after controller and router), USD per hour,"
+BUDGET: Final = "budget (in total, USD per hour)"
 _UTILIZATION_STEP: Final = 0.001
 Measure = Callable[[pulp.LpProblem, Variables], pulp.LpAffineExpression]
 """What to minimise; may add rows and variables of its own."""
@@ -158,7 +158,8 @@ def _shares(problem: Problem, name: str, session: Session) -> Relaxation:
 def _budget(problem: Problem, session: Session) -> Relaxation:
     now = problem.max_cost_usd_per_hour or 0.0
     free = replace(problem, max_cost_usd_per_hour=None)
-    needed = minimum(free, lambda _, variables: objective_expression(replace(free, keep=None), variables), session)
+    needed = minimum(free, lambda _, variables: cost_expression(free, variables), session)
+    needed += problem.charges.base_usd_per_hour
     return Relaxation(name=BUDGET, now=round(now, 4), needed=math.ceil(needed * 100 - 1e-6) / 100)
 
 

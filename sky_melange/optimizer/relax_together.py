@@ -10,11 +10,10 @@ from functools import partial
 import pulp
 
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.lp import objective_expression
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.relax import BUDGET, Relaxation, minimum
 from sky_melange.optimizer.session import Session
-from sky_melange.optimizer.variables import Variables
+from sky_melange.optimizer.variables import Variables, cost_expression
 
 _Elastic = Callable[[Variables], pulp.LpAffineExpression]
 
@@ -57,6 +56,7 @@ def joint_relaxation(problem: Problem, session: Session) -> list[Relaxation]:
 def _limits(problem: Problem) -> list[tuple[str, float, int, _Elastic]]:
     """(name, limit, 1 for an upper and −1 for a lower limit, what is limited)."""
     found: list[tuple[str, float, int, _Elastic]] = []
+    base = problem.charges.base_usd_per_hour
     found += [(cap.name, cap.limit, 1, partial(_sum, cap.usage)) for cap in problem.caps]
     found += [(floor.name, floor.minimum, -1, partial(_sum, floor.supply)) for floor in problem.floors]
     if problem.min_replicas > 1:
@@ -64,9 +64,8 @@ def _limits(problem: Problem) -> list[tuple[str, float, int, _Elastic]]:
     if problem.max_groups is not None:
         found.append(("constraints.max_groups", problem.max_groups, 1, lambda v: pulp.lpSum(v.used)))
     if problem.max_cost_usd_per_hour is not None:
-        spent = replace(problem, keep=None)
         budget = problem.max_cost_usd_per_hour
-        found.append((BUDGET, round(budget, 4), 1, lambda v: objective_expression(spent, v)))
+        found.append((BUDGET, round(budget, 4), 1, lambda v: cost_expression(problem, v) + base))
     return found
 
 

@@ -21,6 +21,8 @@ class Contingency:
 class Solution:
     """`counts[c]` instances; `shares[r][c]` fraction (0..1) of class r sent to candidate c; rows sum to 1.
 
+    `cost_usd_per_hour` is the total: replicas, and the problem's charges beside them.
+
     `status` is `optimal` (proven within the gap asked for) or `feasible` (a time limit came first). `mip_gap` is
     relative: the optimum costs at most that fraction less. `contingencies`: one for each loss that must be survived.
     """

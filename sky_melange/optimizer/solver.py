@@ -27,15 +27,18 @@ _SMALL: Final = 24
 _FIRST_LOOK: Final = 16
 """Candidates among which a first good plan is looked for in a larger problem."""
 
+_LEAST_GAP: Final = 1e-6
+"""Relative: no solver's tolerances prove less."""
+
 _TIE_BREAK_MAX_PAIRS: Final = 5_000
 """Beyond this many (class, candidate) pairs ties stay as the solver, which is deterministic, breaks them."""
 
 
 def solve(problem: Problem, settings: SolverSettings) -> Solution:
-    """The cheapest counts and shares.
+    """The counts and shares whose total, charges included, is least.
 
-    Ties: fewer groups, then fewer instances, then the earlier candidates. Raises InfeasibleError when no counts
-    satisfy the constraints, NotOptimalError when the time limit passes without any plan.
+    Ties: fewer endpoints, then fewer groups, then fewer instances, then the earlier candidates. Raises InfeasibleError
+    when no counts satisfy the constraints, NotOptimalError when the time limit passes without any plan.
     """
     return solve_within(problem, Session(settings))
 
@@ -117,9 +120,9 @@ def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) ->
             lp, variables = build_lp(problem, session.slices)
             objective = objective_expression(problem, variables)
             if bound > 0:
-                lp.addConstraint(objective >= bound, "bound")
+                lp.addConstraint(objective >= bound - problem.charges.base_usd_per_hour, "bound")
             lp.setObjective(objective)
-            solution = run(problem, variables, lp, session)
+            solution = _as_proven(run(problem, variables, lp, session), session)
         except NotOptimalError:
             if not tried:
                 raise
@@ -134,6 +137,13 @@ def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) ->
             return reinforced(problem, solution.counts, bound, session), problem
         tried.append(solution.counts)
         problem = replace(problem, loss_cuts=(*problem.loss_cuts, *found.cuts))
+
+
+def _as_proven(found: Solution, session: Session) -> Solution:
+    """The solver's `optimal` counts only where its bound, held against the exact cost of the counts, agrees."""
+    if found.status == "optimal" and found.mip_gap > 2 * max(session.settings.mip_gap, _LEAST_GAP):
+        return replace(found, status="feasible")
+    return found
 
 
 def _solve_reduced(problem: Problem, session: Session) -> Solution:

@@ -23,16 +23,17 @@ _LARGEST_WEIGHT: Final = 1e6
 
 
 def break_ties(problem: Problem, best: Solution, session: Session) -> Solution:
-    """Among all plans of this cost: fewest groups, then fewest instances, then the earliest candidates.
+    """Among all plans of this total: fewest endpoints, groups, instances, then the earliest candidates.
 
-    One solve where the three fit into one weighted sum, otherwise one each, fixing what the one before found. A step
+    One solve where they fit into one weighted sum, otherwise one each, fixing what the one before found. A step
     that does not finish, or whose plan would cost more when summed exactly, leaves the plan as it is.
     """
     lp, variables = build_lp(problem, session.slices)
-    if problem.max_groups is None:
+    if not problem.counts_groups:
         link_groups(lp, variables, problem)
     limit = problem.objective(best.counts) * (1 + _COST_TOLERANCE)
-    lp.addConstraint(objective_expression(problem, variables) <= limit, "same_cost")
+    base = problem.charges.base_usd_per_hour
+    lp.addConstraint(objective_expression(problem, variables) <= limit - base, "same_cost")
     for number, criterion in enumerate(_criteria(problem, variables, limit)):
         lp.setObjective(criterion)
         try:
@@ -53,11 +54,14 @@ def _criteria(problem: Problem, variables: Variables, limit: float) -> Iterator[
     instance = problem.candidate_count * max(most, 1)
     group = instance * max(most, 1)
     in_order = pulp.LpAffineExpression([(count, position) for position, count in enumerate(variables.counts)])
+    groups, instances = pulp.lpSum(variables.used), pulp.lpSum(variables.counts)
+    # Of clusters every instance is an endpoint, of services every group.
+    first, second = (instances, groups) if problem.charges.instances_are_endpoints else (groups, instances)
     if group <= _LARGEST_WEIGHT:
-        yield group * pulp.lpSum(variables.used) + instance * pulp.lpSum(variables.counts) + in_order
+        yield group * first + instance * second + in_order
     else:
-        yield pulp.lpSum(variables.used)
-        yield pulp.lpSum(variables.counts)
+        yield first
+        yield second
         yield in_order
 
 

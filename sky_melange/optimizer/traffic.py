@@ -44,8 +44,8 @@ def most_traffic(problem: Problem, settings: SolverSettings) -> MostTraffic:
     budget = problem.max_cost_usd_per_hour
     if budget is None:
         raise ValueError("the most traffic is sought within max_cost_usd_per_hour")
-    if budget <= 0:
-        raise InfeasibleError("nothing is left of the budget")
+    if budget <= problem.charges.base_usd_per_hour:
+        raise InfeasibleError("nothing is left of the budget after the controller")
     session = Session(settings)
     kept = undominated(problem)
     reduced = problem.restricted_to(kept)

@@ -10,7 +10,7 @@ import pulp
 
 from sky_melange.errors import NotOptimalError
 from sky_melange.optimizer.lp import build_lp, whole
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.problem import Charges, Problem
 from sky_melange.optimizer.session import Session
 
 
@@ -27,7 +27,9 @@ class Unserved:
 
 def least_unserved(problem: Problem, session: Session) -> Unserved:
     """Minimises Σ_r w_r·(1 − Σ_c x_rc) within the upper limits alone. Raises NotOptimalError."""
-    relaxed = replace(problem, min_replicas=0, floors=(), losses=0, loss_cuts=(), keep=None)
+    # The router is left out: what is served without it bounds what is served with it.
+    base = Charges(base_usd_per_hour=problem.charges.base_usd_per_hour)
+    relaxed = replace(problem, min_replicas=0, floors=(), losses=0, loss_cuts=(), keep=None, charges=base)
     lp, variables = build_lp(relaxed, None, without=("assignment", "coverage"))
     left = [lp.add_variable(f"left_{r}", lowBound=0, upBound=1) for r in range(problem.class_count)]
     for r, row in enumerate(variables.shares):

@@ -14,12 +14,26 @@ from sky_melange.optimizer.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouterVariables:
+    """`needed` is 1 where there is more than one endpoint; `only[c]` where c is the one, 0 where it cannot be.
+
+    `places`: (candidates whose region has a machine at one price, 1 where the router is there); None: no candidate's.
+    Empty where the price is the same everywhere, or nowhere known to differ.
+    """
+
+    needed: pulp.LpVariable
+    only: tuple[pulp.LpVariable | int, ...]
+    places: tuple[tuple[tuple[int, ...] | None, pulp.LpVariable], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variables:
     """`counts[c]` = n_c instances; `shares[r][k]` = x_rk, None where kind k cannot serve r; `used[c]` = y_c.
 
     The share of class r that goes to kind k (see `kinds`) is x_rk ÷ `slices`. y_c is 1 if n_c > 0. `max_counts[c]` is
     an n_c that no optimum needs to exceed. `changed[c]` = d_c: how many more or fewer than in the running plan.
-    `traffic` is the factor t on all traffic where the most of it is sought, None where the traffic is given.
+    `traffic` is the factor t on all traffic where it is maximised, None where the traffic is given. `steps` are
+    (groups, z): z is 1 where there are more groups than that.
     """
 
     counts: tuple[pulp.LpVariable, ...]
@@ -30,6 +44,8 @@ class Variables:
     max_counts: tuple[int, ...]
     changed: tuple[pulp.LpVariable, ...] = ()
     traffic: pulp.LpVariable | None = None
+    steps: tuple[tuple[int, pulp.LpVariable], ...] = ()
+    router: RouterVariables | None = None
 
     @property
     def whole(self) -> pulp.LpAffineExpression:
@@ -68,6 +84,49 @@ def make_variables(
         max_counts=max_counts,
         changed=() if problem.keep is None else _changed(lp, counts, problem.keep),
         traffic=None if most_traffic is None else lp.add_variable("traffic", lowBound=0, upBound=most_traffic),
+        steps=tuple(
+            (groups, lp.add_variable(f"step_{groups}", cat=pulp.LpBinary))
+            for groups, _ in problem.charges.steps
+            if groups < problem.candidate_count
+        ),
+        router=_router(lp, problem),
+    )
+
+
+def cost_expression(problem: Problem, variables: Variables) -> pulp.LpAffineExpression:
+    """The total but for the charge that every plan pays, USD/h."""
+    terms = list(zip(variables.counts, problem.prices, strict=True))
+    extra = dict(problem.charges.steps)
+    terms += [(step, extra[groups]) for groups, step in variables.steps]
+    if variables.router is not None and problem.charges.router is not None:
+        charge = problem.charges.router
+        near = charge.near_usd_per_hour
+        terms += [
+            (place, charge.elsewhere_usd_per_hour if members is None else charge.usd_per_hour(members))
+            for members, place in variables.router.places
+        ]
+        if not variables.router.places:
+            terms.append((variables.router.needed, charge.usd_per_hour(range(len(near)))))
+    return pulp.LpAffineExpression(terms)
+
+
+def _router(lp: pulp.LpProblem, problem: Problem) -> RouterVariables | None:
+    charge, size = problem.charges.router, problem.candidate_count
+    if charge is None or (size == 1 and not problem.charges.instances_are_endpoints):
+        return None
+    able = [all(row[c] is not None for row in problem.loads) for c in range(size)]
+    levels: dict[float | None, list[int]] = {}
+    for c, price in enumerate(charge.near_usd_per_hour):
+        levels.setdefault(price, []).append(c)
+    return RouterVariables(
+        needed=lp.add_variable("router", cat=pulp.LpBinary),
+        only=tuple(lp.add_variable(f"only_{c}", lowBound=0, upBound=1) if able[c] else 0 for c in range(size)),
+        places=tuple(
+            (None if price is None else tuple(members), lp.add_variable(f"router_{number}", lowBound=0, upBound=1))
+            for number, (price, members) in enumerate(levels.items())
+        )
+        if len(levels) > 1
+        else (),
     )
 
 

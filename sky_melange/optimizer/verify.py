@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sky_melange.domain.buckets import Bucket
-from sky_melange.domain.plan import Plan, ReplicaGroup, Route
+from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, ReplicaGroup, Route
 from sky_melange.domain.profile import Skipped
-from sky_melange.domain.workload import RoutingPolicy, Workload
+from sky_melange.domain.workload import ControllerPlace, LaunchMode, RoutingPolicy, Workload
 from sky_melange.optimizer.verify_limits import limit_violations
 from sky_melange.optimizer.verify_losses import TOLERANCE, GroupCapacities, loss_violations
 
@@ -28,6 +29,7 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
         *_policy(plan, workload),
         *limit_violations(plan, workload),
         *loss_violations(plan, workload, capacities),
+        *_overhead(plan, workload),
         *_cost(plan),
     )
 
@@ -95,6 +97,19 @@ def _policy(plan: Plan, workload: Workload) -> Iterator[str]:
                 f"{plan.policy} routing cannot tell ≤{route.input_tokens} in × ≤{route.output_tokens} out from "
                 f"≤{twin.input_tokens} in × ≤{twin.output_tokens} out, but their shares differ"
             )
+
+
+def _overhead(plan: Plan, workload: Workload) -> Iterator[str]:
+    """The machines beside the replicas are those that these groups need, each once."""
+    wanted = []
+    launch = workload.launch
+    if launch.mode is LaunchMode.SERVE and launch.controller is ControllerPlace.MACHINE:
+        wanted.append(CONTROLLER_PURPOSE)
+    if needs_router(plan.groups, workload):
+        wanted.append(ROUTER_PURPOSE)
+    found = [machine.purpose for machine in plan.overhead]
+    if sorted(found) != sorted(wanted):
+        yield f"beside the replicas are {', '.join(found) or 'no machines'}, needed: {', '.join(wanted) or 'none'}"
 
 
 def _cost(plan: Plan) -> Iterator[str]:

@@ -15,10 +15,9 @@ from sky_melange.domain.profile import Profile
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Formulation, Objective, Workload
 from sky_melange.errors import CheckFailedError, InfeasibleError, InputError, MissingDataError, SkyMelangeError
-from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable
+from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, optimize
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.verify import verify
-from sky_melange.optimizer.whole import cheapest_whole
 from sky_melange.pipeline.digests import digest_of, workload_digest
 from sky_melange.pipeline.profiling import (
     capacities_of,
@@ -94,12 +93,12 @@ def make_plan(
     kept, refused = trusted_profiles(workload, profiles)
     selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
     try:
-        whole = cheapest_whole(modelled(workload, book, selection.profiles), book.offers)
+        optimum = optimize(modelled(workload, book, selection.profiles))
     except (InfeasibleError, MissingDataError) as error:
         if not refused:
             raise
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
-    optimum, groups, overhead, cost = whole.optimum, whole.groups, whole.overhead, whole.cost
+    groups, overhead, cost = optimum.groups, optimum.overhead, optimum.cost
     _check_size(groups)
     workload = optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
@@ -116,7 +115,7 @@ def make_plan(
         assumptions=(
             *assumptions(workload),
             *profile_assumptions(workload),
-            *whole.passed_over,
+            *filter(None, [optimum.passed_over]),
         ),
         warnings=(
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
@@ -130,7 +129,7 @@ def make_plan(
             prices=digest_of(f"{c.offer.name} {c.offer.price_usd_per_hour!r}" for c in optimum.candidates),
             profiles=profiles_digest(selection.profiles),
         ),
-        size_aware_usd_per_hour=optimum.size_aware_usd_per_hour,
+        size_aware_total_usd_per_hour=optimum.size_aware_total_usd_per_hour,
         contingencies=optimum.assembled.contingencies,
         switching=optimum.switching,
         explanation=_explained(optimum) if is_explained else None,

@@ -65,6 +65,10 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     routing = found.pop("routing", None)
     if isinstance(routing, dict):
         found.update({f"routing.{key}": value for key, value in routing.items()})
+    explanation = found.get("explanation")
+    if isinstance(explanation, dict) and "total_usd_per_hour" not in explanation:
+        # Of an earlier release, whose figures were of the replicas alone: as if there were none.
+        del found["explanation"]
     inputs = found.get("inputs")
     if isinstance(inputs, dict):
         found["inputs"] = {name: inputs[key] for name, key in _DIGESTS.items() if key in inputs}

@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -23,12 +24,20 @@ COLUMNS: Final = (
     "spot",
     "price_usd_per_hour",
     "reserved_instances",
+    "accelerators",
+    "vcpus",
+    "memory_gib",
     "as_of",
     "note",
 )
 REQUIRED: Final = ("cloud", "instance_type", "price_usd_per_hour")
 MOST_USD_PER_HOUR: Final = 1e6
 MOST_INSTANCES: Final = 100_000
+MACHINE: Final = ("region", "accelerator", "accelerators", "vcpus", "memory_gib")
+"""What describes a machine that no catalog has; all of them, or none."""
+_MOST_ACCELERATORS: Final = 64
+_MOST_OF_A_MACHINE: Final = 1e6
+_NUMBER: Final = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _SHOWN: Final = 40
 
 
@@ -37,6 +46,7 @@ class Override:
     """One line: a price (USD per hour an instance) in place of the listed one, in one region or ("") in all.
 
     With `reserved_instances` it stands beside the listed price instead: that many instances cost this much.
+    `accelerators` an instance, `vcpus` and `memory_gib` describe a machine that no catalog has; None: one of a catalog.
     `place` is file and line, `as_of` the ISO date of the agreement or "".
     """
 
@@ -50,6 +60,15 @@ class Override:
     as_of: str
     note: str
     place: str
+    line: int
+    accelerators: int | None = None
+    vcpus: float | None = None
+    memory_gib: float | None = None
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether the line describes its machine itself."""
+        return self.accelerators is not None
 
     @property
     def label(self) -> str:
@@ -164,8 +183,14 @@ def _check_columns(names: list[str], path: Path, line: int) -> None:
 
 def _override(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mistake]) -> Override | None:
     before = len(mistakes)
-    reserved = _reserved(row.get("reserved_instances", ""), path, line, mistakes)
+    reserved = _count(row.get("reserved_instances", ""), "reserved_instances", MOST_INSTANCES, path, line, mistakes)
     price = _price(row["price_usd_per_hour"], path, line, mistakes)
+    accelerators = _count(row.get("accelerators", ""), "accelerators", _MOST_ACCELERATORS, path, line, mistakes)
+    vcpus, memory_gib = (_size(row.get(name, ""), name, path, line, mistakes) for name in ("vcpus", "memory_gib"))
+    described = [name for name in ("accelerators", "vcpus", "memory_gib") if row.get(name)]
+    lacking = [name for name in MACHINE if not row.get(name)]
+    if described and lacking:
+        _add(mistakes, path, line, f"describes a machine of its own, and lacks {', '.join(lacking)}")
     spot = row.get("spot", "").lower()
     as_of = row.get("as_of", "")
     if spot not in ("", "false", "no", "true", "yes"):
@@ -192,25 +217,39 @@ def _override(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mist
         as_of=as_of,
         note=" ".join(row.get("note", "").split())[:200],
         place=f"{path.name}:{line}",
+        line=line,
+        accelerators=accelerators,
+        vcpus=vcpus,
+        memory_gib=memory_gib,
     )
 
 
 def _price(text: str, path: Path, line: int, mistakes: list[Mistake]) -> float:
-    try:
-        price = float(text)
-    except ValueError:
-        price = math.nan
+    price = _number(text)
     if not 0 <= price <= MOST_USD_PER_HOUR:
         _add(mistakes, path, line, f"price_usd_per_hour must be an amount such as 2.49, found {text[:_SHOWN]!r}")
     return price
 
 
-def _reserved(text: str, path: Path, line: int, mistakes: list[Mistake]) -> int | None:
+def _number(text: str) -> float:
+    """As workload.yaml reads numbers: neither `4_29` nor `010`; NaN for what is not one."""
+    return float(text) if len(text) < 40 and _NUMBER.fullmatch(text) else math.nan
+
+
+def _size(text: str, name: str, path: Path, line: int, mistakes: list[Mistake]) -> float | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= MOST_INSTANCES):
-        limits = f"from 1 to {MOST_INSTANCES:,}"
-        _add(mistakes, path, line, f"reserved_instances must be a whole number {limits}, found {text[:_SHOWN]!r}")
+    size = _number(text)
+    if not 0 < size <= _MOST_OF_A_MACHINE:
+        _add(mistakes, path, line, f"{name} must be a number such as 48, found {text[:_SHOWN]!r}")
+    return size
+
+
+def _count(text: str, name: str, most: int, path: Path, line: int, mistakes: list[Mistake]) -> int | None:
+    if not text:
+        return None
+    if not (len(text) < 10 and re.fullmatch(r"[1-9][0-9]*", text, re.ASCII) and int(text) <= most):
+        _add(mistakes, path, line, f"{name} must be a whole number from 1 to {most:,}, found {text[:_SHOWN]!r}")
         return 1
     return int(text)
 

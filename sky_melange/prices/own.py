@@ -5,14 +5,17 @@ They are put in after the market prices have been judged: a negotiated price far
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from sky_melange.domain.offer import Obtained, Offer, PriceBook, PriceProvenance, PriceState
+from sky_melange.domain.offer import OWN_PRICES, Obtained, Offer, PriceBook, PriceProvenance, PriceState
 from sky_melange.domain.workload import Discount, PricePolicy
-from sky_melange.prices.overrides import Override, read_overrides
-
-NAME = "overrides"
+from sky_melange.errors import InputError, Mistake
+from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
+from sky_melange.prices.names import resolve
+from sky_melange.prices.overrides import MACHINE, Override, read_overrides
 
 
 def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
@@ -26,16 +29,25 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
     aside = [entry.offer for entry in book.quarantined]
     own: list[Offer] = []
     replaced: set[str] = set()
+    mistakes: list[Mistake] = []
+    known = {offer.cloud for offer in (*offers, *aside)}
     for override in overrides:
         fitting = [offer for offer in (*offers, *aside) if _fits(override, offer)]
-        if not fitting:
-            notes.append(f"{override.place}: {override.label} is no offer of today's catalogs; the line has no effect")
+        if not fitting and override.is_machine:
+            fitting = _described(override, policy.overrides, mistakes)
+        elif not fitting and override.cloud in set(LAUNCHABLE_CLOUDS) - known:
+            notes.append(f"{override.place}: no catalog of {override.cloud} is available; the line has no effect")
+        elif not fitting:
+            message = _unknown(override, (*offers, *aside))
+            mistakes.append(Mistake(source=str(policy.overrides), line=override.line, message=message))
         made = [_overridden(offer, override) for offer in fitting]
         own += made
         if override.reserved_instances is None:
             replaced |= {offer.name for offer in fitting}
+    if mistakes:
+        raise InputError(mistakes)
     kept = [offer for offer in offers if offer.name not in replaced]
-    state = PriceState(source=NAME, cloud="", obtained=Obtained.FILE, fetched_at="")
+    state = PriceState(source=OWN_PRICES, cloud="", obtained=Obtained.FILE, fetched_at="")
     return replace(
         book,
         offers=tuple(sorted([*kept, *own], key=lambda offer: offer.sort_key)),
@@ -80,12 +92,62 @@ def _names(discount: Discount) -> Iterator[str]:
 
 def _fits(override: Override, offer: Offer) -> bool:
     return (
-        override.cloud == offer.cloud
+        offer.accelerators_per_instance > 0
+        and override.cloud == offer.cloud
         and override.instance_type == offer.instance_type
         and override.use_spot == offer.use_spot
         and override.region in ("", offer.region)
         and override.accelerator in ("", offer.accelerator, offer.catalog_accelerator)
     )
+
+
+def _described(override: Override, path: Path, mistakes: list[Mistake]) -> list[Offer]:
+    """The machine that a line describes in full, and no catalog has."""
+    resolved = resolve(override.cloud, override.accelerator, override.instance_type)
+    if override.cloud not in LAUNCHABLE_CLOUDS:
+        message = f"SkyPilot launches on no cloud {override.cloud[:60]!r}; it launches on {_listed(LAUNCHABLE_CLOUDS)}"
+        mistakes.append(Mistake(source=str(path), line=override.line, message=message))
+    if resolved.reason:
+        message = f"accelerator {override.accelerator[:60]!r} is not known: {resolved.reason}"
+        mistakes.append(Mistake(source=str(path), line=override.line, message=message))
+    return [
+        Offer(
+            cloud=override.cloud,
+            region=override.region,
+            zone=None,
+            instance_type=override.instance_type,
+            accelerator=resolved.accelerator,
+            catalog_accelerator=override.accelerator,
+            accelerators_per_instance=override.accelerators or 0,
+            vcpus=override.vcpus,
+            memory_gib=override.memory_gib,
+            price_usd_per_hour=override.price_usd_per_hour,
+            use_spot=override.use_spot,
+            provenance=PriceProvenance(source=OWN_PRICES, detail=override.place, fetched_at=override.as_of),
+        )
+    ]
+
+
+def _unknown(override: Override, offers: Iterable[Offer]) -> str:
+    """What to write instead of a line that names nothing."""
+    there = [offer for offer in offers if offer.cloud == override.cloud]
+    same = [offer for offer in there if offer.instance_type == override.instance_type]
+    says = f"{override.label} is not an offer with GPUs in today's catalogs"
+    if any(offer.accelerators_per_instance == 0 for offer in same):
+        return f"{says}: controllers and routers are priced at list prices; remove the line"
+    if not there:
+        return f"{says}: no cloud is called {override.cloud[:60]!r}; there are {_listed({o.cloud for o in offers})}"
+    if same:
+        regions = _listed({offer.region for offer in same})
+        return f"{says} (region, accelerator or spot differ); it is sold in {regions}"
+    near = difflib.get_close_matches(override.instance_type, sorted({o.instance_type for o in there}), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{says}{hint or ';'} a machine that no catalog has needs {', '.join(MACHINE)}"
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:12]) + (" …" if len(shown) > 12 else "")
 
 
 def _overridden(offer: Offer, override: Override) -> Offer:
@@ -96,5 +158,5 @@ def _overridden(offer: Offer, override: Override) -> Offer:
         offer,
         price_usd_per_hour=override.price_usd_per_hour,
         reserved_instances=reserved,
-        provenance=PriceProvenance(source=NAME, detail=detail, fetched_at=override.as_of),
+        provenance=PriceProvenance(source=OWN_PRICES, detail=detail, fetched_at=override.as_of),
     )

@@ -9,13 +9,14 @@ from typing import Final
 from sky_melange.domain.front_door import needs_router
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
-from sky_melange.render import plan_json, router_haproxy, router_litellm, router_sky_yaml, skypilot_yaml
+from sky_melange.render import plan_json, project_config, router_haproxy, router_litellm, router_sky_yaml, skypilot_yaml
 
 Renderer = Callable[[Plan, Workload], dict[str, str]]
 
 RENDERERS: Final[dict[str, Renderer]] = {
     "plan": plan_json.render,
     "skypilot": skypilot_yaml.render,
+    "project_config": project_config.render,
     "router_haproxy": router_haproxy.render,
     "router_litellm": router_litellm.render,
     "router_sky_yaml": router_sky_yaml.render,

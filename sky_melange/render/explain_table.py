@@ -25,7 +25,7 @@ def render(explanation: Explanation, *, color: bool) -> str:
 
 
 def _parts(explanation: Explanation) -> Iterator[RenderableType]:
-    yield Text("Why this plan (replicas only, without overhead)", style="bold")
+    yield Text("Why this plan (totals, with controller and router)", style="bold")
     yield from (Text(f"- {sentence}") for sentence in sentences(explanation))
     if explanation.limits:
         yield ""
@@ -41,7 +41,7 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
 
 def sentences(explanation: Explanation) -> Iterator[str]:
     """What the plan saves, what it still carries, and what its routing costs."""
-    cost, single = explanation.replicas_usd_per_hour, explanation.best_single_usd_per_hour
+    cost, single = explanation.total_usd_per_hour, explanation.best_single_usd_per_hour
     is_kept = any(limit.name == KEEP for limit in explanation.limits)
     if single is None:
         yield "No single type can carry the traffic alone."
@@ -62,7 +62,7 @@ def sentences(explanation: Explanation) -> Iterator[str]:
         f"The same instances carry up to {explanation.headroom_rps:.4g} req/s of this traffic ({spare:.1%} more) "
         "within the utilisation limit."
     )
-    best = explanation.size_aware_usd_per_hour
+    best = explanation.size_aware_total_usd_per_hour
     if is_kept:
         if best is not None and cost > best * (1 + _SAME):
             yield free_of_changes(cost, best)
@@ -92,8 +92,8 @@ def _effect(explanation: Explanation, limit: LimitCost) -> str:
     without = limit.cost_without_usd_per_hour
     if without is None:
         return _UNPROVEN
-    costs = explanation.replicas_usd_per_hour - without
-    if costs <= _SAME * explanation.replicas_usd_per_hour:
+    costs = explanation.total_usd_per_hour - without
+    if costs <= _SAME * explanation.total_usd_per_hour:
         return "costs nothing"
     return f"binds: costs {hourly(costs)} USD/h"
 

@@ -45,7 +45,7 @@ def document(plan: Plan, workload: Workload) -> dict[str, object]:
         "unit_costs": dataclasses.asdict(unit_costs(plan.cost.total_usd_per_hour, workload.traffic)),
         "groups": [_group(group) for group in plan.groups],
         "overhead": [_overhead(machine) for machine in plan.overhead],
-        "size_aware_usd_per_hour": plan.size_aware_usd_per_hour,
+        "size_aware_total_usd_per_hour": plan.size_aware_total_usd_per_hour,
         "switching": None if plan.switching is None else dataclasses.asdict(plan.switching),
         "routing": {"policy": plan.policy.value, "buckets": [_route(route) for route in plan.routing]},
         "contingencies": [_contingency(contingency) for contingency in plan.contingencies],

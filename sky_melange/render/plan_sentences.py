@@ -13,24 +13,24 @@ _SAME: Final = 1e-6
 KEEP: Final = "constraints.keep"
 
 
-def free_of_changes(replicas_usd_per_hour: float, best_usd_per_hour: float) -> str:
+def free_of_changes(total_usd_per_hour: float, best_usd_per_hour: float) -> str:
     """What a plan that `keep` holds back could save with everything free to change."""
     return (
-        f"Without {KEEP}, and with size_aware routing, replicas would cost USD {hourly(best_usd_per_hour)} per hour, "
-        f"{hourly(replicas_usd_per_hour - best_usd_per_hour)} less."
+        f"Without {KEEP}, and with size_aware routing, the total would be USD {hourly(best_usd_per_hour)} per hour, "
+        f"{hourly(total_usd_per_hour - best_usd_per_hour)} less."
     )
 
 
 def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
     """Sentences, only where there is something to say."""
-    replicas, best = plan.cost.replicas_usd_per_hour, plan.size_aware_usd_per_hour
-    if best is not None and replicas > best * (1 + _SAME):
+    total, best = plan.cost.total_usd_per_hour, plan.size_aware_total_usd_per_hour
+    if best is not None and total > best * (1 + _SAME):
         # The comparison is free of the charge for changes, so with it the policy is not all that differs.
         yield (
-            free_of_changes(replicas, best)
+            free_of_changes(total, best)
             if plan.switching is not None
             else (
-                f"{plan.policy.value} routing costs USD {hourly(replicas - best)} per hour more than size_aware would "
+                f"{plan.policy.value} routing costs USD {hourly(total - best)} per hour more than size_aware would "
                 f"({hourly(best)})."
             )
         )

@@ -59,10 +59,10 @@ def verdict(plan: Plan) -> str:
     Claims only what is proven: a plan that the solver did not finish is the best found, not the best.
     """
     types = sorted({group.accelerator for group in plan.groups})
-    costs = [(a.cost_usd_per_hour, a.label) for a in plan.alternatives if a.cost_usd_per_hour is not None]
+    costs = [(a.total_usd_per_hour, a.label) for a in plan.alternatives if a.total_usd_per_hour is not None]
     others = [cost for cost, label in costs if [label] != types]
     proven = plan.status == "optimal"
-    if proven and plan.switching is not None and costs and min(costs)[0] < plan.cost.replicas_usd_per_hour - _SAME_COST:
+    if proven and plan.switching is not None and costs and min(costs)[0] < plan.cost.total_usd_per_hour - _SAME_COST:
         best, label = min(costs)
         return f"{label} alone would cost {hourly(best)}: what it saves is less than the charge for changes ({KEEP})."
     if len(types) == 1:
@@ -78,13 +78,13 @@ def verdict(plan: Plan) -> str:
     if not costs:
         return "A mix is needed: no single type can carry the traffic alone."
     best, label = min(costs)
-    replicas = plan.cost.replicas_usd_per_hour
-    if replicas >= best:
+    total = plan.cost.total_usd_per_hour
+    if total >= best:
         return f"One type alone is no dearer than this mix: {label} costs {hourly(best)}. Give the solver more time."
     lead = "A mix is best" if proven else "The best plan found is a mix"
     return (
-        f"{lead}: its replicas cost USD {hourly(replicas)} per hour, {1 - replicas / best:.1%} less than the "
-        f"best single type ({label} alone, {hourly(best)})."
+        f"{lead}: USD {hourly(total)} per hour in total, {1 - total / best:.1%} less than the best single type "
+        f"({label} alone, {hourly(best)})."
     )
 
 
@@ -142,7 +142,7 @@ def _request_share(plan: Plan, group: ReplicaGroup) -> float:
 
 
 def _alternatives(plan: Plan) -> Table:
-    table = new_table(title="One type alone (replicas only)", expand=False)
+    table = new_table(title="One type alone (in total, with controller and router)", expand=False)
     table.add_column("Type")
     table.add_column("Instances", justify="right")
     table.add_column("GPUs", justify="right")
@@ -155,11 +155,15 @@ def _alternatives(plan: Plan) -> Table:
 
 
 def _alternative_cells(plan: Plan, alternative: Alternative) -> tuple[str, str, str, str, str]:
-    cost = alternative.cost_usd_per_hour
+    cost = alternative.total_usd_per_hour
     if cost is None:
         return "-", "-", "-", "-", alternative.note
-    replicas = plan.cost.replicas_usd_per_hour
-    extra = cost - replicas
-    against = "the plan" if abs(extra) <= _SAME_COST * max(1.0, replicas) else f"{extra / replicas:+.1%}"
+    total = plan.cost.total_usd_per_hour
+    extra = cost - total
+    if abs(extra) <= _SAME_COST * max(1.0, total):
+        against = "the plan"
+    else:
+        # Of capacity that is paid for already no price is a multiple.
+        against = f"{extra / total:+.1%}" if total > 0 else f"USD {hourly(extra)} more"
     note = "; ".join(filter(None, (against, alternative.note)))
     return str(alternative.instances), str(alternative.accelerators), hourly(cost), monthly(cost), note

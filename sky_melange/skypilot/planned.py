@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from sky_melange.domain.offer import OWN_PRICES
 from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import InputError, Mistake
 
@@ -19,9 +20,6 @@ _MAX_PLAN_BYTES: Final = 64 * 1024 * 1024
 _MAX_COUNT: Final = 1_000_000
 _MAX_PRICE_USD_PER_HOUR: Final = 1_000_000_000.0
 _LEAST_PRICE: Final = 5e-324
-OWN_PRICES: Final = "overrides"
-"""The source that a plan names for a price from `prices.overrides`."""
-
 
 Sale: TypeAlias = tuple[str, str, str | None, str, str, int, bool]
 """(cloud, region, zone, instance type, catalog accelerator, count, spot). The type alone is not enough: one Google host

@@ -118,7 +118,13 @@ def _solver(section: SolverSection) -> SolverSettings:
 
 
 def _launch(section: LaunchSection) -> Launch:
-    return Launch(mode=section.mode, engine=section.engine, engine_args=section.engine_args, secrets=section.secrets)
+    return Launch(
+        mode=section.mode,
+        controller=section.controller,
+        engine=section.engine,
+        engine_args=section.engine_args,
+        secrets=section.secrets,
+    )
 
 
 def _profiles(section: ProfilesSection) -> ProfilePolicy:

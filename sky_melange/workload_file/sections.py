@@ -13,6 +13,7 @@ from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.workload import (
     CandidateFilter,
     Constraints,
+    ControllerPlace,
     Formulation,
     Launch,
     LaunchMode,
@@ -260,6 +261,12 @@ class LaunchSection(Section):
         default=Launch().mode,
         description="`serve`: one SkyServe service per replica group. `cluster`: one SkyPilot cluster per group.",
         examples=["serve"],
+    )
+    controller: Annotated[ControllerPlace, Strict(False)] = Field(
+        default=Launch().controller,
+        description="Where SkyServe's controller runs. `machine`: one of its own, placed by the plan's `.sky.yaml`. "
+        "`consolidated`: in the API server (SkyPilot's consolidation mode), at no cost of its own.",
+        examples=["machine"],
     )
     engine: Literal["vllm"] = Field(
         default=cast("Literal['vllm']", Launch().engine), description="The inference engine.", examples=["vllm"]

@@ -34,7 +34,25 @@ def cheapest_cost(problem: Problem, slices: int | None, *, slack: float = 0.0) -
 
 
 def _cost(problem: Problem, counts: Sequence[int]) -> float:
-    return float(sum(Fraction(str(price)) * count for price, count in zip(problem.prices, counts, strict=True)))
+    """Replicas, controller and router, counted from the documented rules alone."""
+    replicas = sum(Fraction(str(price)) * count for price, count in zip(problem.prices, counts, strict=True))
+    return float(replicas + beside(problem, counts))
+
+
+def beside(problem: Problem, counts: Sequence[int]) -> Fraction:
+    """USD per hour of controller and router beside these counts."""
+    charges = problem.charges
+    groups = sum(count > 0 for count in counts)
+    cost = Fraction(str(charges.base_usd_per_hour))
+    for more_than, extra in charges.steps:
+        if groups > more_than:
+            cost += Fraction(str(extra))
+    endpoints = sum(counts) if charges.instances_are_endpoints else groups
+    if charges.router is not None and endpoints > 1:
+        near = [charges.router.near_usd_per_hour[c] for c, count in enumerate(counts) if count]
+        known = [Fraction(str(price)) for price in near if price is not None]
+        cost += min(known) if known else Fraction(str(charges.router.elsewhere_usd_per_hour))
+    return cost
 
 
 def _counts(problem: Problem, allowed: Fraction) -> Iterator[tuple[int, ...]]:
@@ -52,6 +70,7 @@ def _within_limits(problem: Problem, counts: Sequence[int]) -> bool:
     return (
         replicas >= problem.min_replicas
         and (problem.max_groups is None or groups <= problem.max_groups)
+        and (problem.charges.most_groups is None or groups <= problem.charges.most_groups)
         and all(
             sum(usage * count for usage, count in zip(cap.usage, counts, strict=True)) <= cap.limit
             for cap in problem.caps

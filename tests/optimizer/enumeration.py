@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from brute_force import beside
 from rational_lp import is_feasible
 
 from sky_melange.optimizer.problem import Problem
@@ -45,27 +46,33 @@ def _counts(problem: Problem) -> Iterator[tuple[int, ...]]:
 
 
 def _objective(problem: Problem, counts: Sequence[int]) -> Fraction:
-    cost = sum((Fraction(str(p)) * n for p, n in zip(problem.prices, counts, strict=True)), Fraction(0))
+    cost = _cost(problem, counts)
     if problem.keep is None:
         return cost
     changes = sum(abs(n - before) for n, before in zip(counts, problem.keep.previous, strict=True))
     return cost + Fraction(str(problem.keep.usd_per_hour)) * changes
 
 
+def _cost(problem: Problem, counts: Sequence[int]) -> Fraction:
+    replicas = sum((Fraction(str(p)) * n for p, n in zip(problem.prices, counts, strict=True)), Fraction(0))
+    return replicas + beside(problem, counts)
+
+
 def _within_counts(problem: Problem, counts: Sequence[int]) -> bool:
     def total(weights: Sequence[int]) -> int:
         return sum(weight * count for weight, count in zip(weights, counts, strict=True))
 
-    cost = sum((Fraction(str(p)) * n for p, n in zip(problem.prices, counts, strict=True)), Fraction(0))
+    groups = sum(count > 0 for count in counts)
     budget = problem.max_cost_usd_per_hour
     useless = any(count and all(row[c] is None for row in problem.loads) for c, count in enumerate(counts))
     return (
         not useless
         and total(problem.replicas) >= problem.min_replicas
-        and (problem.max_groups is None or sum(count > 0 for count in counts) <= problem.max_groups)
+        and (problem.max_groups is None or groups <= problem.max_groups)
+        and (problem.charges.most_groups is None or groups <= problem.charges.most_groups)
         and all(total(cap.usage) <= cap.limit for cap in problem.caps)
         and all(total(floor.supply) >= floor.minimum for floor in problem.floors)
-        and (budget is None or cost <= Fraction(str(budget)))
+        and (budget is None or _cost(problem, counts) <= Fraction(str(budget)))
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.errors import InfeasibleError
 from sky_melange.optimizer import solve_problem
+from sky_melange.optimizer.charges import Charges, RouterCharge
 from sky_melange.optimizer.problem import Cap, Problem
 
 EXACT = SolverSettings(formulation=Formulation.EXACT)
@@ -21,7 +22,10 @@ _PRICES = st.integers(10, 900).map(lambda cents: cents / 100)
 
 @st.composite
 def problems(draw: st.DrawFn, *, max_classes: int = 4, max_candidates: int = 3, limited: bool = True) -> Problem:
-    """Every candidate serves a class and every class is served; `limited` draws caps, groups and replicas too."""
+    """Every candidate serves a class and every class is served, with and without charges for controller and router.
+
+    `limited` draws caps, groups and replicas too.
+    """
     candidates = draw(st.integers(1, max_candidates))
     classes = draw(st.integers(1, max_classes))
     loads = [[draw(st.none() | _LOADS) for _ in range(candidates)] for _ in range(classes)]
@@ -32,6 +36,7 @@ def problems(draw: st.DrawFn, *, max_classes: int = 4, max_candidates: int = 3, 
         if all(row[c] is None for row in loads):
             loads[draw(st.integers(0, classes - 1))][c] = draw(_LOADS)
     usage = tuple(draw(st.integers(0, 4)) for _ in range(candidates))
+    charges = draw(charges_of(candidates, limited=limited)) if draw(st.booleans()) else Charges()
     has_cap = limited and draw(st.booleans())
     return Problem(
         loads=tuple(tuple(row) for row in loads),
@@ -41,6 +46,28 @@ def problems(draw: st.DrawFn, *, max_classes: int = 4, max_candidates: int = 3, 
         min_replicas=draw(st.sampled_from((0, 1, 2, 5))) if limited else 0,
         max_groups=draw(st.sampled_from((None, None, 1, 2))) if limited else None,
         caps=(Cap(name="cap", usage=usage, limit=draw(st.integers(0, 12))),) if has_cap else (),
+        charges=charges,
+    )
+
+
+_SMALL_PRICES = st.integers(0, 120).map(lambda cents: cents / 100)
+
+
+@st.composite
+def charges_of(draw: st.DrawFn, candidates: int, *, limited: bool) -> Charges:
+    """A controller that may grow with the groups, and a router at one price, or at one by place."""
+    near = st.none() | st.sampled_from((0.05, 0.2, 0.7))
+    same = draw(st.sampled_from((None, 0.1)))
+    router = RouterCharge(
+        near_usd_per_hour=tuple(draw(near) if same is None else same for _ in range(candidates)),
+        elsewhere_usd_per_hour=draw(_SMALL_PRICES),
+    )
+    return Charges(
+        base_usd_per_hour=draw(_SMALL_PRICES),
+        steps=draw(st.sampled_from(((), ((1, 0.3),), ((1, 0.1), (2, 0.6))))),
+        most_groups=draw(st.sampled_from((None, None, 1, 2))) if limited else None,
+        instances_are_endpoints=draw(st.booleans()),
+        router=draw(st.sampled_from((None, router, router))),
     )
 
 

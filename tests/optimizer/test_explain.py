@@ -177,7 +177,7 @@ def test_what_is_best_without_an_offer_or_a_type(workload: Workload, offers: lis
         if entry.without is None:
             continue
         again = planner(workload, rest)
-        assert again.plan.cost.replicas_usd_per_hour == pytest.approx(entry.without.cost_usd_per_hour)
+        assert again.plan.cost.total_usd_per_hour == pytest.approx(entry.without.cost_usd_per_hour)
     for entry in found.accelerators:
         if entry.factor is None:
             continue
@@ -191,17 +191,17 @@ def test_what_is_best_without_an_offer_or_a_type(workload: Workload, offers: lis
 def test_headroom_single_type_limits_and_routing(workload: Workload, offers: list[Offer], planner: Any) -> None:
     planned = planner(workload, offers, is_explained=True)
     found = _explanation(planned)
-    cost = planned.plan.cost.replicas_usd_per_hour
-    assert found.replicas_usd_per_hour == cost
+    cost = planned.plan.cost.total_usd_per_hour
+    assert found.total_usd_per_hour == cost
     assert found.headroom_rps >= found.request_rate_rps * (1 - 1e-6)
     for entry in found.limits:
         if entry.name == "constraints.max_accelerators.H100":
             free = replace(workload.constraints, max_accelerators={})
             assert entry.cost_without_usd_per_hour == pytest.approx(
-                planner(replace(workload, constraints=free), offers).plan.cost.replicas_usd_per_hour
+                planner(replace(workload, constraints=free), offers).plan.cost.total_usd_per_hour
             )
-    best = planner(replace(workload, routing=RoutingPolicy.SIZE_AWARE), offers).plan.cost.replicas_usd_per_hour
-    assert found.size_aware_usd_per_hour == pytest.approx(best)
+    best = planner(replace(workload, routing=RoutingPolicy.SIZE_AWARE), offers).plan.cost.total_usd_per_hour
+    assert found.size_aware_total_usd_per_hour == pytest.approx(best)
     assert best <= cost * (1 + 1e-9)
     for name in {offer.accelerator for offer in offers}:
         rows = [a for a in planned.plan.alternatives if a.label == name]

@@ -9,7 +9,7 @@ import pytest
 from enumeration import least_objective, plans
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from problems import EXACT, cost_of, problems
+from problems import EXACT, charges_of, cost_of, problems
 from rational_lp import is_feasible
 
 from sky_melange.domain.workload import SolverSettings
@@ -73,6 +73,9 @@ LIMITS: dict[str, Draw] = {
     "budget": _with_budget,
     "switching": _with_switching,
     "losses": _with_losses,
+    "charges": lambda data, problem: replace(
+        problem, charges=data.draw(charges_of(problem.candidate_count, limited=True))
+    ),
 }
 
 

@@ -77,7 +77,7 @@ def test_contingencies_and_switching_survive(tmp_path: Path) -> None:
     shares = tuple(route.shares for route in PLAN.routing)
     plan = replace(
         PLAN,
-        size_aware_usd_per_hour=5.5,
+        size_aware_total_usd_per_hour=5.5,
         contingencies=(Contingency(lost=(("chat-l4", 1),), shares=shares, peak_utilization=0.95),),
         switching=Switching(started_instances=1, stopped_instances=2, charged_usd_per_hour=0.3),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sky_melange.domain.workload import Discount, PricePolicy
 from sky_melange.errors import InputError
 from sky_melange.prices import current_book
 from sky_melange.prices.overrides import COLUMNS, read_overrides
-from sky_melange.prices.own import discounted
+from sky_melange.prices.own import apply_own_prices, discounted
 
 HEADER = "cloud,region,instance_type,price_usd_per_hour,reserved_instances\n"
 
@@ -83,9 +84,69 @@ def test_an_override_is_taken_for_a_quarantined_offer_too(tmp_path: Path) -> Non
     assert name not in {entry.offer.name for entry in book.quarantined}
 
 
-def test_an_override_of_nothing_is_said(tmp_path: Path) -> None:
-    book = _book(tmp_path, overrides=_file(tmp_path, HEADER + "aws,,p6.giant,1,\n"))
-    assert any(note.startswith("prices.csv:2: aws/p6.giant is no offer") for note in book.notes)
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("aws,,p6.giant,1,", "aws/p6.giant is not an offer with GPUs in today's catalogs"),
+        ("aws,,p5.48xlarg,1,", "did you mean 'p5.48xlarge'?"),
+        ("aws,mars-1,p5.48xlarge,1,", "it is sold in ap-"),
+        ("awss,,p5.48xlarge,1,", "no cloud is called 'awss'; there are aws,"),
+        ("gcp,us-central1,n4-highcpu-4,0.01,", "controllers and routers are priced at list prices; remove the line"),
+    ],
+)
+def test_an_override_of_nothing_is_a_mistake_with_its_line(row: str, words: str, tmp_path: Path) -> None:
+    text = HEADER + "aws,,p5.48xlarge,50,\n" + row + "\naws,,also.nothing,1,\n"
+    with pytest.raises(InputError) as raised:
+        _book(tmp_path, overrides=_file(tmp_path, text))
+    first, second = raised.value.mistakes
+    assert (first.line, second.line) == (3, 4)
+    assert words in first.message
+    assert first.source.endswith("prices.csv")
+
+
+def test_a_cloud_without_a_catalog_today_is_no_mistake_of_the_file(tmp_path: Path) -> None:
+    book = _book(tmp_path)
+    only_aws = replace(book, offers=tuple(o for o in book.offers if o.cloud == "aws"), quarantined=())
+    policy = PricePolicy(overrides=_file(tmp_path, HEADER + "gcp,,some.machine,1,\n"))
+    found = apply_own_prices(only_aws, policy)
+    assert found.notes == ("prices.csv:2: no catalog of gcp is available; the line has no effect",)
+
+
+OWN = "cloud,region,instance_type,accelerator,accelerators,vcpus,memory_gib,price_usd_per_hour,reserved_instances\n"
+
+
+@pytest.mark.parametrize("reserved", [None, 3])
+def test_a_machine_that_is_described_in_full_is_an_offer(reserved: int | None, tmp_path: Path) -> None:
+    text = OWN + f"aws,us-east-1,p9.own,H100,2,48,512.5,{'0,3' if reserved else '4.29,'}\n"
+    book = _book(tmp_path, overrides=_file(tmp_path, text))
+    (offer,) = [offer for offer in book.offers if offer.instance_type == "p9.own"]
+    assert (offer.accelerator, offer.accelerators_per_instance, offer.vcpus, offer.memory_gib) == ("H100", 2, 48, 512.5)
+    assert (offer.price_usd_per_hour, offer.reserved_instances) == ((0.0, 3) if reserved else (4.29, None))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("aws,us-east-1,p9.own,H100,2,48,,4.29,", "describes a machine of its own, and lacks memory_gib"),
+        ("aws,,p9.own,H100,2,48,512,4.29,", "and lacks region"),
+        ("aws,us-east-1,p9.own,H101,2,48,512,4.29,", "accelerator 'H101' is not known"),
+        ("mars,us-east-1,p9.own,H100,2,48,512,4.29,", "SkyPilot launches on no cloud 'mars'"),
+        ("aws,us-east-1,p9.own,H100,0,48,512,4.29,", "accelerators must be a whole number from 1 to 64"),
+        ("aws,us-east-1,p9.own,H100,2,x,512,4.29,", "vcpus must be a number such as 48"),
+    ],
+)
+def test_a_machine_that_is_described_badly_is_a_mistake(row: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        _book(tmp_path, overrides=_file(tmp_path, OWN + row + "\n"))
+
+
+def test_no_price_of_ones_own_reaches_a_machine_without_gpus(tmp_path: Path) -> None:
+    plain = _book(tmp_path)
+    offers = [offer for offer in plain.offers if not offer.accelerators_per_instance]
+    text = HEADER + "".join(f"{o.cloud},{o.region},{o.instance_type},0.0001,\n" for o in offers[:3])
+    with pytest.raises(InputError) as raised:
+        _book(tmp_path, overrides=_file(tmp_path, text))
+    assert len(raised.value.mistakes) == 3
 
 
 def test_yaml_says_the_same_as_csv(tmp_path: Path) -> None:
@@ -170,6 +231,9 @@ def test_reserved_and_negotiated_machines_of_one_kind_are_checked_each_at_its_pr
         ("cloud,cloud,instance_type,price_usd_per_hour\n", 1, "named twice"),
         (HEADER + "aws,,x,cheap,\n", 2, "must be an amount"),
         (HEADER + "aws,,x,-1,\n", 2, "must be an amount"),
+        (HEADER + "aws,,x,4_29,\n", 2, "must be an amount such as 2.49, found '4_29'"),
+        (HEADER + "aws,,x,010,\n", 2, "must be an amount such as 2.49, found '010'"),
+        (HEADER + "aws,,x,٣,\n", 2, "must be an amount"),
         (HEADER + "aws,,x,nan,\n", 2, "must be an amount"),
         (HEADER + "aws,,x,1e9,\n", 2, "must be an amount"),
         (HEADER + "aws,,x,0,\n", 2, "say how many are paid for"),

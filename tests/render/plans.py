@@ -58,6 +58,8 @@ def alternative(label: str, cost: float | None, *, instances: int | None = None,
     given: dict[str, Any] = {"label": label, "cost_usd_per_hour": cost, "instances": instances, "note": note}
     if "accelerators" in {field.name for field in fields(Alternative)}:
         given["accelerators"] = instances
+    if cost is not None:
+        given["total_usd_per_hour"] = cost + 0.2
     return Alternative(**given)
 
 

@@ -62,7 +62,7 @@ class TestPlanJson:
             "unit_costs",
             "groups",
             "overhead",
-            "size_aware_usd_per_hour",
+            "size_aware_total_usd_per_hour",
             "switching",
             "routing",
             "contingencies",
@@ -158,17 +158,17 @@ class TestVerdict:
     def test_one_type(self) -> None:
         shown = plan()
         assert plan_table.verdict(shown) == (
-            "One type is best: L4. No mix of the candidates is cheaper; the next type alone costs 31.9200."
+            "One type is best: L4. No mix of the candidates is cheaper; the next type alone costs 32.1200."
         )
         alone = replace(shown, alternatives=shown.alternatives[:1])
         assert plan_table.verdict(alone) == "One type is best: L4. No mix of the candidates is cheaper."
 
     def test_a_mix(self) -> None:
         mix = replace(MIX, alternatives=(alternative("H100", 40.0, instances=2), alternative("L4", None, note="no")))
-        saved = 1 - (3 * 0.8048 + 31.92) / 40.0
+        saved = 1 - (3 * 0.8048 + 31.92 + 0.2) / 40.2
         assert plan_table.verdict(mix) == (
-            f"A mix is best: its replicas cost USD 34.3344 per hour, {saved:.1%} less than the best single type "
-            "(H100 alone, 40.0000)."
+            f"A mix is best: USD 34.5344 per hour in total, {saved:.1%} less than the best single type "
+            "(H100 alone, 40.2000)."
         )
 
     def test_no_single_type(self) -> None:

@@ -14,6 +14,7 @@ from sky_melange.optimizer.constraints import (
     assignment,
     budget,
     caps,
+    charges,
     coverage,
     floors,
     groups,
@@ -40,4 +41,5 @@ CONSTRAINTS: Final[dict[str, Constraint]] = {
     "budget": budget.add,
     "switching": switching.add,
     "losses": losses.add,
+    "charges": charges.add,
 }

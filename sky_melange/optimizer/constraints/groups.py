@@ -10,10 +10,10 @@ from sky_melange.optimizer.variables import Variables
 
 def add(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:
     """n_c ≤ M_c · y_c with binary y_c, and Σ_c y_c ≤ max_groups; M_c is a count that no optimum needs to exceed."""
-    if problem.max_groups is None:
-        return
-    link_groups(lp, variables, problem)
-    lp.addConstraint(pulp.lpSum(variables.used) <= problem.max_groups, "max_groups")
+    if problem.counts_groups:
+        link_groups(lp, variables, problem)
+    if problem.max_groups is not None:
+        lp.addConstraint(pulp.lpSum(variables.used) <= problem.max_groups, "max_groups")
 
 
 def link_groups(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:

@@ -35,7 +35,7 @@ def explain(optimum: Optimum) -> Explanation:
     oracle = Oracle(model.workload.solver)
     rate_rps = model.workload.traffic.request_rate_rps
     peak = max(group.utilization for group in optimum.assembled.groups)
-    single = next((a for a in optimum.alternatives if a.cost_usd_per_hour is not None), None)
+    single = next((a for a in optimum.alternatives if a.total_usd_per_hour is not None), None)
     limits = limit_costs(oracle, model.problem)
     offers = tuple(_leaving_offers(oracle, model, solution))
     accelerators = tuple(_leaving_accelerators(oracle, model, solution))
@@ -44,11 +44,11 @@ def explain(optimum: Optimum) -> Explanation:
     return Explanation(
         request_rate_rps=rate_rps,
         headroom_rps=rate_rps * model.problem.max_utilization / peak,
-        replicas_usd_per_hour=solution.cost_usd_per_hour,
+        total_usd_per_hour=solution.cost_usd_per_hour,
         best_single_accelerator=None if single is None else single.label,
-        best_single_usd_per_hour=None if single is None else single.cost_usd_per_hour,
+        best_single_usd_per_hour=None if single is None else single.total_usd_per_hour,
         policy=model.workload.routing.value,
-        size_aware_usd_per_hour=optimum.size_aware_usd_per_hour,
+        size_aware_total_usd_per_hour=optimum.size_aware_total_usd_per_hour,
         limits=limits,
         offers=offers,
         accelerators=accelerators,

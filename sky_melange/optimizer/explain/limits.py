@@ -20,7 +20,7 @@ def limit_costs(oracle: Oracle, problem: Problem) -> tuple[LimitCost, ...]:
 
 
 def _cost(oracle: Oracle, problem: Problem) -> float | None:
-    """Of the replicas alone, so that dropping `keep` is comparable too."""
+    """The total, without a charge for changes, so that dropping `keep` is comparable too."""
     try:
         found = oracle.best(problem)
     except NotOptimalError:
@@ -40,7 +40,7 @@ def _without_each(problem: Problem) -> Iterator[tuple[str, str, Problem]]:
         rest = tuple(other for index, other in enumerate(problem.floors) if index != k)
         yield floor.name, str(floor.minimum), replace(problem, floors=rest)
     if problem.max_groups is not None:
-        yield problem.max_groups_name, str(problem.max_groups), replace(problem, max_groups=None)
+        yield "constraints.max_groups", str(problem.max_groups), replace(problem, max_groups=None)
     for name in dict.fromkeys(limit.name.partition(" ")[0] for limit in problem.share_limits):
         family = [limit for limit in problem.share_limits if limit.name.partition(" ")[0] == name]
         left = tuple(limit for limit in problem.share_limits if limit not in family)

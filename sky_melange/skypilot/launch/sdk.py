@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from sky_melange.errors import MissingDataError
+from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.skypilot.launch.cloud import ClusterState, LaunchError, ServiceState, Task
 
 _FAILED: Final = frozenset({"CONTROLLER_FAILED", "FAILED_CLEANUP", "FAILED"})
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _NO_NETWORK: Final = "due to network error"
 _CONTROLLER: Final = "sky-serve-controller-"
+_PROJECT_CONFIG: Final = "SKYPILOT_PROJECT_CONFIG"
 _HEALTH_TIMEOUT_S: Final = 5.0
 
 
 class SkyPilot:
-    """SkyPilot 0.14. Its own messages go to stderr."""
+    """SkyPilot 0.14. Its own messages go to stderr.
 
-    def __init__(self) -> None:
+    `project_config`: text of a `.sky.yaml` whose keys go over those of the user's own project configuration.
+    """
+
+    def __init__(self, *, project_config: str = "") -> None:
         if importlib.util.find_spec("sky") is None:
             raise MissingDataError("SkyPilot is not installed; install it with `pip install skypilot==0.14.1`")
+        if project_config:
+            self._folder = _use_project_config(project_config)
         with _quiet():
             import sky
             from sky import serve
@@ -147,6 +156,34 @@ def _quiet() -> Iterator[None]:
     """SkyPilot writes to stdout, which is ours for answers."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def _use_project_config(text: str) -> tempfile.TemporaryDirectory[str]:
+    """Has SkyPilot read the user's project configuration with `text` over it, which it does when it is imported.
+
+    The file that it reads is private, and gone with the folder that is returned.
+    """
+    import yaml
+
+    own = Path(os.environ.get(_PROJECT_CONFIG) or ".sky.yaml").expanduser()
+    try:
+        config = yaml.safe_load(own.read_text(encoding="utf-8")) if own.is_file() else None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError([Mistake(source=str(own), message=f"SkyPilot's project configuration: {error}")]) from error
+    folder = tempfile.TemporaryDirectory(prefix="sky-melange-")
+    path = Path(folder.name) / "project.yaml"
+    path.write_text(yaml.safe_dump(_merged(config, yaml.safe_load(text))), encoding="utf-8")
+    os.environ[_PROJECT_CONFIG] = str(path)
+    loaded = sys.modules.get("sky.skypilot_config")
+    if loaded is not None:
+        loaded.reload_config()
+    return folder
+
+
+def _merged(under: object, over: object) -> object:
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    return {**under, **{key: _merged(under.get(key), value) for key, value in over.items()}}
 
 
 def _service(record: Mapping[str, Any]) -> ServiceState:
