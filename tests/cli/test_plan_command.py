@@ -49,7 +49,12 @@ def test_quickstart_plans_and_says_what_is_best(tmp_path: Path) -> None:
     assert "A mix is best" in result.stdout or "One type is best" in result.stdout
     assert "per month" in result.stdout
     plan = json.loads((tmp_path / "plan" / "plan.json").read_text())
-    assert written(tmp_path / "plan") == {"plan.json", *ROUTER_FILES, *(group["file"] for group in plan["groups"])}
+    assert written(tmp_path / "plan") == {
+        "plan.json",
+        ".sky.yaml",
+        *ROUTER_FILES,
+        *(group["file"] for group in plan["groups"]),
+    }
     assert plan["schema_version"] == 1
     assert plan["status"] == "optimal"
 
@@ -76,7 +81,7 @@ def test_an_earlier_plan_is_replaced_as_a_whole(tmp_path: Path, workload: dict[s
     assert run("plan", QUICKSTART, "--out", out).exit_code == 0
     workload["name"] = "other"
     assert run("plan", write(tmp_path, workload), "--out", out).exit_code == 0
-    assert all(name.startswith("other-") for name in written(out) - {"plan.json", *ROUTER_FILES})
+    assert all(name.startswith("other-") for name in written(out) - {"plan.json", ".sky.yaml", *ROUTER_FILES})
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -266,4 +271,9 @@ def test_two_runs_at_once_leave_one_whole_plan(tmp_path: Path) -> None:
     assert any(code == 0 for _, code in ends)
     assert all("Traceback" not in stderr for (_, stderr), _ in ends)
     plan = json.loads((tmp_path / "plan" / "plan.json").read_text())
-    assert written(tmp_path / "plan") == {"plan.json", *ROUTER_FILES, *(group["file"] for group in plan["groups"])}
+    assert written(tmp_path / "plan") == {
+        "plan.json",
+        ".sky.yaml",
+        *ROUTER_FILES,
+        *(group["file"] for group in plan["groups"]),
+    }

@@ -14,6 +14,7 @@ from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance, Quaranti
 from sky_melange.domain.plan import Cost, InputDigests, Overhead, Plan, ReplicaGroup, Route
 from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import PointsForm, Profile, ProfileKey, ProfileKind, ProfileProvenance
+from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import Model, RoutingPolicy, Slo, Workload
 from sky_melange.gate import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.plan_file import PlanDocument
@@ -35,6 +36,7 @@ WORKLOAD = Workload(
     slo=Slo(tpot_s=0.05),
     traffic=TRAFFIC,
     routing=RoutingPolicy.INPUT_AWARE,
+    router=RouterSettings(kind=RouterKind.NONE),
 )
 
 
