@@ -15,6 +15,8 @@ import pytest
 
 from sky_melange.cli import cli
 
+pytestmark = pytest.mark.smoke
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 QUICKSTART: Final = ROOT / "examples" / "quickstart" / "workload.yaml"
 LOGS: Final = ROOT / "examples" / "from-logs" / "requests.csv.gz"

@@ -12,6 +12,8 @@ import yaml
 from sky_melange.errors import InputError
 from sky_melange.workload_file import read_workload, yaml_source
 
+pytestmark = pytest.mark.smoke
+
 MistakesIn = Callable[..., list[str]]
 
 

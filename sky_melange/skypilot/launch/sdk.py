@@ -24,7 +24,7 @@ class SkyPilot:
 
     def __init__(self) -> None:
         if importlib.util.find_spec("sky") is None:
-            raise MissingDataError("SkyPilot is not installed; install it with `pip install skypilot==0.14.1`")
+            raise MissingDataError("SkyPilot is not installed; install it with `pip install 'skypilot>=0.14,<0.15'`")
         with _quiet():
             import sky
             from sky import serve
