@@ -54,7 +54,7 @@ def test_commands_that_the_readme_names_exist() -> None:
 
 def test_the_two_commands_are_what_ci_runs() -> None:
     text = README.read_text(encoding="utf-8")
-    assert "pip install . && sky-melange plan examples/quickstart/workload.yaml" in text
-    assert "pip install '.[dev]' && pytest" in text
+    assert "pip install -c constraints.txt . && sky-melange plan examples/quickstart/workload.yaml" in text
+    assert "pip install -c constraints.txt '.[dev]' && pytest" in text
     steps = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert steps.index("pip install -q '.[dev]'") < steps.index("pytest")
+    assert steps.index("pip install -q -c constraints.txt '.[dev]'") < steps.index("pytest")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 import traceback
 from typing import Any, Final
@@ -95,8 +96,28 @@ def cli(debug: bool) -> None:
     """
 
 
+def _keep_stdout_for_answers() -> None:
+    """From here on `sys.stdout` alone leads to stdout; descriptor 1, to which C libraries print, leads nowhere."""
+    own = sys.stdout
+    if own is None or not hasattr(own, "buffer") or own.fileno() != 1:
+        return
+    own.flush()
+    line_buffering = own.isatty()
+    sys.stdout = os.fdopen(
+        os.dup(1), "w", buffering=1 if line_buffering else -1, encoding=own.encoding, errors=own.errors
+    )
+    _lead_nowhere(1)
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 def main() -> None:
     """Entry point of the console script. A bug is reported in one line unless --debug is given."""
+    _keep_stdout_for_answers()
     debug = "--debug" in sys.argv[1:]
     try:
         cli(prog_name="sky-melange")
@@ -106,6 +127,8 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             # Of stdout, mostly: `> FILE` on a full disk is no bug.
             click.echo("Error: the disk is full, so that not everything could be written", err=True)
+            # What is still buffered is written once more at exit, where it may not fail again.
+            _lead_nowhere(sys.stdout.fileno())
             sys.exit(2)
         kind = type(error).__name__
         click.echo(f"Error: a bug in sky-melange: {kind}: {error}\nRun again with --debug to see where.", err=True)

@@ -18,12 +18,13 @@ from sky_melange.domain.workload import Formulation, SolverSettings
     "--time-limit", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, help="Seconds."
 )
 @click.option("--require-optimal", is_flag=True, help="Exit with 7 unless the answer is proven cheapest.")
-def command(file: Path, formulation: str, time_limit: float, require_optimal: bool) -> None:
+@click.option("--normalize", is_flag=True, help="Divide the shares of workload_distribution by their sum.")
+def command(file: Path, formulation: str, time_limit: float, require_optimal: bool, normalize: bool) -> None:
     """Solve FILE, the JSON of the released Mélange solver, and print its answer: counts by GPU and the cost.
 
     `exact` divides each bucket freely and never costs more; `sliced` divides it into slice_factor equal parts, as
     Mélange does.
     """
     settings = SolverSettings(formulation=Formulation(formulation), time_limit_s=time_limit)
-    answer = pipeline.solve_melange(file, settings, require_optimal=require_optimal)
+    answer = pipeline.solve_melange(file, settings, require_optimal=require_optimal, normalize=normalize)
     click.echo(json.dumps(answer, ensure_ascii=False))

@@ -16,6 +16,7 @@ import pulp
 
 from sky_melange.domain.workload import Formulation, SolverName, SolverSettings
 from sky_melange.errors import InputError, NotOptimalError
+from sky_melange.optimizer.quiet import c_output_discarded
 
 _CBC_BOUND: Final = re.compile(r"^(?:Lower|Upper) bound:\s+(\S+)", re.MULTILINE)
 
@@ -60,7 +61,7 @@ class Session:
 
     def solve_linear(self, lp: pulp.LpProblem) -> bool:
         """Solves a model without whole numbers by HiGHS, whose duals PuLP reads; whether there is an optimum."""
-        lp.solve(_configured_highs(max(self.left_s, 1.0), 0.0, 0.0))
+        _run_highs(lp, max(self.left_s, 1.0), 0.0, 0.0)
         self.left_s -= lp.solutionTime
         return bool(lp.sol_status == pulp.LpSolutionOptimal)
 
@@ -69,13 +70,15 @@ class Session:
         return f"no plan was found within the time limit of {self.settings.time_limit_s:g} s; raise it"
 
 
-def _configured_highs(time_limit_s: float, gap: float, gap_absolute: float) -> pulp.HiGHS:
+def _run_highs(lp: pulp.LpProblem, time_limit_s: float, gap: float, gap_absolute: float) -> None:
     """One thread and a fixed seed, so that the same model gives the same answer."""
-    return pulp.HiGHS(msg=False, threads=1, timeLimit=time_limit_s, gapRel=gap, gapAbs=gap_absolute, random_seed=0)
+    solver = pulp.HiGHS(msg=False, threads=1, timeLimit=time_limit_s, gapRel=gap, gapAbs=gap_absolute, random_seed=0)
+    with c_output_discarded():
+        lp.solve(solver)
 
 
 def _highs(lp: pulp.LpProblem, time_limit_s: float, gap: float, gap_absolute: float) -> Outcome:
-    lp.solve(_configured_highs(time_limit_s, gap, gap_absolute))
+    _run_highs(lp, time_limit_s, gap, gap_absolute)
     bound = float(lp.solverModel.getInfo().mip_dual_bound) * (-1 if lp.sense == pulp.LpMaximize else 1)
     return Outcome(status=_status(lp), bound=bound if abs(bound) < 1e30 else None)
 

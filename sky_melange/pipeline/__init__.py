@@ -5,15 +5,21 @@ profiling.py   its profiles, and what a replica of each sustains
 planning.py    workload, prices and profiles -> a verified plan
 melange.py     the released Mélange solver's JSON, solved
 digests.py     digests of the inputs
+
+A module is imported when one of its names is first used: `solve` waits for neither prices nor profiles.
 """
 
 from __future__ import annotations
 
-from sky_melange.pipeline.digests import workload_digest
-from sky_melange.pipeline.melange import solve_melange
-from sky_melange.pipeline.planning import Planned, check_budget, make_plan, plan_file
-from sky_melange.pipeline.profiling import capacities_of, profiles_digest, profiles_for, selected_profiles
-from sky_melange.pipeline.reading import embedded_book, read
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from sky_melange.pipeline.digests import workload_digest
+    from sky_melange.pipeline.melange import solve_melange
+    from sky_melange.pipeline.planning import Planned, check_budget, make_plan, plan_file
+    from sky_melange.pipeline.profiling import capacities_of, profiles_digest, profiles_for, selected_profiles
+    from sky_melange.pipeline.reading import embedded_book, read
 
 __all__ = [
     "Planned",
@@ -29,3 +35,20 @@ __all__ = [
     "solve_melange",
     "workload_digest",
 ]
+
+_NAMES: Final = {
+    "digests": ("workload_digest",),
+    "melange": ("solve_melange",),
+    "planning": ("Planned", "check_budget", "make_plan", "plan_file"),
+    "profiling": ("capacities_of", "profiles_digest", "profiles_for", "selected_profiles"),
+    "reading": ("embedded_book", "read"),
+}
+_HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found

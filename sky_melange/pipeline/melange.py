@@ -11,9 +11,11 @@ from sky_melange.optimizer import Problem, solve_problem
 from sky_melange.workload_file import MelangeInput, read_melange
 
 
-def solve_melange(path: Path, settings: SolverSettings, *, require_optimal: bool = False) -> dict[str, int | float]:
+def solve_melange(
+    path: Path, settings: SolverSettings, *, require_optimal: bool = False, normalize: bool = False
+) -> dict[str, int | float]:
     """Solves the released Mélange solver's JSON: instances by GPU name in the file's order, then `cost` (USD/h)."""
-    given = read_melange(path)
+    given = read_melange(path, normalize=normalize)
     if settings.formulation is Formulation.SLICED:
         settings = replace(settings, slices=given.slice_factor)
     solution = solve_problem(_melange_problem(given), settings)

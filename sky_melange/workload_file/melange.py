@@ -1,9 +1,10 @@
 """The released Mélange solver's JSON: the input of `sky-melange solve`.
 
-`gpu_info` holds per GPU its `cost` (USD per hour) and `tputs` ([input bucket][output bucket], requests/s);
-`workload_distribution` is multiplied by `total_request_rate` as it is, whatever its sum. As in the released solver's
-`Config`, `slice_factor` may be left out and other keys at the top are errors, while keys of a GPU that it does not
-read are ignored. Unlike there, a rate of 0 or null means that the GPU cannot serve the bucket.
+`gpu_info` holds per GPU its `cost` (USD per hour) and `tputs` ([input bucket][output bucket], requests/s): an object by
+name, as in the released configuration, or a list whose entries have a `name`, as in the released README, which calls
+`total_request_rate` `overall_rate`. As in the released solver's `Config`, `slice_factor` may be left out and other keys
+at the top are errors, while keys of a GPU that it does not read are ignored. Unlike there, a rate of 0 or null means
+that the GPU cannot serve the bucket, and the shares of `workload_distribution` must sum to 1.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ _ShareMatrix: TypeAlias = tuple[tuple[float, ...], ...]
 _Place: TypeAlias = tuple[str | int, ...]
 
 _LIMIT_MIB: Final = 50
-_KEYS: Final = ("gpu_info", "workload_distribution", "total_request_rate", "slice_factor")
-_REQUIRED_KEYS: Final = _KEYS[:3]
+_RATE_KEYS: Final = ("total_request_rate", "overall_rate")
+"""Of the released configuration, and of the released README."""
+_KEYS: Final = ("gpu_info", "workload_distribution", *_RATE_KEYS, "slice_factor")
+_REQUIRED_KEYS: Final = _KEYS[:2]
 _DEFAULT_SLICE_FACTOR: Final = 1
 _MAX_SLICE_FACTOR: Final = 10_000
 _ANSWER_COST_KEY: Final = "cost"
@@ -37,6 +40,8 @@ _ABSENT: Final = object()
 
 # The floors keep products above 0 and quotients finite; nothing real comes near them or the ceiling.
 _CEILING: Final = 1e9
+_SUM_TOLERANCE: Final = 1e-3
+"""Shares that were rounded to a few digits still sum to 1."""
 _LEAST_SHARE: Final = 1e-12
 _LEAST_RATE: Final = 1e-6
 _LEAST_COST: Final = 1e-6
@@ -59,8 +64,8 @@ class MelangeInput:
     slice_factor: int
 
 
-def read_melange(path: Path) -> MelangeInput:
-    """The solver input in a JSON file of at most 50 MiB.
+def read_melange(path: Path, *, normalize: bool = False) -> MelangeInput:
+    """The solver input in a JSON file of at most 50 MiB. `normalize`: the shares are divided by their sum.
 
     Raises:
         InputError: with every mistake in the file; its line where it is one of JSON syntax, else its key.
@@ -68,7 +73,7 @@ def read_melange(path: Path) -> MelangeInput:
     """
     source = str(path)
     content, mistakes = parse_json(read_text(path, limit_mib=_LIMIT_MIB), source=source)
-    reader = _Reader(source, mistakes)
+    reader = _Reader(source, mistakes, normalize=normalize)
     if not isinstance(content, dict):
         reader.report((), f"want an object with the keys {', '.join(_KEYS)}, found {_found(content)}")
         raise input_error(reader.mistakes)
@@ -81,9 +86,10 @@ def read_melange(path: Path) -> MelangeInput:
 class _Reader:
     """Reads the parts, recording mistakes; what it returns is of use only when there are none."""
 
-    def __init__(self, source: str, mistakes: list[Mistake]) -> None:
+    def __init__(self, source: str, mistakes: list[Mistake], *, normalize: bool) -> None:
         self.mistakes = mistakes
         self._source = source
+        self._normalize = normalize
 
     def report(self, path: _Place, message: str) -> None:
         """Record a mistake."""
@@ -99,6 +105,12 @@ class _Reader:
         for key in _REQUIRED_KEYS:
             if key not in content:
                 self.report((key,), "is missing")
+        rate_keys = [key for key in _RATE_KEYS if key in content]
+        if not rate_keys:
+            self.report((_RATE_KEYS[0],), f"is missing ({_RATE_KEYS[1]} means the same)")
+        elif len(rate_keys) == 2:
+            self.report((_RATE_KEYS[1],), f"means the same as {_RATE_KEYS[0]}; keep one of them")
+        rate_key = rate_keys[0] if rate_keys else _RATE_KEYS[0]
         distribution = self._distribution(content.get("workload_distribution", _ABSENT))
         gpus = self._gpus(content.get("gpu_info", _ABSENT), distribution)
         return MelangeInput(
@@ -106,15 +118,14 @@ class _Reader:
             cost_usd_per_hour=tuple(cost for cost, _ in gpus.values()),
             request_rates_rps=tuple(rates for _, rates in gpus.values()),
             workload_distribution=distribution,
-            total_request_rate=self._quantity(
-                ("total_request_rate",), content.get("total_request_rate", _ABSENT), _LEAST_RATE
-            ),
+            total_request_rate=self._quantity((rate_key,), content.get(rate_key, _ABSENT), _LEAST_RATE),
             slice_factor=self._slice_factor(content.get("slice_factor", _DEFAULT_SLICE_FACTOR)),
         )
 
     def _distribution(self, value: object) -> _ShareMatrix:
         path = ("workload_distribution",)
         matrix: list[tuple[float, ...]] = []
+        before = len(self.mistakes)
         rows = self._rows(path, value)
         for i, row in enumerate(rows):
             for j, share in enumerate(row):
@@ -124,19 +135,45 @@ class _Reader:
             matrix.append(tuple(_as_float(share) for share in row))
         if any(matrix) and not any(share for row in rows for share in row):
             self.report(path, "every share is 0; there is nothing to serve")
+            return tuple(matrix)
+        total = 0.0 if len(self.mistakes) > before else math.fsum(share for row in matrix for share in row)
+        if total and self._normalize:
+            return tuple(tuple(share / total for share in row) for row in matrix)
+        if total and abs(total - 1) > _SUM_TOLERANCE:
+            # Multiplied as they are, percentages would be 100 times the traffic.
+            message = (
+                f"the shares sum to {total:.6g}, not 1: divide each by {total:.6g}, or give --normalize for that; "
+                f"where {total:.6g} times the stated rate is meant, multiply that rate, too"
+            )
+            self.report(path, message)
         return tuple(matrix)
 
     def _gpus(self, value: object, distribution: _ShareMatrix) -> dict[str, tuple[float, RateMatrix]]:
         if value is _ABSENT:
             return {}
+        if isinstance(value, list) and value:
+            return self._listed_gpus(value, distribution)
         if not isinstance(value, dict) or not value:
-            found = "an empty object" if value == {} else _found(value)
-            self.report(("gpu_info",), f"want an object with an entry per GPU, found {found}")
+            found = f"an empty {'object' if value == {} else 'list'}" if value in ({}, []) else _found(value)
+            self.report(("gpu_info",), f"want an object or a list with an entry per GPU, found {found}")
             return {}
-        return {name: self._gpu(name, entry, distribution) for name, entry in value.items()}
+        return {name: self._gpu(("gpu_info", name), name, entry, distribution) for name, entry in value.items()}
 
-    def _gpu(self, name: str, entry: object, distribution: _ShareMatrix) -> tuple[float, RateMatrix]:
-        path = ("gpu_info", name)
+    def _listed_gpus(self, entries: list[object], distribution: _ShareMatrix) -> dict[str, tuple[float, RateMatrix]]:
+        gpus: dict[str, tuple[float, RateMatrix]] = {}
+        for index, entry in enumerate(entries):
+            path = ("gpu_info", index)
+            name = entry.get("name", _ABSENT) if isinstance(entry, dict) else f"entry {index}"
+            if not isinstance(name, str):
+                said = "is missing" if name is _ABSENT else f"want the name of the GPU, found {_found(name)}"
+                self.report((*path, "name"), said)
+                name = f"entry {index}"
+            elif name in gpus:
+                self.report((*path, "name"), f"{quote(name)} is listed twice; rename one of them")
+            gpus[name] = self._gpu(path, name, entry, distribution)
+        return gpus
+
+    def _gpu(self, path: _Place, name: str, entry: object, distribution: _ShareMatrix) -> tuple[float, RateMatrix]:
         if name == _ANSWER_COST_KEY:
             self.report(path, "a GPU may not be named 'cost': the answer has a key of that name; rename it")
         elif not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:

@@ -46,7 +46,7 @@ def parse_yaml(text: str, *, source: str) -> YamlDocument:
             if builder.is_stopped:
                 break
     except yaml.YAMLError as error:
-        builder.report(_line_of_error(error, text), _describe_error(error))
+        builder.report(_line_of_error(error, text), _describe_error(error, text))
         builder.is_stopped = True
     except (ValueError, OverflowError):
         # PyYAML's own (not libyaml's) scanner passes an impossible "\UFFFFFFFF" on to chr().
@@ -61,11 +61,20 @@ def _line_of_error(error: yaml.YAMLError, text: str) -> int:
     return min(mark.line + 1, max(1, len(text.splitlines()))) if mark is not None else 1
 
 
-def _describe_error(error: yaml.YAMLError) -> str:
+def _describe_error(error: yaml.YAMLError, text: str) -> str:
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
     context = getattr(error, "context", None)
-    hint = "; indent with spaces, not with tabs" if "start any token" in problem else ""
+    hint = "; indent with spaces, not with tabs" if _is_at_a_tab(error, text) else ""
     return f"is not valid YAML: {problem}" + (f" ({context})" if context else "") + hint
+
+
+def _is_at_a_tab(error: yaml.YAMLError, text: str) -> bool:
+    """By the place of the error: its words are PyYAML's, and differ between its releases and its two scanners."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return False
+    line = text.split("\n")[mark.line : mark.line + 1]
+    return "".join(line)[mark.column : mark.column + 1] == "\t"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,6 +21,8 @@ from sky_melange.prices import current_book
 from sky_melange.prices.overrides import COLUMNS, read_overrides
 from sky_melange.prices.own import apply_own_prices, discounted
 
+pytestmark = pytest.mark.smoke
+
 HEADER = "cloud,region,instance_type,price_usd_per_hour,reserved_instances\n"
 
 

@@ -17,6 +17,8 @@ from sky_melange.domain.profile import ProfileKind
 from sky_melange.errors import InputError
 from sky_melange.profiles.profile_json import read_profile
 
+pytestmark = pytest.mark.smoke
+
 GOOD: dict[str, Any] = {
     "schema_version": 1,
     "model": "example/model-8b",

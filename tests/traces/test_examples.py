@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from sky_melange.cli import cli
 
+pytestmark = pytest.mark.smoke
+
 
 def test_the_commands_of_the_example(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (repository / "examples" / "from-logs" / "README.md").read_text()

@@ -12,6 +12,8 @@ import pytest
 from sky_melange.errors import InputError
 from sky_melange.workload_file import MelangeInput, read_melange
 
+pytestmark = pytest.mark.smoke
+
 # The example that the released solver ships.
 GOOD: dict[str, Any] = {
     "gpu_info": {
@@ -57,9 +59,54 @@ def test_zero_and_null_mean_cannot_serve_and_the_slice_factor_is_optional(tmp_pa
     assert problem.slice_factor == 1
 
 
-def test_a_distribution_is_taken_as_it_is(tmp_path: Path) -> None:
-    problem = read_melange(_write(tmp_path, GOOD | {"workload_distribution": [[2, 0], [0, 5]]}))
-    assert problem.workload_distribution == ((2.0, 0.0), (0.0, 5.0))
+def test_a_distribution_in_percent_is_asked_about(tmp_path: Path) -> None:
+    percent = GOOD | {"workload_distribution": [[20, 10], [50, 20]]}
+    (said,) = _mistakes(tmp_path, percent)
+    assert "workload_distribution: the shares sum to 100, not 1: divide each by 100, or give --normalize" in said
+    problem = read_melange(_write(tmp_path, percent), normalize=True)
+    assert problem.workload_distribution == ((0.2, 0.1), (0.5, 0.2))
+
+
+@pytest.mark.parametrize("total", [0.5, 0.99, 1.01, 2.0])
+def test_any_other_sum_is_asked_about(tmp_path: Path, total: float) -> None:
+    (said,) = _mistakes(tmp_path, GOOD | {"workload_distribution": [[total, 0], [0, 0]]})
+    assert f"sum to {total:.6g}, not 1" in said
+
+
+def test_rounded_shares_pass(tmp_path: Path) -> None:
+    problem = read_melange(_write(tmp_path, GOOD | {"workload_distribution": [[0.3333, 0.3333], [0.3333, 0]]}))
+    assert problem.workload_distribution[0] == (0.3333, 0.3333)
+
+
+def test_the_form_of_the_released_readme_is_the_same_problem(tmp_path: Path) -> None:
+    listed = {
+        "gpu_info": [{"name": name, **gpu} for name, gpu in GOOD["gpu_info"].items()],
+        "workload_distribution": GOOD["workload_distribution"],
+        "overall_rate": 30.0,
+        "slice_factor": 1,
+    }
+    assert read_melange(_write(tmp_path, listed)) == read_melange(_write(tmp_path, GOOD))
+
+
+LISTED: dict[str, Any] = {"name": "L4", "cost": 1, "tputs": [[2, 1], [5, 2]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"gpu_info": []}, "gpu_info: want an object or a list with an entry per GPU, found an empty list"),
+        ({"gpu_info": [LISTED, LISTED]}, "gpu_info[1].name: 'L4' is listed twice"),
+        ({"gpu_info": [{**LISTED, "name": 4}]}, "gpu_info[0].name: want the name of the GPU, found 4"),
+        ({"gpu_info": [{k: v for k, v in LISTED.items() if k != "name"}]}, "gpu_info[0].name: is missing"),
+        ({"gpu_info": [7]}, "gpu_info[0]: want an object with cost and tputs, found 7"),
+        ({"gpu_info": [{**LISTED, "name": "cost"}]}, "gpu_info[0]: a GPU may not be named 'cost'"),
+        ({"gpu_info": [{**LISTED, "cost": -1}]}, "gpu_info[0].cost: must be greater than 0, found -1"),
+        ({"overall_rate": 30.0}, "overall_rate: means the same as total_request_rate; keep one of them"),
+    ],
+)
+def test_mistakes_in_the_form_of_the_readme(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+    said = _mistakes(tmp_path, GOOD | change)
+    assert any(expected in line for line in said), said
 
 
 @pytest.mark.parametrize(
@@ -82,8 +129,8 @@ def test_a_distribution_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"workload_distribution": [[0, 0], [0, 0]]}, "workload_distribution: every share is 0; there is nothing to"),
         ({"workload_distribution": [[1, None], [1, 1]]}, "workload_distribution[0][1]: want a number, found null"),
         ({"workload_distribution": [[1, -1], [1, 1]]}, "workload_distribution[0][1]: must be 0 or at least 1e-12"),
-        ({"gpu_info": {}}, "gpu_info: want an object with an entry per GPU, found an empty object"),
-        ({"gpu_info": [1]}, "gpu_info: want an object with an entry per GPU, found a list"),
+        ({"gpu_info": {}}, "gpu_info: want an object or a list with an entry per GPU, found an empty object"),
+        ({"gpu_info": [1]}, "gpu_info[0]: want an object with cost and tputs, found 1"),
         ({"gpu_info": {"L4": 3}}, "gpu_info.L4: want an object with cost and tputs, found 3"),
         ({"gpu_info": {"cost": GOOD["gpu_info"]["A10G"]}}, "gpu_info.cost: a GPU may not be named 'cost': the answer"),
         ({"gpu_info": {"": GOOD["gpu_info"]["A10G"]}}, "gpu_info.'': a GPU's name must be 1 to 64 printable"),

@@ -13,6 +13,8 @@ from sky_melange.errors import InputError
 from sky_melange.workload_file import read_policy
 from sky_melange.workload_file.policy import _KEYS
 
+pytestmark = pytest.mark.smoke
+
 ROOT = Path(__file__).resolve().parents[2]
 ACCELERATORS = ("L4", "A100-80GB", "H100")
 CLOUDS = ("aws", "gcp", "lambda", "vast")

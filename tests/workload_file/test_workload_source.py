@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ import yaml
 
 from sky_melange.errors import InputError
 from sky_melange.workload_file import read_workload, yaml_source
+
+pytestmark = pytest.mark.smoke
 
 MistakesIn = Callable[..., list[str]]
 
@@ -74,6 +76,30 @@ def test_content_that_is_no_workload(
 ) -> None:
     monkeypatch.setattr(yaml_source, "_LOADER", getattr(yaml, loader, yaml.SafeLoader))
     assert mistakes_in(content)[0].startswith(expected)
+
+
+@pytest.mark.parametrize("loader", ["SafeLoader", "CSafeLoader"])
+@pytest.mark.parametrize(
+    ("content", "is_a_tab"),
+    [(b"\ta: 1\n", True), (b"a:\n\t- b\n", True), (b"a: @b\n", False), (b"'a\tb\n", False)],
+)
+def test_tabs_are_recognised_by_their_place_not_by_words_of_pyyaml(
+    mistakes_in: MistakesIn, monkeypatch: pytest.MonkeyPatch, content: bytes, is_a_tab: bool, loader: str
+) -> None:
+    parse = yaml.parse
+
+    def reworded(*arguments: object, **options: object) -> Iterator[object]:
+        try:
+            yield from parse(*arguments, **options)  # type: ignore[arg-type]
+        except yaml.MarkedYAMLError as error:
+            error.problem, error.context = "worded anew", None
+            raise
+
+    monkeypatch.setattr(yaml_source, "_LOADER", getattr(yaml, loader, yaml.SafeLoader))
+    monkeypatch.setattr(yaml, "parse", reworded)
+    said = mistakes_in(content)[0]
+    assert "is not valid YAML: worded anew" in said
+    assert said.endswith("; indent with spaces, not with tabs") == is_a_tab
 
 
 @pytest.mark.parametrize("loader", ["SafeLoader", "CSafeLoader"])

@@ -8,6 +8,8 @@ import pytest
 from guard_child import SkyChild
 from tasks import aws_price, cluster, gcp_price, service
 
+pytestmark = pytest.mark.smoke
+
 A100 = {"infra": "gcp", "instance_type": "a2-highgpu-1g", "accelerators": "A100:1"}
 L4 = {"infra": "gcp", "instance_type": "g2-standard-4", "accelerators": "L4:1"}
 
