@@ -13,6 +13,7 @@ from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import NotOptimalError
 from sky_melange.render import explain_table, launch_steps, plan_json, plan_table, render_files
+from sky_melange.render.plan_sentences import price_doubts
 
 
 @click.command(name="plan", epilog="Example: sky-melange plan workload.yaml --out plan --format json")
@@ -67,12 +68,15 @@ def command(
         raise NotOptimalError(f"the plan is not proven cheapest ({gap}); raise solver.time_limit_s")
     if output_format == "json":
         click.echo(plan_json.text(plan, planned.workload), nl=False)
+        shown: list[str] = []
     else:
+        shown = price_doubts(plan)
         click.echo(plan_table.render(plan, planned.workload, color=use_color()), nl=False)
         if plan.explanation is not None:
             click.echo("\n" + explain_table.render(plan.explanation, color=use_color()), nl=False)
     for warning in plan.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        if warning not in shown:
+            click.echo(f"Warning: {warning}", err=True)
     pipeline.check_budget(planned)
     if not no_files:
         write_plan_folder(out, render_files(plan, planned.workload))

@@ -32,9 +32,9 @@ def command(folder: Path, output_format: str) -> None:
     # The prices that the plan was made on are the last good copies now, or the embedded ones.
     book = current_book(PricePolicy(), site=price_site(), now=utc_now(), offline=True)
     # Quarantined prices too: whether to trust one was decided when the plan was made.
-    offers = tuple(
-        discounted(offer, policy.discounts) for offer in (*book.offers, *(item.offer for item in book.quarantined))
-    )
+    names = {offer.name for offer in book.offers}
+    doubted = (item.offer for item in book.quarantined if item.offer.name not in names)
+    offers = tuple(discounted(offer, policy.discounts) for offer in (*book.offers, *doubted))
     verdicts = validate_plan_folder(folder, offers)
     if output_format == "json":
         click.echo(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))

@@ -12,6 +12,9 @@ OWN_PRICES: Final = "overrides"
 SOURCES_DISAGREE: Final = "sources disagree: "
 """Begins the part of a provenance's detail that says what another source asks for the same machine."""
 
+IN_DOUBT: Final = "in doubt: "
+"""Begins the part of a provenance's detail that says what speaks against a price that is used all the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceProvenance:
@@ -82,6 +85,12 @@ class Offer:
         )
 
 
+def doubted(offer: Offer, reason: str) -> Offer:
+    """The offer with what speaks against its price, which a plan that uses it reports."""
+    detail = "; ".join(part for part in (offer.provenance.detail, f"{IN_DOUBT}{reason}") if part)
+    return replace(offer, provenance=replace(offer.provenance, detail=detail))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
     """An offer that failed a plausibility rule: never used unless trusted by name, never silently dropped."""
@@ -141,7 +150,8 @@ class PriceState:
 class PriceBook:
     """All that is known of prices: what may be used, what may not and why. Offers are in `Offer.sort_key` order.
 
-    `notes` say what trust by name let through, and concern every plan; `remarks` are about the catalogs as such.
+    `notes` say what trust by name let through and what catalogs have lost, and concern every plan; `remarks` are about
+    the catalogs as such. `unconfirmed` names offers that no list, second source, neighbour or history speaks for.
     `states` say where the prices come from in this run, by source and cloud.
     """
 
@@ -151,3 +161,4 @@ class PriceBook:
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     states: tuple[PriceState, ...] = ()
+    unconfirmed: frozenset[str] = frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from sky_melange.domain.buckets import BucketSize
-from sky_melange.domain.offer import SOURCES_DISAGREE, PriceBook
+from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, Offer, PriceBook
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
@@ -74,10 +74,10 @@ def warnings(
         *workload.traffic.notes,
         *_profile_warnings(groups),
         *spot_warnings(groups, falls_back=workload.launch.mode is LaunchMode.SERVE),
-        *_price_warnings(groups),
+        *_price_warnings(groups, book),
         *(f"Overhead: {machine.purpose}: {machine.note}." for machine in overhead if machine.note),
         *_launch_warnings(workload, groups),
-        *book.notes,
+        *(note for note in book.notes if _concerns(workload, note)),
     )
 
 
@@ -104,14 +104,39 @@ def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:
         yield f"Throughput of {group.name} is {profile.kind}, not measured ({known}). Measure before a large launch."
 
 
-def _price_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:
+def _price_warnings(groups: Sequence[ReplicaGroup], book: PriceBook) -> Iterator[str]:
     """One line for all prices: old ones must be seen, not drowned."""
     dates = {f"{group.cloud} of {group.price.fetched_at or 'unknown date'} ({group.price.source})" for group in groups}
     yield f"Prices are those of {', '.join(sorted(dates))}. Check them before launching."
     for group in groups:
-        _, marker, said = group.price.detail.partition(SOURCES_DISAGREE)
-        if marker:
-            yield f"Price of {group.name}: {marker}{said}."
+        for mark in (SOURCES_DISAGREE, IN_DOUBT):
+            _, found, said = group.price.detail.partition(mark)
+            if found:
+                yield f"Price of {group.name}: {mark}{said}."
+    yield from _unconfirmed_warnings(groups, book)
+
+
+def _concerns(workload: Workload, note: str) -> bool:
+    """Whether a note is not about the prices of a cloud that is no candidate."""
+    clouds = workload.candidates.clouds
+    about, found, _ = note.removeprefix("Prices of ").partition(":")
+    return clouds is None or not note.startswith("Prices of ") or not found or about in clouds
+
+
+def _unconfirmed_warnings(groups: Sequence[ReplicaGroup], book: PriceBook) -> Iterator[str]:
+    if not book.unconfirmed:
+        return
+    places = {_place(offer) for offer in book.offers if offer.name in book.unconfirmed}
+    names = [group.name for group in groups if _place(group) in places]
+    if names:
+        yield (
+            f"Prices of {len(names)} of {len(groups)} groups are unconfirmed: no list, second source, neighbour or "
+            f"earlier price speaks for those of {', '.join(names)}."
+        )
+
+
+def _place(machine: Offer | ReplicaGroup) -> tuple[object, ...]:
+    return (machine.cloud, machine.region, machine.zone, machine.instance_type, machine.use_spot)
 
 
 def _launch_warnings(workload: Workload, groups: Sequence[ReplicaGroup]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Formulation, Objective, Workload
 from sky_melange.errors import CheckFailedError, InfeasibleError, InputError, MissingDataError, SkyMelangeError
 from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, optimize
+from sky_melange.optimizer.not_believed import missed, missed_warnings
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.verify import verify
 from sky_melange.pipeline.digests import digest_of, workload_digest
@@ -122,6 +123,7 @@ def make_plan(
             *unprofiled(workload.candidates.accelerators, profiles),
             *refused,
             *budget_warnings(workload.budget, cost),
+            *_not_believed(optimum, book, selection.profiles),
             *warnings(workload, groups, overhead, book),
         ),
         inputs=InputDigests(
@@ -136,6 +138,13 @@ def make_plan(
     )
     _check(plan, workload, optimum)
     return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)
+
+
+def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:
+    model = optimum.model
+    able = capacities_of(model.workload, profiles)
+    usd_per_hour = optimum.cost.total_usd_per_hour
+    return missed_warnings(missed(model, usd_per_hour, book.quarantined, able, cloud_features()))
 
 
 def _check_size(groups: Iterable[ReplicaGroup]) -> None:

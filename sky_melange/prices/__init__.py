@@ -19,6 +19,7 @@ from sky_melange.prices.hosted.bases import parse_bases
 from sky_melange.prices.hosted.limits import FetchLimits
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import discounted
+from sky_melange.prices.past import embedded_past
 from sky_melange.prices.replica_price import cheapest_replica
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
 from sky_melange.prices.source import CatalogOffers, PriceSite, PriceSource
@@ -56,4 +57,4 @@ def load_snapshot(trust: Sequence[str] = (), clouds: Collection[str] | None = No
     Raises MissingDataError for a cloud without embedded prices.
     """
     require_clouds(clouds or ())
-    return make_book(SnapshotSource().read(), load_opinions(), trust, clouds)
+    return make_book(SnapshotSource().read(), load_opinions(), trust, clouds, embedded_past())

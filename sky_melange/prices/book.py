@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final
 
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.prices.opinions import Opinions
+from sky_melange.prices.past import Past
 from sky_melange.prices.plausibility import judge
 from sky_melange.prices.source import CatalogOffers
+
+LOSS_FRACTION: Final = 0.2
+"""A catalog that lost so much at once was cut off, or changed more than catalogs do from one refresh to the next."""
 
 
 def make_book(
@@ -15,24 +20,38 @@ def make_book(
     opinions: Opinions,
     trust: Sequence[str] = (),
     clouds: Collection[str] | None = None,
+    past: Past | None = None,
+    agreed: Collection[str] = (),
 ) -> PriceBook:
     """The price book of some clouds (all when None). The other catalogs serve only to compare with.
 
-    `trust` names quarantined offers (`Offer.name`, or a prefix of it that ends at a `/`) to use all the same.
+    `trust` names quarantined offers (`Offer.name`, or a prefix of it that ends at a `/`) to use all the same, at the
+    price of the catalog. `past` and `agreed` are what the judgement knows beside the catalogs: see `judge`.
     """
     catalogs = tuple(catalogs)
-    passed, failed = judge((offer for catalog in catalogs for offer in catalog.offers), opinions)
-    passed = [offer for offer in passed if clouds is None or offer.cloud in clouds]
-    failed = [entry for entry in failed if clouds is None or entry.offer.cloud in clouds]
+    past = past or Past()
+    judged = judge((offer for catalog in catalogs for offer in catalog.offers), opinions, past, agreed)
+    failed = [entry for entry in judged.quarantined if clouds is None or entry.offer.cloud in clouds]
     trusted = [entry for entry in failed if is_trusted(entry.offer, trust)]
+    # A corrected offer passes under the name of the one that it stands in for.
+    replaced = {entry.offer.name for entry in trusted}
+    passed = [
+        offer
+        for offer in judged.passed
+        if (clouds is None or offer.cloud in clouds) and (not replaced or offer.name not in replaced)
+    ]
     quarantined = [entry for entry in failed if not is_trusted(entry.offer, trust)]
     skipped = [rows for catalog in catalogs if clouds is None or catalog.cloud in clouds for rows in catalog.skipped]
     return PriceBook(
         offers=tuple(sorted([*passed, *(entry.offer for entry in trusted)], key=lambda offer: offer.sort_key)),
         quarantined=tuple(sorted(quarantined, key=lambda entry: entry.offer.sort_key)),
         skipped=tuple(sorted(skipped, key=lambda rows: (rows.cloud, rows.reason))),
-        notes=tuple(_trust_notes(trusted, trust)),
+        notes=(
+            *_trust_notes(trusted, trust),
+            *_loss_notes((c for c in catalogs if clouds is None or c.cloud in clouds), past),
+        ),
         remarks=tuple(_date_notes(passed)),
+        unconfirmed=judged.unconfirmed,
     )
 
 
@@ -48,6 +67,18 @@ def _trust_notes(trusted: Sequence[Quarantined], trust: Sequence[str]) -> list[s
         if not any(is_trusted(entry.offer, [name]) for entry in trusted):
             notes.append(f"trust: {name} names no quarantined offer")
     return notes
+
+
+def _loss_notes(catalogs: Iterable[CatalogOffers], past: Past) -> Iterator[str]:
+    """Catalogs that lost many prices, or all machines with some GPU: what is missing may have been the cheapest."""
+    for catalog in catalogs:
+        had, gone, accelerators = past.lost(catalog)
+        if accelerators or gone >= LOSS_FRACTION * had > 0:
+            among = f", among them all of {', '.join(accelerators)}" if accelerators else ""
+            yield (
+                f"Prices of {catalog.cloud}: {gone} of {had} on-demand prices of the last good copy are no longer in "
+                f"the catalog{among}."
+            )
 
 
 def _date_notes(offers: Sequence[Offer]) -> list[str]:

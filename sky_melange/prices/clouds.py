@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
+
+
+class AuctionReserve(NamedTuple):
+    """The highest reserve price of one GPU that a cloud has listed, and the sentence that says what it is."""
+
+    usd_per_gpu_hour: float
+    reason: str
+
 
 LAUNCHABLE_CLOUDS: Final[tuple[str, ...]] = (
     "aws",
@@ -40,10 +48,16 @@ for the account's own names (`us-east-1a`). SkyPilot then starts with the region
 ZERO_SPOT_MEANS_NONE: Final[frozenset[str]] = frozenset({"vast"})
 """Clouds whose catalog writes 0.00 for "no spot price". Elsewhere a spot price of 0 is a fault worth reporting."""
 
-AUCTION_CLOUDS: Final[Mapping[str, str]] = {
-    "mithril": "Mithril lists the reserve price of its spot auction, below which no bid is taken, not a market price",
+AUCTION_RESERVES: Final[Mapping[str, AuctionReserve]] = {
+    "mithril": AuctionReserve(
+        usd_per_gpu_hour=1.0,
+        reason="Mithril lists the reserve price of its auction, below which no bid is taken, not a market price",
+    ),
 }
-"""Clouds whose listed prices are the floor of an auction, with the sentence that says so."""
+"""Clouds whose catalogs have listed the floor of an auction: up to this much for one GPU is such a floor.
+
+SkyPilot 0.14.1 still writes `minimum_price_cents` into Mithril's catalog: 8.00 for 8 × H100 that cost 28.66.
+"""
 
 HOME_REGIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "aws": ("us-east-1", "us-east-2", "us-west-2"),

@@ -16,6 +16,7 @@ from sky_melange.prices.hosted.source import SkypilotSource
 from sky_melange.prices.merge import merge
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import apply_own_prices
+from sky_melange.prices.past import embedded_past
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds
 from sky_melange.prices.source import CatalogOffers, PriceRequest, PriceSite, PriceSource, SourcePrices
 
@@ -76,7 +77,9 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
     require_fresh(states, needed, policy.max_age_hours, now)
     too_old = {(state.source, state.cloud) for state in states if state.too_old}
     merged = merge([(name, _fresh(name, prices, too_old)) for name, prices in gathered.sources], policy.on_disagreement)
-    judged = make_book(merged.catalogs, load_opinions(), policy.trust, clouds)
+    previous = [catalog for _, prices in gathered.sources for catalog in prices.previous]
+    past = embedded_past().with_last_good(previous)
+    judged = make_book(merged.catalogs, load_opinions(), policy.trust, clouds, past, merged.agreed)
     shown = [entry for entry in merged.quarantined if clouds is None or entry.offer.cloud in clouds]
     book = replace(
         judged,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
 from sky_melange.domain.offer import Offer
 from sky_melange.prices.opinions import Opinions
+from sky_melange.prices.past import Past, Seen
 
 EXACT_RANGE: Final = (0.98, 1.02)
 """Price over a list's price of the same machine in the same region.
@@ -28,21 +29,37 @@ In the catalogs at hand wrong prices lie below 0.66 of the lists. Whatever rose 
 cost more than it says.
 """
 
+LEAST_CUT_FRACTION: Final = 0.5
+"""Price over that of an older list, where the price was once the list's: the deepest real cut at hand is 0.56 (AWS
+p5, 2025).
+"""
+
 SPOT_FACTOR: Final = 2.0
 """Spot prices move from month to month; only more than this factor below a dated list is called a disagreement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """The offers that passed the rules before, and dated price lists."""
+    """The offers that passed the rules before, dated price lists, earlier prices, and what a second source confirms.
+
+    `suspects` are the offers that a rule judges, of the same order: those whose price was not believed before already.
+    """
 
     offers: Sequence[Offer]
     opinions: Opinions = field(default_factory=Opinions)
+    past: Past = field(default_factory=Past)
+    agreed: Collection[str] = ()
+    suspects: Sequence[Offer] | None = None
+
+    @property
+    def judged(self) -> Sequence[Offer]:
+        """The suspects; all offers where none are named."""
+        return self.offers if self.suspects is None else self.suspects
 
     def on_demand(self) -> dict[tuple[str, ...], Offer]:
-        """The on-demand offer of each machine and region; the dearest where zones differ."""
+        """The on-demand offer of each machine and region of a suspect; the dearest where zones differ."""
         found: dict[tuple[str, ...], Offer] = {}
-        for offer in self.offers:
+        for offer in self.beside():
             if not offer.use_spot:
                 key = (offer.region, *machine(offer))
                 known = found.get(key)
@@ -50,10 +67,29 @@ class Market:
                     found[key] = offer
         return found
 
+    def beside(self) -> Sequence[Offer]:
+        """The offers of the machines and regions of suspects, themselves included."""
+        if self.suspects is None:
+            return self.offers
+        places = {(offer.region, offer.instance_type) for offer in self.suspects}
+        return [offer for offer in self.offers if (offer.region, offer.instance_type) in places]
+
     def confirms(self, offer: Offer) -> bool:
-        """Whether a list gives the same price for this very machine, or for one such GPU of this cloud."""
+        """Whether a list or a second source gives the same price for this machine, or it was believed before."""
+        if offer.name in self.agreed:
+            return True
         heard = self.hear(offer)
-        return heard is not None and EXACT_RANGE[0] * heard.theirs <= heard.own <= EXACT_RANGE[1] * heard.theirs
+        if heard is not None and EXACT_RANGE[0] * heard.theirs <= heard.own <= EXACT_RANGE[1] * heard.theirs:
+            return True
+        seen = self.past.embedded(offer)
+        return seen is not None and _is_near(offer.price_usd_per_hour, seen)
+
+    def was_at(self, offer: Offer, price_usd_per_hour: float) -> bool:
+        """Whether an earlier price of this machine in this region was this one."""
+        return any(
+            seen is not None and _is_near(price_usd_per_hour, seen)
+            for seen in (self.past.last(offer), self.past.embedded(offer))
+        )
 
     def hear(self, offer: Offer) -> Heard | None:
         """What the most exact list says of an offer, None when none does."""
@@ -86,6 +122,10 @@ class Heard:
     exact: bool
     older: bool
     source: str
+
+
+def _is_near(price_usd_per_hour: float, seen: Seen) -> bool:
+    return EXACT_RANGE[0] * seen.low <= price_usd_per_hour <= EXACT_RANGE[1] * seen.high
 
 
 def per_gpu(offer: Offer) -> float:

@@ -22,11 +22,15 @@ _Key = tuple[str, str, str, int, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """One catalog a cloud, what was put aside because sources disagree, and what to say about it."""
+    """One catalog a cloud, what was put aside because sources disagree, and what to say about it.
+
+    `agreed` names offers that a second source confirms.
+    """
 
     catalogs: tuple[CatalogOffers, ...]
     quarantined: tuple[Quarantined, ...] = ()
     remarks: tuple[str, ...] = ()
+    agreed: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class _Tally:
     off: int = 0
     furthest_fraction: float = 0.0
     quarantined: list[Quarantined] = field(default_factory=list)
+    agreed: set[str] = field(default_factory=set)
 
 
 def merge(sources: Sequence[tuple[str, Sequence[CatalogOffers]]], on_disagreement: Disagreement) -> Merged:
@@ -42,6 +47,7 @@ def merge(sources: Sequence[tuple[str, Sequence[CatalogOffers]]], on_disagreemen
     merged: dict[str, tuple[str, CatalogOffers]] = {}
     quarantined: list[Quarantined] = []
     remarks: list[str] = []
+    agreed: set[str] = set()
     for name, catalogs in sources:
         for catalog in catalogs:
             if catalog.cloud not in merged:
@@ -52,11 +58,13 @@ def merge(sources: Sequence[tuple[str, Sequence[CatalogOffers]]], on_disagreemen
             offers = _commented(first, catalog, name, on_disagreement, tally)
             merged[catalog.cloud] = (first_name, replace(first, offers=offers))
             quarantined += tally.quarantined
+            agreed |= tally.agreed
             remarks.append(_remark(catalog.cloud, first_name, name, tally, on_disagreement))
     return Merged(
         catalogs=tuple(catalog for _, (_, catalog) in sorted(merged.items())),
         quarantined=tuple(quarantined),
         remarks=tuple(remarks),
+        agreed=frozenset(agreed),
     )
 
 
@@ -72,6 +80,7 @@ def _commented(
             continue
         tally.compared += 1
         if _agree(offer, price):
+            tally.agreed.add(offer.name)
             kept.append(offer)
             continue
         tally.off += 1

@@ -12,8 +12,11 @@ from typing import Final
 from sky_melange.prices.gpus import load_gpus
 from sky_melange.resources import data_path
 
-TRUE_COUNTS: Final[Mapping[tuple[str, str], int]] = {("azure", "Standard_ND96isr_H100_v5"): 8}
-"""GPUs in an instance type for which a published catalog gave another number (Azure in 2024: 12 for 8 H100)."""
+MOST_GPUS: Final = 8
+"""A machine holds at most so many GPUs, except for the following and for consumer cards (RTX, GTX)."""
+
+MORE_GPUS: Final[Mapping[tuple[str, str], int]] = {("aws", "K80"): 16, ("gcp", "A100"): 16}
+"""p2.16xlarge has 16 K80, a2-megagpu-16g 16 A100."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,9 @@ def resolve(cloud: str, catalog_accelerator: str, instance_type: str) -> Resolve
     return ResolvedName(accelerator="", reason=f"gpus.csv does not know the accelerator {catalog_accelerator}")
 
 
-def count_error(cloud: str, instance_type: str, count: int) -> str:
-    """Why the number of GPUs in a row is known to be wrong, or ""."""
-    true_count = TRUE_COUNTS.get((cloud, instance_type), count)
-    return "" if count == true_count else f"the catalog says {count} GPUs, the machine has {true_count}"
+def count_error(cloud: str, accelerator: str, count: int) -> str:
+    """Why the number of GPUs in a row is known to be wrong, or "" (Azure in 2024: 12 for 8 H100)."""
+    most = MORE_GPUS.get((cloud, accelerator), MOST_GPUS)
+    if count <= most or "RTX" in accelerator or "GTX" in accelerator:
+        return ""
+    return f"the catalog says {count} GPUs, and no machine has more than {most} {accelerator}"

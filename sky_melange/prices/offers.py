@@ -61,7 +61,7 @@ def make_offers(
         elif accelerator:
             resolved = resolve(cloud, accelerator, instance_type)
             name = resolved.accelerator
-            reason = resolved.reason or count_error(cloud, instance_type, count)
+            reason = resolved.reason or count_error(cloud, name, count)
         if reason:
             tally.add(reason, f"{region}/{instance_type or accelerator}", len(group))
             continue

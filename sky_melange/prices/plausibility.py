@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
-from sky_melange.domain.offer import Offer, Quarantined
-from sky_melange.prices.clouds import AUCTION_CLOUDS, HOME_REGIONS
-from sky_melange.prices.market import CHANGED_RANGE, EXACT_RANGE, LOOSE_RANGE, SPOT_FACTOR, Market, machine, per_gpu
+from sky_melange.domain.offer import Offer, Quarantined, doubted
+from sky_melange.prices.clouds import AUCTION_RESERVES, HOME_REGIONS
+from sky_melange.prices.corrections import SURCHARGES, corrected, unconfirmed
+from sky_melange.prices.market import (
+    CHANGED_RANGE,
+    EXACT_RANGE,
+    LEAST_CUT_FRACTION,
+    LOOSE_RANGE,
+    SPOT_FACTOR,
+    Market,
+    machine,
+    per_gpu,
+)
+from sky_melange.prices.not_on_demand import how_sold
 from sky_melange.prices.opinions import Opinions
+from sky_melange.prices.past import Past
 
 NEAR_FREE_USD_PER_GPU_HOUR: Final = 0.03
 """Below this no whole GPU of any age is sold: the cheapest real rows are RTX 3060 cards at 0.05."""
@@ -29,8 +43,24 @@ In the catalogs at hand sound prices lie above 0.9 of them and wrong ones below 
 LEAST_HOME_FRACTION: Final = 0.6
 """Least price in a home region as a fraction of the median region. Azure's median is 30 % above eastus throughout."""
 
+SNAPSHOT: Final = "snapshot"
+"""Source of the embedded prices, whose verdicts are embedded too."""
+
+LEAST_REGIONS: Final = 3
+"""So many other regions must sell a machine before its price in one is called wrong for being below theirs."""
+
 LEAST_CLOUD_FRACTION: Final = 0.5
 """Least price of a GPU as a fraction of the cheapest other cloud."""
+
+LEAST_CLOUDS: Final = 2
+"""So many other clouds must ask at least twice a price before it is called wrong for being below theirs."""
+
+LEAST_COUNT_FRACTION: Final = 0.52
+"""Least price of a GPU in a machine of more of them, as a fraction of the same series with fewer.
+
+In the catalogs at hand sound prices lie above 0.72 (Azure, Verda); one of RunPod's lies at 0.53, where the price of a
+single GPU is the wrong one. Two for the price of one are at 0.5.
+"""
 
 AMBIGUOUS: Final[Mapping[tuple[str, str], str]] = {
     ("vast", "A100"): "Vast sells A100 cards of 40 and of 80 GB under this one name and a launch may get either",
@@ -38,81 +68,162 @@ AMBIGUOUS: Final[Mapping[tuple[str, str], str]] = {
 """(cloud, catalog accelerator) that stand for different GPUs, where the launch cannot ask for one of them."""
 
 
-Rule = Callable[[Market], Iterator[tuple[Offer, str]]]
-"""Yields the offers that fail, each with the reason in words."""
+class Doubt(NamedTuple):
+    """An offer that fails a rule, and why. Without the evidence that the rule names it is kept, with a warning."""
+
+    offer: Offer
+    reason: str
+    is_proven: bool = True
 
 
-def free_or_near_free(market: Market) -> Iterator[tuple[Offer, str]]:
+Rule = Callable[[Market], Iterator[Doubt]]
+"""Yields the offers that fail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """`passed` may be used; `quarantined` failed a rule or was corrected; `unconfirmed` names some that passed."""
+
+    passed: list[Offer]
+    quarantined: list[Quarantined]
+    unconfirmed: frozenset[str] = frozenset()
+
+
+def free_or_near_free(market: Market) -> Iterator[Doubt]:
     """A GPU for nothing, or for next to nothing, would win every plan; no cloud sells one."""
-    for offer in market.offers:
+    for offer in market.judged:
         if per_gpu(offer) < NEAR_FREE_USD_PER_GPU_HOUR:
-            yield offer, f"{per_gpu(offer):.4f} USD per GPU-hour is next to free"
+            yield Doubt(offer, f"{per_gpu(offer):.4f} USD per GPU-hour is next to free")
 
 
-def auction_reserve(market: Market) -> Iterator[tuple[Offer, str]]:
-    """The floor of an auction is not what a machine costs: the market clears above it."""
-    for offer in market.offers:
-        if offer.cloud in AUCTION_CLOUDS:
-            yield offer, AUCTION_CLOUDS[offer.cloud]
+def not_sold_on_demand(market: Market) -> Iterator[Doubt]:
+    """A cloud prices what it does not sell on demand. Sold as spot it is another offer, which this rule does not judge.
+
+    Evidence: catalogs/not_on_demand.csv, each row with its source.
+    """
+    for offer in market.judged:
+        sold = "" if offer.use_spot else how_sold(offer.cloud, offer.instance_type)
+        if sold:
+            yield Doubt(offer, f"{offer.cloud} prices it and sells it only as {sold}")
 
 
-def ambiguous_accelerator(market: Market) -> Iterator[tuple[Offer, str]]:
+def auction_reserve(market: Market) -> Iterator[Doubt]:
+    """The floor of an auction is not what a machine costs: the market clears above it. Judged by value.
+
+    Evidence: the highest reserve price that the cloud has listed for one GPU.
+    """
+    for offer in market.judged:
+        reserve = AUCTION_RESERVES.get(offer.cloud)
+        if reserve is not None and per_gpu(offer) <= reserve.usd_per_gpu_hour:
+            yield Doubt(offer, reserve.reason)
+
+
+def ambiguous_accelerator(market: Market) -> Iterator[Doubt]:
     """One name for GPUs with different memory: the plan could be for the one and the machine the other."""
-    for offer in market.offers:
+    for offer in market.judged:
         reason = AMBIGUOUS.get((offer.cloud, offer.catalog_accelerator))
         if reason:
-            yield offer, reason
+            yield Doubt(offer, reason)
 
 
-def source_disagreement(market: Market) -> Iterator[tuple[Offer, str]]:
-    """An independent list gives another price: one of the two is wrong, and nobody knows which.
+def source_disagreement(market: Market) -> Iterator[Doubt]:
+    """A dated list gives another price.
 
-    It alone exposes GCP's H100 at 4.20 + 1.18 in us-central1, where the bill says 11.06.
+    Evidence: the list. Of a list that is older than the price, less than 75 % is refused; where the price was once the
+    list's, a cut to half of it is believed. It alone exposes GCP's H100 at 4.20 + 1.18 in us-central1, where the bill
+    says 11.06.
     """
-    for offer in market.offers:
+    for offer in market.judged:
         heard = market.hear(offer)
-        if heard is None:
+        if heard is None or offer.name in market.agreed:
             continue
         least, most = CHANGED_RANGE if heard.older else EXACT_RANGE if heard.exact else LOOSE_RANGE
-        agree = heard.own * SPOT_FACTOR >= heard.theirs if offer.use_spot else least <= heard.own / heard.theirs <= most
-        if not agree:
-            what = "this machine" if heard.exact else "one such GPU"
-            yield offer, f"{heard.own:.2f} USD per hour, but {heard.source} says {heard.theirs:.2f} for {what}"
+        ratio = heard.own / heard.theirs
+        agree = ratio * SPOT_FACTOR >= 1 if offer.use_spot else least <= ratio <= most
+        if agree:
+            continue
+        what = "this machine" if heard.exact else "one such GPU"
+        reason = f"{heard.own:.2f} USD per hour, but {heard.source} says {heard.theirs:.2f} for {what}"
+        is_cut = heard.older and ratio >= LEAST_CUT_FRACTION
+        listed = heard.theirs * (1 if heard.exact else offer.accelerators_per_instance)
+        yield Doubt(offer, reason, not (is_cut and market.was_at(offer, listed)))
 
 
-def below_other_regions(market: Market) -> Iterator[tuple[Offer, str]]:
+def below_other_regions(market: Market) -> Iterator[Doubt]:
     """On demand far below the same machine elsewhere in the same cloud: a misread entry, not a bargain.
 
     The yardstick is the dearest of the cloud's home regions, where it is cheapest by custom: a median would itself be
     wrong where a fault covers most regions (GCP H200). Home regions are held against the median, and so is every
-    region of a cloud without home regions. Spot prices differ between regions by nature and are not judged.
+    region of a cloud without home regions. A surcharge that the yardstick may contain (Windows) is taken off. Spot
+    prices differ between regions by nature and are not judged.
+
+    Evidence: at least three other regions sell the machine.
     """
     machines: dict[tuple[str, ...], list[Offer]] = {}
-    for offer in market.offers:
+    suspects: dict[tuple[str, ...], list[Offer]] = {}
+    for offer in market.judged:
         if not offer.use_spot:
+            suspects.setdefault(machine(offer), []).append(offer)
+    types = {offer.instance_type for offer in market.judged}
+    for offer in market.offers:
+        if not offer.use_spot and offer.instance_type in types:
             machines.setdefault(machine(offer), []).append(offer)
-    for (cloud, *_), offers in machines.items():
-        homes = HOME_REGIONS.get(cloud, ())
+    for key, doubtful in suspects.items():
+        offers = machines[key]
+        homes = HOME_REGIONS.get(key[0], ())
         middle = median(offer.price_usd_per_hour for offer in offers)
         dearest_home = max((o.price_usd_per_hour for o in offers if o.region in homes), default=middle)
-        for offer in offers:
-            home = offer.region in homes
-            yardsticks = [LEAST_REGION_FRACTION * dearest_home, *([LEAST_HOME_FRACTION * middle] if home else [])]
+        surcharge = SURCHARGES.get(key[0], 0.0) * (offers[0].vcpus or 0.0)
+        is_proven = len({offer.region for offer in offers}) > LEAST_REGIONS
+        for offer in doubtful:
+            yardsticks = [LEAST_REGION_FRACTION * (dearest_home - surcharge)]
+            if offer.region in homes:
+                yardsticks.append(LEAST_HOME_FRACTION * (middle - surcharge))
             if offer.price_usd_per_hour < max(yardsticks) and not market.confirms(offer):
                 elsewhere = max(middle, dearest_home)
-                yield offer, f"{offer.price_usd_per_hour:.4f} USD per hour, but {elsewhere:.4f} in other regions"
+                reason = f"{offer.price_usd_per_hour:.4f} USD per hour, but {elsewhere:.4f} in other regions"
+                yield Doubt(offer, reason, is_proven)
 
 
-def spot_above_on_demand(market: Market) -> Iterator[tuple[Offer, str]]:
+def below_smaller_machines(market: Market) -> Iterator[Doubt]:
+    """A GPU of a machine with more of them at about half the price of one with fewer: n for the price of n/2.
+
+    Evidence: a machine of the same series (its name without the numbers) in the same region, sold the same way.
+    """
+    ladders: dict[tuple[str, ...], list[Offer]] = {}
+    suspects = {id(offer) for offer in market.judged if not offer.use_spot and offer.accelerators_per_instance > 1}
+    if not suspects:
+        return
+    places = {(offer.cloud, offer.region, offer.accelerator) for offer in market.judged}
+    for offer in market.offers:
+        if not offer.use_spot and (offer.cloud, offer.region, offer.accelerator) in places:
+            series = _NUMBERS.sub("#", offer.instance_type)
+            ladders.setdefault((offer.cloud, offer.region, offer.accelerator, series), []).append(offer)
+    for ladder in ladders.values():
+        ladder.sort(key=lambda offer: offer.accelerators_per_instance)
+        for offer in ladder:
+            if id(offer) not in suspects:
+                continue
+            smaller = [o for o in ladder if o.accelerators_per_instance < offer.accelerators_per_instance]
+            cheapest = min(smaller, key=per_gpu, default=None)
+            if cheapest is None or per_gpu(offer) > LEAST_COUNT_FRACTION * per_gpu(cheapest):
+                continue
+            if not market.confirms(offer):
+                counts = f"{offer.accelerators_per_instance} GPUs for {offer.price_usd_per_hour:.4f} USD per hour"
+                yield Doubt(offer, f"{counts}, but {cheapest.instance_type} has {_counted(cheapest)}")
+
+
+def spot_above_on_demand(market: Market) -> Iterator[Doubt]:
     """Spot dearer than on demand: nobody would buy it, so the spot price or the on-demand price is wrong.
 
     Equal prices have a rule of their own. The on-demand price goes too where every spot price of the machine in the
-    region is above it, unless an independent list confirms it.
+    region is above it, unless a list, a second source or an earlier price confirms it.
     """
     on_demand = market.on_demand()
+    suspects = {id(offer) for offer in market.judged}
     all_above = dict.fromkeys(on_demand, False)
     spots: dict[tuple[str, ...], list[Offer]] = {}
-    for offer in market.offers:
+    for offer in market.beside():
         if offer.use_spot:
             spots.setdefault((offer.region, *machine(offer)), []).append(offer)
     for key, spot_offers in spots.items():
@@ -123,57 +234,77 @@ def spot_above_on_demand(market: Market) -> Iterator[tuple[Offer, str]]:
         above = [offer for offer in spot_offers if offer.price_usd_per_hour > highest]
         all_above[key] = len(above) == len(spot_offers)
         for offer in above:
-            yield offer, f"spot at {offer.price_usd_per_hour:.4f} is above on demand at {base.price_usd_per_hour:.4f}"
+            price, on_demand_price = offer.price_usd_per_hour, base.price_usd_per_hour
+            if id(offer) in suspects or id(base) in suspects:
+                yield Doubt(offer, f"spot at {price:.4f} is above on demand at {on_demand_price:.4f}")
     for key, base in on_demand.items():
-        if all_above[key] and not market.confirms(base):
-            yield base, f"on demand at {base.price_usd_per_hour:.4f} is below every spot price of the same machine"
+        if all_above[key] and id(base) in suspects and not market.confirms(base):
+            price = base.price_usd_per_hour
+            yield Doubt(base, f"on demand at {price:.4f} is below every spot price of the same machine")
 
 
-def spot_equal_to_on_demand(market: Market) -> Iterator[tuple[Offer, str]]:
+def spot_equal_to_on_demand(market: Market) -> Iterator[Doubt]:
     """Spot at the on-demand price: filled in for want of a spot price, or it buys interruptions for nothing.
 
     The on-demand price is not doubted.
     """
-    on_demand = market.on_demand()
-    for offer in market.offers:
-        base = on_demand.get((offer.region, *machine(offer))) if offer.use_spot else None
-        if base and offer.price_usd_per_hour >= base.price_usd_per_hour * (1 - ROUNDING_FRACTION):
-            yield offer, f"spot at {offer.price_usd_per_hour:.4f} costs what on demand costs: no discount"
+    for offer, base in _spot_pairs(market):
+        if offer.price_usd_per_hour >= base.price_usd_per_hour * (1 - ROUNDING_FRACTION):
+            yield Doubt(offer, f"spot at {offer.price_usd_per_hour:.4f} costs what on demand costs: no discount")
 
 
-def spot_next_to_nothing(market: Market) -> Iterator[tuple[Offer, str]]:
+def spot_next_to_nothing(market: Market) -> Iterator[Doubt]:
     """A spot price of a few percent of on demand is a misplaced digit, not a discount."""
-    on_demand = market.on_demand()
-    for offer in market.offers:
-        base = on_demand.get((offer.region, *machine(offer))) if offer.use_spot else None
-        if base and offer.price_usd_per_hour < LEAST_SPOT_FRACTION * base.price_usd_per_hour:
+    for offer, base in _spot_pairs(market):
+        if offer.price_usd_per_hour < LEAST_SPOT_FRACTION * base.price_usd_per_hour:
             price, full_price = offer.price_usd_per_hour, base.price_usd_per_hour
-            yield offer, f"spot at {price:.4f} is under 5 % of on demand at {full_price:.4f}"
+            yield Doubt(offer, f"spot at {price:.4f} is under 5 % of on demand at {full_price:.4f}")
 
 
-def below_other_clouds(market: Market) -> Iterator[tuple[Offer, str]]:
-    """Less than half of what the cheapest other cloud asks for the same GPU, on demand or spot alike."""
-    cheapest: dict[tuple[str, bool], dict[str, float]] = {}
+def _spot_pairs(market: Market) -> Iterator[tuple[Offer, Offer]]:
+    """Spot offers with the on-demand offer of the same machine, where either is judged."""
+    on_demand = market.on_demand()
+    judged = {id(offer) for offer in market.judged}
+    for offer in market.beside():
+        base = on_demand.get((offer.region, *machine(offer))) if offer.use_spot else None
+        if base is not None and (id(offer) in judged or id(base) in judged):
+            yield offer, base
+
+
+def below_other_clouds(market: Market) -> Iterator[Doubt]:
+    """Less than half of what the cheapest other cloud asks for the same GPU, on demand or spot alike.
+
+    Evidence: at least two other clouds sell it. With one it is unknown which of the two is wrong.
+    """
+    judged = market.judged
+    wanted = {(offer.accelerator, offer.use_spot) for offer in judged}
+    cheapest: dict[tuple[str, bool], dict[str, float]] = {key: {} for key in wanted}
     for offer in market.offers:
-        clouds = cheapest.setdefault((offer.accelerator, offer.use_spot), {})
-        clouds[offer.cloud] = min(clouds.get(offer.cloud, per_gpu(offer)), per_gpu(offer))
+        clouds = cheapest.get((offer.accelerator, offer.use_spot))
+        if clouds is not None:
+            clouds[offer.cloud] = min(clouds.get(offer.cloud, per_gpu(offer)), per_gpu(offer))
     # The two cheapest clouds of a GPU are all that its offers can be compared with.
     lowest = {key: sorted((price, cloud) for cloud, price in clouds.items())[:2] for key, clouds in cheapest.items()}
-    for offer in market.offers:
-        others = [entry for entry in lowest[offer.accelerator, offer.use_spot] if entry[1] != offer.cloud]
+    for offer in judged:
+        key = (offer.accelerator, offer.use_spot)
+        others = [entry for entry in lowest[key] if entry[1] != offer.cloud]
         if not others:
             continue
         price, cloud = others[0]
         if per_gpu(offer) < LEAST_CLOUD_FRACTION * price and not market.confirms(offer):
-            yield offer, f"{per_gpu(offer):.4f} USD per GPU-hour; the next cloud, {cloud}, asks {price:.4f}"
+            is_proven = len(cheapest[key]) > LEAST_CLOUDS
+            reason = f"{per_gpu(offer):.4f} USD per GPU-hour; the next cloud, {cloud}, asks {price:.4f}"
+            yield Doubt(offer, reason, is_proven)
 
 
 PLAUSIBILITY_RULES: Final[tuple[Rule, ...]] = (
     free_or_near_free,
+    not_sold_on_demand,
     auction_reserve,
     ambiguous_accelerator,
     source_disagreement,
     below_other_regions,
+    below_smaller_machines,
     spot_above_on_demand,
     spot_equal_to_on_demand,
     spot_next_to_nothing,
@@ -182,17 +313,73 @@ PLAUSIBILITY_RULES: Final[tuple[Rule, ...]] = (
 """In order: faults of a single row first, so that what later rules compare with is already free of them."""
 
 
-def judge(offers: Iterable[Offer], opinions: Opinions) -> tuple[list[Offer], list[Quarantined]]:
-    """Divides offers into those that may be used and those that failed a rule. Machines without GPU are not judged."""
-    passed = list(offers)
+def judge(
+    offers: Iterable[Offer], opinions: Opinions, past: Past | None = None, agreed: Collection[str] = ()
+) -> Judged:
+    """Divides offers into those that may be used and those that may not. Machines without GPU are not judged.
+
+    What was believed when it was embedded is believed. Prices that moved too far, and known surcharges, are replaced by
+    the price of before: the offer is quarantined as the catalog has it, and passes at the earlier price. `agreed` names
+    offers that a second source confirms.
+    """
+    past = past or Past()
+    plain: list[Offer] = []
+    believed: list[Offer] = []
+    suspects: list[Offer] = []
     quarantined: list[Quarantined] = []
+    for offer in offers:
+        if not offer.accelerator:
+            plain.append(offer)
+            continue
+        if past.believes(offer):
+            believed.append(offer)
+            continue
+        verdict = past.verdict(offer) if offer.provenance.source == SNAPSHOT else None
+        if verdict is None:
+            suspects.append(offer)
+        elif verdict.rule:
+            quarantined.append(Quarantined(offer=offer, rule=verdict.rule, reason=verdict.reason))
+        else:
+            believed.append(doubted(offer, verdict.reason))
+    if not suspects:
+        names = past.unconfirmed & {offer.name for offer in believed}
+        return Judged(passed=[*plain, *believed], quarantined=quarantined, unconfirmed=names)
+
+    def market() -> Market:
+        return Market(
+            offers=[*believed, *suspects], opinions=opinions, past=past, agreed=agreed, suspects=tuple(suspects)
+        )
+
+    first = corrected(market())
+    suspects = first.suspects
+    quarantined += first.quarantined
     for rule in PLAUSIBILITY_RULES:
-        market = Market(offers=[offer for offer in passed if offer.accelerator], opinions=opinions)
-        failed = {id(offer): reason for offer, reason in rule(market)}
-        quarantined += [
-            Quarantined(offer=offer, rule=rule.__name__, reason=failed[id(offer)])
-            for offer in passed
-            if id(offer) in failed
-        ]
-        passed = [offer for offer in passed if id(offer) not in failed]
-    return passed, quarantined
+        found = {id(doubt.offer): doubt for doubt in rule(market())}
+        if found:
+            believed, failed = _apply(rule, believed, found)
+            suspects, others = _apply(rule, suspects, found)
+            quarantined += [*failed, *others]
+    names = frozenset(offer.name for offer in unconfirmed(market()))
+    return Judged(passed=[*plain, *believed, *suspects], quarantined=quarantined, unconfirmed=names)
+
+
+def _apply(rule: Rule, offers: Iterable[Offer], found: Mapping[int, Doubt]) -> tuple[list[Offer], list[Quarantined]]:
+    """The offers that pass, with a word on what speaks against them, and those that do not."""
+    passed: list[Offer] = []
+    failed: list[Quarantined] = []
+    for offer in offers:
+        doubt = found.get(id(offer))
+        if doubt is None:
+            passed.append(offer)
+        elif doubt.is_proven:
+            failed.append(Quarantined(offer=offer, rule=rule.__name__, reason=doubt.reason))
+        else:
+            passed.append(doubted(offer, f"{offer.cloud}: {doubt.reason}"))
+    return passed, failed
+
+
+def _counted(offer: Offer) -> str:
+    return f"{offer.accelerators_per_instance} for {offer.price_usd_per_hour:.4f}"
+
+
+_NUMBERS: Final = re.compile(r"\d+")

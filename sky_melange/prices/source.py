@@ -23,11 +23,16 @@ class CatalogOffers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePrices:
-    """One source's catalogs, in order of cloud name, and where each comes from in this run (clouds left out too)."""
+    """One source's catalogs, in order of cloud name, and where each comes from in this run (clouds left out too).
+
+    `previous`: what catalogs said before, where they have changed since they were last believed; their offers are dated
+    by when they were last confirmed. They judge the new ones.
+    """
 
     catalogs: tuple[CatalogOffers, ...]
     states: tuple[PriceState, ...]
     remarks: tuple[str, ...] = ()
+    previous: tuple[CatalogOffers, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

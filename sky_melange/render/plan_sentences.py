@@ -13,6 +13,11 @@ _SAME: Final = 1e-6
 KEEP: Final = "constraints.keep"
 
 
+def price_doubts(plan: Plan) -> list[str]:
+    """The plan's warnings about prices that may be wrong, or that are not used because they may be."""
+    return [warning for warning in plan.warnings if warning.startswith(("Price of ", "Prices of "))]
+
+
 def free_of_changes(total_usd_per_hour: float, best_usd_per_hour: float) -> str:
     """What a plan that `keep` holds back could save with everything free to change."""
     return (

@@ -12,7 +12,7 @@ from sky_melange.domain.profile import ProfileError
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.plan_sentences import KEEP, plan_sentences
+from sky_melange.render.plan_sentences import KEEP, plan_sentences, price_doubts
 from sky_melange.render.text import NO_BREAK, Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
@@ -31,10 +31,17 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
         "",
         _alternatives(plan),
         "",
+        *(Text(line) for line in _in_doubt(plan)),
         Text("Taken for granted:"),
         *(Text(f"- {assumption}") for assumption in plan.assumptions),
         color=color,
     )
+
+
+def _in_doubt(plan: Plan) -> list[str]:
+    """Doubts about prices are part of the answer: whoever reads the total must see them."""
+    doubts = [f"- {warning}" for warning in price_doubts(plan)]
+    return ["Prices in doubt:", *doubts, ""] if doubts else []
 
 
 def _headline(plan: Plan, workload: Workload) -> str:

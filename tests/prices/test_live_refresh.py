@@ -322,7 +322,7 @@ def test_wrong_prices_are_quarantined_in_live_catalogs_too(shared_data: Path, tm
         book = current_book(PricePolicy(), site=place, now=now)
         trusted = current_book(PricePolicy(trust=("gcp/us-central1",)), site=place, now=now)
     rules = {entry.offer.name: entry.rule for entry in book.quarantined}
-    assert rules["gcp/us-central1/a3-highgpu-1g"] == "source_disagreement"
+    assert rules["gcp/us-central1/a3-highgpu-8g"] == "source_disagreement"
     assert rules["gcp/us-central1/a2-ultragpu-1g"] == "source_disagreement"
     assert rules["runpod/CA/1x_L40S_SECURE:spot"] == "spot_above_on_demand"
     assert all(offer.cloud != "mithril" for offer in book.offers)

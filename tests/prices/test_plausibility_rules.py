@@ -35,7 +35,14 @@ COUNTS = st.sampled_from([1, 2, 4, 8])
 
 
 def _failed(rule: rules.Rule, *offers: Offer, opinions: Opinions | None = None) -> list[Offer]:
-    return [offer for offer, reason in rule(Market(offers=offers, opinions=opinions or Opinions())) if reason]
+    """Offers that fail with the evidence that the rule asks for."""
+    return [doubt.offer for doubt in _doubts(rule, *offers, opinions=opinions) if doubt.is_proven]
+
+
+def _doubts(rule: rules.Rule, *offers: Offer, opinions: Opinions | None = None) -> list[rules.Doubt]:
+    found = list(rule(Market(offers=offers, opinions=opinions or Opinions())))
+    assert all(doubt.reason for doubt in found)
+    return found
 
 
 def _spot(offer: Offer, price: float, zone: str | None = None) -> Offer:
@@ -70,10 +77,10 @@ def test_a_free_gpu_fails() -> None:
 
 
 @given(price=PRICES, use_spot=st.booleans())
-def test_auction_reserves_fail_at_any_price(price: float, use_spot: bool) -> None:
+def test_auction_reserves_fail_by_value(price: float, use_spot: bool) -> None:
     offer = replace(BASE, price_usd_per_hour=price, use_spot=use_spot)
     assert not _failed(rules.auction_reserve, offer)
-    assert _failed(rules.auction_reserve, replace(offer, cloud="mithril"))
+    assert bool(_failed(rules.auction_reserve, replace(offer, cloud="mithril"))) == (price <= 1.0)
 
 
 def test_vast_a100_is_ambiguous_and_other_names_are_not() -> None:
@@ -180,37 +187,38 @@ def test_cloud_rule_compares_with_the_cheapest_other_cloud(price: float, other: 
 def test_cloud_rule_needs_another_cloud_and_knows_confirmed_prices() -> None:
     assert not _failed(rules.below_other_clouds, BASE)
     dear = replace(BASE, cloud="gcp", price_usd_per_hour=10.0)
-    assert _failed(rules.below_other_clouds, BASE, dear) == [BASE]
-    assert not _failed(rules.below_other_clouds, BASE, dear, opinions=_opinion(1.0))
-    assert not _failed(rules.below_other_clouds, BASE, dear, opinions=_opinion(1.0, exact=False))
+    assert not _failed(rules.below_other_clouds, BASE, dear), "one other cloud is no proof"
+    assert [doubt.offer for doubt in _doubts(rules.below_other_clouds, BASE, dear)] == [BASE]
+    both = (dear, replace(dear, cloud="azure"))
+    assert _failed(rules.below_other_clouds, BASE, *both) == [BASE]
+    assert not _doubts(rules.below_other_clouds, BASE, *both, opinions=_opinion(1.0))
+    assert not _doubts(rules.below_other_clouds, BASE, *both, opinions=_opinion(1.0, exact=False))
 
 
 def test_machines_without_gpu_are_not_judged() -> None:
     plain = replace(BASE, accelerator="", catalog_accelerator="", accelerators_per_instance=0, price_usd_per_hour=0.01)
-    passed, quarantined = rules.judge([plain], Opinions())
-    assert (passed, quarantined) == ([plain], [])
+    assert rules.judge([plain], Opinions()) == rules.Judged(passed=[plain], quarantined=[])
 
 
 def test_each_offer_fails_at_most_one_rule_and_none_is_lost(extract: Extract) -> None:
     offers = [offer for name in ("gcp", "runpod", "mithril", "vast", "aws") for offer in extract(name).offers]
-    passed, quarantined = rules.judge(offers, Opinions())
+    judged = rules.judge(offers, Opinions())
+    passed, quarantined = judged.passed, judged.quarantined
     assert len(passed) + len(quarantined) == len(offers)
-    assert sorted([*passed, *(q.offer for q in quarantined)], key=lambda o: o.sort_key) == sorted(
-        offers, key=lambda o: o.sort_key
-    )
+    assert sorted(o.sort_key for o in [*passed, *(q.offer for q in quarantined)]) == sorted(o.sort_key for o in offers)
 
 
 def test_mithril_reserves_of_a_cent_are_caught(extract: Extract) -> None:
-    _, quarantined = rules.judge(extract("mithril-older").offers, Opinions())
-    found = {(entry.offer.accelerator, entry.rule) for entry in quarantined}
+    judged = rules.judge(extract("mithril-older").offers, Opinions())
+    found = {(entry.offer.accelerator, entry.rule) for entry in judged.quarantined}
     assert ("A100-80GB", "free_or_near_free") in found
     assert ("H100", "auction_reserve") in found
 
 
 def test_runpod_l40s_with_spot_at_twice_the_price_is_caught(extract: Extract) -> None:
-    passed, quarantined = rules.judge(extract("runpod").offers, Opinions())
-    assert not [offer for offer in passed if offer.accelerator == "L40S"]
-    assert {entry.rule for entry in quarantined if entry.offer.accelerator == "L40S"} == {"spot_above_on_demand"}
+    judged = rules.judge(extract("runpod").offers, Opinions())
+    assert not [offer for offer in judged.passed if offer.accelerator == "L40S"]
+    assert {entry.rule for entry in judged.quarantined if entry.offer.accelerator == "L40S"} == {"spot_above_on_demand"}
 
 
 @pytest.mark.parametrize("rule", rules.PLAUSIBILITY_RULES)

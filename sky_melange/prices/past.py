@@ -1,0 +1,186 @@
+"""What was believed of a price before: the embedded prices, judged when they were built, and the last good copies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from sky_melange.domain.offer import Offer
+from sky_melange.prices.source import CatalogOffers
+from sky_melange.resources import data_path
+
+FILE: Final = "judged.json"
+"""Below catalogs/prices/; `scripts/judge_catalogs.py` writes it.
+
+`believed`: cloud -> machine -> [date, {region: [cheapest and dearest on demand, cheapest and dearest spot]}].
+`quarantined`: offer name -> [price, rule, reason]; rule "" where it is used all the same. `unconfirmed`: names.
+"""
+
+_ABOVE: Final = 1 + 1e-6
+"""Prices that differ by less are one price, written in two ways."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one witness says a machine cost in a region: USD per hour in its cheapest and its dearest zone."""
+
+    low: float
+    high: float
+    date: str
+    source: str
+
+    @property
+    def text(self) -> str:
+        """`8.7800 in the last good copy of 2026-11-20`."""
+        return f"{self.high:.4f} in {self.source} of {self.date[:10] or 'unknown date'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What speaks against an embedded price; with `rule` "" it is used all the same."""
+
+    price_usd_per_hour: float
+    rule: str
+    reason: str
+
+
+_Ranges = Mapping[str, Sequence[float | None]]
+"""Region -> cheapest and dearest on demand, cheapest and dearest spot; USD per hour."""
+
+_Machines = Mapping[str, tuple[str, _Ranges]]
+"""Machine -> date and ranges."""
+
+
+_NOTHING: Final[_Machines] = {}
+
+
+class Past:
+    """The witnesses of one judgement. Without arguments there are none."""
+
+    def __init__(
+        self,
+        believed: Mapping[str, _Machines] | None = None,
+        verdicts: Mapping[str, Verdict] | None = None,
+        unconfirmed: Collection[str] = (),
+        last_good: Iterable[CatalogOffers] = (),
+    ) -> None:
+        self._believed = believed or {}
+        self._verdicts = verdicts or {}
+        self.unconfirmed = frozenset(unconfirmed)
+        self._last_good = {catalog.cloud: ranges_of(catalog.offers) for catalog in last_good}
+
+    def with_last_good(self, last_good: Iterable[CatalogOffers]) -> Past:
+        """The same, and what catalogs said before they were replaced.."""
+        return Past(self._believed, self._verdicts, self.unconfirmed, last_good)
+
+    def believes(self, offer: Offer) -> bool:
+        """Whether this very price was believed when it was embedded. Asked of every offer of every catalog."""
+        entry = self._believed.get(offer.cloud, _NOTHING).get(machine_key(offer))
+        row = entry[1].get(offer.region) if entry is not None else None
+        if row is None:
+            return False
+        low, high = (row[2], row[3]) if offer.use_spot else (row[0], row[1])
+        price = offer.price_usd_per_hour
+        return low is not None and high is not None and low <= price * _ABOVE and price <= high * _ABOVE
+
+    def embedded(self, offer: Offer) -> Seen | None:
+        """What the embedded prices say of this machine in this region; None where none was believed."""
+        return _seen(self._believed.get(offer.cloud), offer, "the embedded prices")
+
+    def last(self, offer: Offer) -> Seen | None:
+        """What the last good copy says. None where the catalog has not changed since."""
+        return _seen(self._last_good.get(offer.cloud), offer, "the last good copy")
+
+    def elsewhere(self, offer: Offer) -> Seen | None:
+        """What the embedded prices say of this machine in any region."""
+        entry = self._believed.get(offer.cloud, {}).get(machine_key(offer))
+        if entry is None:
+            return None
+        at = 2 if offer.use_spot else 0
+        found = [(row[at], row[at + 1]) for row in entry[1].values() if row[at] is not None]
+        if not found:
+            return None
+        low, high = min(low for low, _ in found), max(high for _, high in found)  # type: ignore[type-var]
+        return Seen(low=low, high=high, date=entry[0], source="other regions of the embedded prices")  # type: ignore[arg-type]
+
+    def verdict(self, offer: Offer) -> Verdict | None:
+        """What spoke against this very price when it was embedded; None when nothing did, or it is another price."""
+        found = self._verdicts.get(offer.name)
+        if found is None or abs(found.price_usd_per_hour - offer.price_usd_per_hour) > 1e-9:
+            return None
+        return found
+
+    def lost(self, catalog: CatalogOffers) -> tuple[int, int, tuple[str, ...]]:
+        """How many on-demand prices the last good copy had, how many are gone, and accelerators that are gone."""
+        before = self._last_good.get(catalog.cloud)
+        if before is None:
+            return 0, 0, ()
+        now = ranges_of(catalog.offers)
+        had = {(key, region) for key, (_, rows) in before.items() for region, row in rows.items() if row[0] is not None}
+        has = {(key, region) for key, (_, rows) in now.items() for region, row in rows.items() if row[0] is not None}
+        gone = {_accelerator(key) for key, _ in had} - {_accelerator(key) for key, _ in has}
+        return len(had), len(had - has), tuple(sorted(gone))
+
+    def other_cloud(self, catalog: CatalogOffers) -> str | None:
+        """The cloud whose catalog this is, by its machines, where it is not the one that it was asked for."""
+        machines = {machine_key(offer) for offer in catalog.offers if offer.accelerator}
+        if machines & self._believed.get(catalog.cloud, {}).keys():
+            return None
+        shares = {cloud: len(machines & known.keys()) for cloud, known in self._believed.items()}
+        most = max(shares, key=lambda cloud: (shares[cloud], cloud), default="")
+        return most if most and shares[most] * 2 >= len(machines) > 0 else None
+
+
+@cache
+def embedded_past() -> Past:
+    """What this release believes of its own prices. Raises MissingDataError when the installation lacks it."""
+    document: Mapping[str, Any] = json.loads(data_path("catalogs", "prices", FILE).read_bytes())
+    verdicts = {
+        name: Verdict(price_usd_per_hour=price, rule=rule, reason=reason)
+        for name, (price, rule, reason) in document["quarantined"].items()
+    }
+    return Past(document["believed"], verdicts, document["unconfirmed"])
+
+
+def ranges_of(offers: Iterable[Offer]) -> dict[str, tuple[str, dict[str, list[float | None]]]]:
+    """Machine -> date and prices by region, of the offers of one cloud that have accelerators."""
+    found: dict[str, tuple[str, dict[str, list[float | None]]]] = {}
+    for offer in offers:
+        if not offer.accelerator:
+            continue
+        date, regions = found.setdefault(machine_key(offer), (offer.provenance.fetched_at, {}))
+        row = regions.setdefault(offer.region, [None, None, None, None])
+        at = 2 if offer.use_spot else 0
+        low, high, price = row[at], row[at + 1], offer.price_usd_per_hour
+        row[at] = price if low is None else min(low, price)
+        row[at + 1] = price if high is None else max(high, price)
+        if offer.provenance.fetched_at < date:
+            found[machine_key(offer)] = (offer.provenance.fetched_at, regions)
+    return found
+
+
+def machine_key(offer: Offer) -> str:
+    """What is sold, within a cloud: `p5.48xlarge H100:8`."""
+    return f"{offer.instance_type} {offer.accelerator}:{offer.accelerators_per_instance}"
+
+
+def _accelerator(key: str) -> str:
+    return key.rpartition(" ")[2].partition(":")[0]
+
+
+def _seen(machines: _Machines | None, offer: Offer, source: str) -> Seen | None:
+    if machines is None:
+        return None
+    entry = machines.get(machine_key(offer))
+    if entry is None:
+        return None
+    row = entry[1].get(offer.region)
+    if row is None:
+        return None
+    low, high = (row[2], row[3]) if offer.use_spot else (row[0], row[1])
+    if low is None or high is None:
+        return None
+    return Seen(low=low, high=high, date=entry[0], source=source)
