@@ -135,11 +135,24 @@ class PriceState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingPrices:
+    """A cloud whose catalog could not be obtained: no price of it is used.
+
+    `last_known`: its offers as they were last seen, with their dates; to tell what the cloud could change, never to
+    plan with. Empty when nothing is known. `problem` says why there is no catalog.
+    """
+
+    cloud: str
+    problem: str
+    last_known: tuple[Offer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
     """All that is known of prices: what may be used, what may not and why. Offers are in `Offer.sort_key` order.
 
     `notes` say what trust by name let through, and concern every plan; `remarks` are about the catalogs as such.
-    `states` say where the prices come from in this run, by source and cloud.
+    `states` say where the prices come from in this run, by source and cloud. `missing` has the clouds without prices.
     """
 
     offers: tuple[Offer, ...]
@@ -148,3 +161,4 @@ class PriceBook:
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     states: tuple[PriceState, ...] = ()
+    missing: tuple[MissingPrices, ...] = ()

@@ -23,11 +23,15 @@ class CatalogOffers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePrices:
-    """One source's catalogs, in order of cloud name, and where each comes from in this run (clouds left out too)."""
+    """One source's catalogs, in order of cloud name, and where each comes from in this run (clouds left out too).
+
+    `last_known`: earlier catalogs of clouds that have none now; never used as prices.
+    """
 
     catalogs: tuple[CatalogOffers, ...]
     states: tuple[PriceState, ...]
     remarks: tuple[str, ...] = ()
+    last_known: tuple[CatalogOffers, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,11 @@ class SkypilotSource:
             catalogs=tuple(catalog for catalog, _ in found if catalog is not None),
             states=tuple(state for _, state in found),
             remarks=tuple(_remember(outcomes.values(), request)),
+            last_known=tuple(
+                copy.catalog
+                for outcome in outcomes.values()
+                if outcome.missing and (copy := fetcher.last_good(outcome.cloud, bases)) is not None
+            ),
         )
 
 
