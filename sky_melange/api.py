@@ -116,6 +116,7 @@ def check(  # noqa: PLR0913 - a keyword for each limit
     max_usd_per_month: float | None = None,
     max_drift_fraction: float | None = None,
     max_age_hours: float | None = None,
+    default_max_age_hours: float | None = None,
     offline: bool = False,
 ) -> CheckReport:
     """A committed plan against today's prices, its workload, the files beside it, budgets and a policy.
@@ -128,7 +129,9 @@ def check(  # noqa: PLR0913 - a keyword for each limit
         max_usd_per_month: budget for 730 hours, in place of the workload's.
         max_drift_fraction: solve again; the share by which a new plan may be cheaper (0.1: a tenth).
         max_age_hours: how old the prices used may be, in place of the workload's.
-        offline: use no network.
+        default_max_age_hours: the same, where the workload does not say either.
+        offline: use no network, and prices of any age within these limits. Otherwise prices that could not be
+            confirmed and are older than 72 hours fail the check `prices-fresh`.
 
     Returns:
         The report. A check that does not hold is no exception: see `report.failed`.
@@ -146,6 +149,7 @@ def check(  # noqa: PLR0913 - a keyword for each limit
         "max_usd_per_month": max_usd_per_month,
         "max_age_hours": max_age_hours,
         "max_drift_fraction": max_drift_fraction,
+        "default_max_age_hours": default_max_age_hours,
     }
     _require_limits(limits)
     return check_plan_file(
@@ -157,6 +161,7 @@ def check(  # noqa: PLR0913 - a keyword for each limit
             usd_per_month=max_usd_per_month,
             max_age_hours=max_age_hours,
             max_drift_fraction=max_drift_fraction,
+            default_max_age_hours=default_max_age_hours,
         ),
         offline=offline,
     )

@@ -17,7 +17,7 @@ from sky_melange.check.diff import Side, compare
 from sky_melange.check.drift import drift
 from sky_melange.check.files import files
 from sky_melange.check.policies import policy_checks
-from sky_melange.check.prices import prices_fresh, prices_known
+from sky_melange.check.prices import not_confirmed, prices_fresh, prices_known, without_prices
 from sky_melange.check.serves import serves
 
 __all__ = [
@@ -26,8 +26,10 @@ __all__ = [
     "compare",
     "drift",
     "files",
+    "not_confirmed",
     "policy_checks",
     "prices_fresh",
     "prices_known",
     "serves",
+    "without_prices",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sky_melange.cli.atomic_file import write_atomically
-from sky_melange.cli.options import use_color
+from sky_melange.cli.options import is_ci, use_color
 from sky_melange.errors import CheckFailedError, InputError, Mistake, PriceSourceError
 
 if TYPE_CHECKING:
@@ -29,8 +29,15 @@ FORMATS = ("table", "json", "markdown", "junit", "github")
 @click.option("--budget", type=float, help="The most in USD per hour; overrides that of the workload.")
 @click.option("--monthly-budget", type=float, help="The most in USD per month of 730 hours; overrides the workload's.")
 @click.option("--max-drift", type=float, help="Solve again, and fail when a plan is more than this percentage cheaper.")
-@click.option("--max-age-hours", type=float, help="Fail (exit 6) when a price used is older; overrides the workload's.")
-@click.option("--offline", is_flag=True, help="Use no network: cached prices, else those embedded in this release.")
+@click.option(
+    "--max-age-hours",
+    "--max-age",
+    type=float,
+    help="Fail (exit 6) when a price used is older; overrides the workload's. With CI=true the default is 72.",
+)
+@click.option(
+    "--offline", is_flag=True, help="Use no network and old prices: the last good copies, else those embedded here."
+)
 @click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
     "--write", "writes", multiple=True, metavar="FORMAT=FILE", help="Also write the report there; repeatable."
@@ -50,10 +57,12 @@ def command(
 ) -> None:
     """Check PLAN (a committed plan.json) against today's prices, its workload, its files, a budget and a policy.
 
-    Every group is priced anew without solving again. Exit code 3 when a check fails, 6 when the prices at hand are
-    older than --max-age-hours, 2 when a file cannot be read. The report is printed in either case.
+    Every group is priced anew without solving again. Exit code 3 when a check fails, 2 when a file cannot be read, 6
+    when prices are older than --max-age-hours, a cloud of the plan or of candidates.clouds has none, or no source
+    confirms prices that are older than 72 hours (--offline uses them). The report is printed in either case.
     """
     from sky_melange.api import check
+    from sky_melange.check.prices import UNCONFIRMED_HOURS
     from sky_melange.render.check_report import CHECK_FORMATS, table
 
     limits = _limits(budget, monthly_budget, max_drift, max_age_hours)
@@ -66,6 +75,7 @@ def command(
         max_usd_per_month=limits.usd_per_month,
         max_age_hours=limits.max_age_hours,
         max_drift_fraction=limits.max_drift_fraction,
+        default_max_age_hours=UNCONFIRMED_HOURS if is_ci() and not offline else None,
         offline=offline,
     )
     for warning in report.warnings:

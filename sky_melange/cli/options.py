@@ -20,3 +20,8 @@ format_option = click.option(
 def use_color() -> bool:
     """Colour only on a terminal, and never with NO_COLOR set (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def is_ci() -> bool:
+    """Whether this is a CI job: GitHub, GitLab and others set CI=true."""
+    return os.environ.get("CI", "").strip().lower() in ("true", "1")

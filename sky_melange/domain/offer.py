@@ -147,12 +147,25 @@ class PriceState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingPrices:
+    """A cloud whose catalog could not be obtained: no price of it is used.
+
+    `last_known`: its offers as they were last seen, with their dates; to tell what the cloud could change, never to
+    plan with. Empty when nothing is known. `problem` says why there is no catalog.
+    """
+
+    cloud: str
+    problem: str
+    last_known: tuple[Offer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
     """All that is known of prices: what may be used, what may not and why. Offers are in `Offer.sort_key` order.
 
     `notes` say what trust by name let through and what catalogs have lost, and concern every plan; `remarks` are about
     the catalogs as such. `unconfirmed` names offers that no list, second source, neighbour or history speaks for.
-    `states` say where the prices come from in this run, by source and cloud.
+    `states` say where the prices come from in this run, by source and cloud. `missing` has the clouds without prices.
     """
 
     offers: tuple[Offer, ...]
@@ -162,3 +175,4 @@ class PriceBook:
     remarks: tuple[str, ...] = ()
     states: tuple[PriceState, ...] = ()
     unconfirmed: frozenset[str] = frozenset()
+    missing: tuple[MissingPrices, ...] = ()

@@ -177,12 +177,37 @@ class InputDigests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastKnownOffer:
+    """The offer of a missing cloud that would have carried the traffic for least, at the price last seen there.
+
+    `name` as in `Offer.name`. `alone_usd_per_hour`: what so many of it would cost that they carry all of the traffic
+    alone; None where it cannot serve every request.
+    """
+
+    name: str
+    accelerator: str
+    accelerators_per_instance: int
+    price_usd_per_hour: float
+    price: PriceProvenance
+    alone_usd_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingCloud:
+    """A candidate cloud without prices, which the plan therefore cannot use; why, and what it last sold."""
+
+    cloud: str
+    problem: str
+    last_known: LastKnownOffer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known.
 
     `size_aware_total_usd_per_hour`: the total under the routing policy that knows most; None: not proven.
     `contingencies` has one entry for each loss that `constraints.tolerate_replica_losses` asks the plan to survive.
-    `explanation` is there when it was asked for.
+    `explanation` is there when it was asked for. `missing_clouds`: candidate clouds whose prices could not be obtained.
     """
 
     name: str
@@ -201,3 +226,4 @@ class Plan:
     contingencies: tuple[Contingency, ...] = ()
     switching: Switching | None = None
     explanation: Explanation | None = None
+    missing_clouds: tuple[MissingCloud, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.profile import ProfileKind
@@ -222,12 +223,17 @@ class Discount:
     spot: bool = False
 
 
+EVERY_CLOUD: Final = "all"
+"""In `PricePolicy.require_clouds`: every candidate cloud."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricePolicy:
     """Which prices are believed, and which are one's own.
 
     `sources` in order of preference. `base_url`: where the hosted catalogs are, instead of SkyPilot's own addresses.
-    `max_age_hours`: older prices are not used; None: they are, with a warning. `trust` names quarantined offers
+    `max_age_hours`: older prices are not used; None: they are, with a warning. `require_clouds`: clouds without whose
+    prices there is no plan; `all` stands for every candidate cloud. `trust` names quarantined offers
     (`Offer.name`, or a prefix of it that ends at a `/`) to use all the same. `overrides`: a file of negotiated prices
     and reserved capacity.
     """
@@ -235,6 +241,7 @@ class PricePolicy:
     sources: tuple[str, ...] = ("skypilot",)
     base_url: str | None = None
     max_age_hours: float | None = None
+    require_clouds: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
     on_disagreement: Disagreement = Disagreement.HIGHEST
     discounts: tuple[Discount, ...] = ()

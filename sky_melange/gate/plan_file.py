@@ -34,7 +34,7 @@ def check_plan_file(
     files = Files(expected=expected, found=read_files_beside(document.path, expected))
     book = _book(wanted, offline=offline)
     folder = (workload or document.path).parent
-    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=utc_now())
+    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=utc_now(), offline=offline)
     warnings = [*price_warnings(document, book), *_workload_warning(document, workload, wanted)]
     return check_plan(document, files, today, Asked(workload=wanted, limits=limits, policy=rules), warnings)
 
@@ -49,8 +49,8 @@ def _require_self_contained(document: PlanDocument) -> None:
 
 
 def _book(workload: Workload, *, offline: bool) -> PriceBook:
-    """Today's prices. How old they may be is a check of its own here, so that the report shows it."""
-    policy = replace(workload.prices, max_age_hours=None)
+    """Today's prices. How old they may be, and which there must be, is a check here, so that the report shows it."""
+    policy = replace(workload.prices, max_age_hours=None, require_clouds=())
     return current_book(policy, site=price_site(), now=utc_now(), offline=offline)
 
 

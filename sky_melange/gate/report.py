@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from sky_melange.domain.plan import Plan
 from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.unit_costs import unit_costs
-from sky_melange.domain.workload import Budget, Workload
+from sky_melange.domain.workload import EVERY_CLOUD, Budget, Workload
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake, NotOptimalError
 from sky_melange.gate.repricing import Repricing, reprice
 from sky_melange.gate.reverify import violations_of
@@ -25,12 +26,16 @@ from sky_melange.render.plan_json import FILE_NAME
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the caller asks for; None: what the workload says, or no limit at all. The drift is a fraction."""
+    """What the caller asks for; None: what the workload says, or no limit at all. The drift is a fraction.
+
+    `default_max_age_hours` holds where neither `max_age_hours` nor the workload says how old prices may be.
+    """
 
     usd_per_hour: float | None = None
     usd_per_month: float | None = None
     max_age_hours: float | None = None
     max_drift_fraction: float | None = None
+    default_max_age_hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +49,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Today:
-    """What is known now: prices, profiles of the workload's model, and the time."""
+    """What is known now: prices, profiles of the workload's model, and the time.
+
+    `offline`: no price source was to be asked, so that old prices are meant to be used.
+    """
 
     book: PriceBook
     profiles: Sequence[Profile]
     now: datetime
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,17 +91,25 @@ def check_plan(
     now_plan = replace(now_plan, groups=priced.groups_of(now_plan.groups))
     units = None if priced.cost is None else unit_costs(priced.cost.total_usd_per_hour, wanted.traffic)
     budget = _budget(limits, wanted, document.workload)
-    max_age_hours = limits.max_age_hours if limits.max_age_hours is not None else wanted.prices.max_age_hours
+    ages = (limits.max_age_hours, wanted.prices.max_age_hours, limits.default_max_age_hours)
+    max_age_hours = next((hours for hours in ages if hours is not None), None)
+    drift, doubted = _drift(plan, wanted, today, priced, limits.max_drift_fraction)
+    bought = {group.cloud for group in plan.groups} | {machine.cloud for machine in plan.overhead}
+    required = {name for name in wanted.prices.require_clouds if name != EVERY_CLOUD}
+    problems = [
+        *check.without_prices(today.book, {*bought, *(wanted.candidates.clouds or ()), *required, *doubted}),
+        *(() if today.offline else check.not_confirmed(today.book, bought, max_age_hours, today.now)),
+    ]
     return CheckReport(
         plan_name=plan.name,
         plan_file=str(document.path),
         checks=(
             check.prices_known(priced.groups),
-            check.prices_fresh(priced.ages, max_age_hours),
+            check.prices_fresh(priced.ages, max_age_hours, problems),
             *check.budget_checks(priced.cost, budget, priced.overhead),
             check.serves(violations),
             check.files(files.expected, files.found),
-            _drift(plan, wanted, today, priced, limits.max_drift_fraction),
+            drift,
             *(check.policy_checks(now_plan, units, asked.policy) if asked.policy is not None else ()),
         ),
         price_changes=(*priced.groups, *priced.overhead),
@@ -118,11 +135,20 @@ def _budget(limits: Limits, wanted: Workload, planned: Workload) -> Budget:
     )
 
 
-def _drift(plan: Plan, workload: Workload, today: Today, priced: Repricing, limit: float | None) -> Check:
+def _drift(
+    plan: Plan, workload: Workload, today: Today, priced: Repricing, limit: float | None
+) -> tuple[Check, frozenset[str]]:
+    """The check, and the clouds without prices whose last known ones would make it fail."""
     if limit is None or priced.cost is None:
-        return check.drift(priced.cost, None, limit)
+        return check.drift(priced.cost, None, limit), frozenset()
     best, problem = _solve_again(plan, workload, today)
-    return check.drift(priced.cost, best, limit, problem)
+    most = priced.cost.replicas_usd_per_hour * (1 - limit)
+    doubted = frozenset(
+        missing.cloud
+        for missing in (() if best is None else best.missing_clouds)
+        if missing.last_known is not None and (missing.last_known.alone_usd_per_hour or math.inf) < most
+    )
+    return check.drift(priced.cost, best, limit, problem), doubted
 
 
 def _solve_again(plan: Plan, workload: Workload, today: Today) -> tuple[Plan | None, str]:

@@ -20,6 +20,7 @@ from sky_melange.optimizer.not_believed import missed, missed_warnings
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.verify import verify
 from sky_melange.pipeline.digests import digest_of, workload_digest
+from sky_melange.pipeline.missing import missing_clouds
 from sky_melange.pipeline.profiling import (
     capacities_of,
     no_profile,
@@ -135,6 +136,7 @@ def make_plan(
         contingencies=optimum.assembled.contingencies,
         switching=optimum.switching,
         explanation=_explained(optimum) if is_explained else None,
+        missing_clouds=missing_clouds(workload, book, kept),
     )
     _check(plan, workload, optimum)
     return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)

@@ -19,6 +19,12 @@ SCHEMA_VERSION: Final = 1
 FILE_NAME: Final = "plan.json"
 
 _DIGESTS: Final = {field.name: f"{field.name}_sha256" for field in dataclasses.fields(InputDigests)}
+_PLACES: Final = {
+    "policy": "routing.policy",
+    "routing": "routing.buckets",
+    "missing_clouds": "prices.missing_clouds",
+}
+"""Fields of a plan that stand in a section of the document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +46,7 @@ def read_plan(path: Path) -> PlanDocument:
     document = read_document(path)
     _check_version(document, str(path))
     decoder = Decoder(source=str(path))
-    plan = decoder.record(Plan, _flat(document), "", {"policy": "routing.policy", "routing": "routing.buckets"})
+    plan = decoder.record(Plan, _flat(document), "", _PLACES)
     workload = decoder.value(Workload, document.get("workload"), "workload")
     if plan is not None and workload is not None:
         check_plan(plan, workload, document, decoder)
@@ -60,11 +66,12 @@ def _check_version(document: Mapping[str, Any], source: str) -> None:
 
 
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with `routing` opened and the digests under their field names, for `Decoder.record`."""
+    """The document with `routing` and `prices` opened and the digests under their field names, for `Decoder.record`."""
     found = dict(document)
-    routing = found.pop("routing", None)
-    if isinstance(routing, dict):
-        found.update({f"routing.{key}": value for key, value in routing.items()})
+    for name in ("routing", "prices"):
+        section = found.pop(name, None)
+        if isinstance(section, dict):
+            found.update({f"{name}.{key}": value for key, value in section.items()})
     explanation = found.get("explanation")
     if isinstance(explanation, dict) and "total_usd_per_hour" not in explanation:
         # Of an earlier release, whose figures were of the replicas alone: as if there were none.

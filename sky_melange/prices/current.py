@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from sky_melange.domain.offer import PriceBook, PriceState
+from sky_melange.domain.offer import MissingPrices, PriceBook, PriceState
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import InputError, Mistake
 from sky_melange.prices.book import make_book
-from sky_melange.prices.freshness import require_fresh, with_age_limit
+from sky_melange.prices.freshness import missing_clouds, require_fresh, require_prices, with_age_limit
 from sky_melange.prices.hosted.source import SkypilotSource
 from sky_melange.prices.merge import merge
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import apply_own_prices
 from sky_melange.prices.past import embedded_past
-from sky_melange.prices.snapshot import SnapshotSource, require_clouds
+from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
 from sky_melange.prices.source import CatalogOffers, PriceRequest, PriceSite, PriceSource, SourcePrices
 
 
@@ -63,7 +63,8 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
     `needed` are the clouds of which at least one must be fresh enough (None: those of the book).
 
     Raises:
-        PriceSourceError: `policy.max_age_hours` is set, and none of the clouds needed has prices within it.
+        PriceSourceError: `policy.max_age_hours` is set, and none of the clouds needed has prices within it; or a cloud
+            of `policy.require_clouds` has no prices.
         InputError: an unknown source, a bad address, or mistakes in the file of overrides.
         MissingDataError: a cloud that no price source knows.
 
@@ -75,11 +76,13 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
     gathered = _gather(policy.sources, request)
     states = with_age_limit(gathered.states, policy.max_age_hours, now)
     require_fresh(states, needed, policy.max_age_hours, now)
+    require_prices(states, policy.require_clouds, needed, offline=offline)
     too_old = {(state.source, state.cloud) for state in states if state.too_old}
     merged = merge([(name, _fresh(name, prices, too_old)) for name, prices in gathered.sources], policy.on_disagreement)
     previous = [catalog for _, prices in gathered.sources for catalog in prices.previous]
     past = embedded_past().with_last_good(previous)
     judged = make_book(merged.catalogs, load_opinions(), policy.trust, clouds, past, merged.agreed)
+    missing = _missing(gathered, states, merged.catalogs, clouds)
     shown = [entry for entry in merged.quarantined if clouds is None or entry.offer.cloud in clouds]
     book = replace(
         judged,
@@ -90,8 +93,30 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
             *(remark for _, prices in gathered.sources for remark in prices.remarks),
         ),
         states=tuple(state for state in states if clouds is None or not state.cloud or state.cloud in clouds),
+        missing=missing,
     )
     return apply_own_prices(book, policy)
+
+
+def _missing(
+    gathered: _Gathered, states: Sequence[PriceState], used: Sequence[CatalogOffers], clouds: Collection[str] | None
+) -> tuple[MissingPrices, ...]:
+    """The clouds without prices, each with what was last known of it: an earlier copy, else the embedded prices."""
+    problems = {cloud: why for cloud, why in missing_clouds(states).items() if clouds is None or cloud in clouds}
+    known: dict[str, CatalogOffers] = {}
+    for _, prices in gathered.sources:
+        for catalog in (*prices.catalogs, *prices.last_known):
+            known.setdefault(catalog.cloud, catalog)
+    for cloud in problems.keys() & set(snapshot_clouds()) - known.keys():
+        known.update({catalog.cloud: catalog for catalog in SnapshotSource().read([cloud])})
+    earlier = [known[cloud] for cloud in sorted(problems) if cloud in known]
+    if not earlier:
+        return tuple(MissingPrices(cloud=cloud, problem=why) for cloud, why in sorted(problems.items()))
+    offers = make_book([*used, *earlier], load_opinions(), clouds=set(problems)).offers
+    return tuple(
+        MissingPrices(cloud=cloud, problem=why, last_known=tuple(offer for offer in offers if offer.cloud == cloud))
+        for cloud, why in sorted(problems.items())
+    )
 
 
 def _gather(names: Sequence[str], request: PriceRequest) -> _Gathered:

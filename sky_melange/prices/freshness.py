@@ -8,7 +8,9 @@ from datetime import datetime
 
 from sky_melange.domain.ages import age_hours, age_text
 from sky_melange.domain.offer import Obtained, PriceBook, PriceState
+from sky_melange.domain.workload import EVERY_CLOUD
 from sky_melange.errors import PriceSourceError
+from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
 
 
 def with_age_limit(states: Iterable[PriceState], max_age_hours: float | None, now: datetime) -> tuple[PriceState, ...]:
@@ -42,6 +44,43 @@ def require_fresh(
         f"no price source gives prices younger than prices.max_age_hours ({max_age_hours:g} hours). Found:\n{found}\n"
         "Try again when the network is back, raise prices.max_age_hours, or remove it to plan on old prices."
     )
+
+
+def missing_clouds(states: Iterable[PriceState]) -> dict[str, str]:
+    """Launchable clouds of which no source has prices that may be used -> why."""
+    problems: dict[str, dict[str, None]] = {cloud: {} for cloud in LAUNCHABLE_CLOUDS}
+    served: set[str] = set()
+    for state in states:
+        if state.obtained is not Obtained.ABSENT and not state.too_old:
+            served.add(state.cloud)
+        elif state.problem:
+            problems.setdefault(state.cloud, {})[state.problem] = None
+    return {
+        cloud: "; ".join(reasons) or "no price source has it"
+        for cloud, reasons in sorted(problems.items())
+        if cloud and cloud not in served
+    }
+
+
+def require_prices(
+    states: Sequence[PriceState], required: Sequence[str], clouds: Collection[str] | None, *, offline: bool
+) -> None:
+    """Raises PriceSourceError when a cloud of `prices.require_clouds` has no prices; `all`: of `clouds`, None: any.
+
+    Embedded prices that stand in because no source could be reached are none, unless the network was not to be used.
+    """
+    if not required:
+        return
+    wanted = (LAUNCHABLE_CLOUDS if clouds is None else clouds) if EVERY_CLOUD in required else required
+    absent = missing_clouds(states)
+    if not offline:
+        absent |= {s.cloud: s.problem for s in states if s.obtained is Obtained.SNAPSHOT and s.problem}
+    lacking = "\n".join(f"  {cloud}: {absent[cloud]}" for cloud in sorted(wanted) if cloud in absent)
+    if lacking:
+        raise PriceSourceError(
+            f"no prices of clouds that prices.require_clouds names:\n{lacking}\n"
+            "Try again when they are back, or remove them from prices.require_clouds to plan without them."
+        )
 
 
 def warnings_of(book: PriceBook, now: datetime, clouds: Collection[str] | None = None) -> tuple[str, ...]:

@@ -27,12 +27,14 @@ class SourcePrices:
 
     `previous`: what catalogs said before, where they have changed since they were last believed; their offers are dated
     by when they were last confirmed. They judge the new ones.
+    `last_known`: earlier catalogs of clouds that have none now; never used as prices.
     """
 
     catalogs: tuple[CatalogOffers, ...]
     states: tuple[PriceState, ...]
     remarks: tuple[str, ...] = ()
     previous: tuple[CatalogOffers, ...] = ()
+    last_known: tuple[CatalogOffers, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ def document(plan: Plan, workload: Workload) -> dict[str, object]:
         "launch_mode": workload.launch.mode.value,
         "status": plan.status,
         "mip_gap": plan.mip_gap,
+        "prices": {"missing_clouds": [dataclasses.asdict(missing) for missing in plan.missing_clouds]},
         "cost": dataclasses.asdict(plan.cost),
         "unit_costs": dataclasses.asdict(unit_costs(plan.cost.total_usd_per_hour, workload.traffic)),
         "groups": [_group(group) for group in plan.groups],

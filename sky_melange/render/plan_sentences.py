@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import LastKnownOffer, Plan
 from sky_melange.domain.workload import Objective, Workload
 from sky_melange.render.money import hourly
+from sky_melange.render.text import counted
 
 _SAME: Final = 1e-6
+_MOST_SHOWN: Final = 3
 KEEP: Final = "constraints.keep"
 
 
@@ -23,6 +25,46 @@ def free_of_changes(total_usd_per_hour: float, best_usd_per_hour: float) -> str:
     return (
         f"Without {KEEP}, and with size_aware routing, the total would be USD {hourly(best_usd_per_hour)} per hour, "
         f"{hourly(total_usd_per_hour - best_usd_per_hour)} less."
+    )
+
+
+def missing_sentences(plan: Plan) -> Iterator[str]:
+    """Which clouds the plan could not use for want of their prices, and what they could change."""
+    clouds_of: dict[str, list[str]] = {}
+    for missing in plan.missing_clouds:
+        clouds_of.setdefault(missing.problem, []).append(missing.cloud)
+    for problem, clouds in clouds_of.items():
+        yield f"NO PRICES of {', '.join(clouds)}, so the plan does not use them: {problem}."
+    replicas = plan.cost.replicas_usd_per_hour
+    offers = [(m.cloud, m.last_known) for m in plan.missing_clouds if m.last_known is not None]
+    ranked = sorted((offer.alone_usd_per_hour, offer.name, offer) for _, offer in offers if offer.alone_usd_per_hour)
+    cheaper = [offer for usd_per_hour, _, offer in ranked if usd_per_hour < replicas]
+    for offer in cheaper[:_MOST_SHOWN]:
+        yield (
+            f"  {_last_known(offer)}: alone it would carry the traffic for USD {hourly(offer.alone_usd_per_hour or 0)} "
+            f"per hour, {hourly(replicas - (offer.alone_usd_per_hour or 0))} less than these replicas."
+        )
+    if len(cheaper) > _MOST_SHOWN:
+        yield f"  {len(cheaper) - _MOST_SHOWN} more of these clouds had such offers (prices.missing_clouds)."
+    if not cheaper and ranked:
+        usd_per_hour, _, offer = ranked[0]
+        yield (
+            f"  {_last_known(offer)}: alone it would carry the traffic for USD {hourly(usd_per_hour)} per hour; "
+            f"these replicas cost {hourly(replicas)}."
+        )
+    unknown = [m.cloud for m in plan.missing_clouds if m.last_known is None]
+    if unknown:
+        yield f"  No earlier price of {', '.join(unknown)} fits this workload."
+    partly = [offer for _, offer in offers if offer.alone_usd_per_hour is None]
+    for offer in partly[:_MOST_SHOWN]:
+        yield f"  {_last_known(offer)}: it cannot carry all of the traffic alone."
+
+
+def _last_known(offer: LastKnownOffer) -> str:
+    dated = offer.price.fetched_at or "of unknown date"
+    return (
+        f"Last known there: {offer.name} ({counted(offer.accelerators_per_instance, offer.accelerator)}) at "
+        f"USD {hourly(offer.price_usd_per_hour)} per hour ({dated})"
     )
 
 

@@ -12,7 +12,7 @@ from sky_melange.domain.profile import ProfileError
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.plan_sentences import KEEP, plan_sentences, price_doubts
+from sky_melange.render.plan_sentences import KEEP, missing_sentences, plan_sentences, price_doubts
 from sky_melange.render.text import NO_BREAK, Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
@@ -22,6 +22,7 @@ _SAME_COST: Final = 1e-9
 def render(plan: Plan, workload: Workload, *, color: bool) -> str:
     """The text; `color` adds terminal codes."""
     return to_text(
+        *(Text(sentence, style="bold") for sentence in missing_sentences(plan)),
         Text(_headline(plan, workload), style="bold"),
         Text(unit_line(unit_costs(plan.cost.total_usd_per_hour, workload.traffic))),
         Text(verdict(plan)),

@@ -24,6 +24,7 @@ _MAX_NAMES: Final = 100
 
 _ACCELERATORS: Final = ("candidates", "accelerators")
 _CLOUDS: Final = ("candidates", "clouds")
+_REQUIRED_CLOUDS: Final = ("prices", "require_clouds")
 _REGIONS: Final = ("candidates", "regions")
 _MAX_ACCELERATORS: Final = ("constraints", "max_accelerators")
 _SECRETS: Final = ("launch", "secrets")
@@ -163,13 +164,13 @@ def _check_regions(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
 def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
     kinds = (
         ("accelerator", known.accelerators, (_ACCELERATORS, _MAX_ACCELERATORS)),
-        ("cloud", known.clouds, (_CLOUDS, _REGIONS)),
+        ("cloud", known.clouds, (_CLOUDS, _REGIONS, _REQUIRED_CLOUDS)),
         ("model", known.models, (("model", "id"),)),
     )
     for noun, names, paths in kinds:
         for path in paths if names is not None else ():
             for place, name in islice(_names(document, path).items(), _MAX_NAMES):
-                if names is not None and name not in names:
+                if names is not None and name not in names and place != _REQUIRED_CLOUDS:
                     listed = ", ".join(sorted(names)) or "none"
                     message = f"unknown {noun} {quote(name)}{did_you_mean(name, names)} known {noun}s: {listed}"
                     yield _mistake(document, place, message)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
-from sky_melange.domain.workload import Disagreement, Discount, PricePolicy
+from sky_melange.domain.workload import EVERY_CLOUD, Disagreement, Discount, PricePolicy
 from sky_melange.workload_file.field_types import ListOf, OneLine, Word
 from sky_melange.workload_file.sections import Section
 
@@ -50,6 +50,16 @@ class PricesSection(Section):
         description="Older prices are not used. Without it they are, with a warning.",
         examples=[24],
     )
+    require_clouds: Annotated[
+        ListOf[Word],
+        BeforeValidator(lambda found: (EVERY_CLOUD,) if found == EVERY_CLOUD else found),
+        WithJsonSchema({"anyOf": [{"const": EVERY_CLOUD}, {"type": "array", "items": {"type": "string"}}]}),
+    ] = Field(
+        default=(),
+        max_length=100,
+        description="Clouds without whose prices no plan is made (exit 6), or `all` candidate clouds.",
+        examples=[["aws", "lambda"], "all"],
+    )
     trust: ListOf[OneLine] = Field(
         default=(),
         max_length=1000,
@@ -80,6 +90,7 @@ def to_prices(section: PricesSection) -> PricePolicy:
         sources=tuple(dict.fromkeys(section.sources)),
         base_url=section.base_url,
         max_age_hours=None if section.max_age_hours is None else float(section.max_age_hours),
+        require_clouds=section.require_clouds,
         trust=section.trust,
         on_disagreement=section.on_disagreement,
         discounts=tuple(

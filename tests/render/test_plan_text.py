@@ -58,6 +58,7 @@ class TestPlanJson:
             "launch_mode",
             "status",
             "mip_gap",
+            "prices",
             "cost",
             "unit_costs",
             "groups",

@@ -106,10 +106,11 @@ ADDITIONS = [
     ("constraints: {min_replicas: 0}", "constraints.min_replicas: must be at least 1"),
     ("solver: {mip_gap: 1}", "solver.mip_gap: must be less than 1"),
     ("solver: {formulation: slices}", "solver.formulation: must be one of exact, sliced, found the text 'slices'; did"),
+    ("prices: {require_clouds: lambda}", "prices.require_clouds: want a list such as `[aws, lambda]`, found the text"),
     (
         "prices: {max_age: 24}",
         "prices.max_age: unknown key; did you mean 'max_age_hours'? valid keys here: sources, base_url, max_age_hours, "
-        "trust, on_disagreement, discounts, overrides",
+        "require_clouds, trust, on_disagreement, discounts, overrides",
     ),
     ("launch: {engine: sglang}", "launch.engine: must be vllm, found the text 'sglang'"),
     (

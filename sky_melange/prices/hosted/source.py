@@ -54,6 +54,11 @@ class SkypilotSource:
             states=tuple(state for _, state in found),
             remarks=tuple(_remember(outcomes.values(), request)),
             previous=_previous(outcomes.values()),
+            last_known=tuple(
+                copy.catalog
+                for outcome in outcomes.values()
+                if outcome.missing and (copy := fetcher.last_good(outcome.cloud, bases)) is not None
+            ),
         )
 
 

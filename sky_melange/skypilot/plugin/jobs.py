@@ -73,8 +73,9 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
     rules = _policy(policy, folder)
     expected = files_of(document)
     wanted = document.workload
-    book = _book(replace(wanted.prices, max_age_hours=None), head)
-    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=utc_now())
+    book = _book(replace(wanted.prices, max_age_hours=None, require_clouds=()), head)
+    profiles = pipeline.profiles_for(wanted, book, folder)
+    today = Today(book=book, profiles=profiles, now=utc_now(), offline=bool(head.get("offline")))
     report = check_plan(
         document,
         Files(expected=expected, found=dict(expected)),

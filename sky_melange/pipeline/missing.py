@@ -1,0 +1,61 @@
+"""What the candidate clouds without prices could change: the best offer that each was last known to have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sky_melange.domain.candidate import Candidate
+from sky_melange.domain.offer import MissingPrices, PriceBook
+from sky_melange.domain.plan import LastKnownOffer, MissingCloud
+from sky_melange.domain.profile import Capacity, Profile
+from sky_melange.domain.workload import Workload
+from sky_melange.optimizer.candidates import build_candidates
+from sky_melange.pipeline.profiling import capacities_of
+from sky_melange.resources import cloud_features
+
+
+def missing_clouds(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -> tuple[MissingCloud, ...]:
+    """The clouds that `candidates.clouds` names; where it names none, those that are known to sell a candidate."""
+    wanted = workload.candidates.clouds
+    concerned = [missing for missing in book.missing if wanted is None or missing.cloud in wanted]
+    if not concerned:
+        return ()
+    capacities = capacities_of(workload, profiles)
+    offers = [offer for missing in concerned for offer in missing.last_known]
+    candidates = build_candidates(workload, offers, capacities, cloud_features()).candidates
+    found = [_missing(workload, missing, candidates) for missing in concerned]
+    return tuple(missing for missing in found if wanted is not None or missing.last_known is not None)
+
+
+def _missing(workload: Workload, missing: MissingPrices, candidates: Sequence[Candidate]) -> MissingCloud:
+    there = [candidate for candidate in candidates if candidate.offer.cloud == missing.cloud]
+    ranked = sorted(there, key=lambda candidate: (*_price_of_traffic(workload, candidate), candidate.sort_key))
+    last_known = _last_known(workload, ranked[0]) if ranked else None
+    return MissingCloud(cloud=missing.cloud, problem=missing.problem, last_known=last_known)
+
+
+def _last_known(workload: Workload, candidate: Candidate) -> LastKnownOffer:
+    offer = candidate.offer
+    unserved, usd_per_hour = _price_of_traffic(workload, candidate)
+    return LastKnownOffer(
+        name=offer.name,
+        accelerator=offer.accelerator,
+        accelerators_per_instance=offer.accelerators_per_instance,
+        price_usd_per_hour=offer.price_usd_per_hour,
+        price=offer.provenance.dated(),
+        alone_usd_per_hour=None if unserved else usd_per_hour,
+    )
+
+
+def _price_of_traffic(workload: Workload, candidate: Candidate) -> tuple[float, float]:
+    """(requests/s that the candidate cannot serve, USD per hour for as many instances as the others need)."""
+    rates = [bucket.rate_rps for bucket in workload.traffic.buckets()]
+    served = [(r, c) for r, c in zip(rates, candidate.capacities, strict=True) if isinstance(c, Capacity)]
+    unserved_rps = math.fsum(rates) - math.fsum(rate for rate, _ in served)
+    busy_replicas = math.fsum(rate / capacity.request_rate_rps for rate, capacity in served)
+    replicas = busy_replicas / workload.constraints.max_utilization
+    replicas = max(replicas, float(workload.constraints.min_replicas))
+    instances = max(1, math.ceil(replicas / candidate.replicas_per_instance - 1e-9))
+    is_whole = len(served) == len(rates)
+    return 0.0 if is_whole else max(unserved_rps, 5e-324), instances * candidate.offer.price_usd_per_hour
