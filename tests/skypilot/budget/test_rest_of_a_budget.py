@@ -123,9 +123,7 @@ def test_a_named_budget_is_the_users_own(sky: SkyChild, l4: float) -> None:
     assert not sky.ask(cluster("c", **L4), request="launch", user="bob")["passed"]
 
 
-@pytest.mark.parametrize(
-    "name", ["José", "Łukasz Żółw", "山田 太郎", "محمد", "שרה", "👩", "O'Brien; DROP TABLE", "#"]
-)
+@pytest.mark.parametrize("name", ["José", "Łukasz Żółw", "山田 太郎", "محمد", "שרה", "👩", "O'Brien; DROP TABLE", "#"])
 def test_names_of_every_script_have_budgets(sky: SkyChild, l4: float, name: str) -> None:
     """However a name is put together: an identity provider may send `e` and an accent for `é`."""
     sky.write_budgets(users={"*": {"usd_per_hour": 0}, name: {"usd_per_hour": round(1.5 * l4, 6)}})
