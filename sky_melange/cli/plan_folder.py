@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import ctypes
+import glob
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sky_melange.domain.launch_files import KEPT_FILES, PROJECT_CONFIG_FILE
+from sky_melange.domain.launch_files import KEPT_FILES, PROJECT_CONFIG_FILE, RECORD_FILE
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.plan_json import FILE_NAME
 from sky_melange.render.router_names import ROUTER_FILES
 
 _ROUTER_FOLDER = "router"
+_OLD = ".{}-old-"
+_UNFINISHED = tuple(f".{name}-" for name in KEPT_FILES)
+"""What `up` was writing when it was killed."""
+
+_HERE_FD = -100
+_EXCHANGE = 2
+
+
+def recover(folder: Path) -> None:
+    """Puts back a plan folder that an interrupted `plan` had moved aside, with the record of what runs in it."""
+    if folder.exists() or folder.is_symlink():
+        return
+    moved = [path for path in folder.parent.glob(f"{_OLD.format(glob.escape(folder.name))}*") if path.is_dir()]
+    for aside in sorted(moved, key=lambda path: path.stat().st_mtime, reverse=True):
+        if (aside / folder.name).is_dir():
+            (aside / folder.name).rename(folder)
+            aside.rmdir()
+            return
 
 
 def check_replaceable(folder: Path) -> None:
     """Raises InputError when `folder` cannot be written, or holds anything that a plan did not write."""
+    recover(folder)
     if folder.is_symlink():
         raise _mistake(folder, "is a symbolic link, and the folder is replaced as a whole; give what it points to")
     if folder.exists() and not folder.is_dir():
@@ -36,6 +58,7 @@ def check_replaceable(folder: Path) -> None:
 def write_plan_folder(folder: Path, files: Mapping[str, str]) -> None:
     """Writes all files beside the target, then swaps the folders. Raises InputError when the disk refuses."""
     check_replaceable(folder)
+    _check_record(folder, files)
     staging: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +80,16 @@ def write_plan_folder(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _swap(staging: Path, folder: Path) -> None:
-    """Puts `staging` in the place of `folder`; on failure the old folder is back where it was."""
+    """Puts `staging` in the place of `folder`; on failure the old folder is back where it was.
+
+    In one step where the system can; else an interruption between two steps leaves the old folder to `recover`.
+    """
     if not folder.exists():
         staging.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    if _exchange(staging, folder):
+        return
+    old = Path(tempfile.mkdtemp(prefix=_OLD.format(folder.name), dir=folder.parent))
     folder.rename(old / folder.name)
     try:
         staging.rename(folder)
@@ -70,6 +98,29 @@ def _swap(staging: Path, folder: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step (Linux: renameat2 with RENAME_EXCHANGE); False where that cannot be done."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(_HERE_FD, os.fsencode(one), _HERE_FD, os.fsencode(other), _EXCHANGE) == 0
+
+
+def _check_record(folder: Path, files: Mapping[str, str]) -> None:
+    """Raises InputError where another plan's launch is on record: nothing could take it down any more."""
+    try:
+        launched = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["plan"]
+        planned = json.loads(files[FILE_NAME])["name"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    if launched != planned:
+        message = (
+            f"{RECORD_FILE} says that a plan of another name was launched from here; take it down with `sky-melange "
+            f"down {folder}` first, or choose another --out"
+        )
+        raise _mistake(folder, message)
 
 
 def _keep(folder: Path, staging: Path) -> None:
@@ -85,7 +136,7 @@ def _present_names(folder: Path) -> set[str]:
     for path in folder.iterdir():
         if path.name == _ROUTER_FOLDER and path.is_dir() and not path.is_symlink():
             names |= {f"{path.name}/{inner.name}{'/' if inner.is_dir() else ''}" for inner in path.iterdir()}
-        else:
+        elif not path.name.startswith(_UNFINISHED):
             names.add(f"{path.name} -> link" if path.is_symlink() else path.name)
     return names
 

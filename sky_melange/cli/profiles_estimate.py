@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from sky_melange.cli.options import format_option, use_color
 from sky_melange.errors import InfeasibleError, InputError, Mistake
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sky_melange.domain.profile import Profile
 
 _ALL_SIZES = (1, 2, 4, 8)
@@ -92,15 +95,39 @@ def _write(profiles: list[Profile], folder: Path) -> list[Path]:
     from sky_melange.cli.atomic_file import write_atomically
     from sky_melange.profiles.write_profile import profile_text
 
-    paths = []
+    files = {folder / _file_name(profile): profile for profile in profiles}
+    _check_free(files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for profile in profiles:
-            key = profile.key
-            path = folder / f"{key.accelerator}-tp{key.tensor_parallel}-{key.dtype}-{key.engine}-roofline.json"
+        for path, profile in files.items():
             write_atomically(path, profile_text(profile))
-            paths.append(path)
     except OSError as error:
         mistake = Mistake(source=str(error.filename or folder), message=f"cannot be written: {error.strerror}")
         raise InputError([mistake]) from error
-    return paths
+    return list(files)
+
+
+def _file_name(profile: Profile) -> str:
+    key = profile.key
+    model = re.sub(r"[^A-Za-z0-9._-]+", "--", key.model)
+    return f"{model}-{key.accelerator}-tp{key.tensor_parallel}-{key.dtype}-{key.engine}-roofline.json"
+
+
+def _check_free(files: Mapping[Path, Profile]) -> None:
+    """Raises InputError for every file that would be replaced and is not an estimate of the same model and layout."""
+    from sky_melange.profiles.profile_json import read_profile
+
+    mistakes = []
+    for path, profile in files.items():
+        if not path.exists() and not path.is_symlink():
+            continue
+        try:
+            found = read_profile(path)
+            is_ours = (found.key, found.provenance.kind) == (profile.key, profile.provenance.kind)
+        except InputError:
+            is_ours = False
+        if not is_ours:
+            message = "is there and is not an estimate of this model and layout; move it, or choose another --out"
+            mistakes.append(Mistake(source=str(path), message=message))
+    if mistakes:
+        raise InputError(mistakes)

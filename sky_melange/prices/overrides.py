@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sky_melange.errors import InputError, Mistake
+from sky_melange.untrusted import invisible_fault, read_bytes
 
 LIMIT_BYTES: Final = 4 << 20
 COLUMNS: Final = (
@@ -105,21 +106,15 @@ def read_overrides(path: Path) -> tuple[Override, ...]:
 def _read(path: Path) -> str:
     if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
         raise _error(path, "must be a .csv, .yaml or .yml file")
+    content = read_bytes(path, limit_bytes=LIMIT_BYTES)
     try:
-        if not path.is_file() and path.exists():
-            raise _error(path, "is no regular file")
-        with path.open("rb") as file:
-            content = file.read(LIMIT_BYTES + 1)
-    except FileNotFoundError:
-        raise _error(path, "there is no such file; check prices.overrides") from None
-    except OSError as error:
-        raise _error(path, f"cannot be read: {error.strerror or error}") from None
-    if len(content) > LIMIT_BYTES:
-        raise _error(path, f"is larger than {LIMIT_BYTES >> 20} MiB; is it the right file?")
-    try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _error(path, "is not UTF-8 text", line=content.count(b"\n", 0, error.start) + 1) from None
+    fault = invisible_fault(text)
+    if fault:
+        raise _error(path, fault)
+    return text
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:

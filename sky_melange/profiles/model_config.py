@@ -9,6 +9,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles.model_shape import ModelShape
+from sky_melange.untrusted import read_bytes
 
 _MAX_BYTES: Final = 4 * 1024**2
 
@@ -76,18 +77,13 @@ def read_model_config(path: Path, model: str) -> ModelShape:
 
     Raises InputError naming the file and every key that is missing or wrong.
     """
+    content = read_bytes(path, limit_bytes=_MAX_BYTES)
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise InputError([Mistake(source=str(path), message=f"is larger than {_MAX_BYTES} bytes; is it a config?")])
         nested = _Nested.model_validate_json(content)
         if nested.text_config is not None:
             config = _Config.model_validate(nested.text_config)
         else:
             config = _Config.model_validate_json(content)
-    except OSError as error:
-        raise InputError([Mistake(source=str(path), message=f"cannot be read: {error.strerror}")]) from error
     except ValidationError as error:
         raise InputError(
             [

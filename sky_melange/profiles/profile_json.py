@@ -23,6 +23,7 @@ from sky_melange.domain.profile import (
 )
 from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles.matrix_json import MatrixRecord
+from sky_melange.untrusted import invisible_fault, mistake, read_bytes
 
 _MAX_BYTES: Final = 16 * 1024**2
 
@@ -175,16 +176,14 @@ _FORMS: Final = ("points", "latency_model", "matrix")
 
 def read_profile(path: Path) -> Profile:
     """Reads a profile of any form. Raises InputError naming the file and every wrong field or row."""
+    content = read_bytes(path, limit_bytes=_MAX_BYTES)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(
-                [Mistake(source=str(path), message=f"is larger than {_MAX_BYTES} bytes; is it a profile?")]
-            )
-        record = _FILE.validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError([Mistake(source=str(path), message=f"cannot be read: {error.strerror}")]) from error
+        record = _FILE.validate_json(content)
     except ValidationError as error:
         raise InputError(list(_mistakes(path, error))) from error
+    fault = invisible_fault(record.model_dump_json())
+    if fault:
+        raise mistake(path, fault)
     return _profile(record)
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Final
 
 from sky_melange.errors import Mistake
+from sky_melange.untrusted import parse_integer
 from sky_melange.workload_file.report import MAX_MISTAKES, input_error, quote
-
-_LONGEST_INTEGER: Final = 300
-"""Digits. Longer ones overflow a float, and Python refuses to read those of more than 4300."""
 
 
 def parse_json(text: str, *, source: str) -> tuple[object, list[Mistake]]:
@@ -31,14 +28,10 @@ def parse_json(text: str, *, source: str) -> tuple[object, list[Mistake]]:
         return mapping
 
     try:
-        value: object = json.loads(text, object_pairs_hook=unique, parse_int=_integer)
+        value: object = json.loads(text, object_pairs_hook=unique, parse_int=parse_integer)
     except json.JSONDecodeError as error:
         message = f"is not valid JSON: {error.msg} (column {error.colno})"
         raise input_error([Mistake(source=source, line=error.lineno, message=message)]) from None
     except RecursionError:
         raise input_error([Mistake(source=source, message="is not usable JSON: it is nested too deeply")]) from None
     return value, list(repeated.values())
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else float("inf")

@@ -36,7 +36,8 @@ ScalarValue: TypeAlias = bool | int | float | str | Unreadable
 def plain_scalar(text: str) -> ScalarValue:
     """The value of an unquoted scalar."""
     if len(text) > _LONGEST_LITERAL:
-        return text
+        is_number = _DECIMAL_INTEGER.fullmatch(text) is not None
+        return Unreadable(problem=f"a number of {len(text)} digits is not a quantity; check it") if is_number else text
     resolved: str = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     tag = resolved.removeprefix(_TAG_PREFIX)
     if tag == "bool":

@@ -13,6 +13,7 @@ from typing import Final
 import yaml
 
 from sky_melange.errors import Mistake
+from sky_melange.untrusted import INVISIBLE, invisible_fault
 from sky_melange.workload_file.nodes import MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import input_error, quote
 from sky_melange.workload_file.scalars import ScalarValue, Unreadable, plain_scalar
@@ -39,6 +40,10 @@ def parse_yaml(text: str, *, source: str) -> YamlDocument:
         message = f"holds the control character U+{ord(unprintable.group()):04X}; remove it"
         line = text.count("\n", 0, unprintable.start()) + 1
         raise input_error([Mistake(source=source, line=line, message=message)])
+    invisible = INVISIBLE.search(text)
+    if invisible is not None:
+        line = text.count("\n", 0, invisible.start()) + 1
+        raise input_error([Mistake(source=source, line=line, message=invisible_fault(text))])
     builder = _TreeBuilder(source)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
@@ -142,6 +147,9 @@ class _TreeBuilder:
         if tag is not None:
             self.report(line, f"tags (here {quote(tag)}) are not supported: write the value without one")
         if isinstance(event, yaml.ScalarEvent):
+            fault = invisible_fault(event.value)
+            if fault:
+                self.report(line, f"{fault} (it is written as an escape)")
             self._attach(_scalar_node(event, line))
         elif len(self._open) >= MAX_DEPTH:
             self._stop(event, f"is nested more than {MAX_DEPTH} levels deep")

@@ -118,7 +118,7 @@ def test_show_without_a_point_draws_the_grid() -> None:
         ((LLAMA_8B, "H100", "-t", "3"), 5, "H100 tensor parallel 1"),
         ((LLAMA_8B, "H100", "--engine", "tgi"), 5, "vllm"),
         ((LLAMA_8B, "H100", "--file", "x.json"), 2, "not both"),
-        (("--file", "missing.json"), 2, "cannot be read"),
+        (("--file", "missing.json"), 2, "there is no such file"),
         ((LLAMA_8B, "H100", "--tpot-ms", "nan"), 2, "tpot-ms"),
         ((LLAMA_8B, "H100", "--tpot-ms", "0"), 2, "tpot-ms"),
     ],
@@ -152,7 +152,7 @@ def test_estimate_says_its_error_and_writes_files_that_show_reads(tmp_path: Path
         ((LLAMA_8B, "K80"), 4, "datasheet"),
         ((LLAMA_8B, "T4"), 4, "ask for float16"),
         (("my/model", "L4"), 5, "--config"),
-        ((LLAMA_8B, "L4", "--config", "missing.json"), 2, "cannot be read"),
+        ((LLAMA_8B, "L4", "--config", "missing.json"), 2, "there is no such file"),
         ((LLAMA_8B, "L4", "--dtype", "fp3"), 4, "fp3 is no precision"),
         ((LLAMA_8B, "L4", "-t", "0"), 2, "tensor-parallel"),
     ],
@@ -262,7 +262,7 @@ def test_a_plan_reads_the_users_own_profiles(tmp_path: Path) -> None:
         },
         "candidates": {"accelerators": ["L4"]},
         "slo": {"tpot_ms": 120},
-        "profiles": {"files": ["own/L4-tp1-bfloat16-vllm-roofline.json"]},
+        "profiles": {"files": ["own/meta-llama--Llama-3.1-8B-Instruct-L4-tp1-bfloat16-vllm-roofline.json"]},
     }
     result, document = plan(tmp_path, wanted)
     assert result.exit_code == 0, result.stderr

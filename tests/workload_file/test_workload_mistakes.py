@@ -34,7 +34,7 @@ REPLACEMENTS = [
     ),
     pytest.param("32", "1.0e+999", [":7: traffic.request_rate: must be a finite number"], id="overflow"),
     pytest.param("32", "9" * 99, [":7: traffic.request_rate: must be at most 1e+09"], id="long-integer"),
-    pytest.param("32", "9" * 9999, [":7: traffic.request_rate: want a number"], id="longest-integer"),
+    pytest.param("32", "9" * 9999, [":7: traffic.request_rate: a number of 9999 digits"], id="longest-integer"),
     pytest.param("[1, 2, 1]", "[1, -2, 1]", [":12: traffic.histogram.weights[0][1]: must be at least 0"], id="weight"),
     pytest.param("[1, 2, 1]", "[1, .inf, 1]", [":12: traffic.histogram.weights[0][1]: must be a finite"], id="inf-w"),
     pytest.param("[1, 2, 1]", "[1, yes, 1]", ["weights[0][1]: want a number such as `0.3`, found 'yes'"], id="bool-w"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+import requests
+
 from sky_melange.errors import InputError, Mistake
 
 DEFAULT_BASES: Final = (
@@ -53,6 +55,12 @@ def _fault(base: str) -> str:
         return f"names no host; {example}"
     if parts.query or parts.fragment:
         return f"must be the address of a folder, without ? and #; {example}"
+    try:
+        # What would fetch it says whether it can: `*.x` and `x..y` are not hosts.
+        str(parts.hostname).encode("idna")
+        requests.Request("GET", base).prepare()
+    except (requests.RequestException, UnicodeError) as error:
+        return f"is not an address that can be fetched: {str(error).rstrip('.')}; {example}"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,6 +20,12 @@ _FIGURES: Final = {
     "requests_per_second": "request rate",
 }
 """What is read of each run. GuideLLM's `time_per_output_token_ms` counts the first token in, so it is not our TPOT."""
+
+_COUNTS: Final = (
+    ("config", "strategy", "streams"),
+    ("args", "strategy", "streams"),
+    ("metrics", "request_totals", "errored"),
+)
 
 
 def import_guidellm(request: ImportRequest) -> Imported:
@@ -43,6 +50,7 @@ def import_guidellm(request: ImportRequest) -> Imported:
             run = _run(benchmark, str(path), place, mistakes)
             if run is not None:
                 runs.append(run)
+            _check_counts(benchmark, str(path), place, mistakes)
             errored += _errored(benchmark)
             models.add(_text(benchmark, "config", "backend", "model"))
             dates.add(epoch_date(_number(benchmark.get("start_time"))) or "")
@@ -134,4 +142,12 @@ def _text(content: Mapping[str, Any], *path: str) -> str:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
+
+
+def _check_counts(benchmark: Mapping[str, Any], source: str, place: str, mistakes: Mistakes) -> None:
+    for path in _COUNTS:
+        value = _object(benchmark, *path[:-1]).get(path[-1])
+        if isinstance(value, float) and not math.isfinite(value):
+            mistakes.add(source, f"is {value!r}, which is not a count", key=".".join((place, *path)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import zlib
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sky_melange.errors import InputError, Mistake
+from sky_melange.untrusted import invisible_fault, mistake, parse_integer, read_bytes
 
 MAX_BYTES: Final = 256 * 1024**2
 MAX_MISTAKES: Final = 50
@@ -44,34 +46,32 @@ class Mistakes:
 
 
 def read_text(path: Path) -> str:
-    """UTF-8 text of a file of at most 256 MiB, unpacked when it is gzip. Raises InputError."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if content.startswith(_GZIP):
-            with gzip.open(path, "rb") as packed:
+    """UTF-8 text of a regular file of at most 256 MiB, unpacked when it is gzip. Raises InputError."""
+    content = read_bytes(path, limit_bytes=MAX_BYTES)
+    if content.startswith(_GZIP):
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
                 content = packed.read(MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _mistake(path, f"cannot be read: {reason}") from None
-    if len(content) > MAX_BYTES:
-        raise _mistake(path, f"is larger than {MAX_BYTES} bytes, the most that is read")
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            raise mistake(path, f"cannot be read: {error}") from None
+        if len(content) > MAX_BYTES:
+            raise mistake(path, f"is larger than {MAX_BYTES} bytes when it is unpacked, the most that is read")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise _mistake(path, "is not UTF-8 text", line=line) from None
+        raise mistake(path, "is not UTF-8 text", line=line) from None
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises InputError with the line of what is no JSON."""
     text = read_text(path)
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=parse_integer)
     except json.JSONDecodeError as error:
-        raise _mistake(path, f"is no valid JSON: {error.msg} (column {error.colno})", line=error.lineno) from None
+        raise mistake(path, f"is no valid JSON: {error.msg} (column {error.colno})", line=error.lineno) from None
     except (RecursionError, ValueError) as error:
-        raise _mistake(path, f"is no usable JSON: {error}") from None
+        raise mistake(path, f"is no usable JSON: {error}") from None
 
 
 def read_json_objects(path: Path) -> Iterator[tuple[int | None, dict[str, Any]]]:
@@ -80,7 +80,7 @@ def read_json_objects(path: Path) -> Iterator[tuple[int | None, dict[str, Any]]]
     mistakes = Mistakes()
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
-        raise _mistake(path, "is empty")
+        raise mistake(path, "is empty")
     whole = _object(text)
     if whole is not None:
         yield (lines[0][0] if len(lines) == 1 else None), whole
@@ -96,7 +96,7 @@ def read_json_objects(path: Path) -> Iterator[tuple[int | None, dict[str, Any]]]
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=parse_integer)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -158,6 +158,10 @@ class Fields:
         if not isinstance(value, str):
             self.mistake(key, f"want a text, found {quote(value)}")
             return None
+        fault = invisible_fault(value)
+        if fault:
+            self.mistake(key, fault)
+            return None
         return value
 
     def rest(self) -> dict[str, Any]:
@@ -189,7 +193,3 @@ def quote(value: Any) -> str:
         return "a list" if isinstance(value, list) else "an object"
     text = repr(value)
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
-
-
-def _mistake(path: Path, message: str, *, line: int | None = None) -> InputError:
-    return InputError([Mistake(source=str(path), message=message, line=line)])

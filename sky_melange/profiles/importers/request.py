@@ -19,6 +19,7 @@ from sky_melange.domain.profile import (
 )
 from sky_melange.domain.workload import Slo
 from sky_melange.errors import InputError, Mistake
+from sky_melange.untrusted import invisible_fault
 
 _HINTS: Final = {
     "engine-version": "; say 'unknown' if nobody knows",
@@ -85,6 +86,10 @@ def imported(
 ) -> Imported:
     """Puts a profile together. Raises InputError with everything that neither the options nor the file say."""
     known = _known(request, stated)
+    for name, text in known.items():
+        fault = invisible_fault(text or "")
+        if fault:
+            raise InputError([Mistake(source=f"--{name}", message=f"{text!a} {fault}")])
     key = ProfileKey(
         model=known["model"],
         accelerator=known["accelerator"],
@@ -124,6 +129,10 @@ def _known(request: ImportRequest, stated: Stated) -> dict[str, str]:
         for name, value in values.items()
         if not value
     ]
+    for name, value in values.items():
+        fault = invisible_fault(value or "")
+        if fault:
+            mistakes.append(Mistake(source=f"--{name}", message=f"{value!a} {fault}"))
     if values["date"] and not _is_date(values["date"]):
         mistakes.append(Mistake(source="--date", message=f"want YYYY-MM-DD, found {values['date'][:40]!r}"))
     kind = request.kind or stated.kind

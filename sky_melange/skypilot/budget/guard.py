@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sky_melange.domain.spending import Budgets, Excess, GuardMode, Kind, Spending, WhenUnknown
@@ -59,7 +59,9 @@ def _price(asked: Asked, task: Any) -> WorstCase | None:
     """The worst case; None for a launch on a cluster that runs already and is not resized."""
     existing = running.cluster(asked.name) if asked.kind is Kind.CLUSTER else None
     if existing is None:
-        return worst_case(task)
+        has_replicas = asked.kind in (Kind.SERVICE, Kind.POOL)
+        price = worst_case(task, has_replicas=has_replicas, copies=asked.copies, minimize=asked.minimize)
+        return _with_outdated(price, asked) if asked.is_update else price
     if existing.is_running and not asked.is_resize:
         return None
     if existing.usd_per_hour_per_node is None:
@@ -70,6 +72,21 @@ def _price(asked: Asked, task: Any) -> WorstCase | None:
         usd_per_hour=usd_per_hour,
         reckoning=f"{nodes} × {existing.usd_per_hour_per_node:.4f} USD/h for the machines that it has",
         per_candidate=(None,) * len(task.resources),
+    )
+
+
+def _with_outdated(price: WorstCase, asked: Asked) -> WorstCase:
+    """With the replicas that an earlier update was to replace and that still run: they outlive this update too."""
+    try:
+        usd_per_hour = running.outdated_price(asked.name, is_pool=asked.kind is Kind.POOL)
+    except skypilot_errors() as error:
+        raise UnknownPriceError(f"what {_words(asked)} runs by now cannot be read: {one_line(error)}") from error
+    if not usd_per_hour:
+        return price
+    return replace(
+        price,
+        usd_per_hour=price.usd_per_hour + usd_per_hour,
+        reckoning=f"{price.reckoning} + {usd_per_hour:.4f} USD/h of replicas that earlier updates have not replaced",
     )
 
 

@@ -17,6 +17,10 @@ class UnknownPriceError(MissingDataError):
     """SkyPilot has no price for what a task asks for."""
 
 
+class NoMachineError(UnknownPriceError):
+    """SkyPilot's optimizer finds no machine: what cannot be had cannot be launched either."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachinePrice:
     """One machine of the kind that SkyPilot would pick for one of a task's candidates."""
@@ -38,49 +42,49 @@ class WorstCase:
     per_candidate: tuple[float | None, ...]
 
 
-def worst_case(task: Any) -> WorstCase:
+def worst_case(task: Any, *, has_replicas: bool, copies: int = 1, minimize: Any = None) -> WorstCase:
     """The price of a `sky.Task`: its dearest candidate, times nodes, times replicas and stand-ins of a service.
 
-    A candidate's price is that of the machine that SkyPilot's optimizer picks for it alone. Raises UnknownPriceError
-    when there is none for any candidate.
+    `has_replicas`: launched as a service or pool; else what stands under `service:` is ignored, as SkyPilot does.
+    A candidate's price is that of the machine that SkyPilot's optimizer picks for it alone, by `minimize`. Raises
+    UnknownPriceError when there is a machine without a price, or no machine for any candidate.
     """
-    candidates = list(task.resources)
     nodes = task.num_nodes or 1
-    priced: list[tuple[float, str] | None] = []
+    found: list[tuple[float, str]] = []
     machines: list[float | None] = []
     refusals: list[str] = []
-    for candidate in candidates:
+    for candidate in task.resources:
         try:
-            total, words, machine = _candidate_total(task, candidate, nodes)
-        except UnknownPriceError as error:
+            total, words, machine = _candidate_total(task.service if has_replicas else None, candidate, nodes, minimize)
+        except NoMachineError as error:
             refusals.append(str(error))
-            priced.append(None)
             machines.append(None)
             continue
-        priced.append((total, words))
+        found.append((total, words))
         machines.append(machine)
-    found = [entry for entry in priced if entry is not None]
     if not found:
         raise UnknownPriceError("; ".join(dict.fromkeys(refusals)) or "the task asks for no resources")
     usd_per_hour, reckoning = max(found)
+    if copies > 1:
+        usd_per_hour, reckoning = copies * usd_per_hour, f"{copies} × {reckoning}"
     if len(found) > 1:
         reckoning += f", the dearest of {len(found)} candidates"
     return WorstCase(usd_per_hour=usd_per_hour, reckoning=reckoning, per_candidate=tuple(machines))
 
 
-def _candidate_total(task: Any, candidate: Any, nodes: int) -> tuple[float, str, float]:
+def _candidate_total(spec: Any, candidate: Any, nodes: int, minimize: Any) -> tuple[float, str, float]:
     """USD/h of everything if this candidate is what SkyPilot takes, the arithmetic, and USD/h of one machine."""
-    if task.service is None:
-        price = machine_price(candidate)
+    if spec is None:
+        price = machine_price(candidate, minimize)
         return price.usd_per_hour * nodes, _words(1, nodes, price, "machine"), price.usd_per_hour
-    counts = replica_counts(task.service)
+    counts = replica_counts(spec)
     parts = []
     for count, use_spot in ((counts.stated, None), (counts.spot, True), (counts.on_demand, False)):
         if count:
-            parts.append((count, machine_price(candidate if use_spot is None else candidate.copy(use_spot=use_spot))))
+            wanted = candidate if use_spot is None else candidate.copy(use_spot=use_spot)
+            parts.append((count, machine_price(wanted, minimize)))
     if not parts:
-        price = machine_price(candidate)
-        return 0.0, "no replicas", price.usd_per_hour
+        return 0.0, "no replicas", machine_price(candidate, minimize).usd_per_hour
     total = math.fsum(count * nodes * price.usd_per_hour for count, price in parts)
     reckoning = " + ".join(_words(count, nodes, price, "replica") for count, price in parts)
     return total, reckoning, parts[0][1].usd_per_hour
@@ -119,9 +123,9 @@ def replica_counts(spec: Any) -> ReplicaCounts:
     return ReplicaCounts(spot=spot, on_demand=on_demand)
 
 
-def machine_price(resources: Any) -> MachinePrice:
+def machine_price(resources: Any, minimize: Any = None) -> MachinePrice:
     """One machine of the kind that SkyPilot's optimizer picks. Raises UnknownPriceError."""
-    picked = _picked(resources)
+    picked = _picked(resources, minimize)
     return MachinePrice(machine=machine_words(picked), usd_per_hour=launched_price(picked))
 
 
@@ -137,9 +141,10 @@ def launched_price(resources: Any) -> float:
     return usd_per_hour
 
 
-def _picked(resources: Any) -> Any:
+def _picked(resources: Any, minimize: Any) -> Any:
     import sky
-    from sky import optimizer
+    from sky import exceptions, optimizer
+    from sky.utils import common
 
     # A bare task: the guard must not touch the files, volumes and variables of the one that is launched.
     bare = sky.Task(name="budget-guard")
@@ -147,11 +152,13 @@ def _picked(resources: Any) -> Any:
     with sky.Dag() as dag:
         dag.add(bare)
     try:
-        optimizer.Optimizer.optimize(dag, quiet=True)
+        optimizer.Optimizer.optimize(dag, minimize=minimize or common.OptimizeTarget.COST, quiet=True)
+    except exceptions.ResourcesUnavailableError as error:
+        raise NoMachineError(f"SkyPilot's optimizer finds no machine: {one_line(error)}") from error
     except skypilot_errors() as error:
-        raise UnknownPriceError(f"SkyPilot's optimizer finds no machine: {one_line(error)}") from error
+        raise UnknownPriceError(f"SkyPilot's optimizer cannot price it: {one_line(error)}") from error
     if bare.best_resources is None:
-        raise UnknownPriceError("SkyPilot's optimizer finds no machine")
+        raise NoMachineError("SkyPilot's optimizer finds no machine")
     return bare.best_resources
 
 

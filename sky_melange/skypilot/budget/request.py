@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sky_melange.domain.spending import Kind, Owner
 from sky_melange.errors import InputError
-from sky_melange.skypilot.budget.machine import OWN_VARIABLES
+from sky_melange.skypilot.budget.machine import foreign_variables
 from sky_melange.skypilot.budget.running import DEFAULT_WORKSPACE
 
 _KINDS: Final = {
@@ -21,13 +22,19 @@ _KINDS: Final = {
 """What is weighed. The rest starts nothing (`validate`, `optimize`, `exec`) or is a controller, or what one starts for
 a service or job that was weighed when it was asked for."""
 
+_WITH_REPLICAS: Final = frozenset({Kind.SERVICE, Kind.POOL})
+
 _NO_REQUEST: Final = "dummy-request-id"
 """SkyPilot's own word for the absence of a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request that starts something. `is_update`: a service or pool that exists gets new replicas."""
+    """A request that starts something.
+
+    `copies`: how often it starts the task. `is_update`: a service or pool that exists gets new replicas. `minimize`:
+    SkyPilot's word for what its optimizer is to make small, None for the cost.
+    """
 
     kind: Kind
     name: str
@@ -36,6 +43,8 @@ class Asked:
     is_dry_run: bool
     is_update: bool
     is_resize: bool
+    copies: int = 1
+    minimize: Any = None
 
 
 def asked(user_request: Any) -> Asked | None:
@@ -53,7 +62,8 @@ def asked(user_request: Any) -> Asked | None:
     task = user_request.task
     if kind is Kind.JOB and getattr(body, "pool", None):
         return None
-    if task.service is not None:
+    # A launch and a managed job start one task whatever stands under `service:` or `pool:` in it.
+    if kind in _WITH_REPLICAS and task.service is not None:
         kind = Kind.POOL if task.service.pool else Kind.SERVICE
     return Asked(
         kind=kind,
@@ -63,6 +73,8 @@ def asked(user_request: Any) -> Asked | None:
         is_dry_run=bool(getattr(user_request.request_options, "dryrun", False)),
         is_update=user_request.request_name.value == "serve.update",
         is_resize=bool(getattr(body, "resize", False)),
+        copies=max(1, getattr(body, "num_jobs", None) or 1) if kind is Kind.JOB else 1,
+        minimize=getattr(body, "optimize_target", None) if kind is Kind.CLUSTER else None,
     )
 
 
@@ -122,16 +134,24 @@ def _request_body(request_id: str) -> Any:
 
 
 def _refuse_own_variables(body: Any) -> None:
-    brought = sorted({*getattr(body, "env_vars", {})} & {*OWN_VARIABLES})
+    refuse_foreign_variables(getattr(body, "env_vars", {}))
+
+
+def refuse_foreign_variables(names: Iterable[str]) -> None:
+    """Raises InputError for a request that brings environment variables which only the server may set."""
+    brought = foreign_variables(names)
     if brought:
-        raise InputError(f"the request sets {', '.join(brought)}, which only the server may")
+        shown = ", ".join(ascii(name)[1:61].removesuffix("'") for name in brought[:5])
+        more = f" and {len(brought) - 5} more" if len(brought) > 5 else ""
+        raise InputError(f"the request sets {shown}{more}, which only the server may")
 
 
 def _name(kind: Kind, user_request: Any, body: Any, request_id: str) -> str:
     if kind is Kind.JOB:
-        # Jobs of one name run beside each other; a pipeline's tasks come one by one.
+        # Jobs of one name run side by side; the tasks of a pipeline or a group come one by one, and SkyPilot names
+        # those that have no name after it has asked.
         job = getattr(body, "name", None) or user_request.task.name or "job"
-        return f"{job}#{request_id}/{user_request.task.name or ''}"
+        return f"{job}#{request_id}/{user_request.task.name or uuid.uuid4().hex}"
     options = user_request.request_options
     given = (
         getattr(options, "cluster_name", None),

@@ -115,7 +115,40 @@ def _of_services(kind: Kind, problems: list[Problem]) -> Iterator[Spending]:
     for record in _service_records(is_pool=kind is Kind.POOL):
         owner = _owner(record.get("user_hash"), None, None)
         thing = Spending(kind=kind, name=record["name"], owner=owner, usd_per_hour=0.0)
-        yield from _priced(thing, partial(yaml_price, record.get("yaml_content") or ""), problems)
+        yield from _priced(thing, partial(_service_price, record, is_pool=kind is Kind.POOL), problems)
+
+
+def _service_price(record: Mapping[str, Any], is_pool: bool) -> float:
+    return yaml_price(record.get("yaml_content") or "", has_replicas=True) + _outdated_price(record, is_pool)
+
+
+def outdated_price(name: str, *, is_pool: bool) -> float:
+    """USD/h of the replicas of a service or pool that run an earlier version than its newest.
+
+    They are kept until the newest version is ready, which may be never. Raises UnknownPriceError, and what SkyPilot
+    raises when the controller does not answer.
+    """
+    found = [record for record in _service_records(is_pool) if record["name"] == name]
+    return math.fsum(_outdated_price(record, is_pool) for record in found)
+
+
+def _outdated_price(record: Mapping[str, Any], is_pool: bool) -> float:
+    handles = [handle for version, handle in _replicas(record, is_pool) if version != record["version"]]
+    return math.fsum(
+        _machines_price(handle.launched_resources, handle.launched_nodes or 1)
+        for handle in handles
+        if getattr(handle, "launched_resources", None) is not None
+    )
+
+
+def _replicas(record: Mapping[str, Any], is_pool: bool) -> Iterator[tuple[int, Any]]:
+    """Version and machines of each replica; machines None where there are none, yet or any more."""
+    from sky.serve import serve_state, serve_utils
+
+    if serve_utils.is_consolidation_mode(is_pool):
+        yield from ((info.version, info.handle()) for info in serve_state.get_replica_infos(record["name"]))
+    else:
+        yield from ((info["version"], info.get("handle")) for info in record.get("replica_info") or ())
 
 
 def _service_records(is_pool: bool) -> list[Mapping[str, Any]]:
@@ -153,7 +186,7 @@ def _jobs(problems: list[Problem]) -> Iterator[Spending]:
         seen.add(job["job_id"])
         owner = _owner(job.get("user_hash"), job.get("user_name"), job.get("workspace"))
         thing = Spending(kind=Kind.JOB, name=f"{job['job_name']}#{job['job_id']}", owner=owner, usd_per_hour=0.0)
-        yield from _priced(thing, partial(yaml_price, job.get("user_yaml") or ""), problems)
+        yield from _priced(thing, partial(yaml_price, job.get("user_yaml") or "", has_replicas=False), problems)
 
 
 def _job_records() -> Iterable[Mapping[str, Any]]:
@@ -183,16 +216,16 @@ def _priced(thing: Spending, price: Callable[[], float], problems: list[Problem]
         problems.append(Problem(text=f"{thing.kind} {thing.name.split('#')[0]} runs: {error}", thing=thing))
 
 
-def yaml_price(text: str) -> float:
+def yaml_price(text: str, *, has_replicas: bool) -> float:
     """USD/h of all tasks in a YAML text together, at their worst. Raises UnknownPriceError.
 
     Remembered for some minutes: the optimizer takes a fifth of a second, and catalogs change every few hours.
     """
-    return _yaml_price(text, int(unix_time_s() // _REMEMBERED_S))
+    return _yaml_price(text, has_replicas, int(unix_time_s() // _REMEMBERED_S))
 
 
 @lru_cache(maxsize=1024)
-def _yaml_price(text: str, _period: int) -> float:
+def _yaml_price(text: str, has_replicas: bool, _period: int) -> float:
     import sky
     from sky.utils import yaml_utils
 
@@ -203,7 +236,7 @@ def _yaml_price(text: str, _period: int) -> float:
         raise UnknownPriceError(f"its YAML cannot be read: {one_line(error)}") from error
     if not tasks:
         raise UnknownPriceError("SkyPilot keeps no YAML of it")
-    return math.fsum(worst_case(task).usd_per_hour for task in tasks)
+    return math.fsum(worst_case(task, has_replicas=has_replicas).usd_per_hour for task in tasks)
 
 
 def _priced_part(config: Mapping[str, Any]) -> dict[str, Any]:

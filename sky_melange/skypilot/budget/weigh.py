@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from sky_melange.domain.spending import ANYONE, Budgets, Excess, GuardMode, Kind, Owner, Scope, Spending, SpendingLimit
@@ -12,10 +13,10 @@ _TOLERANCE_USD_PER_HOUR = 1e-9
 
 def limits_on(budgets: Budgets, name: str, owner: Owner) -> tuple[SpendingLimit, ...]:
     """The budgets that a launch of this name by this owner falls under; `*` only where no entry names the owner."""
-    users = {owner.user_id, *([owner.user_name] if owner.user_name else [])}
+    users = {_composed(owner.user_id), *([_composed(owner.user_name)] if owner.user_name else [])}
     found = [
         *_named_or_anyone(budgets.limits, Scope.USER, users),
-        *_named_or_anyone(budgets.limits, Scope.WORKSPACE, {owner.workspace}),
+        *_named_or_anyone(budgets.limits, Scope.WORKSPACE, {_composed(owner.workspace)}),
     ]
     found += [limit for limit in budgets.limits if limit.scope is Scope.PREFIX and name.startswith(limit.name)]
     return tuple(found)
@@ -23,8 +24,13 @@ def limits_on(budgets: Budgets, name: str, owner: Owner) -> tuple[SpendingLimit,
 
 def _named_or_anyone(limits: Iterable[SpendingLimit], scope: Scope, names: set[str]) -> list[SpendingLimit]:
     fitting = [limit for limit in limits if limit.scope is scope]
-    named = [limit for limit in fitting if limit.name in names]
+    named = [limit for limit in fitting if _composed(limit.name) in names]
     return named or [limit for limit in fitting if limit.name == ANYONE]
+
+
+def _composed(name: str) -> str:
+    """One spelling of a name: `é` may be one character or two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def excesses(budgets: Budgets, claim: Spending, spent: Sequence[Spending]) -> tuple[Excess, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sky_melange.domain.launch_files import RECORD_FILE
 from sky_melange.errors import InputError, Mistake
 from sky_melange.skypilot.launch.units import Unit, UnitKind
+from sky_melange.untrusted import read_bytes
 
 SCHEMA_VERSION: Final = 1
 _MAX_BYTES: Final = 8 * 1024 * 1024
@@ -115,11 +116,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise _mistake(path, "is larger than any record")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _mistake(path, f"cannot be read ({error.strerror})") from error
+        document = json.loads(read_bytes(path, limit_bytes=_MAX_BYTES).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise _mistake(path, f"is no record of a launch: {error}; see `sky status` and `sky serve status`") from error
     if not isinstance(document, dict):

@@ -102,7 +102,7 @@ class Stored(BaseModel):
 
 
 class GroupReplicas(BaseModel):
-    """Replicas of a group. What is not known is null, with a reason; never 0."""
+    """Replicas of a group; `total` are those with a machine. What is not known is null, with a reason; never 0."""
 
     group: str
     service: str | None

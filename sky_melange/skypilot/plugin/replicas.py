@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _WAIT_S: Final = 45.0
 _POLL_S: Final = 0.25
 _READY: Final = "READY"
+_WITHOUT_MACHINE: Final = frozenset(
+    {"FAILED", "FAILED_INITIAL_DELAY", "FAILED_PROBING", "FAILED_PROVISION", "PREEMPTED"}
+)
+"""SkyServe lists replicas whose machine is gone, too; they cost nothing. One of `FAILED_CLEANUP` may still have its."""
+
 _NOT_RUNNING: Final = "NOT RUNNING"
 
 
@@ -95,12 +100,13 @@ def unknown_states(groups: Sequence[Mapping[str, Any]], reason: str, *, is_servi
 
 
 def _state(group: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, Any]:
-    replicas = [] if record is None else record.get("replica_info") or []
+    found = [] if record is None else record.get("replica_info") or []
+    replicas = [word for replica in found if (word := _word(replica.get("status"))) not in _WITHOUT_MACHINE]
     return {
         "group": group["name"],
         "service": group["name"],
         "planned": group["planned"],
-        "ready": sum(_word(replica.get("status")) == _READY for replica in replicas),
+        "ready": replicas.count(_READY),
         "total": len(replicas),
         "status": _NOT_RUNNING if record is None else _word(record.get("status")),
         "reason": None,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from api_server import ApiServer
 from guard_child import SkyChild, end_child, start_child
+from guarded import guarded_server
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +15,19 @@ def sky_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SkyChild]:
     child = start_child(tmp_path_factory.mktemp("guard"))
     yield child
     end_child(child)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """One guarded API server for all tests that need a real one."""
+    with guarded_server(tmp_path_factory.mktemp("guarded")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def catalog(server: ApiServer) -> str:
+    """Its catalog of Google Cloud."""
+    return (server.home / ".sky" / "catalogs" / "v8" / "gcp" / "vms.csv").read_text(encoding="utf-8")
 
 
 @pytest.fixture

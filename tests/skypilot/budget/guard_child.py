@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -48,7 +50,9 @@ class SkyChild:
 
 
 def start_child(home: Path) -> SkyChild:
-    setting = ApiServer(home=home, catalogs=catalogs_of(["A100", "L4", "H100"], clouds=("aws", "gcp")), clouds=None)
+    catalogs = catalogs_of(["A100", "L4", "H100"], clouds=("aws", "gcp"))
+    catalogs["aws/vms.csv"] = with_priceless_machine(catalogs["aws/vms.csv"])
+    setting = ApiServer(home=home, catalogs=catalogs, clouds=None)
     setting.write_settings()
     budgets = home / "budgets.yaml"
     with (home / "child.log").open("ab") as log:
@@ -63,6 +67,18 @@ def start_child(home: Path) -> SkyChild:
             encoding="utf-8",
         )
     return SkyChild(home, process, budgets, home / ".sky" / "melange" / "budget-ledger.db")
+
+
+def with_priceless_machine(catalog: str) -> str:
+    """With a machine that has a T4 and the price 0."""
+    rows = list(csv.DictReader(io.StringIO(catalog)))
+    model = next(row for row in rows if row["InstanceType"] == "p5.4xlarge")
+    gpu = {"AcceleratorName": "T4", "AcceleratorCount": "1", "GpuInfo": model["GpuInfo"].replace("H100", "T4")}
+    line = io.StringIO()
+    csv.DictWriter(line, list(model), lineterminator="\n").writerow(
+        {**model, **gpu, "InstanceType": "free.1x", "Price": "0", "SpotPrice": "0"}
+    )
+    return catalog + line.getvalue()
 
 
 def end_child(child: SkyChild) -> None:

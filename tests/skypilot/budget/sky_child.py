@@ -117,6 +117,14 @@ def do_service(name: str, text: str, user: str, is_pool: bool = False) -> None:
     serve_state.add_or_update_version(name, 1, sky.Task.from_yaml_str(text).service, text)
 
 
+def do_versions(name: str, versions: list[dict[str, Any]], user: str) -> None:
+    """A service that was updated, with the replicas of each version but the newest."""
+    from serve_state_of import write_service
+
+    add_user(user)
+    write_service(name, versions, user=user_id(user))
+
+
 def do_service_ended(name: str) -> None:
     from sky.serve import serve_state
 
@@ -147,11 +155,14 @@ def do_request(request_id: str, status: str, **body: Any) -> None:
     """A request in the server's own records."""
     from sky.server.requests import payloads, requests
 
+    given = {"task": "", "env_vars": {}, **body}
     record = requests.Request(
         request_id=request_id,
         name="serve.up",
         entrypoint=do_reset,
-        request_body=payloads.ServeUpBody(**{"task": "", "service_name": "", "env_vars": {}, **body}),
+        request_body=payloads.LaunchBody(**given)
+        if "cluster_name" in body
+        else payloads.ServeUpBody(**{"service_name": "", **given}),
         status=requests.RequestStatus(status),
         created_at=time.time(),
         user_id="x",
@@ -159,6 +170,67 @@ def do_request(request_id: str, status: str, **body: Any) -> None:
     asyncio.run(requests.create_if_not_exists_async(record))
     with requests.update_request(request_id) as known:
         known.status = requests.RequestStatus(status)
+
+
+def do_pinned(config: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A request's configuration as the plugin leaves it."""
+    from sky.utils import config_utils
+
+    from sky_melange.skypilot.budget_pin import _with_pinned
+
+    return dict(_with_pinned(config_utils.Config.from_dict(config), config_utils.Config.from_dict(own)))
+
+
+def do_overridden(config: dict[str, Any]) -> Any:
+    """The policy that SkyPilot itself asks for a request that brings a configuration."""
+    from sky import skypilot_config
+    from sky.utils import config_utils
+
+    with (
+        skypilot_config.replace_skypilot_config(config_utils.Config.from_dict(CONFIG)),
+        skypilot_config.override_skypilot_config(config),
+    ):
+        return skypilot_config.get_nested(("admin_policy",), None)
+
+
+def do_optimized(resources: dict[str, Any], minimize: str) -> str:
+    """What SkyPilot picks."""
+    import sky
+    from sky.utils import common
+
+    with sky.Dag() as dag:
+        task = sky.Task(name="x")
+        task.set_resources(sky.Resources.from_yaml_config(resources))
+    sky.optimizer.Optimizer.optimize(dag, minimize=common.OptimizeTarget[minimize], quiet=True)
+    return str(dag.tasks[0].best_resources.cloud).lower()
+
+
+def do_own_machine(cloud: str) -> float:
+    """The price of a machine that SkyPilot knows no price of."""
+    import types
+
+    from sky_melange.skypilot.budget.pricing import launched_price
+
+    machine = types.SimpleNamespace(cloud=cloud, use_spot=False, region="here", instance_type="x")
+    return launched_price(types.SimpleNamespace(get_cost=lambda _seconds: 0.0, **vars(machine)))
+
+
+def do_readable_workspaces(user: str, workspaces: dict[str, Any]) -> list[str]:
+    """Those whose jobs a remote jobs controller lists for a user."""
+    import sky
+    from sky import skypilot_config
+    from sky.users import permission
+    from sky.utils import common_utils, config_utils, context
+    from sky.workspaces import core
+
+    add_user(user)
+    for name, settings in workspaces.items():
+        allowed = [user_id(member) for member in settings.get("allowed_users", ())] or ["*"]
+        permission.permission_service.add_workspace_policy(name, allowed)
+    context.initialize()
+    common_utils.set_request_context(None, None, False, sky.models.User(id=user_id(user), name=user), None)
+    with skypilot_config.replace_skypilot_config(config_utils.Config.from_dict({"workspaces": workspaces})):
+        return sorted(core.get_workspaces())
 
 
 def do_ask(**asked: Any) -> dict[str, Any]:

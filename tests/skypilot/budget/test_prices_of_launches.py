@@ -110,3 +110,50 @@ def test_a_price_that_is_not_known_is_not_zero(sky: SkyChild) -> None:
     assert answer["passed"]
     assert "It is let through" in answer["said"]
     assert answer["labels"] == [None]
+
+
+def test_a_candidate_that_has_no_price_is_not_left_out(sky: SkyChild) -> None:
+    """SkyPilot's optimizer takes a machine without a price for the cheapest, and would launch it."""
+    task = cluster()
+    task["resources"] = {"any_of": [L4, {"infra": "aws", "instance_type": "free.1x", "accelerators": "T4:1"}]}
+    sky.write_budgets(users={"*": {"usd_per_hour": 1000}})
+    answer = sky.ask(task, request="launch")
+    assert not answer["passed"]
+    assert "the catalog's price of free.1x (aws " in answer["message"]
+    assert "is 0, which is none" in answer["message"]
+
+
+def test_a_launch_that_minimizes_time_is_priced_so(sky: SkyChild) -> None:
+    sky.call("request", request_id="quick", status="RUNNING", cluster_name="quick", optimize_target=1)
+    task = cluster("quick", accelerators="H100:1")
+    prices = {
+        "aws": aws_price(sky.catalog("aws"), "p5.4xlarge"),
+        "gcp": gcp_price(sky.catalog("gcp"), "a3-highgpu-1g", "H100"),
+    }
+    picked = sky.call("optimized", resources={"accelerators": "H100:1"}, minimize="TIME")
+    assert figure(sky, task, request="launch", request_id="quick") == pytest.approx(prices[picked], abs=1e-4)
+
+
+@pytest.mark.parametrize("request_name", ["launch", "jobs.launch"])
+def test_what_stands_under_service_does_not_matter_to_a_launch(sky: SkyChild, request_name: str) -> None:
+    a100 = gcp_price(sky.catalog("gcp"), "a2-highgpu-1g", "A100")
+    for replicas in (0, 7):
+        assert figure(sky, service(replicas=replicas), request=request_name) == pytest.approx(a100, abs=1e-4)
+
+
+def test_a_request_keeps_no_configuration_that_decides_what_is_weighed(sky: SkyChild) -> None:
+    free = {"accelerators": {"H100": 0.0}}
+    own = {"admin_policy": "the.servers", "kubernetes": {"pricing": {"cpu": 0.04}, "context_configs": {"a": {"x": 1}}}}
+    brought = {
+        "admin_policy": "the.clients",
+        "jobs": {"controller": {"consolidation_mode": True}},
+        "kubernetes": {"pricing": free, "context_configs": {"a": {"pricing": free}, "b": {"pricing": free, "y": 2}}},
+        "slurm": {"pricing": free},
+        "aws": {"use_internal_ips": True},
+    }
+    pinned = sky.call("pinned", config=brought, own=own)
+    assert pinned["admin_policy"] == "the.servers"
+    assert pinned["kubernetes"] == {"pricing": {"cpu": 0.04}, "context_configs": {"a": {}, "b": {"y": 2}}}
+    assert pinned["jobs"] == {"controller": {}}
+    assert pinned["slurm"] == {}
+    assert pinned["aws"] == {"use_internal_ips": True}

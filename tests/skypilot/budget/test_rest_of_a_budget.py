@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import pytest
@@ -57,6 +58,20 @@ def test_an_update_replaces_and_a_lowered_budget_does_not_hold_up_a_reduction(sk
     assert sky.ask(service("chat", replicas=2, **L4), request="serve.update")["passed"]
 
 
+def test_replicas_that_no_update_has_replaced_count(sky: SkyChild, l4: float) -> None:
+    """SkyServe keeps them until the newest version is ready, which may be never."""
+    old, new = service("chat", replicas=4, **L4), service("chat", replicas=1, **L4)
+    sky.call("versions", name="chat", versions=[old, new], user="alice")
+    sky.write_budgets(users={"*": {"usd_per_hour": round(6.5 * l4, 6)}})
+    answer = sky.ask(cluster("more", nodes=2, **L4), request="launch")
+    assert f"{1.5 * l4:.4f} of {6.5 * l4:.4f} USD/h, {5 * l4:.4f} being spent" in answer["message"]
+    third = sky.ask(service("chat", replicas=3, **L4), request="serve.update")
+    assert f"costs up to {7 * l4:.4f} USD/h" in third["message"]
+    assert f"+ {4 * l4:.4f} USD/h of replicas that earlier updates have not replaced" in third["message"]
+    sky.write_budgets(users={"*": {"usd_per_hour": 0.01}})
+    assert sky.ask(service("chat", replicas=1, **L4), request="serve.update")["passed"]
+
+
 def test_an_update_keeps_the_label_that_runs(sky: SkyChild) -> None:
     """SkyServe restarts every replica when anything outside `service:` changes."""
     sky.write_budgets(users={"*": {"usd_per_hour": 100}})
@@ -106,6 +121,15 @@ def test_a_named_budget_is_the_users_own(sky: SkyChild, l4: float) -> None:
     assert sky.ask(cluster("a", **L4), request="launch")["passed"]
     assert not sky.ask(cluster("b", **L4), request="launch")["passed"]
     assert not sky.ask(cluster("c", **L4), request="launch", user="bob")["passed"]
+
+
+@pytest.mark.parametrize("name", ["José", "Łukasz Żółw", "山田 太郎", "محمد", "שרה", "👩", "O'Brien; DROP TABLE", "#"])
+def test_names_of_every_script_have_budgets(sky: SkyChild, l4: float, name: str) -> None:
+    """However a name is put together: an identity provider may send `e` and an accent for `é`."""
+    sky.write_budgets(users={"*": {"usd_per_hour": 0}, name: {"usd_per_hour": round(1.5 * l4, 6)}})
+    assert sky.ask(cluster("a", **L4), request="launch", user=unicodedata.normalize("NFD", name))["passed"]
+    refused = sky.ask(cluster("b", nodes=2, **L4), request="launch", user=name)
+    assert "the budget users." in refused["message"]
 
 
 def test_warn_says_so_and_lets_it_pass(sky: SkyChild) -> None:
@@ -160,7 +184,7 @@ def test_the_name_is_what_was_asked_for_not_what_the_yaml_says(sky: SkyChild) ->
     assert "service 'chat-prod'" in answer["message"]
 
 
-@pytest.mark.parametrize("name", ["SKY_MELANGE_BUDGETS", "HOME", "SKY_RUNTIME_DIR"])
+@pytest.mark.parametrize("name", ["SKY_MELANGE_BUDGETS", "HOME", "SKY_RUNTIME_DIR", "IS_SKYPILOT_JOB_CONTROLLER"])
 def test_no_client_chooses_the_budgets(sky: SkyChild, name: str) -> None:
     sky.write_budgets(users={"*": {"usd_per_hour": 1000}})
     sky.call("request", request_id=f"brings-{name}", status="RUNNING", env_vars={name: "/elsewhere"})
@@ -182,7 +206,7 @@ def test_two_servers_that_race_for_the_last_of_a_budget(sky: SkyChild, l4: float
     other = start_child(sky.home)
     try:
         other.call("reset")
-        for attempt in range(3):
+        for attempt in range(50):
             for number, child in enumerate((sky, other)):
                 write(child, text=yaml.safe_dump(service(f"s{attempt}-{number}", replicas=1, **L4)))
             answers = [read(child) for child in (sky, other)]
@@ -217,6 +241,14 @@ def test_managed_jobs_count_until_they_end(sky: SkyChild, l4: float) -> None:
     assert f"{2 * l4:.4f} being spent" in refused["message"]
     assert "job 'next'" in refused["message"]
     assert sky.ask(cluster("next", **L4), request="jobs.launch")["passed"]
+
+
+def test_a_running_job_counts_whatever_stands_under_service(sky: SkyChild, l4: float) -> None:
+    sky.write_budgets(users={"*": {"usd_per_hour": round(1.5 * l4, 6)}})
+    job = sky.call("job", name="train", text=yaml.safe_dump(service("train", replicas=0, **L4)), user="alice")
+    refused = sky.ask(cluster("next", **L4), request="jobs.launch")
+    sky.call("job_ended", job_id=job)
+    assert f"{l4:.4f} being spent" in refused["message"]
 
 
 def test_jobs_of_one_name_add_up(sky: SkyChild, l4: float) -> None:

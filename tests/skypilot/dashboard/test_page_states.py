@@ -150,13 +150,62 @@ def test_running_replicas_stand_beside_the_planned_ones(browser: Browser, stub: 
     browser.open(f"{stub.url}{PLAN}")
     first, second = browser.rows("Running replicas")
     assert first == ["chat-b200", "chat-b200", "1", "1", "1", "✓ as planned", "READY"]
-    assert second[2:] == ["3", "1", "2", "! 2 missing", "REPLICA_INIT"]
+    assert second[2:] == ["3", "1", "2", "! 1 missing, 1 not ready", "REPLICA_INIT"]
     nobody = {"group": "chat-b200", "service": "chat-b200", "planned": 1, "ready": None, "total": None, "status": None}
     stub.answers["GET", "plans/p1/replicas"] = (200, {"groups": [{**nobody, "reason": "SkyServe has no controller"}]})
     browser.press(browser.button("Refresh running replicas"))
     browser.says("SkyServe has no controller")
     ((*_, ready, total, _, _),) = browser.rows("Running replicas")
     assert (ready, total) == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ready", "total", "says"),
+    [
+        (1, 1, 2, "! 1 more than planned"),
+        (1, 2, 2, "! 1 more than planned"),
+        (2, 0, 3, "! 1 more than planned, 2 not ready"),
+        (1, 0, 1, "! 1 not ready"),
+        (2, 0, 0, "! 2 missing"),
+        (0, 0, 0, "✓ as planned"),
+        (2, 2, None, "✓ as planned"),
+    ],
+)
+def test_only_as_many_as_planned_are_as_planned(
+    browser: Browser, stub: Stub, wanted: int, ready: int, total: int | None, says: str
+) -> None:
+    row = {"group": "a", "service": "a", "planned": wanted, "ready": ready, "total": total, "status": "READY"}
+    stub.answers["GET", "plans/p1/replicas"] = (200, {"groups": [row], "observed_at": "2026-06-02T10:00:00Z"})
+    browser.open(f"{stub.url}{PLAN}")
+    ((*_, verdict, _),) = browser.rows("Running replicas")
+    assert verdict == says
+
+
+def test_a_plan_states_its_traffic_targets_and_why_the_mix(
+    browser: Browser, stub: Stub, stored: dict[str, Any]
+) -> None:
+    browser.open(f"{stub.url}{PLAN}")
+    first, second = browser.rows("Why this mix")
+    tiles = browser.text(".melange .tiles")
+    assert "32 req/s" in tiles
+    assert "Azure LLM inference trace 2023, conversation" in tiles
+    assert "TTFT ≤ 2,000 ms, TPOT ≤ 40 ms" in tiles
+    browser.says("18.1% less than B200 alone (13.78).")
+    assert first[:2] == ["chat-b200", "40.7%\nof your requests"]
+    assert second[:2] == ["chat-h100", "59.3%\nof your requests"]
+    # The made-up figures of the heat map: chat-h100 serves answers under 200 tokens for less, chat-b200 longer ones.
+    buckets = stored["plan"]["routing"]["buckets"]
+    total = sum(bucket["rate_rps"] for bucket in buckets)
+    short = sum(bucket["rate_rps"] for bucket in buckets if bucket["output_tokens"] < 200) / total
+    # A tie at the only group that serves a size goes to it.
+    assert re.fullmatch(r"\d+(\.\d)?% of your requests\nup to [\d,–]+ input and [\d,–]+ output tokens", first[2])
+    assert f"{round(100 * short, 1):g}% of your requests" in second[2]
+    assert "up to 25–16,000 input and 25–100 output tokens" in second[2]
+    stored["requests_per_usd"]["groups"][0].update(requests_per_usd=None, reason="no profile of B200")
+    stored["plan"]["workload"]["slo"] = {"tpot_s": None, "ttft_s": None, "ntpot_s": None}
+    browser.open(f"{stub.url}{PLAN}")
+    assert browser.rows("Why this mix")[0][2] == "unknown\nno profile of B200"
+    assert "none" in browser.text(".melange .tiles")
 
 
 def test_the_check_shows_its_findings_failures_first(browser: Browser, stub: Stub) -> None:

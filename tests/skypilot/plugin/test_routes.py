@@ -174,7 +174,7 @@ def test_replicas_beside_the_planned_ones(server: ApiServer, store: Callable[...
     place = f"{API}/plans/{store('ada')}/replicas"
     first, *others = [group["name"] for group in plan["groups"]]
     state = [
-        {"name": first, "status": "READY", "replicas": ["READY", "STARTING", "READY"]},
+        {"name": first, "status": "READY", "replicas": ["READY", "STARTING", "READY", "PREEMPTED", "FAILED"]},
         {"name": "of-others", "status": "READY", "replicas": ["READY"]},
     ]
     (server.home / ".sky" / SERVICES).write_text(json.dumps(state), encoding="utf-8")

@@ -5,6 +5,7 @@ import { button, errorBox, h, section, table, waiting } from "./dom.js";
 import { cents, count, percent, plural, usd } from "./format.js";
 import { heatMap } from "./heatmap.js";
 import { deleteDialog, priceAge } from "./list.js";
+import { mixSection } from "./mix.js";
 import { replicasSection } from "./replicas.js";
 
 /** Shows the plan of this id, or why it cannot be shown. */
@@ -29,6 +30,7 @@ function partsOf(page, stored) {
     heading(page, stored),
     figures(plan),
     groupsSection(plan),
+    mixSection(plan, stored.requests_per_usd),
     heatSection(stored),
     replicasSection(page, stored.id),
     checkSection(page, stored.id),
@@ -65,9 +67,22 @@ function figures(plan) {
       cost.worst_case_usd_per_hour > cost.total_usd_per_hour ? "for a while, at most" : "the same"],
     ["Replicas", count(sum(plan.groups.map(replicasOf))), `in ${plural(plan.groups.length, "group")}`],
     ["Oldest price", priceAge(oldestPrice(plan)), null],
+    ["Traffic", `${count(requestRate(plan))} req/s`, plan.workload?.traffic?.origin ?? null],
+    ["Targets", targets(plan.workload?.slo), "of each request size, in steady state"],
   ];
   return h("dl", { class: "tiles" }, tiles.map(([term, value, note]) =>
     h("div", {}, h("dt", {}, term), h("dd", {}, value, note ? h("small", {}, note) : null))));
+}
+
+const requestRate = (plan) => sum(plan.routing?.buckets?.map(({ rate_rps: rate }) => rate) ?? [NaN]);
+
+/** What the plan holds: `TTFT ≤ 2,000 ms, TPOT ≤ 40 ms`. */
+function targets(slo) {
+  const named = [["TTFT", slo?.ttft_s, "ms"], ["TPOT", slo?.tpot_s, "ms"], ["latency ÷ output tokens", slo?.ntpot_s, "ms"]]
+    .filter(([, seconds]) => typeof seconds === "number")
+    .map(([name, seconds, unit]) => `${name} ≤ ${count(seconds * 1000)} ${unit}`);
+  if (typeof slo?.attainment === "number") named.push(`for ${percent(slo.attainment)} of requests`);
+  return named.length ? named.join(", ") : "none";
 }
 
 function groupsSection(plan) {

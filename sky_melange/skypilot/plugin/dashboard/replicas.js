@@ -39,8 +39,14 @@ function report({ groups, observed_at: observedAt }) {
 
 const figureOf = (value) => (value === null || value === undefined ? unknown() : count(value));
 
-function verdict({ planned, ready, reason }) {
+/** Replicas that start or end have machines too: what is more than planned costs more. */
+function verdict({ planned, ready, total, reason }) {
   if (ready === null || ready === undefined) return unknown(reason ?? "SkyServe did not say");
-  if (ready === planned) return badge("good", "as planned");
-  return ready < planned ? badge("warn", `${count(planned - ready)} missing`) : badge("warn", `${count(ready - planned)} more`);
+  const running = Math.max(total ?? 0, ready);
+  const parts = [
+    running > planned ? `${count(running - planned)} more than planned` : null,
+    running < planned ? `${count(planned - running)} missing` : null,
+    ready < Math.min(running, planned) ? `${count(Math.min(running, planned) - ready)} not ready` : null,
+  ].filter(Boolean);
+  return parts.length ? badge("warn", parts.join(", ")) : badge("good", "as planned");
 }
