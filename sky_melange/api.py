@@ -76,6 +76,7 @@ def plan(
     formulation: str | None = None,
     objective: str | None = None,
     explain: bool = False,
+    out: PathLike = "plan",
 ) -> PlanResult:
     """The cheapest plan for a workload.yaml, as `sky-melange plan --no-files`.
 
@@ -85,6 +86,7 @@ def plan(
         formulation: `exact` or `sliced`, in place of the file's.
         objective: `least_cost` or `most_traffic`, in place of the file's.
         explain: fill `plan.explanation`: what binds, and what would change the plan. Takes many more solves.
+        out: the folder where the files are to lie; plan.json holds the way from there to the workload.
 
     Raises:
         InputError: mistakes in the file, all of them, or a keyword that names nothing.
@@ -102,6 +104,7 @@ def plan(
         objective=None if objective is None else _choice(Objective, "objective", objective),
         is_explained=explain,
         book_of=lambda read: _book(read, offline=offline),
+        folder=Path(out),
     )
     pipeline.check_budget(planned)
     return PlanResult(plan=planned.plan, workload=planned.workload)

@@ -204,6 +204,18 @@ def test_every_input_reaches_the_command(runner: Runner) -> None:
     ET.parse(runner.folder / "runner" / "sky-melange-check" / "report.xml")  # noqa: S314 - our own text
 
 
+def test_ten_times_the_traffic_without_planning_again_is_exit_3(runner: Runner) -> None:
+    path = runner.repository / "workload.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("request_rate: 8", "request_rate: 80"), encoding="utf-8")
+    code, printed = runner.act(offline="true")
+    assert code == 3, printed
+    assert "traffic.request_rate: 8 req/s when planned, 80 req/s in" in runner.comments()[0].replace("\\", "")
+    (hook,) = HOOKS
+    assert "lock" in runner.bash(" ".join([hook["entry"], *hook["args"]]), expect=3).stdout
+    assert "lock" in runner.bash("sky-melange check plan --offline", expect=3).stdout
+
+
 def test_a_plan_that_cannot_be_read_is_said_in_summary_and_comment(runner: Runner) -> None:
     (runner.repository / "plan" / "plan.json").write_text("{")
     code, printed = runner.act(offline="true")
@@ -283,6 +295,7 @@ def test_the_pre_commit_hook(runner: Runner) -> None:
     (edited,) = (runner.repository / "plan").glob("*.sky.yaml")
     assert re.search(hook["files"], f"plan/{edited.name}")
     assert re.search(hook["files"], "plan/plan.json")
+    assert re.search(hook["files"], "chat.yaml")
     assert not re.search(hook["files"], "src/main.py")
     edited.write_text(edited.read_text(encoding="utf-8") + "# by hand\n", encoding="utf-8")
     assert "+# by hand" in runner.bash(command, expect=3).stdout

@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sky_melange.check import lock
 from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.check import CheckReport
+from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance, Quarantined
 from sky_melange.domain.plan import Cost, InputDigests, Overhead, Plan, ReplicaGroup, Route
 from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import PointsForm, Profile, ProfileKey, ProfileKind, ProfileProvenance
-from sky_melange.domain.workload import Model, RoutingPolicy, Slo, Workload
+from sky_melange.domain.workload import CandidateFilter, Model, RoutingPolicy, Slo, SpotUse, Workload
 from sky_melange.gate import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render.plan_json import text
@@ -162,6 +164,12 @@ BOOK = book(L4, H100, CPU)
 ASKED = Asked(limits=Limits(usd_per_hour=7.0, usd_per_month=6000.0, max_age_hours=48.0))
 
 
+def sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """A plan.json that was edited by somebody who knows of its digest."""
+    rest = {key: value for key, value in document.items() if key != "plan_sha256"}
+    return {**rest, "plan_sha256": json_sha256(rest)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """What is checked, and against what."""
@@ -194,7 +202,7 @@ class Situation:
 
 
 def under(policy: Policy, **changes: Any) -> Situation:
-    return Situation(asked=replace(ASKED, policy=policy), **changes)
+    return Situation(asked=replace(ASKED, policy=policy, lock=lock(())), **changes)
 
 
 def limited(**limits: Any) -> Asked:
@@ -213,14 +221,19 @@ FALLING_BACK = plan_of(
 )
 BUSY = replace(WORKLOAD, traffic=replace(TRAFFIC, rates_rps=((5.0, 2.0), (1.0, 1.0))))
 
+ON_SPOT = replace(WORKLOAD, candidates=CandidateFilter(spot=SpotUse.ALLOW))
+
 FAILING: Mapping[str, Callable[[], Situation]] = {
+    "lock": lambda: Situation(
+        asked=replace(ASKED, lock=lock(("traffic.request_rate: 8 req/s when planned, 80 req/s in workload.yaml",)))
+    ),
     "prices-known": lambda: Situation(
         book=book(H100, CPU, quarantined=(Quarantined(offer=L4, rule="too-cheap", reason="a tenth of every other"),))
     ),
     "prices-fresh": lambda: Situation(asked=limited(max_age_hours=24.0)),
     "budget-total": lambda: Situation(book=book(L4, replace(H100, price_usd_per_hour=4.29), CPU)),
     "budget-worst-case": lambda: Situation(
-        plan=FALLING_BACK, book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6))
+        plan=FALLING_BACK, workload=ON_SPOT, book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6))
     ),
     "budget-overhead": lambda: Situation(book=book(L4, H100)),
     "budget-monthly": lambda: Situation(asked=limited(usd_per_month=4000.0)),
@@ -236,7 +249,9 @@ FAILING: Mapping[str, Callable[[], Situation]] = {
     "policy-clouds": lambda: under(Policy(banned_clouds=("lambda",))),
     "policy-regions": lambda: under(Policy(banned_regions={"lambda": ("us-west-1",), "gcp": ("us-east-1",)})),
     "policy-accelerators": lambda: under(Policy(allowed_accelerators=("H100", "H200"))),
-    "policy-spot": lambda: under(Policy(max_spot_fraction=0.5), plan=SPOT_PLAN, book=book(SPOT, H100, CPU)),
+    "policy-spot": lambda: under(
+        Policy(max_spot_fraction=0.5), plan=SPOT_PLAN, workload=ON_SPOT, book=book(SPOT, H100, CPU)
+    ),
     "policy-profile-kind": lambda: under(Policy(min_profile_kind=ProfileKind.FITTED)),
 }
 """Check name -> a situation in which it alone fails."""
