@@ -246,9 +246,7 @@ def test_another_workload_is_compared_with_the_plan_and_not_with_its_file(small:
 
 def test_a_log_that_is_not_committed_leaves_its_counts(small: Scene) -> None:
     log = small.folder / "requests.csv"
-    log.write_text(
-        "timestamp,prompt_tokens,completion_tokens\n" + "2024-05-01T00:00:01Z,400,90\n" * 50
-    )
+    log.write_text("timestamp,prompt_tokens,completion_tokens\n" + "2024-05-01T00:00:01Z,400,90\n" * 50)
     document = yaml.safe_load(small.workload.read_text(encoding="utf-8"))
     small.write({**document, "traffic": {"trace": "requests.csv", "request_rate": 5}})
     small.make_plan()
@@ -289,6 +287,32 @@ def test_drift_is_searched_for_on_demand(small: Scene) -> None:
     assert code == 0
     drift = check_of(report, "drift")
     assert (drift["verdict"], drift["figure"]) == ("pass", pytest.approx(0.0, abs=1e-9))
+
+
+@pytest.mark.parametrize(("usd_per_month", "code"), [(3000, 3), (20_000, 0)])
+def test_a_monthly_budget_holds_what_spot_may_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usd_per_month: int, code: int
+) -> None:
+    """About 2,400 USD a month while spot machines are up, 11,000 while on-demand ones stand in."""
+    monkeypatch.setenv("SKY_MELANGE_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "workload.yaml"
+    path.write_text(
+        "version: 1\nname: chat\nslo: {tpot_ms: 50, ttft_ms: 2000}\n"
+        "model: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bfloat16, max_model_len: 4096}\n"
+        "traffic:\n  request_rate: 10\n  histogram: {input_tokens: [1000], output_tokens: [250], weights: [[1]]}\n"
+        "candidates: {clouds: [gcp, aws], spot: allow, accelerators: [H100, L40S, A100-80GB, H200]}\n"
+        "constraints: {min_replicas: 2, min_on_demand_replicas: 1}\n"
+        f"budget: {{usd_per_month: {usd_per_month}}}\n",
+        encoding="utf-8",
+    )
+    planned = run("plan", path, "--offline", "--out", tmp_path / "plan")
+    assert planned.exit_code == 0
+    assert ("is over budget.usd_per_month 3000: `check` and `up` refuse this plan" in planned.stderr) == (code == 3)
+    checked = run("check", tmp_path / "plan", "--offline", "--format", "json")
+    assert checked.exit_code == code
+    worst = check_of(json.loads(checked.stdout), "budget-monthly-worst-case")
+    assert worst["verdict"] == ("fail" if code else "pass")
+    assert worst["figure"] > 4 * check_of(json.loads(checked.stdout), "budget-monthly")["figure"]
 
 
 def test_a_policy_is_held_up(small: Scene) -> None:

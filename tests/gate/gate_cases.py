@@ -233,10 +233,19 @@ FAILING: Mapping[str, Callable[[], Situation]] = {
     "prices-fresh": lambda: Situation(asked=limited(max_age_hours=24.0)),
     "budget-total": lambda: Situation(book=book(L4, replace(H100, price_usd_per_hour=4.29), CPU)),
     "budget-worst-case": lambda: Situation(
-        plan=FALLING_BACK, workload=ON_SPOT, book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6))
+        plan=FALLING_BACK,
+        workload=ON_SPOT,
+        book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6)),
+        asked=limited(usd_per_month=None),
     ),
     "budget-overhead": lambda: Situation(book=book(L4, H100)),
     "budget-monthly": lambda: Situation(asked=limited(usd_per_month=4000.0)),
+    "budget-monthly-worst-case": lambda: Situation(
+        plan=FALLING_BACK,
+        workload=ON_SPOT,
+        book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6)),
+        asked=limited(usd_per_hour=None, usd_per_month=7000.0),
+    ),
     "serves": lambda: Situation(asked=replace(ASKED, workload=BUSY)),
     "files": lambda: Situation(edits=_edited()),
     "drift": lambda: Situation(
