@@ -114,6 +114,7 @@ def check(  # noqa: PLR0913 - a keyword for each limit
     plan: PathLike,
     *,
     workload: PathLike | None = None,
+    base: PathLike | None = None,
     policy: PathLike | None = None,
     max_usd_per_hour: float | None = None,
     max_usd_per_month: float | None = None,
@@ -125,7 +126,8 @@ def check(  # noqa: PLR0913 - a keyword for each limit
 
     Args:
         plan: path of a plan.json, or of its folder.
-        workload: check against this workload.yaml, not the planned one.
+        workload: check against this workload.yaml; without it the one that the plan was made from is found.
+        base: another plan.json, as that of the base branch: `report.change` says what changed against it.
         policy: path of a policy.yaml.
         max_usd_per_hour: budget, in place of the workload's.
         max_usd_per_month: budget for 730 hours, in place of the workload's.
@@ -154,6 +156,7 @@ def check(  # noqa: PLR0913 - a keyword for each limit
     return check_plan_file(
         Path(plan),
         workload=None if workload is None else Path(workload),
+        base=None if base is None else Path(base),
         policy=None if policy is None else Path(policy),
         limits=Limits(
             usd_per_hour=max_usd_per_hour,

@@ -8,7 +8,9 @@ from pathlib import Path
 from sky_melange import check, pipeline
 from sky_melange.domain.check import CheckReport
 from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.plan_diff import PlanDiff
 from sky_melange.domain.workload import Workload
+from sky_melange.errors import InputError
 from sky_melange.gate.lock import lock_of
 from sky_melange.gate.report import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.plan_file import PlanDocument, read_files_beside, read_plan
@@ -18,7 +20,7 @@ from sky_melange.workload_file import read_policy
 
 
 def check_plan_file(
-    plan: Path, *, workload: Path | None, policy: Path | None, limits: Limits, offline: bool
+    plan: Path, *, workload: Path | None, base: Path | None = None, policy: Path | None, limits: Limits, offline: bool
 ) -> CheckReport:
     """Every check of a plan.json or its folder. Raises InputError with the mistakes in a file."""
     document = read_plan(plan)
@@ -34,7 +36,23 @@ def check_plan_file(
     book = _book(wanted, offline=offline)
     today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, lock.folder), now=utc_now())
     asked = Asked(workload=wanted, lock=check.lock(lock.differences, reason=lock.reason), limits=limits, policy=rules)
-    return check_plan(document, files, today, asked, [*price_warnings(document, book), *lock.warnings])
+    change, unread = _change(base, document)
+    warnings = [*price_warnings(document, book), *lock.warnings, *unread]
+    return replace(check_plan(document, files, today, asked, warnings), change=change)
+
+
+def _change(base: Path | None, document: PlanDocument) -> tuple[PlanDiff | None, tuple[str, ...]]:
+    """What changed against `base`; a base that cannot be read is a warning, since it decides nothing."""
+    if base is None:
+        return None, ()
+    try:
+        old = read_plan(base)
+    except InputError as error:
+        return None, (
+            f"The plan to compare with cannot be read, so the change is not known: {str(error).splitlines()[0]}",
+        )
+    before, after = (check.Side(plan=each.plan, workload=each.workload) for each in (old, document))
+    return check.compare(before, after), ()
 
 
 def _book(workload: Workload, *, offline: bool) -> PriceBook:

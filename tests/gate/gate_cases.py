@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sky_melange.check import lock
+from sky_melange.check import Side, compare, lock
 from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.check import CheckReport
 from sky_melange.domain.digest import json_sha256
@@ -180,11 +180,19 @@ class Situation:
     asked: Asked = ASKED
     edits: Mapping[str, str | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    base: Side | None = None
 
     def document(self) -> PlanDocument:
         return PlanDocument(path=Path("plan/plan.json"), plan=self.plan, workload=self.workload)
 
     def report(self) -> CheckReport:
+        report = self._report()
+        if self.base is None:
+            return report
+        new = Side(plan=self.plan, workload=self.workload)
+        return replace(report, change=compare(self.base, new))
+
+    def _report(self) -> CheckReport:
         document = self.document()
         expected = files_of(document)
         files = Files(expected=expected, found={**expected, **self.edits})
@@ -276,7 +284,14 @@ STRICT_BUT_KEPT = Policy(
     min_profile_kind=ProfileKind.ESTIMATED,
 )
 
+BEFORE = Side(
+    plan=plan_of(group(replace(L4, price_usd_per_hour=0.7), 2), group(offer("A10G", 1.006), 1)),
+    workload=replace(WORKLOAD, traffic=replace(TRAFFIC, rates_rps=((2.0, 1.0), (0.5, 0.5))), slo=Slo(tpot_s=0.06)),
+)
+
 PASSING: Mapping[str, Callable[[], Situation]] = {
+    "changed": lambda: Situation(base=BEFORE),
+    "unchanged": lambda: Situation(base=Side(plan=PLAN, workload=WORKLOAD)),
     "pass": lambda: under(STRICT_BUT_KEPT, warnings=("OLD PRICES of lambda are used.",)),
     "nothing-asked": lambda: Situation(asked=Asked()),
 }
