@@ -76,6 +76,7 @@ def plan(
     formulation: str | None = None,
     objective: str | None = None,
     explain: bool = False,
+    out: PathLike = "plan",
 ) -> PlanResult:
     """The cheapest plan for a workload.yaml, as `sky-melange plan --no-files`.
 
@@ -85,6 +86,7 @@ def plan(
         formulation: `exact` or `sliced`, in place of the file's.
         objective: `least_cost` or `most_traffic`, in place of the file's.
         explain: fill `plan.explanation`: what binds, and what would change the plan. Takes many more solves.
+        out: the folder where the files are to lie; plan.json holds the way from there to the workload.
 
     Raises:
         InputError: mistakes in the file, all of them, or a keyword that names nothing.
@@ -102,6 +104,7 @@ def plan(
         objective=None if objective is None else _choice(Objective, "objective", objective),
         is_explained=explain,
         book_of=lambda read: _book(read, offline=offline),
+        folder=Path(out),
     )
     pipeline.check_budget(planned)
     return PlanResult(plan=planned.plan, workload=planned.workload)
@@ -111,6 +114,7 @@ def check(  # noqa: PLR0913 - a keyword for each limit
     plan: PathLike,
     *,
     workload: PathLike | None = None,
+    base: PathLike | None = None,
     policy: PathLike | None = None,
     max_usd_per_hour: float | None = None,
     max_usd_per_month: float | None = None,
@@ -123,7 +127,8 @@ def check(  # noqa: PLR0913 - a keyword for each limit
 
     Args:
         plan: path of a plan.json, or of its folder.
-        workload: check against this workload.yaml, not the planned one.
+        workload: check against this workload.yaml; without it the one that the plan was made from is found.
+        base: another plan.json, as that of the base branch: `report.change` says what changed against it.
         policy: path of a policy.yaml.
         max_usd_per_hour: budget, in place of the workload's.
         max_usd_per_month: budget for 730 hours, in place of the workload's.
@@ -155,6 +160,7 @@ def check(  # noqa: PLR0913 - a keyword for each limit
     return check_plan_file(
         Path(plan),
         workload=None if workload is None else Path(workload),
+        base=None if base is None else Path(base),
         policy=None if policy is None else Path(policy),
         limits=Limits(
             usd_per_hour=max_usd_per_hour,

@@ -36,8 +36,8 @@ def planned() -> api.PlanResult:
 
 
 @pytest.fixture
-def folder(planned: api.PlanResult, tmp_path: Path) -> Path:
-    for name, text in planned.files.items():
+def folder(tmp_path: Path) -> Path:
+    for name, text in api.plan(QUICKSTART, offline=True, out=tmp_path).files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path

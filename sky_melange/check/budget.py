@@ -18,31 +18,35 @@ _PER: Final = {Unit.USD_PER_HOUR: "per hour", Unit.USD_PER_MONTH: "per month"}
 
 
 def budget_checks(cost: Cost | None, budget: Budget, overhead: Sequence[PriceChange]) -> tuple[Check, ...]:
-    """Total, worst case and overhead against USD per hour; the total against USD per month.
+    """Total and worst case against USD per hour and per month; the overhead against the tighter of the two.
 
     `cost` is None when the price of a group is not known. An overhead machine whose price is not known makes the
     figures lower bounds; one whose price was known when the plan was made fails `budget-overhead`.
     """
-    hourly = budget.usd_per_hour
+    hourly, monthly = budget.usd_per_hour, budget.usd_per_month
     total = None if cost is None else cost.total_usd_per_hour
     month = None if total is None else usd_per_month(total)
     bound = any(machine.today_usd_per_hour is None for machine in overhead)
     return (
         _check("budget-total", total, hourly, Unit.USD_PER_HOUR, "replicas and overhead at today's prices", bound),
-        _worst_case(cost, hourly, bound),
+        _worst_case(cost, hourly, Unit.USD_PER_HOUR, bound),
         _overhead(cost, budget.limit_usd_per_hour, overhead),
-        _check("budget-monthly", month, budget.usd_per_month, Unit.USD_PER_MONTH, "the total over 730 hours", bound),
+        _check("budget-monthly", month, monthly, Unit.USD_PER_MONTH, "the total over 730 hours", bound),
+        _worst_case(cost, monthly, Unit.USD_PER_MONTH, bound),
     )
 
 
-def _worst_case(cost: Cost | None, limit: float | None, bound: bool) -> Check:
+def _worst_case(cost: Cost | None, limit: float | None, unit: Unit, bound: bool) -> Check:
     worst = None if cost is None else cost.worst_case_usd_per_hour
-    says = "the most that the plan may cost for a while"
-    check = _check("budget-worst-case", worst, limit, Unit.USD_PER_HOUR, says, bound)
+    name, of_total, says = "budget-worst-case", "budget-total", "the most that the plan may cost for a while"
+    if unit is Unit.USD_PER_MONTH:
+        worst = None if worst is None else usd_per_month(worst)
+        name, of_total, says = "budget-monthly-worst-case", "budget-monthly", f"{says}, over 730 hours"
+    check = _check(name, worst, limit, unit, says, bound)
     if cost is None or limit is None or cost.worst_case_usd_per_hour > cost.total_usd_per_hour:
         return check
     # One fault, one failure: this is the total, which has a check of its own.
-    return replace(check, verdict=Verdict.SKIPPED, says=f"{says}; it is the total (see budget-total)")
+    return replace(check, verdict=Verdict.SKIPPED, says=f"{says}; it is the total (see {of_total})")
 
 
 def _overhead(cost: Cost | None, limit: float | None, machines: Sequence[PriceChange]) -> Check:

@@ -24,7 +24,14 @@ FORMATS = ("table", "json", "markdown", "junit", "github")
     name="check", epilog="Example: sky-melange check plan/plan.json --budget 12 --max-drift 10 --format github"
 )
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option("--workload", type=click.Path(path_type=Path), help="Check against this workload, not the planned one.")
+@click.option(
+    "--workload", type=click.Path(path_type=Path), help="Check against this workload; else the plan's own is found."
+)
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    help="Also say what changed against this plan, as that of the base branch.",
+)
 @click.option("--policy", type=click.Path(path_type=Path), help="Rules to hold the plan against: a policy.yaml.")
 @click.option("--budget", type=float, help="The most in USD per hour; overrides that of the workload.")
 @click.option("--monthly-budget", type=float, help="The most in USD per month of 730 hours; overrides the workload's.")
@@ -46,6 +53,7 @@ def command(
     *,
     plan: Path,
     workload: Path | None,
+    base: Path | None,
     policy: Path | None,
     budget: float | None,
     monthly_budget: float | None,
@@ -70,6 +78,7 @@ def command(
     report = check(
         plan,
         workload=workload,
+        base=base,
         policy=policy,
         max_usd_per_hour=limits.usd_per_hour,
         max_usd_per_month=limits.usd_per_month,

@@ -61,6 +61,7 @@ def command(
         objective=Objective(objective) if objective else None,
         is_explained=explain,
         book_of=lambda read: price_book(read.prices, refresh=refresh, needed=read.candidates.clouds),
+        folder=out,
     )
     plan = planned.plan
     if require_optimal and plan.status != "optimal":

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.plan import Cost
+from sky_melange.domain.plan_diff import PlanDiff
 from sky_melange.domain.unit_costs import UnitCosts
 
 
@@ -86,7 +87,10 @@ class PriceAge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """Everything that `check` says about one plan. `today` is None when a price is not known."""
+    """Everything that `check` says about one plan. `today` is None when a price is not known.
+
+    `change` is that against another plan, where one was given to compare with.
+    """
 
     plan_name: str
     plan_file: str
@@ -98,6 +102,7 @@ class CheckReport:
     planned_units: UnitCosts
     today_units: UnitCosts | None
     warnings: tuple[str, ...] = ()
+    change: PlanDiff | None = None
 
     @property
     def failed(self) -> tuple[Check, ...]:

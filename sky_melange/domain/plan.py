@@ -169,11 +169,15 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputDigests:
-    """sha256 (hex) of what the plan was made from."""
+    """sha256 (hex) of what the plan was made from.
+
+    `workload_file` is the path of the workload, relative to the plan's folder; None: it was planned from no file.
+    """
 
     workload: str
     prices: str
     profiles: str
+    workload_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

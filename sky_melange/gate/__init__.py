@@ -2,6 +2,7 @@
 
 repricing.py   the plan's machines at other prices, without solving
 reverify.py    the plan's shares and loads under today's workload and profiles
+lock.py        the workload file that the plan was made from, and what was edited since
 report.py      every check, in order
 plan_file.py   the same over files, with the prices of this moment
 """

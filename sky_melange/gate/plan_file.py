@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sky_melange import pipeline
+from sky_melange import check, pipeline
 from sky_melange.domain.check import CheckReport
 from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.plan_diff import PlanDiff
 from sky_melange.domain.workload import Workload
-from sky_melange.errors import InputError, Mistake
+from sky_melange.errors import InputError
+from sky_melange.gate.lock import lock_of
 from sky_melange.gate.report import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.plan_file import PlanDocument, read_files_beside, read_plan
 from sky_melange.prices import current_book, known_accelerators, launchable_clouds, warnings_of
@@ -18,13 +20,12 @@ from sky_melange.workload_file import read_policy
 
 
 def check_plan_file(
-    plan: Path, *, workload: Path | None, policy: Path | None, limits: Limits, offline: bool
+    plan: Path, *, workload: Path | None, base: Path | None = None, policy: Path | None, limits: Limits, offline: bool
 ) -> CheckReport:
     """Every check of a plan.json or its folder. Raises InputError with the mistakes in a file."""
     document = read_plan(plan)
-    if workload is None:
-        _require_self_contained(document)
-    wanted = document.workload if workload is None else pipeline.read(workload)
+    lock = lock_of(document, workload)
+    wanted = lock.workload
     rules = (
         None
         if policy is None
@@ -33,19 +34,25 @@ def check_plan_file(
     expected = files_of(document)
     files = Files(expected=expected, found=read_files_beside(document.path, expected))
     book = _book(wanted, offline=offline)
-    folder = (workload or document.path).parent
-    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, folder), now=utc_now(), offline=offline)
-    warnings = [*price_warnings(document, book), *_workload_warning(document, workload, wanted)]
-    return check_plan(document, files, today, Asked(workload=wanted, limits=limits, policy=rules), warnings)
+    today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, lock.folder), now=utc_now(), offline=offline)
+    asked = Asked(workload=wanted, lock=check.lock(lock.differences, reason=lock.reason), limits=limits, policy=rules)
+    change, unread = _change(base, document)
+    warnings = [*price_warnings(document, book), *lock.warnings, *unread]
+    return replace(check_plan(document, files, today, asked, warnings), change=change)
 
 
-def _require_self_contained(document: PlanDocument) -> None:
-    """A plan made with files beside its workload can only be checked where those are."""
-    asked = document.workload
-    files = [*asked.profiles.files, *([] if asked.prices.overrides is None else [asked.prices.overrides])]
-    if files:
-        message = f"was made with files beside its workload ({', '.join(map(str, files))}); give --workload"
-        raise InputError([Mistake(source=str(document.path), message=message)])
+def _change(base: Path | None, document: PlanDocument) -> tuple[PlanDiff | None, tuple[str, ...]]:
+    """What changed against `base`; a base that cannot be read is a warning, since it decides nothing."""
+    if base is None:
+        return None, ()
+    try:
+        old = read_plan(base)
+    except InputError as error:
+        return None, (
+            f"The plan to compare with cannot be read, so the change is not known: {str(error).splitlines()[0]}",
+        )
+    before, after = (check.Side(plan=each.plan, workload=each.workload) for each in (old, document))
+    return check.compare(before, after), ()
 
 
 def _book(workload: Workload, *, offline: bool) -> PriceBook:
@@ -63,9 +70,3 @@ def price_warnings(document: PlanDocument, book: PriceBook) -> list[str]:
     }
     states = tuple(state for state in book.states if state.cloud in used)
     return list(warnings_of(replace(book, states=states), utc_now()))
-
-
-def _workload_warning(document: PlanDocument, path: Path | None, wanted: Workload) -> list[str]:
-    if path is None or pipeline.workload_digest(path, wanted) == document.plan.inputs.workload:
-        return []
-    return [f"{path} is not the file that the plan was made from; the plan is checked against it as it is now."]

@@ -40,9 +40,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the plan is held against. `workload` None: the one that it was made for."""
+    """What the plan is held against. `workload` None: the one that it was made for.
+
+    `lock` is the comparison with the workload's file, which whoever reads files has made.
+    """
 
     workload: Workload | None = None
+    lock: Check | None = None
     limits: Limits = Limits()
     policy: Policy | None = None
 
@@ -104,6 +108,7 @@ def check_plan(
         plan_name=plan.name,
         plan_file=str(document.path),
         checks=(
+            asked.lock or check.lock(None, reason="there is no workload file here"),
             check.prices_known(priced.groups),
             check.prices_fresh(priced.ages, max_age_hours, problems),
             *check.budget_checks(priced.cost, budget, priced.overhead),

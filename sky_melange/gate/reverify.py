@@ -32,13 +32,15 @@ def violations_of(
     capacities = {group.name: _capacities_of(group, chosen[group.name], wanted, buckets) for group in plan.groups}
     routing = _routes_at(plan, buckets)
     now = plan
-    if routing != plan.routing or pipeline.profiles_digest(selected) != plan.inputs.profiles:
+    is_same_basis = pipeline.profiles_digest(selected) == plan.inputs.profiles
+    if routing != plan.routing or not is_same_basis:
         # Loads that are stated for other rates or profiles are computed anew; otherwise they must be what is stated.
         groups = tuple(
             _group_today(group, chosen[group.name], capacities[group.name], buckets, routing) for group in plan.groups
         )
         now = replace(plan, groups=groups, routing=routing)
-    return (*_other_launch(planned, wanted), *verify(now, wanted, capacities)), now
+    stated = _other_basis(plan, chosen) if is_same_basis else ()
+    return (*_other_launch(planned, wanted), *stated, *verify(now, wanted, capacities)), now
 
 
 def _launched(plan: Plan, profiles: Sequence[Profile]) -> Iterator[Profile]:
@@ -66,6 +68,17 @@ def _other_launch(planned: Workload, wanted: Workload) -> Iterator[str]:
         before, after = (_at(workload, key) for workload in (planned, wanted))
         if before != after:
             yield f"the plan was made for {key} {_shown(before)}, the workload says {_shown(after)}; plan again"
+
+
+def _other_basis(plan: Plan, chosen: Mapping[str, ProfileCapacities | None]) -> Iterator[str]:
+    """What groups say of profiles that have not changed since, and that those do not say."""
+    for group in plan.groups:
+        entry = chosen[group.name]
+        if entry is not None and (group.profile, group.engine_version) != (
+            entry.profile.provenance,
+            entry.profile.engine_version,
+        ):
+            yield f"{group.name} states another origin or engine version of its profile than the profile itself"
 
 
 def _at(value: object, key: str) -> object:

@@ -9,7 +9,7 @@ from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, Offer, PriceBoo
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
-from sky_melange.domain.units import s_to_ms
+from sky_melange.domain.units import s_to_ms, usd_per_month
 from sky_melange.domain.workload import Budget, LaunchMode, RoutingPolicy, Workload
 from sky_melange.optimizer.spot import spot_warnings
 
@@ -83,13 +83,17 @@ def warnings(
 
 def budget_warnings(budget: Budget | None, cost: Cost) -> Iterator[str]:
     """A plan within its budget is written, also where its worst case is not; `check` and `up` then refuse it."""
-    limit = None if budget is None else budget.usd_per_hour
-    if limit is not None and cost.total_usd_per_hour <= limit < cost.worst_case_usd_per_hour:
-        yield (
-            f"The worst case, USD {cost.worst_case_usd_per_hour:.4f} per hour, is over budget.usd_per_hour "
-            f"{limit:.12g}: `check` and `up` refuse this plan. Raise the budget, or limit spot "
-            "(constraints.max_spot_share)."
-        )
+    total, worst = cost.total_usd_per_hour, cost.worst_case_usd_per_hour
+    limits = budget or Budget()
+    for key, unit, usual, most, limit in (
+        ("usd_per_hour", "hour", total, worst, limits.usd_per_hour),
+        ("usd_per_month", "month", usd_per_month(total), usd_per_month(worst), limits.usd_per_month),
+    ):
+        if limit is not None and usual <= limit < most:
+            yield (
+                f"The worst case, USD {most:.4f} per {unit}, is over budget.{key} {limit:.12g}: `check` and `up` "
+                "refuse this plan. Raise the budget, or limit spot (constraints.max_spot_share)."
+            )
 
 
 def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from sky_melange.domain.plan import Plan, ReplicaGroup
-from sky_melange.domain.workload import Constraints, Objective, Workload
+from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.workload import Constraints, Objective, SpotUse, Workload
 
 _SHARE_TOLERANCE: Final = 1e-6
 
@@ -16,12 +17,31 @@ _SHARE_TOLERANCE: Final = 1e-6
 def limit_violations(plan: Plan, workload: Workload) -> Iterator[str]:
     """What the plan has too much or too little of."""
     limits = workload.constraints
+    yield from _candidates(plan, workload)
     yield from _accelerators(plan, limits)
     yield from _replicas(plan, limits)
     yield from _reserved(plan)
     yield from _shares(plan, limits)
     yield from _switching(plan, limits)
     yield from _budget(plan, workload)
+
+
+def _candidates(plan: Plan, workload: Workload) -> Iterator[str]:
+    """Every group is a machine that the workload considers, with a profile that it relies on."""
+    allowed, weakest = workload.candidates, workload.constraints.min_profile_kind
+    kinds = list(ProfileKind)
+    for group in plan.groups:
+        for key, found, among in (
+            ("accelerators", group.accelerator, allowed.accelerators),
+            ("clouds", group.cloud, allowed.clouds),
+            (f"regions.{group.cloud}", group.region, allowed.regions.get(group.cloud)),
+        ):
+            if among is not None and found not in among:
+                yield f"{group.name} is {found}, candidates.{key} allows {', '.join(among)}"
+        if allowed.spot is (SpotUse.NEVER if group.use_spot else SpotUse.ONLY):
+            yield f"{group.name} is {'' if group.use_spot else 'not '}spot, candidates.spot is {allowed.spot}"
+        if weakest is not None and kinds.index(group.profile.kind) > kinds.index(weakest):
+            yield f"the profile of {group.name} is {group.profile.kind}, constraints.min_profile_kind is {weakest}"
 
 
 def _accelerators(plan: Plan, limits: Constraints) -> Iterator[str]:

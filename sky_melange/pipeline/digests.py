@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sky_melange.domain.workload import Workload
+from sky_melange.domain.digest import json_sha256
+from sky_melange.workload_file import file_values
 
 
-def workload_digest(path: Path, workload: Workload) -> str:
-    """sha256 of a workload file, of the counts of the log or preset that it names, and of what runs already."""
-    counted = repr(workload.traffic).encode() if workload.traffic.is_counted else b""
-    kept = b"" if workload.constraints.keep is None else repr(workload.constraints.keep.groups).encode()
-    return hashlib.sha256(path.read_bytes() + counted + kept).hexdigest()
+def workload_digest(path: Path) -> str:
+    """sha256 of the keys and values of a workload file: comments and layout make no difference."""
+    return json_sha256(file_values(path))
+
+
+def relative_path(path: Path, folder: Path) -> str | None:
+    """A file's path from a folder, with `/`; None where no such path leads there (another drive)."""
+    try:
+        # Folders that are links are followed: `..` from within them leads elsewhere.
+        return Path(
+            os.path.relpath(path.parent.resolve() / path.name, folder.parent.resolve() / folder.name)
+        ).as_posix()
+    except ValueError:
+        return None
 
 
 def digest_of(lines: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, che
 from sky_melange.optimizer.not_believed import missed, missed_warnings
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.verify import verify
-from sky_melange.pipeline.digests import digest_of, workload_digest
+from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
 from sky_melange.pipeline.missing import missing_clouds
 from sky_melange.pipeline.profiling import (
     capacities_of,
@@ -52,16 +52,21 @@ def plan_file(
     objective: Objective | None = None,
     is_explained: bool = False,
     book_of: Callable[[Workload], PriceBook] = embedded_book,
+    folder: Path | None = None,
 ) -> Planned:
     """Plans a workload file; `formulation` and `objective` override the file's.
 
-    `book_of` gives the prices for the workload as read: the clock and the network are the caller's.
+    `book_of` gives the prices for the workload as read: the clock and the network are the caller's. `folder` is where
+    the plan is to lie, which finds its workload from there; None: nowhere.
     """
     workload = _overridden(read(path), formulation, objective)
     book = book_of(workload)
     profiles = profiles_for(workload, book, path.parent)
-    digest = workload_digest(path, workload)
-    return make_plan(workload, book, profiles, workload_digest=digest, is_explained=is_explained)
+    planned = make_plan(workload, book, profiles, workload_digest=workload_digest(path), is_explained=is_explained)
+    if folder is None:
+        return planned
+    inputs = replace(planned.plan.inputs, workload_file=relative_path(path, folder))
+    return replace(planned, plan=replace(planned.plan, inputs=inputs))
 
 
 def _overridden(workload: Workload, formulation: Formulation | None, objective: Objective | None) -> Workload:

@@ -13,20 +13,27 @@ from sky_melange.traces import preset_names, resolve_traffic
 from sky_melange.workload_file import read_workload
 
 
-def read(path: Path) -> Workload:
-    """Reads a workload file, its names of accelerators and clouds checked, and its context limit filled in."""
+def read(path: Path, *, planned: Workload | None = None) -> Workload:
+    """Reads a workload file, its names of accelerators and clouds checked, and its context limit filled in.
+
+    `planned` stands in for the files that it names: the counts of its log, and the groups that run.
+    """
     workload = read_workload(
         path,
         known_accelerators=known_accelerators(),
         known_clouds=launchable_clouds(),
         known_presets=preset_names(),
-        trace_traffic=lambda reference: resolve_traffic(reference, path.parent),
+        trace_traffic=lambda reference: resolve_traffic(reference, path.parent) if planned is None else planned.traffic,
     )
     if workload.prices.overrides is not None:
         # Like every path in a workload file it is relative to the file.
         own = replace(workload.prices, overrides=path.parent / workload.prices.overrides)
         workload = replace(workload, prices=own)
-    workload = _with_running_groups(workload, path.parent)
+    if planned is None:
+        workload = _with_running_groups(workload, path.parent)
+    elif workload.constraints.keep is not None and planned.constraints.keep is not None:
+        keep = replace(workload.constraints.keep, groups=planned.constraints.keep.groups)
+        workload = replace(workload, constraints=replace(workload.constraints, keep=keep))
     if workload.model.max_model_len is not None:
         return workload
     grid = workload.traffic.grid

@@ -2,7 +2,7 @@
 
 text.py     bytes of a file -> JSON values; bounded, no NaN, no repeated keys
 decode.py   JSON values -> frozen dataclasses, driven by their own annotations
-rules.py    what spans several fields: counts and prices must add up to the stated costs
+rules.py    what spans several fields: counts and prices must add up to the stated costs; the workload's own rules
 reader.py   composes these; every mistake is reported at once
 """
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sky_melange.domain.plan import InputDigests, Plan
+from sky_melange.domain.digest import json_sha256
+from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file.decode import Decoder, shown
@@ -17,8 +17,9 @@ from sky_melange.plan_file.text import read_document
 
 SCHEMA_VERSION: Final = 1
 FILE_NAME: Final = "plan.json"
+SEAL: Final = "plan_sha256"
 
-_DIGESTS: Final = {field.name: f"{field.name}_sha256" for field in dataclasses.fields(InputDigests)}
+_DIGESTS: Final = {name: f"{name}_sha256" for name in ("workload", "prices", "profiles")}
 _PLACES: Final = {
     "policy": "routing.policy",
     "routing": "routing.buckets",
@@ -29,18 +30,23 @@ _PLACES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanDocument:
-    """A plan.json: where it stands, the plan, and the workload that it was made for as it then was."""
+    """A plan.json: where it stands, the plan, and the workload that it was made for as it then was.
+
+    `is_sealed`: it holds the digest of its own content; files of earlier releases do not.
+    """
 
     path: Path
     plan: Plan
     workload: Workload
+    is_sealed: bool = True
 
 
 def read_plan(path: Path) -> PlanDocument:
     """Reads a plan.json, or the one in a folder.
 
     Raises InputError with every mistake: no such file, truncated, larger than 32 MiB, of a newer schema, a figure that
-    is not finite, a field that is missing or of another type, counts and prices that do not add up to the costs.
+    is not finite, a field that is missing or of another type, a workload that no workload.yaml can ask for, counts and
+    prices that do not add up to the costs, or anything that is not as `plan` wrote it.
     """
     path = path / FILE_NAME if path.is_dir() else path
     document = read_document(path)
@@ -52,7 +58,11 @@ def read_plan(path: Path) -> PlanDocument:
         check_plan(plan, workload, document, decoder)
     if decoder.mistakes:
         raise InputError(decoder.mistakes)
-    return PlanDocument(path=path, plan=plan, workload=workload)
+    is_sealed = SEAL in document
+    if is_sealed and document[SEAL] != json_sha256({key: document[key] for key in document if key != SEAL}):
+        message = "is not the digest of this file: it was edited after it was planned; plan again, or restore it"
+        raise InputError([Mistake(source=str(path), key=SEAL, message=message)])
+    return PlanDocument(path=path, plan=plan, workload=workload, is_sealed=is_sealed)
 
 
 def _check_version(document: Mapping[str, Any], source: str) -> None:
@@ -78,5 +88,6 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
         del found["explanation"]
     inputs = found.get("inputs")
     if isinstance(inputs, dict):
-        found["inputs"] = {name: inputs[key] for name, key in _DIGESTS.items() if key in inputs}
+        digests = {name: inputs[key] for name, key in _DIGESTS.items() if key in inputs}
+        found["inputs"] = {"workload_file": inputs.get("workload_file"), **digests}
     return found

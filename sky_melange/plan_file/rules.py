@@ -11,15 +11,16 @@ from itertools import pairwise
 from typing import Any, Final
 
 from sky_melange.domain.plan import Plan, ReplicaGroup
-from sky_melange.domain.unit_costs import unit_costs
+from sky_melange.domain.unit_costs import token_rates, unit_costs
 from sky_melange.domain.workload import Workload
-from sky_melange.plan_file.decode import Decoder
+from sky_melange.plan_file.decode import Decoder, shown
 from sky_melange.resources import cloud_features
 
 MAX_INSTANCES: Final = 1_000_000
 MAX_PRICE_USD_PER_HOUR: Final = 1e9
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_STATUSES: Final = ("optimal", "feasible")
 _TOLERANCE: Final = 1e-9
 _EDITED: Final = "counts, prices and costs must agree: plan again instead of editing"
 
@@ -35,15 +36,25 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
         for value, times in Counter(getattr(group, field) for group in plan.groups).items():
             if times > 1:
                 decoder.mistake("groups", f"{times} groups have the {field} {value!r}; each needs its own")
-    for index, machine in enumerate(plan.overhead):
-        price = machine.price_usd_per_hour
-        if price is not None and price > MAX_PRICE_USD_PER_HOUR:
-            decoder.mistake(f"overhead[{index}].price_usd_per_hour", "is no price of a machine")
-    if not _check_traffic(plan, workload, decoder):
+    _check_status_and_overhead(plan, decoder)
+    if not _check_traffic(plan, workload, decoder) or not _check_workload(workload, decoder):
         return
     for key, stated, computed in (*_costs(plan), *_units(plan, workload, document)):
         if not _agree(stated, computed):
             decoder.mistake(key, f"is {stated!r}, but its parts give {computed!r}; {_EDITED}")
+    for key, found, planned in _repeated(plan, workload, document):
+        if found != planned:
+            decoder.mistake(key, f"is {shown(found)}, but the workload in this file says {shown(planned)}; plan again")
+    _check_routes(plan, workload, decoder)
+
+
+def _check_status_and_overhead(plan: Plan, decoder: Decoder) -> None:
+    if plan.status not in _STATUSES:
+        decoder.mistake("status", f"must be one of {', '.join(_STATUSES)}, found {plan.status[:60]!r}")
+    for index, machine in enumerate(plan.overhead):
+        price = machine.price_usd_per_hour
+        if price is not None and price > MAX_PRICE_USD_PER_HOUR:
+            decoder.mistake(f"overhead[{index}].price_usd_per_hour", "is no price of a machine")
 
 
 def _check_group(key: str, group: ReplicaGroup, entry: Mapping[str, Any], decoder: Decoder) -> None:
@@ -90,6 +101,46 @@ def _check_traffic(plan: Plan, workload: Workload, decoder: Decoder) -> bool:
     return len(decoder.mistakes) == before
 
 
+def _repeated(plan: Plan, workload: Workload, document: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    """(key, stated, planned) of what the file says of its workload a second time."""
+    yield "name", plan.name, workload.name
+    yield "routing.policy", plan.policy.value, workload.routing.value
+    yield "launch_mode", document.get("launch_mode"), workload.launch.mode.value
+    stated = document.get("unit_costs")
+    rates = stated.get("rates") if isinstance(stated, dict) else None
+    if isinstance(rates, dict) and "basis" in rates:
+        yield "unit_costs.rates.basis", rates["basis"], token_rates(workload.traffic).basis.value
+    model = document.get("model")
+    for name in ("id", "dtype", "max_model_len"):
+        yield f"model.{name}", model.get(name) if isinstance(model, dict) else None, getattr(workload.model, name)
+
+
+def _check_routes(plan: Plan, workload: Workload, decoder: Decoder) -> None:
+    """Each bucket with traffic has its route, at its rate; groups that may stand in exist."""
+    rates = {(bucket.input_tokens, bucket.output_tokens): bucket.rate_rps for bucket in workload.traffic.buckets()}
+    sizes = [(route.input_tokens, route.output_tokens) for route in plan.routing]
+    if sorted(sizes) != sorted(rates):
+        decoder.mistake("routing.buckets", "must be the buckets with traffic of the workload in this file, each once")
+        return
+    names = {group.name for group in plan.groups}
+    for index, (size, route) in enumerate(zip(sizes, plan.routing, strict=True)):
+        if not _agree(route.rate_rps, rates[size]):
+            message = f"is {route.rate_rps!r}, but the workload in this file has {rates[size]!r}; plan again"
+            decoder.mistake(f"routing.buckets[{index}].rate_rps", message)
+        if not names.issuperset(route.can_serve):
+            decoder.mistake(f"routing.buckets[{index}].can_serve", "names a group that the plan does not have")
+
+
+def _check_workload(workload: Workload, decoder: Decoder) -> bool:
+    """Every value is one that a workload.yaml may have."""
+    from sky_melange.workload_file.embedded import workload_mistakes
+
+    before = len(decoder.mistakes)
+    for key, message in workload_mistakes(workload):
+        decoder.mistake(f"workload.{key}", message)
+    return len(decoder.mistakes) == before
+
+
 def _has_shape(table: Sequence[Sequence[object]], rows: int, columns: int) -> bool:
     return len(table) == rows and all(len(row) == columns for row in table)
 
@@ -115,6 +166,12 @@ def _units(plan: Plan, workload: Workload, document: Mapping[str, Any]) -> Itera
         found = stated.get(field.name) if isinstance(stated, dict) else None
         if isinstance(value, float) and isinstance(found, int | float):
             yield f"unit_costs.{field.name}", found, value
+    rates = stated.get("rates") if isinstance(stated, dict) else None
+    for field in dataclasses.fields(computed.rates):
+        value = getattr(computed.rates, field.name)
+        found = rates.get(field.name) if isinstance(rates, dict) else None
+        if isinstance(value, float) and isinstance(found, int | float):
+            yield f"unit_costs.rates.{field.name}", found, value
 
 
 def _agree(stated: float, computed: float) -> bool:

@@ -23,7 +23,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        message = "a PNG needs matplotlib: pip install 'sky-melange[plot]'; or name a .html file, which needs nothing"
+        message = "a PNG needs matplotlib: pip install matplotlib; or name a .html file, which needs nothing"
         raise InputError(message) from None
 
 

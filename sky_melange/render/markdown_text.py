@@ -1,4 +1,4 @@
-"""Text that anyone may have written, in GitHub-flavoured Markdown, without becoming markup."""
+"""Text that anyone may have written, in the Markdown of GitHub and GitLab, without becoming markup or a reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~!@&$])")
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~!@&$]|%(?=[\w\"]))")
 _LINK: Final = re.compile(r"(?i)\b(https?|ftp)(?=:)|\bwww(?=\.)")
 _FENCE: Final = re.compile(r"`{3,}")
 

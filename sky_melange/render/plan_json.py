@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Final
 
+from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.plan import Alternative, Contingency, Overhead, Plan, ReplicaGroup, Route
 from sky_melange.domain.unit_costs import unit_costs
@@ -29,7 +30,13 @@ def document(plan: Plan, workload: Workload) -> dict[str, object]:
     """The plan as plain JSON values, in the documented order of keys.
 
     `workload` is what was planned for, in base units: the plan can be verified, rendered and compared by itself.
+    `plan_sha256` is the digest of all the other keys.
     """
+    values = _values(plan, workload)
+    return {**values, "plan_sha256": json_sha256(values)}
+
+
+def _values(plan: Plan, workload: Workload) -> dict[str, object]:
     return {
         "schema_version": SCHEMA_VERSION,
         "name": plan.name,
@@ -53,7 +60,12 @@ def document(plan: Plan, workload: Workload) -> dict[str, object]:
         "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
         "assumptions": list(plan.assumptions),
         "warnings": list(plan.warnings),
-        "inputs": {f"{name}_sha256": value for name, value in dataclasses.asdict(plan.inputs).items()},
+        "inputs": {
+            "workload_file": plan.inputs.workload_file,
+            "workload_sha256": plan.inputs.workload,
+            "prices_sha256": plan.inputs.prices,
+            "profiles_sha256": plan.inputs.profiles,
+        },
         "workload": _workload(workload),
         **({} if plan.explanation is None else {"explanation": explanation_document(plan.explanation)}),
     }

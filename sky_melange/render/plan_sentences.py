@@ -7,7 +7,7 @@ from typing import Final
 
 from sky_melange.domain.plan import LastKnownOffer, Plan
 from sky_melange.domain.workload import Objective, Workload
-from sky_melange.render.money import hourly
+from sky_melange.render.money import hourly, monthly
 from sky_melange.render.text import counted
 
 _SAME: Final = 1e-6
@@ -86,8 +86,9 @@ def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
         yield f"{rate_rps:,.10g} req/s is the most traffic of these sizes that the budget buys."
     if plan.cost.worst_case_usd_per_hour > plan.cost.total_usd_per_hour * (1 + _SAME):
         yield (
-            f"Worst case USD {hourly(plan.cost.worst_case_usd_per_hour)} per hour, while on-demand machines stand in "
-            "for all spot machines at once."
+            f"Worst case USD {hourly(plan.cost.worst_case_usd_per_hour)} per hour, "
+            f"{monthly(plan.cost.worst_case_usd_per_hour)} per month, while on-demand machines stand in for all spot "
+            "machines at once."
         )
     if plan.contingencies:
         losses = workload.constraints.tolerate_replica_losses

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _EXTRAS: Final = {
     "postgres": "postgres",
     "postgresql": "postgres",
-    "pyspark": "spark",
-    "spark": "spark",
+    "pyspark": "pyspark",
+    "spark": "pyspark",
     "bigquery": "bigquery",
     "snowflake": "snowflake",
     "trino": "trino",
@@ -94,8 +94,7 @@ class DatabaseTable:
         try:
             return ibis.connect(url)
         except ImportError as error:
-            extra = _EXTRAS.get(scheme)
-            how = f"pip install 'sky-melange[{extra}]'" if extra else f"pip install 'ibis-framework[{scheme}]'"
+            how = f"pip install 'ibis-framework[{_EXTRAS.get(scheme, scheme)}]'"
             raise self._mistake(self._url, f"needs a driver that is not installed: {how}") from error
         except Exception as error:
             raise self._explained(error, self._url) from error

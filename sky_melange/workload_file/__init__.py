@@ -12,6 +12,7 @@ found.py         what stands at a place, in words
 messages.py      what pydantic found -> mistakes in words, with lines and examples
 checks.py        rules that span several fields, or need to know what accelerators there are
 convert.py       the models -> `domain.Workload`
+embedded.py      the same rules for the workload that a plan.json holds
 reader.py        composes these; every mistake is reported at once
 report.py        how mistakes are ordered and spelled
 nearest.py       the valid word nearest to a mistyped one
@@ -25,12 +26,13 @@ from __future__ import annotations
 from sky_melange.workload_file.budgets import budgets_schema, read_budgets
 from sky_melange.workload_file.melange import MelangeInput, read_melange
 from sky_melange.workload_file.policy import read_policy
-from sky_melange.workload_file.reader import read_workload
+from sky_melange.workload_file.reader import file_values, read_workload
 from sky_melange.workload_file.schema_export import json_schema
 
 __all__ = [
     "MelangeInput",
     "budgets_schema",
+    "file_values",
     "json_schema",
     "read_budgets",
     "read_melange",

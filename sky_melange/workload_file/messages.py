@@ -63,6 +63,14 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
             yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
 
 
+def rule_text(details: ErrorDetails) -> str:
+    """What a value must be, without what stands there."""
+    kind = details["type"]
+    if kind in {"enum", "literal_error"}:
+        return f"must be one of {details['ctx']['expected']}"
+    return f"want {_WANTED[kind]}" if kind in _WANTED else _RULES[kind](details.get("ctx", {}))
+
+
 def _about_key(details: ErrorDetails, path: KeyPath) -> str:
     return f"{_RULES[details['type']](details['ctx'])}, found the key {quote(str(path[-1]))}"
 

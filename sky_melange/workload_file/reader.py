@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 _LIMIT_MIB: Final = 1
 
 
+def file_values(path: Path) -> object:
+    """The keys and values that a workload file states, as they stand there. Raises InputError where it is no YAML."""
+    from sky_melange.workload_file.yaml_source import parse_yaml
+
+    return parse_yaml(read_text(path, limit_mib=_LIMIT_MIB), source=str(path)).root.plain()
+
+
 def read_workload(
     path: Path,
     *,

@@ -23,6 +23,14 @@ def api(state: dict, arguments: list[str]) -> int:
     if os.environ.get("FAKE_GH_FORBIDDEN"):
         sys.stderr.write("gh: Resource not accessible by integration (HTTP 403)\n")
         return 1
+    if arguments[0] == "-H":
+        assert arguments[1] == "Accept: application/vnd.github.raw+json", arguments
+        assert arguments[2] == f"repos/acme/app/contents/plan/plan.json?ref={'0' * 40}", arguments
+        if "base" not in state:
+            sys.stdout.write('{"message": "Not Found"}')
+            return 1
+        sys.stdout.write(state["base"])
+        return 0
     comments = "repos/acme/app/issues/7/comments"
     if arguments[0] == "--paginate":
         assert arguments[1] == f"{comments}?per_page=100", arguments

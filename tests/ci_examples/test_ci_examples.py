@@ -9,10 +9,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -53,7 +55,6 @@ class Runner:
         self.environment = {
             "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
             "SKY_MELANGE_CACHE_DIR": str(folder / "cache"),
             "GITHUB_ACTION_PATH": str(ROOT),
             "GITHUB_REPOSITORY": "acme/app",
@@ -68,27 +69,34 @@ class Runner:
         self.bash("git init -q && git add . && git -c user.name=a -c user.email=a@b commit -qm plan")
 
     def _install_programs(self, folder: Path) -> None:
-        """`python` and `sky-melange` of this environment, `gh` and `pip` that only take notes."""
+        """This environment's Python, whose `venv` is itself and whose `pip` takes notes; `gh` that only takes notes."""
         folder.mkdir()
         python = shlex.quote(sys.executable)
         fake = shlex.quote(str(Path(__file__).with_name("fake_gh.py")))
+        note = f'printf "%s\\n" "$*" >> {shlex.quote(str(self.pips))}'
         for name, command in {
-            "python": f'exec {python} "$@"',
-            "sky-melange": f'exec {python} -m sky_melange "$@"',
-            "gh": f'exec {python} {fake} "$@"',
-            "pip": f'printf "%s\\n" "$*" >> {shlex.quote(str(self.pips))}',
+            "python": f"""\
+case "$*" in
+  "-I -m venv "*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+  "-I -m pip "*) {note} ;;
+  *) exec {python} "$@" ;;
+esac""",
+            "sky-melange": f'exec {python} -I -m sky_melange "$@"',
+            "gh": f'exec {python} -I {fake} "$@"',
         }.items():
             path = folder / name
             path.write_text(f"#!/bin/sh\n{command}\n")
             path.chmod(0o755)
 
-    def bash(self, script: str, *, expect: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    def bash(
+        self, script: str, *, expect: int | None = 0, folder: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """As GitHub runs `shell: bash`."""
         path = self.folder / "step.sh"
         path.write_text(script, encoding="utf-8")
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", path],
-            cwd=self.repository,
+            cwd=folder or self.repository,
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
@@ -103,7 +111,12 @@ class Runner:
         defaults = {name: str(entry.get("default", "")) for name, entry in ACTION["inputs"].items()}
         values = {f"inputs.{name}": value for name, value in defaults.items()}
         values |= {f"inputs.{name.replace('_', '-')}": value for name, value in inputs.items()}
-        values |= {"github.token": "secret", "github.event.pull_request.number": "7"}
+        values |= {
+            "github.token": "secret",
+            "github.event.pull_request.number": "7",
+            "github.event.pull_request.base.sha": "0" * 40,
+            "runner.temp": self.environment["RUNNER_TEMP"],
+        }
         return self.run_steps(ACTION["runs"]["steps"], values)
 
     def run_steps(self, steps: list[dict[str, Any]], values: dict[str, str]) -> tuple[int, str]:
@@ -116,7 +129,9 @@ class Runner:
             output = self.folder / "output.txt"
             output.write_text("")
             environment = {name: _value(text, values) for name, text in step.get("env", {}).items()}
-            done = self.bash(step["run"], expect=None, GITHUB_OUTPUT=str(output), **environment)
+            folder = Path(_value(step["working-directory"], values)) if "working-directory" in step else None
+            assert folder is not None or "GH_TOKEN" not in environment, "a step with the token works outside"
+            done = self.bash(step["run"], expect=None, folder=folder, GITHUB_OUTPUT=str(output), **environment)
             printed += done.stdout + done.stderr
             code = done.returncode
             for line in output.read_text().splitlines():
@@ -151,7 +166,8 @@ def runner(tmp_path: Path) -> Runner:
 def test_the_action_passes_writes_the_summary_and_comments(runner: Runner) -> None:
     code, printed = runner.act(budget="500", offline="true")
     assert code == 0, printed
-    assert f"install --quiet --disable-pip-version-check {ROOT}" in runner.pips.read_text()
+    constraints = f"--constraint {ROOT / 'constraints.txt'}"
+    assert f"-I -m pip install --quiet --disable-pip-version-check {constraints} {ROOT}" in runner.pips.read_text()
     assert "✅ **chat: all" in runner.summary.read_text(encoding="utf-8")
     (comment,) = runner.comments()
     assert comment.startswith("<!-- sky-melange check of plan/plan.json -->\n✅ **chat: all")
@@ -200,8 +216,130 @@ def test_every_input_reaches_the_command(runner: Runner) -> None:
     assert limits["drift"] == 0.5
     assert limits["prices-fresh"] == 1e9
     assert limits["policy-spot"] == 0.5
-    assert not runner.gh_state.exists()
+    assert runner.comments() == []
     ET.parse(runner.folder / "runner" / "sky-melange-check" / "report.xml")  # noqa: S314 - our own text
+
+
+def test_the_comment_says_what_changed_against_the_base_branch(runner: Runner) -> None:
+    path = runner.repository / "workload.yaml"
+    before = (runner.repository / "plan" / "plan.json").read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("request_rate: 8", "request_rate: 80"), encoding="utf-8")
+    runner.bash("sky-melange plan workload.yaml --offline")
+    runner.gh_state.write_text(json.dumps({"comments": [], "issues": [], "calls": [], "base": before}))
+    assert runner.act(offline="true")[0] == 0
+    _, first, _, why, *_ = runner.comments()[0].splitlines()
+    costs = [
+        json.loads(each)["cost"]["total_usd_per_hour"]
+        for each in (before, (runner.repository / "plan" / "plan.json").read_text(encoding="utf-8"))
+    ]
+    change = costs[1] - costs[0]
+    assert first.startswith(
+        f"✅ **chat: +{change:,.4f} USD per hour, +{change * 730:,.2f} per month (+{change / costs[0]:.1%})"
+    )
+    assert "traffic.request\\_rate: 8 req/s → 80 req/s" in why
+    assert runner.summary.read_text(encoding="utf-8").startswith(first)
+
+
+@pytest.mark.parametrize("base", ["{", '{"schema_version": 99}', ""])
+def test_a_base_that_cannot_be_read_fails_nothing(runner: Runner, base: str) -> None:
+    runner.gh_state.write_text(json.dumps({"comments": [], "issues": [], "calls": [], "base": base}))
+    code, printed = runner.act(offline="true")
+    assert code == 0, printed
+    assert "the change is not known" in runner.comments()[0]
+
+
+HOSTILE = "import os, pathlib\npathlib.Path({!r}).joinpath('pwned').write_text(repr(dict(os.environ)))\n"
+SHADOWED = (
+    "json.py",
+    "secrets.py",
+    "sys.py",
+    "urllib.py",
+    "encodings.py",
+    "sitecustomize.py",
+    "usercustomize.py",
+    "click.py",
+    "yaml.py",
+    "pip.py",
+    "venv.py",
+    "sky_melange/__init__.py",
+    "sky_melange/__main__.py",
+    "sky/__init__.py",
+    "setup.py",
+    "conftest.py",
+)
+
+
+def test_a_hostile_pull_request_changes_nothing(runner: Runner) -> None:
+    """Modules that shadow others, configuration of tools, and names that are commands: with a token at hand."""
+    expected = runner.act(budget="500", offline="true")
+    honest = (runner.comments(), runner.summary.read_text(encoding="utf-8"))
+    runner.gh_state.unlink()
+    runner.summary.unlink()
+    for name in SHADOWED:
+        path = runner.repository / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(HOSTILE.format(str(runner.folder)), encoding="utf-8")
+    for name in ("python", "gh", "od", "sed", "cat", "pip", "`touch pwned`", "$(touch pwned)", "; touch pwned", "-rf"):
+        path = runner.repository / name
+        path.write_text(f"#!/bin/sh\ntouch {shlex.quote(str(runner.folder / 'pwned'))}\n", encoding="utf-8")
+        path.chmod(0o755)
+    for name in ("pip.conf", "setup.cfg", "pyvenv.cfg", ".bashrc", ".bash_profile", ".env", ".condarc"):
+        (runner.repository / name).write_text("touch pwned\nhome = .\n[global]\nindex-url = http://localhost:9\n")
+    runner.environment["PYTHONPATH"] = str(runner.repository)
+    code, printed = runner.act(budget="500", offline="true")
+    assert (code, _without_token(printed)) == (expected[0], _without_token(expected[1]))
+    assert (runner.comments(), runner.summary.read_text(encoding="utf-8")) == honest
+    assert not list(runner.folder.rglob("pwned"))
+
+
+def _without_token(printed: str) -> str:
+    """What ends the part of the log without commands is drawn anew each time."""
+    return re.sub(r"[0-9a-f]{32}", "TOKEN", printed)
+
+
+def test_a_launch_file_whose_name_is_a_command_is_only_reported(runner: Runner) -> None:
+    for name in ("`touch pwned`.sky.yaml", "$(touch pwned).sky.yaml"):
+        (runner.repository / "plan" / name).write_text("name: x\n", encoding="utf-8")
+    code, printed = runner.act(offline="true")
+    assert code == 3
+    assert "no group of the plan has this file" in printed
+    assert not list(runner.folder.rglob("pwned"))
+
+
+def test_actions_are_pinned_by_digest() -> None:
+    texts = [
+        ROOT / "action.yml",
+        *(ROOT / "examples" / "ci").glob("*.yml"),
+        ROOT / "README.md",
+        ROOT / "docs" / "check.md",
+    ]
+    for path in texts:
+        for used in re.findall(r"^\s*-? *uses: *(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert used == "./.sky-melange" or re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", used), (path, used)
+
+
+def test_nothing_installs_a_name_that_is_not_ours() -> None:
+    """`sky-melange` on a package index is whoever registers it."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if Path(name).suffix not in {".md", ".yml", ".yaml", ".py", ".toml", ".j2", ".sh"} or name.startswith("tests/"):
+            continue
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "your-organisation" not in text, name
+        assert re.search(r"(pip|uv|pipx) [a-z -]*install[^\n&|;]*[ '\"]sky-melange(?!-)\b(?! @)", text) is None, name
+
+
+def test_ten_times_the_traffic_without_planning_again_is_exit_3(runner: Runner) -> None:
+    path = runner.repository / "workload.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("request_rate: 8", "request_rate: 80"), encoding="utf-8")
+    code, printed = runner.act(offline="true")
+    assert code == 3, printed
+    assert "traffic.request_rate: 8 req/s when planned, 80 req/s in" in runner.comments()[0].replace("\\", "")
+    (hook,) = HOOKS
+    assert "lock" in runner.bash(" ".join([hook["entry"], *hook["args"]]), expect=3).stdout
+    assert "lock" in runner.bash("sky-melange check plan --offline", expect=3).stdout
 
 
 def test_a_plan_that_cannot_be_read_is_said_in_summary_and_comment(runner: Runner) -> None:
@@ -245,6 +383,8 @@ def test_the_nightly_workflow_keeps_one_issue(runner: Runner) -> None:
         (report / "report.md").write_text(text)
         values = {
             "github.token": "secret",
+            "github.repository": "acme/app",
+            "runner.temp": runner.environment["RUNNER_TEMP"],
             "steps.check.outputs.exit-code": code,
             "steps.check.outputs.report": str(report),
         }
@@ -261,18 +401,82 @@ def test_workflows_give_the_action_only_inputs_that_it_has() -> None:
     for name in ("github-check.yml", "github-nightly-drift.yml"):
         workflow = yaml.safe_load((ROOT / "examples" / "ci" / name).read_text(encoding="utf-8"))
         (job,) = workflow["jobs"].values()
-        (step,) = [step for step in job["steps"] if "sky-melange@" in step.get("uses", "")]
+        (step,) = [step for step in job["steps"] if step.get("uses") == "./.sky-melange"]
         assert set(step["with"]) <= set(ACTION["inputs"])
+
+
+class _Notes(BaseHTTPRequestHandler):
+    """GitLab's notes of one merge request."""
+
+    notes: ClassVar[list[dict[str, Any]]] = []
+    asked: ClassVar[list[tuple[str, str, str | None]]] = []
+
+    def _answer(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"]))) if self.command != "GET" else None
+        self.asked.append((self.command, self.path, self.headers["PRIVATE-TOKEN"]))
+        if self.command == "POST":
+            self.notes.append({"id": len(self.notes) + 1, **body})
+        elif self.command == "PUT":
+            self.notes[int(self.path.rsplit("/", 1)[1]) - 1].update(body)
+        text = json.dumps(self.notes if body is None else body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_POST = do_PUT = _answer  # noqa: N815 - the names that the library calls
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def test_the_gitlab_job(runner: Runner) -> None:
     job = GITLAB["gpu-plan"]
-    script = "\n".join([*job["before_script"], *(f"{line} --offline" for line in job["script"])])
-    runner.bash(script)
-    assert runner.pips.read_text().strip() == "install --quiet sky-melange"
+    commands = [line.replace("plan/plan.json --policy", "plan/plan.json --offline --policy") for line in job["script"]]
+    script = "\n".join([*job["before_script"], *commands])
+    for place in ("/opt/sky-melange", "/tmp/sky-melange-base.json"):  # noqa: S108 - of the job's container
+        assert place in script
+        script = script.replace(place, str(runner.folder / Path(place).name))
+    assert "SKY_MELANGE: set this variable" in runner.bash(script, expect=None).stderr
+    _Notes.notes, _Notes.asked = [{"id": 1, "body": "somebody's"}], []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Notes)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    variables = {
+        "SKY_MELANGE": "sky-melange @ git+https://git.example.com/sky-melange@0123",
+        "GITLAB_NOTE_TOKEN": "secret",
+        "CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4",
+        "CI_PROJECT_ID": "5",
+        "CI_MERGE_REQUEST_IID": "7",
+        "CI_MERGE_REQUEST_DIFF_BASE_SHA": runner.bash("git rev-parse HEAD").stdout.strip(),
+    }
+    runner.bash("git remote add origin .")
+    for name in ("json.py", "sky_melange.py", "sitecustomize.py"):
+        (runner.repository / name).write_text(HOSTILE.format(str(runner.folder)), encoding="utf-8")
+    runner.bash(script, **variables)
+    assert runner.pips.read_text().splitlines()[-1] == f"-I -m pip install --quiet {variables['SKY_MELANGE']}"
     root = ET.parse(runner.repository / job["artifacts"]["reports"]["junit"]).getroot()  # noqa: S314 - our own text
     assert root.get("failures") == "0"
-    assert (runner.repository / job["artifacts"]["paths"][0]).exists()
+    report = (runner.repository / job["artifacts"]["paths"][0]).read_text(encoding="utf-8")
+    assert report.startswith("✅ **chat: the cost is the same")
+    path = runner.repository / "workload.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("request_rate: 8", "request_rate: 80"), encoding="utf-8")
+    runner.bash(script, expect=3, **variables)
+    server.shutdown()
+    server.server_close()
+    assert [note["body"].splitlines()[0] for note in _Notes.notes] == [
+        "somebody's",
+        "<!-- sky-melange check of plan/plan.json -->",
+    ]
+    assert "❌ **chat:" in _Notes.notes[1]["body"]
+    notes = "/api/v4/projects/5/merge_requests/7/notes"
+    assert [each[:2] for each in _Notes.asked] == [
+        ("GET", f"{notes}?per_page=100&order_by=created_at"),
+        ("POST", notes),
+        ("GET", f"{notes}?per_page=100&order_by=created_at"),
+        ("PUT", f"{notes}/2"),
+    ]
+    assert {token for *_, token in _Notes.asked} == {"secret"}
+    assert not list(runner.folder.rglob("pwned"))
 
 
 def test_the_pre_commit_hook(runner: Runner) -> None:
@@ -283,6 +487,7 @@ def test_the_pre_commit_hook(runner: Runner) -> None:
     (edited,) = (runner.repository / "plan").glob("*.sky.yaml")
     assert re.search(hook["files"], f"plan/{edited.name}")
     assert re.search(hook["files"], "plan/plan.json")
+    assert re.search(hook["files"], "chat.yaml")
     assert not re.search(hook["files"], "src/main.py")
     edited.write_text(edited.read_text(encoding="utf-8") + "# by hand\n", encoding="utf-8")
     assert "+# by hand" in runner.bash(command, expect=3).stdout

@@ -155,9 +155,9 @@ def test_the_age_limit_of_the_workload_is_exit_6_too(small: Scene) -> None:
     document = yaml.safe_load(small.workload.read_text(encoding="utf-8"))
     small.write({**document, "prices": {"max_age_hours": 1e-9}})
     small.server.fail(loopback.EVERY_CLOUD, loopback.status(500))
-    code, _, stderr = small.check("--workload", small.workload)
+    code, report, stderr = small.check()
     assert code == 6, stderr
-    assert "is not the file that the plan was made from" in stderr
+    assert check_of(report, "lock")["verdict"] == "fail"
 
 
 def test_a_file_edited_by_hand_fails_with_its_diff(small: Scene) -> None:
@@ -180,11 +180,139 @@ def test_another_workload_is_not_served(small: Scene) -> None:
     assert "is used to" in stderr
 
 
+def edit(workload: Path, **sections: Any) -> None:
+    document = yaml.safe_load(workload.read_text(encoding="utf-8"))
+    for name, entries in sections.items():
+        document.setdefault(name, {}).update(entries)
+    workload.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"traffic": {"request_rate": 320}}, "traffic.request_rate: 32 req/s when planned, 320 req/s in"),
+        ({"traffic": {"request_rate": 32.0000001}}, "traffic.request_rate: 32 req/s when planned, 32 req/s in"),
+        ({"slo": {"tpot_ms": 39}}, "slo.tpot_s: 0.04 when planned, 0.039 in"),
+        ({"budget": {"usd_per_hour": 1000}}, "budget.usd_per_hour: None when planned, 1000 in"),
+        ({"launch": {"secrets": ["HF_TOKEN"]}}, "launch.secrets: None when planned, HF_TOKEN in"),
+        ({"solver": {"formulation": "exact"}}, "was edited since; what it asks for is the same"),
+    ],
+    ids=["ten times the traffic", "a little more traffic", "target", "budget", "launch", "spelled out"],
+)
+@pytest.mark.parametrize("given", [False, True], ids=["found", "given"])
+def test_an_edited_workload_fails_until_it_is_planned_again(
+    small: Scene, sections: dict[str, Any], said: str, given: bool
+) -> None:
+    edit(small.workload, **sections)
+    options = ["--workload", small.workload] if given else []
+    code, report, stderr = small.check(*options)
+    assert code == 3
+    lock = check_of(report, "lock")
+    assert lock["verdict"] == "fail"
+    assert any(said in detail for detail in lock["details"]), lock
+    assert "lock" in stderr
+    small.make_plan()
+    assert small.check(*options)[0] == 0
+
+
+def test_comments_and_layout_of_a_workload_are_no_edit(small: Scene) -> None:
+    document = yaml.safe_load(small.workload.read_text(encoding="utf-8"))
+    text = "# a comment\r\n" + yaml.safe_dump(dict(reversed(document.items())), sort_keys=False, indent=7)
+    small.workload.write_bytes(text.replace("\n", "\r\n").encode())
+    assert small.check()[0] == 0
+
+
+def test_a_workload_that_is_gone_fails_and_one_with_mistakes_is_exit_2(small: Scene) -> None:
+    moved = small.workload.rename(small.folder / "moved.yaml")
+    code, report, _ = small.check()
+    assert code == 3
+    assert "is not there; plan again, or give --workload" in check_of(report, "lock")["details"][0]
+    assert small.check("--workload", moved)[0] == 0
+    edit(moved, slo={"tpot_ms": -1})
+    moved.rename(small.workload)
+    code, _, stderr = small.check()
+    assert code == 2
+    assert "slo.tpot_ms" in stderr
+
+
+def test_another_workload_is_compared_with_the_plan_and_not_with_its_file(small: Scene) -> None:
+    other = small.folder / "other.yaml"
+    other.write_bytes(small.workload.read_bytes())
+    edit(other, traffic={"request_rate": 1})
+    code, report, _ = small.check("--workload", other)
+    assert code == 0
+    assert check_of(report, "lock")["verdict"] == "skipped"
+
+
+def test_a_log_that_is_not_committed_leaves_its_counts(small: Scene) -> None:
+    log = small.folder / "requests.csv"
+    log.write_text("timestamp,prompt_tokens,completion_tokens\n" + "2024-05-01T00:00:01Z,400,90\n" * 50)
+    document = yaml.safe_load(small.workload.read_text(encoding="utf-8"))
+    small.write({**document, "traffic": {"trace": "requests.csv", "request_rate": 5}})
+    small.make_plan()
+    assert small.check()[0] == 0
+    log.write_text(log.read_text(encoding="utf-8").replace("400", "900"), encoding="utf-8")
+    assert small.check()[0] == 3
+    log.unlink()
+    code, report, _ = small.check()
+    assert code == 0
+    assert any("requests.csv" in warning for warning in report["warnings"])
+    edit(small.workload, traffic={"request_rate": 50})
+    assert small.check()[0] == 3
+
+
+@pytest.mark.parametrize("place", ["/etc/hosts.yaml", "../workload.txt"])
+def test_a_plan_names_no_file_but_a_workload_near_it(small: Scene, place: str) -> None:
+    document = json.loads(small.plan.read_text(encoding="utf-8"))
+    del document["plan_sha256"]
+    document["inputs"]["workload_file"] = place
+    small.plan.write_text(json.dumps(document), encoding="utf-8")
+    code, _, stderr = small.check()
+    assert code == 2
+    assert "inputs.workload_file" in stderr
+
+
+def test_a_workload_that_is_a_link_is_not_read(small: Scene) -> None:
+    (small.folder / "secret").write_text("token: hunter2\n")
+    small.workload.unlink()
+    small.workload.symlink_to("secret")
+    code, _, stderr = small.check()
+    assert code == 2
+    assert "is a link" in stderr
+    assert "hunter2" not in stderr
+
+
 def test_drift_is_searched_for_on_demand(small: Scene) -> None:
     code, report, _ = small.check("--max-drift", "5")
     assert code == 0
     drift = check_of(report, "drift")
     assert (drift["verdict"], drift["figure"]) == ("pass", pytest.approx(0.0, abs=1e-9))
+
+
+@pytest.mark.parametrize(("usd_per_month", "code"), [(3000, 3), (20_000, 0)])
+def test_a_monthly_budget_holds_what_spot_may_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usd_per_month: int, code: int
+) -> None:
+    """About 2,400 USD a month while spot machines are up, 11,000 while on-demand ones stand in."""
+    monkeypatch.setenv("SKY_MELANGE_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "workload.yaml"
+    path.write_text(
+        "version: 1\nname: chat\nslo: {tpot_ms: 50, ttft_ms: 2000}\n"
+        "model: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bfloat16, max_model_len: 4096}\n"
+        "traffic:\n  request_rate: 10\n  histogram: {input_tokens: [1000], output_tokens: [250], weights: [[1]]}\n"
+        "candidates: {clouds: [gcp, aws], spot: allow, accelerators: [H100, L40S, A100-80GB, H200]}\n"
+        "constraints: {min_replicas: 2, min_on_demand_replicas: 1}\n"
+        f"budget: {{usd_per_month: {usd_per_month}}}\n",
+        encoding="utf-8",
+    )
+    planned = run("plan", path, "--offline", "--out", tmp_path / "plan")
+    assert planned.exit_code == 0
+    assert ("is over budget.usd_per_month 3000: `check` and `up` refuse this plan" in planned.stderr) == (code == 3)
+    checked = run("check", tmp_path / "plan", "--offline", "--format", "json")
+    assert checked.exit_code == code
+    worst = check_of(json.loads(checked.stdout), "budget-monthly-worst-case")
+    assert worst["verdict"] == ("fail" if code else "pass")
+    assert worst["figure"] > 4 * check_of(json.loads(checked.stdout), "budget-monthly")["figure"]
 
 
 def test_a_policy_is_held_up(small: Scene) -> None:

@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sky_melange.check import Side, compare, lock
 from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.check import CheckReport
+from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance, Quarantined
 from sky_melange.domain.plan import Cost, InputDigests, Overhead, Plan, ReplicaGroup, Route
 from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import PointsForm, Profile, ProfileKey, ProfileKind, ProfileProvenance
 from sky_melange.domain.router import RouterKind, RouterSettings
-from sky_melange.domain.workload import Model, RoutingPolicy, Slo, Workload
+from sky_melange.domain.workload import CandidateFilter, Model, RoutingPolicy, Slo, SpotUse, Workload
 from sky_melange.gate import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render.plan_json import text
@@ -164,6 +166,12 @@ BOOK = book(L4, H100, CPU)
 ASKED = Asked(limits=Limits(usd_per_hour=7.0, usd_per_month=6000.0, max_age_hours=48.0))
 
 
+def sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """A plan.json that was edited by somebody who knows of its digest."""
+    rest = {key: value for key, value in document.items() if key != "plan_sha256"}
+    return {**rest, "plan_sha256": json_sha256(rest)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """What is checked, and against what."""
@@ -174,11 +182,19 @@ class Situation:
     asked: Asked = ASKED
     edits: Mapping[str, str | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    base: Side | None = None
 
     def document(self) -> PlanDocument:
         return PlanDocument(path=Path("plan/plan.json"), plan=self.plan, workload=self.workload)
 
     def report(self) -> CheckReport:
+        report = self._report()
+        if self.base is None:
+            return report
+        new = Side(plan=self.plan, workload=self.workload)
+        return replace(report, change=compare(self.base, new))
+
+    def _report(self) -> CheckReport:
         document = self.document()
         expected = files_of(document)
         files = Files(expected=expected, found={**expected, **self.edits})
@@ -196,7 +212,7 @@ class Situation:
 
 
 def under(policy: Policy, **changes: Any) -> Situation:
-    return Situation(asked=replace(ASKED, policy=policy), **changes)
+    return Situation(asked=replace(ASKED, policy=policy, lock=lock(())), **changes)
 
 
 def limited(**limits: Any) -> Asked:
@@ -215,17 +231,31 @@ FALLING_BACK = plan_of(
 )
 BUSY = replace(WORKLOAD, traffic=replace(TRAFFIC, rates_rps=((5.0, 2.0), (1.0, 1.0))))
 
+ON_SPOT = replace(WORKLOAD, candidates=CandidateFilter(spot=SpotUse.ALLOW))
+
 FAILING: Mapping[str, Callable[[], Situation]] = {
+    "lock": lambda: Situation(
+        asked=replace(ASKED, lock=lock(("traffic.request_rate: 8 req/s when planned, 80 req/s in workload.yaml",)))
+    ),
     "prices-known": lambda: Situation(
         book=book(H100, CPU, quarantined=(Quarantined(offer=L4, rule="too-cheap", reason="a tenth of every other"),))
     ),
     "prices-fresh": lambda: Situation(asked=limited(max_age_hours=24.0)),
     "budget-total": lambda: Situation(book=book(L4, replace(H100, price_usd_per_hour=4.29), CPU)),
     "budget-worst-case": lambda: Situation(
-        plan=FALLING_BACK, book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6))
+        plan=FALLING_BACK,
+        workload=ON_SPOT,
+        book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6)),
+        asked=limited(usd_per_month=None),
     ),
     "budget-overhead": lambda: Situation(book=book(L4, H100)),
     "budget-monthly": lambda: Situation(asked=limited(usd_per_month=4000.0)),
+    "budget-monthly-worst-case": lambda: Situation(
+        plan=FALLING_BACK,
+        workload=ON_SPOT,
+        book=book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.6)),
+        asked=limited(usd_per_hour=None, usd_per_month=7000.0),
+    ),
     "serves": lambda: Situation(asked=replace(ASKED, workload=BUSY)),
     "files": lambda: Situation(edits=_edited()),
     "drift": lambda: Situation(
@@ -238,7 +268,9 @@ FAILING: Mapping[str, Callable[[], Situation]] = {
     "policy-clouds": lambda: under(Policy(banned_clouds=("lambda",))),
     "policy-regions": lambda: under(Policy(banned_regions={"lambda": ("us-west-1",), "gcp": ("us-east-1",)})),
     "policy-accelerators": lambda: under(Policy(allowed_accelerators=("H100", "H200"))),
-    "policy-spot": lambda: under(Policy(max_spot_fraction=0.5), plan=SPOT_PLAN, book=book(SPOT, H100, CPU)),
+    "policy-spot": lambda: under(
+        Policy(max_spot_fraction=0.5), plan=SPOT_PLAN, workload=ON_SPOT, book=book(SPOT, H100, CPU)
+    ),
     "policy-profile-kind": lambda: under(Policy(min_profile_kind=ProfileKind.FITTED)),
 }
 """Check name -> a situation in which it alone fails."""
@@ -254,7 +286,14 @@ STRICT_BUT_KEPT = Policy(
     min_profile_kind=ProfileKind.ESTIMATED,
 )
 
+BEFORE = Side(
+    plan=plan_of(group(replace(L4, price_usd_per_hour=0.7), 2), group(offer("A10G", 1.006), 1)),
+    workload=replace(WORKLOAD, traffic=replace(TRAFFIC, rates_rps=((2.0, 1.0), (0.5, 0.5))), slo=Slo(tpot_s=0.06)),
+)
+
 PASSING: Mapping[str, Callable[[], Situation]] = {
+    "changed": lambda: Situation(base=BEFORE),
+    "unchanged": lambda: Situation(base=Side(plan=PLAN, workload=WORKLOAD)),
     "pass": lambda: under(STRICT_BUT_KEPT, warnings=("OLD PRICES of lambda are used.",)),
     "nothing-asked": lambda: Situation(asked=Asked()),
 }

@@ -128,6 +128,21 @@ def test_the_worst_case_passes_within_the_budget() -> None:
     spot = group(SPOT, 4, name="chat-l4-spot", on_demand_price_usd_per_hour=0.5)
     situation = Situation(plan=plan_of(spot, group(H100, 1), extra_worst_case=2.0), book=book(SPOT, H100, CPU))
     assert of(situation.report(), "budget-worst-case").verdict is Verdict.PASS
+    assert of(situation.report(), "budget-monthly-worst-case").verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("share", [0.999, 1.0])
+def test_a_monthly_budget_holds_the_worst_case_as_an_hourly_one_does(share: float) -> None:
+    cost = FALLING_BACK.cost.worst_case_usd_per_hour
+    sale = book(SPOT, H100, CPU, replace(L4, price_usd_per_hour=1.5))
+    verdicts = [
+        of(Situation(plan=FALLING_BACK, book=sale, asked=Asked(limits=limits)).report(), name).verdict
+        for name, limits in (
+            ("budget-worst-case", Limits(usd_per_hour=cost * share)),
+            ("budget-monthly-worst-case", Limits(usd_per_month=cost * 730 * share)),
+        )
+    ]
+    assert verdicts == [Verdict.PASS if share == 1.0 else Verdict.FAIL] * 2
 
 
 def test_drift_within_the_limit_passes() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,10 +77,6 @@ def test_a_running_plan_that_is_not_kept_is_cheaper() -> None:
     assert planned.plan.switching is not None
     assert (planned.plan.switching.started_instances, planned.plan.switching.stopped_instances) == (0, 0)
     assert workload.constraints.keep.groups
-    changed = replace(workload.constraints.keep, groups=workload.constraints.keep.groups[:1])
-    other = replace(workload, constraints=replace(workload.constraints, keep=changed))
-    path = CONSTRAINED / "keep" / "workload.yaml"
-    assert pipeline.workload_digest(path, other) != pipeline.workload_digest(path, workload)
 
 
 @pytest.mark.parametrize("path", sorted(INFEASIBLE.glob("*/workload.yaml")), ids=lambda path: path.parent.name)

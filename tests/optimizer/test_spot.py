@@ -63,17 +63,19 @@ def test_the_worst_case_is_all_of_spot_and_all_of_its_on_demand_twin(
     assert cost.worst_case_usd_per_hour == pytest.approx(cost.total_usd_per_hour + 0.8 * group.instances)
 
 
+@pytest.mark.parametrize(("key", "unit", "hours"), [("usd_per_hour", "hour", 1), ("usd_per_month", "month", 730)])
 def test_a_worst_case_over_the_budget_is_said_when_the_plan_is_made(
-    workload: Workload, offers: list[Offer], planner: Any
+    workload: Workload, offers: list[Offer], planner: Any, key: str, unit: str, hours: float
 ) -> None:
     cost = planner(workload, offers).plan.cost
 
     def said(limit: float) -> list[str]:
-        plan = planner(replace(workload, budget=Budget(usd_per_hour=limit)), offers).plan
+        plan = planner(replace(workload, budget=Budget(**{key: limit * hours})), offers).plan
         return [warning for warning in plan.warnings if "worst case" in warning and "`check`" in warning]
 
     (warning,) = said((cost.total_usd_per_hour + cost.worst_case_usd_per_hour) / 2)
-    assert f"USD {cost.worst_case_usd_per_hour:.4f} per hour" in warning
+    assert f"USD {cost.worst_case_usd_per_hour * hours:.4f} per {unit}" in warning
+    assert f"budget.{key}" in warning
     assert said(cost.worst_case_usd_per_hour) == []
     # Over budget altogether: `check_budget` refuses the plan with that figure.
     assert said(cost.total_usd_per_hour / 2) == []

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate_cases import H100, L4, PLAN, PROFILES, WORKLOAD, Situation, group, plan_of
+from gate_cases import H100, L4, PLAN, PROFILES, WORKLOAD, Situation, group, plan_of, sealed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sky_melange import pipeline
-from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.plan import Contingency, Switching
 from sky_melange.domain.workload import Budget, Launch, PricePolicy
 from sky_melange.errors import InputError
@@ -36,7 +35,7 @@ def edited(path: Path, edit: Callable[[Document], object]) -> InputError:
     """The error after an edit by hand."""
     document = json.loads(path.read_text(encoding="utf-8"))
     edit(document)
-    path.write_text(json.dumps(document), encoding="utf-8")
+    path.write_text(json.dumps(sealed(document)), encoding="utf-8")
     with pytest.raises(InputError) as caught:
         read_plan(path)
     assert caught.value.exit_code == 2
@@ -66,7 +65,6 @@ def test_every_part_of_a_workload_survives(tmp_path: Path) -> None:
         traffic=replace(
             WORKLOAD.traffic,
             mean_tokens=(((50.5, 60.0), None), (None, (900.0, 400.0))),
-            bucket_size=BucketSize.MEAN,
         ),
     )
     path = Situation(workload=workload).write(tmp_path)
@@ -220,7 +218,7 @@ def test_keys_of_later_releases_are_left_alone(path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     document["novelty"] = {"a": 1}
     document["groups"][0]["novelty"] = [1]
-    path.write_text(json.dumps(document), encoding="utf-8")
+    path.write_text(json.dumps(sealed(document)), encoding="utf-8")
     assert read_plan(path).plan == PLAN
 
 
@@ -244,7 +242,7 @@ def test_any_value_anywhere_is_read_or_refused(data: st.DataObject, tmp_path_fac
         place[key] = data.draw(_JSON)
         break
     path = tmp_path_factory.mktemp("plan") / "plan.json"
-    path.write_text(json.dumps(document), encoding="utf-8")
+    path.write_text(json.dumps(sealed(document)), encoding="utf-8")
     try:
         found = read_plan(path)
     except InputError:

@@ -72,6 +72,7 @@ class TestPlanJson:
             "warnings",
             "inputs",
             "workload",
+            "plan_sha256",
         ]
         assert document["schema_version"] == 1
         assert [entry["name"] for entry in document["groups"]] == ["chat-l4", "chat-h100-x8"]

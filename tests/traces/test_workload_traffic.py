@@ -10,6 +10,7 @@ import pytest
 from sky_melange import pipeline
 from sky_melange.domain.buckets import BucketSize
 from sky_melange.errors import InputError
+from sky_melange.render import plan_json
 from sky_melange.workload_file import read_workload
 
 HEAD = (
@@ -73,12 +74,14 @@ def test_options_of_a_trace(workload: Callable[[str], Path]) -> None:
     assert "the rate as given" in traffic.origin
 
 
-def test_the_digest_follows_the_log(workload: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_plan_follows_the_log_and_the_digest_the_file(workload: Callable[[str], Path], tmp_path: Path) -> None:
     path = workload("{trace: logs/conv.csv, request_rate: 4}")
-    first, again = (pipeline.plan_file(path).plan.inputs.workload for _ in range(2))
+    first, again = (plan_json.text(planned.plan, planned.workload) for planned in map(pipeline.plan_file, (path, path)))
     with (tmp_path / "logs" / "conv.csv").open("a") as stream:
         stream.write("2023-11-16 18:16:00.0000000,4000,900\r\n")
-    assert first == again != pipeline.plan_file(path).plan.inputs.workload
+    later = pipeline.plan_file(path)
+    assert first == again != plan_json.text(later.plan, later.workload)
+    assert later.plan.inputs.workload in first
 
 
 def test_means_never_cost_more(workload: Callable[[str], Path]) -> None:

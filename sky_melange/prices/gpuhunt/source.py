@@ -65,7 +65,7 @@ class GpuhuntSource:
 def _ask() -> tuple[dict[str, Any] | None, str]:
     """The worker's answer, or None and why there is none."""
     if find_spec("gpuhunt") is None:
-        message = "the source gpuhunt needs the package of that name: pip install 'sky-melange[gpuhunt]'"
+        message = "the source gpuhunt needs the package of that name: pip install gpuhunt"
         raise InputError([Mistake(source="prices.sources", message=message)])
     try:
         done = subprocess.run([sys.executable, "-m", _WORKER], capture_output=True, check=False, timeout=LIMIT_S)

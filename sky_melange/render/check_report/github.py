@@ -6,6 +6,7 @@ from typing import Final
 
 from sky_melange.domain.check import CheckReport
 from sky_melange.render.check_report import words
+from sky_melange.render.diff_report import words as diff_words
 from sky_melange.render.github_text import annotation, plain
 
 _MOST_LINES: Final = 20
@@ -21,6 +22,9 @@ def render(report: CheckReport) -> str:
         message = "\n".join([words.sentence(check), *details[:_MOST_LINES], *more])
         lines.append(annotation("error", f"sky-melange: {check.name}", message, report.plan_file))
     lines += [annotation("warning", "sky-melange", warning, report.plan_file) for warning in report.warnings]
+    if report.change is not None:
+        said = f"{diff_words.headline(report.change)}. Why: {diff_words.reasons(report.change)}."
+        lines.append(annotation("notice", "sky-melange: change", said, report.plan_file))
     if not report.failed:
         lines.append(annotation("notice", "sky-melange", words.verdict_line(report), report.plan_file))
     lines += [plain(words.verdict_line(report)), *(plain(words.age_line(age)) for age in report.price_ages)]

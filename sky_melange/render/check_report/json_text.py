@@ -8,6 +8,7 @@ from typing import Final
 
 from sky_melange.domain.check import Check, CheckReport, PriceChange
 from sky_melange.render.check_report import words
+from sky_melange.render.diff_report import json_text as diff_json
 
 SCHEMA_VERSION: Final = 1
 
@@ -30,6 +31,7 @@ def render(report: CheckReport) -> str:
             "today": None if report.today_units is None else dataclasses.asdict(report.today_units),
         },
         "prices": [_price(item) for item in report.price_changes],
+        "change": None if report.change is None else diff_json.document(report.change),
         "price_ages": [dataclasses.asdict(age) for age in report.price_ages],
         "warnings": list(report.warnings),
     }

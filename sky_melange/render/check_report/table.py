@@ -6,6 +6,7 @@ from rich.text import Text
 
 from sky_melange.domain.check import CheckReport, Verdict
 from sky_melange.render.check_report import words
+from sky_melange.render.diff_report import words as diff_words
 from sky_melange.render.money import change, hourly
 from sky_melange.render.text import Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import LOWER_BOUND_NOTE, at_least, unit_line
@@ -22,6 +23,7 @@ def render(report: CheckReport, *, color: bool = False) -> str:
         table.add_row(check.name, verdict, words.figure(check), words.limit(check))
     return to_text(
         Text(words.verdict_line(report), style="bold"),
+        *_change(report),
         *_units(report),
         "",
         table,
@@ -30,6 +32,12 @@ def render(report: CheckReport, *, color: bool = False) -> str:
         *_prices(report),
         color=color,
     )
+
+
+def _change(report: CheckReport) -> list[Text]:
+    if report.change is None:
+        return []
+    return [Text(f"{diff_words.headline(report.change)}."), Text(f"Why: {diff_words.reasons(report.change)}.")]
 
 
 def _units(report: CheckReport) -> list[Text]:

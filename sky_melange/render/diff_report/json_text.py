@@ -15,7 +15,12 @@ SCHEMA_VERSION: Final = 1
 
 def render(diff: PlanDiff) -> str:
     """The JSON text."""
-    document = {
+    return json.dumps(document(diff), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def document(diff: PlanDiff) -> dict[str, object]:
+    """The same as plain JSON values."""
+    return {
         "schema_version": SCHEMA_VERSION,
         "old": diff.old_name,
         "new": diff.new_name,
@@ -38,7 +43,6 @@ def render(diff: PlanDiff) -> str:
             "prices": diff.prices_changed,
         },
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _group(item: GroupChange) -> dict[str, object]:

@@ -26,14 +26,44 @@ def verdict_line(diff: PlanDiff) -> str:
     )
 
 
-def cost_rows(diff: PlanDiff) -> list[tuple[str, str, str]]:
-    """(what, USD per hour, USD per month) of the change, by cause; they sum to the change of the total."""
-    causes = (
+def headline(diff: PlanDiff) -> str:
+    """What the change costs: per hour, in per cent, per month."""
+    before, after = diff.old_cost.total_usd_per_hour, diff.new_cost.total_usd_per_hour
+    now = f"USD {hourly(after)} per hour, {monthly(after)} per month"
+    if change(after - before) == "0.0000":
+        return f"{diff.new_name}: the cost is the same, {now}"
+    relative = f" ({after / before - 1:+.1%})" if before > 0 else ""
+    return (
+        f"{diff.new_name}: {change(after - before)} USD per hour, {monthly_change(after - before)} per month"
+        f"{relative}: {now} instead of {hourly(before)} and {monthly(before)}"
+    )
+
+
+def reasons(diff: PlanDiff) -> str:
+    """Why the cost changed: by price, count and overhead, and which traffic asks for it."""
+    causes = [f"{name} {change(effect)} USD/h" for name, effect in _causes(diff) if change(effect) != "0.0000"]
+    traffic = [_input(item) for item in diff.workload if item.key.startswith("traffic.")]
+    others = [item.key for item in diff.workload if not item.key.startswith("traffic.")]
+    asked = [*traffic, *([f"other keys of the workload: {', '.join(others)}"] if others else [])]
+    return "; ".join([*causes, *(asked or ["the workload is the same"])])
+
+
+def changed_group_rows(diff: PlanDiff) -> list[tuple[str, ...]]:
+    """The rows of `group_rows` of groups that were added, removed, resized or repriced."""
+    return [row for row in group_rows(diff) if row[0] != GroupChangeKind.KEPT.value]
+
+
+def _causes(diff: PlanDiff) -> tuple[tuple[str, float], ...]:
+    return (
         ("by price", diff.price_effect_usd_per_hour),
         ("by count", diff.count_effect_usd_per_hour),
         ("by overhead", diff.overhead_effect_usd_per_hour),
-        ("in all", diff.new_cost.total_usd_per_hour - diff.old_cost.total_usd_per_hour),
     )
+
+
+def cost_rows(diff: PlanDiff) -> list[tuple[str, str, str]]:
+    """(what, USD per hour, USD per month) of the change, by cause; they sum to the change of the total."""
+    causes = (*_causes(diff), ("in all", diff.new_cost.total_usd_per_hour - diff.old_cost.total_usd_per_hour))
     return [(name, change(effect), monthly_change(effect)) for name, effect in causes]
 
 

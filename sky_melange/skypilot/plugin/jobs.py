@@ -1,6 +1,6 @@
 """The work of a worker process: text in, text out. The same functions as the command line, and the same bytes.
 
-A workload is planned as if it were a file `workload.yaml` in an empty folder.
+A workload is planned as if it were a file `workload.yaml` in an empty folder, into `plan` beside it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def _planned(head: Mapping[str, Any], text: str, folder: Path, *, is_explained: 
         path,
         is_explained=is_explained,
         book_of=lambda read: _book(read.prices, head, needed=read.candidates.clouds),
+        folder=folder / "plan",
     )
     pipeline.check_budget(planned)
     return plan_json.text(planned.plan, planned.workload)

@@ -1,0 +1,151 @@
+"""A workload that a plan.json holds, in base units, against the rules of workload.yaml: one home for every range."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from sky_melange.domain.buckets import BucketSize, Traffic
+from sky_melange.domain.units import s_to_ms
+from sky_melange.domain.workload import Formulation, Objective, Workload
+from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
+from sky_melange.workload_file.messages import rule_text
+from sky_melange.workload_file.report import key_path
+from sky_melange.workload_file.schema import WorkloadFile
+
+MOST_REQUESTS_PER_S: Final = 1e9
+"""As `traffic.request_rate` of workload.yaml."""
+
+_SECTIONS: Final = (
+    "model",
+    "slo",
+    "candidates",
+    "constraints",
+    "budget",
+    "prices",
+    "profiles",
+    "solver",
+    "launch",
+    "router",
+)
+_NAMES: Final = {
+    **{("slo", f"{name}_s"): f"{name}_ms" for name in ("tpot", "ttft", "ntpot")},
+    **{("constraints", f"max_{what}_share_fraction"): f"max_{what}_share" for what in ("cloud", "region", "spot")},
+}
+"""(section, field of the domain) -> key of workload.yaml, where they differ."""
+
+_NOT_WRITTEN: Final = {("constraints", "keep", "groups"), ("solver", "break_ties")}
+_ANY_TRAFFIC: Final = {
+    "request_rate": 1.0,
+    "histogram": {"input_tokens": [1], "output_tokens": [1], "weights": [[1.0]]},
+}
+"""A histogram for the schema's sake: that of the plan has rules of its own, since logs are counted more finely."""
+
+
+def workload_mistakes(workload: Workload) -> Iterator[tuple[str, str]]:
+    """(key within the workload, what is wrong) of everything that no workload.yaml may say."""
+    try:
+        WorkloadFile.model_validate(_as_file(workload))
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            yield key_path(_field_path(details["loc"])), f"{rule_text(details)}, found {str(details['input'])[:60]!r}"
+    yield from _several_keys(workload)
+    yield from _traffic(workload.traffic)
+
+
+def _as_file(workload: Workload) -> dict[str, object]:
+    file: dict[str, object] = {
+        "version": 1,
+        "name": workload.name,
+        "traffic": _ANY_TRAFFIC,
+        "routing": workload.routing,
+        "objective": workload.objective,
+    }
+    for section in _SECTIONS:
+        values = getattr(workload, section)
+        if values is not None:
+            file[section] = _plain(values, (section,))
+    model, edges = workload.model, workload.traffic.grid
+    if (
+        edges.input_edges
+        and edges.output_edges
+        and model.max_model_len == edges.input_edges[-1] + edges.output_edges[-1]
+    ):
+        # It was filled in, and may be longer than a file may say.
+        file["model"] = {**_plain(model, ("model",)), "max_model_len": None}
+    return file
+
+
+def _plain(value: Any, path: tuple[str, ...]) -> Any:
+    if dataclasses.is_dataclass(value):
+        entries = {}
+        for field in dataclasses.fields(value):
+            place = (*path, field.name)
+            if place in _NOT_WRITTEN:
+                continue
+            name = _NAMES.get((path[0], field.name), field.name)
+            found = getattr(value, field.name)
+            entries[name] = s_to_ms(found) if name.endswith("_ms") and found is not None else _plain(found, place)
+        return entries
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(entry, path) for key, entry in value.items()}
+    return [_plain(entry, path) for entry in value] if isinstance(value, tuple) else value
+
+
+def _field_path(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where plan.json holds what workload.yaml has at `place`."""
+    fields = {(section, key): field for (section, field), key in _NAMES.items()}
+    return tuple(
+        fields.get((str(place[0]), str(part)), part) for part in place if part != "[key]" and not isinstance(part, Enum)
+    )
+
+
+def _several_keys(workload: Workload) -> Iterator[tuple[str, str]]:
+    slo, budget, candidates = workload.slo, workload.budget, workload.candidates
+    if slo.tpot_s is None and slo.ttft_s is None and slo.ntpot_s is None:
+        yield "slo", "must set at least one of tpot_s, ttft_s, ntpot_s"
+    if budget is not None and budget.limit_usd_per_hour is None:
+        yield "budget", "must set usd_per_hour, usd_per_month, or both"
+    if workload.objective is Objective.MOST_TRAFFIC:
+        if budget is None:
+            yield "objective", "most_traffic needs a budget"
+        if workload.solver.formulation is Formulation.SLICED:
+            yield "solver.formulation", "most_traffic does not support the sliced formulation"
+    if candidates.clouds is not None and not set(candidates.regions) <= set(candidates.clouds):
+        yield "candidates.regions", "must name clouds of candidates.clouds"
+    for name, entries in (
+        ("candidates.accelerators", candidates.accelerators),
+        ("candidates.clouds", candidates.clouds),
+        ("launch.secrets", workload.launch.secrets),
+        *((f"candidates.regions.{cloud}", regions) for cloud, regions in candidates.regions.items()),
+    ):
+        if entries is not None and len(set(entries)) < len(entries):
+            yield name, "lists an entry twice"
+    keep = workload.constraints.keep
+    for index, group in enumerate(() if keep is None else keep.groups):
+        for name in ("instances", "tensor_parallel", "accelerators_per_instance"):
+            if not 1 <= getattr(group, name) <= MAX_COUNT:
+                yield f"constraints.keep.groups[{index}].{name}", f"must be from 1 to {MAX_COUNT:,}"
+
+
+def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:
+    for axis in ("input_edges", "output_edges"):
+        if any(edge > MAX_TOKENS for edge in getattr(traffic.grid, axis)):
+            yield f"traffic.grid.{axis}", f"must be at most {MAX_TOKENS:,}"
+    if traffic.request_rate_rps > MOST_REQUESTS_PER_S * (1 + 1e-9):
+        yield "traffic.rates_rps", f"must sum to at most {MOST_REQUESTS_PER_S:,.0f} requests per second"
+    for bucket in traffic.buckets():
+        i, j = bucket.input_index, bucket.output_index
+        mean = None if traffic.mean_tokens is None else traffic.mean_tokens[i][j]
+        if mean is None:
+            if traffic.bucket_size is BucketSize.MEAN:
+                yield "traffic.mean_tokens", f"must have the mean sizes of bucket {bucket.label}"
+        elif not (0 < mean[0] <= bucket.input_tokens and 0 < mean[1] <= bucket.output_tokens):
+            yield f"traffic.mean_tokens[{i}][{j}]", f"must be above 0 and within bucket {bucket.label}"
