@@ -25,10 +25,8 @@ def document() -> str:
     """The file's text."""
     offers = [offer for catalog in SnapshotSource().read() for offer in catalog.offers]
     judged = judge(offers, load_opinions())
-    # What is kept in doubt is no evidence for the price of another day.
-    passed = [offer for offer in judged.passed if offer.accelerator and IN_DOUBT not in offer.provenance.detail]
-    clouds = sorted({offer.cloud for offer in passed})
-    believed = {cloud: ranges_of(offer for offer in passed if offer.cloud == cloud) for cloud in clouds}
+    clouds = sorted({offer.cloud for offer in judged.passed})
+    believed = {cloud: ranges_of(offer for offer in judged.passed if offer.cloud == cloud) for cloud in clouds}
     quarantined = {
         entry.offer.name: [entry.offer.price_usd_per_hour, entry.rule, entry.reason]
         for entry in sorted(judged.quarantined, key=lambda entry: entry.offer.sort_key)

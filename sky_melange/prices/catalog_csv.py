@@ -93,6 +93,9 @@ def read_rows(
         header = [name.strip() for name in next(reader, [])]
         order = _order(header, source)
         fitting = _fitting(reader, header, tally)
+        currency = next((at for at, name in enumerate(header) if name.lower() == "currency"), None)
+        if currency is not None:
+            fitting = _in_usd(fitting, currency, order[0], tally)
         kept = fitting if keep_plain is None else _without_plain(fitting, order[0], order[1], keep_plain, tally)
         pick = itemgetter(*order)
         yield from (CatalogRow(*pick(fields)) for fields in kept)
@@ -137,6 +140,16 @@ def _fitting(reader: Iterator[list[str]], header: list[str], tally: SkipTally) -
         yield fields
     if not found:
         tally.add(NO_ROWS, "", rows=0)
+
+
+def _in_usd(rows: Iterator[list[str]], currency: int, instance_type: int, tally: SkipTally) -> Iterator[list[str]]:
+    """Rows whose prices are in US dollars; a catalog with a column for the currency may hold others."""
+    for fields in rows:
+        stated = fields[currency].strip().upper()
+        if stated in ("", "USD"):
+            yield fields
+        else:
+            tally.add(f"priced in {stated[:8]}, not in USD", fields[instance_type])
 
 
 def _without_plain(

@@ -39,9 +39,8 @@ UNIFORM_FRACTION: Final = 0.02
 """More than half of a cloud's on-demand prices, and at least three, changed by one factor of more than 2."""
 
 FALL_FRACTION: Final = 0.02
-OLD_FALL_FRACTION: Final = 0.2
 SPOT_FALL_FRACTION: Final = 0.5
-"""A fall by more is used and reported: against the last good copy; against the embedded prices; of spot."""
+"""A fall by more is used and reported."""
 
 WINDOWS: Final = "windows_licence"
 MOVED: Final = "moved_too_far"
@@ -122,19 +121,20 @@ def _moved(offer: Offer, market: Market, uniform: float | None) -> _Fault | None
     embedded, last = market.past.embedded(offer), market.past.last(offer)
     witnesses = (last, embedded) if offer.use_spot else (embedded, last)
     seen = next((witness for witness in witnesses if witness is not None), None)
-    elsewhere = None if offer.use_spot or seen is not None else market.past.elsewhere(offer)
-    judge = seen or elsewhere
-    if judge is None:
-        return None
+    judge = seen or (None if offer.use_spot else market.past.elsewhere(offer))
     price = offer.price_usd_per_hour
     most = SPOT_JUMP_FACTOR if offer.use_spot else JUMP_FACTOR
-    is_far = not judge.low / most <= price <= judge.high * most
-    is_uniform = uniform is not None and seen is not None and _is_by(price / seen.high, uniform)
-    if not (is_far or is_uniform) or market.confirms(offer):
+    is_far = judge is not None and not judge.low / most <= price <= judge.high * most
+    is_with_its_cloud = uniform is not None and (
+        judge is None or offer.use_spot or seen is None or _is_by(price / seen.high, uniform)
+    )
+    if not (is_far or is_with_its_cloud) or market.confirms(offer):
         return None
-    reason = f"{offer.cloud}: {price:.4f} USD per hour, but it was {judge.text}"
-    if is_uniform:
-        reason += f"; most prices of {offer.cloud} moved by that factor at once"
+    reason = f"{offer.cloud}: {price:.4f} USD per hour"
+    if judge is not None:
+        reason += f", but it was {judge.text}"
+    if is_with_its_cloud:
+        reason += f"; most on-demand prices of {offer.cloud} moved by {uniform:.3g} at once"
     instead = seen
     if seen is embedded and last is not None and embedded is not None and _is_between(last, embedded):
         instead = last
@@ -183,11 +183,8 @@ def _reported(offers: Sequence[Offer], market: Market) -> Iterator[Offer]:
 
 
 def _with_fall(offer: Offer, market: Market) -> Offer | None:
-    for seen, fraction in (
-        (market.past.last(offer), FALL_FRACTION),
-        (market.past.embedded(offer), OLD_FALL_FRACTION),
-    ):
-        least = SPOT_FALL_FRACTION if offer.use_spot else fraction
+    least = SPOT_FALL_FRACTION if offer.use_spot else FALL_FRACTION
+    for seen in (market.past.last(offer), market.past.embedded(offer)):
         if seen is not None and offer.price_usd_per_hour < (1 - least) * seen.low:
             fall = 1 - offer.price_usd_per_hour / seen.low
             return doubted(offer, f"{offer.cloud} asks {fall:.0%} less than before: it was {seen.text}")

@@ -30,9 +30,7 @@ cost more than it says.
 """
 
 LEAST_CUT_FRACTION: Final = 0.5
-"""Price over that of an older list, where the price was once the list's: the deepest real cut at hand is 0.56 (AWS
-p5, 2025).
-"""
+"""Price over an earlier one that was believed: the deepest real cut at hand is 0.56 (AWS p5, 2025)."""
 
 SPOT_FACTOR: Final = 2.0
 """Spot prices move from month to month; only more than this factor below a dated list is called a disagreement."""
@@ -82,14 +80,15 @@ class Market:
         if heard is not None and EXACT_RANGE[0] * heard.theirs <= heard.own <= EXACT_RANGE[1] * heard.theirs:
             return True
         seen = self.past.embedded(offer)
-        return seen is not None and _is_near(offer.price_usd_per_hour, seen)
+        return seen is not None and seen.is_sure and _is_near(offer.price_usd_per_hour, seen)
 
-    def was_at(self, offer: Offer, price_usd_per_hour: float) -> bool:
-        """Whether an earlier price of this machine in this region was this one."""
-        return any(
-            seen is not None and _is_near(price_usd_per_hour, seen)
-            for seen in (self.past.last(offer), self.past.embedded(offer))
-        )
+    def is_cut(self, offer: Offer, listed_usd_per_hour: float) -> bool:
+        """Whether a price far below a list's is a cut of one that was believed: no wrong entry that never was right."""
+        least = offer.price_usd_per_hour / LEAST_CUT_FRACTION
+        last, embedded = self.past.last(offer), self.past.embedded(offer)
+        if embedded is not None and embedded.is_sure and embedded.low <= least:
+            return True
+        return last is not None and last.low <= least and _is_near(listed_usd_per_hour, last)
 
     def hear(self, offer: Offer) -> Heard | None:
         """What the most exact list says of an offer, None when none does."""

@@ -16,6 +16,8 @@ from sky_melange.prices.priced_rows import NO_PRICE, PricedRow, priced_rows
 from sky_melange.prices.source import CatalogOffers
 
 UNPRINTABLE: Final = "control characters in a name"
+FEW_VCPUS: Final = "fewer vCPUs than GPUs: columns may be swapped"
+NO_TYPE: Final = "no instance type"
 OTHER_PRICE: Final = "repeats a machine at another price; the dearer row is kept"
 
 
@@ -56,12 +58,16 @@ def make_offers(
         machines.setdefault((row.instance_type, row.accelerator, row.region, row.accelerators), []).append(row)
     for (instance_type, accelerator, region, count), group in machines.items():
         name, reason = "", ""
-        if not all(part.isprintable() for part in (instance_type, accelerator, region, *(row.zone for row in group))):
+        if not instance_type:
+            reason = NO_TYPE
+        elif not all(part.isprintable() for part in (instance_type, accelerator, region, *(row.zone for row in group))):
             reason = UNPRINTABLE
         elif accelerator:
             resolved = resolve(cloud, accelerator, instance_type)
             name = resolved.accelerator
             reason = resolved.reason or count_error(cloud, name, count)
+            if not reason and any(row.vcpus is not None and row.vcpus < count for row in group):
+                reason = FEW_VCPUS
         if reason:
             tally.add(reason, f"{region}/{instance_type or accelerator}", len(group))
             continue

@@ -25,12 +25,16 @@ _ABOVE: Final = 1 + 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one witness says a machine cost in a region: USD per hour in its cheapest and its dearest zone."""
+    """What one witness says a machine cost in a region: USD per hour in its cheapest and its dearest zone.
+
+    Unless `is_sure` the price was in doubt then: it tells a jump, and confirms nothing.
+    """
 
     low: float
     high: float
     date: str
     source: str
+    is_sure: bool = True
 
     @property
     def text(self) -> str:
@@ -70,6 +74,8 @@ class Past:
         self._believed = believed or {}
         self._verdicts = verdicts or {}
         self.unconfirmed = frozenset(unconfirmed)
+        self._in_doubt = {_place(name) for name, verdict in self._verdicts.items() if not verdict.rule}
+        self._counts: dict[str, dict[str, tuple[str, ...]]] = {}
         self._last_good = {catalog.cloud: ranges_of(catalog.offers) for catalog in last_good}
 
     def with_last_good(self, last_good: Iterable[CatalogOffers]) -> Past:
@@ -78,6 +84,8 @@ class Past:
 
     def believes(self, offer: Offer) -> bool:
         """Whether this very price was believed when it was embedded. Asked of every offer of every catalog."""
+        if (offer.cloud, offer.region, offer.instance_type, offer.use_spot) in self._in_doubt:
+            return False
         entry = self._believed.get(offer.cloud, _NOTHING).get(machine_key(offer))
         row = entry[1].get(offer.region) if entry is not None else None
         if row is None:
@@ -88,7 +96,24 @@ class Past:
 
     def embedded(self, offer: Offer) -> Seen | None:
         """What the embedded prices say of this machine in this region; None where none was believed."""
-        return _seen(self._believed.get(offer.cloud), offer, "the embedded prices")
+        is_sure = (offer.cloud, offer.region, offer.instance_type, offer.use_spot) not in self._in_doubt
+        return _seen(self._believed.get(offer.cloud), offer, "the embedded prices", is_sure)
+
+    def other_count(self, offer: Offer) -> str:
+        """What the machine has by the embedded catalog, `H100:8`, where the offer says otherwise; "" where it does not.
+
+        Machines that are sold with GPUs of choice have no count of their own.
+        """
+        counts = self._counts.get(offer.cloud)
+        if counts is None:
+            counts = self._counts[offer.cloud] = {}
+            for key in self._believed.get(offer.cloud, _NOTHING):
+                name, _, contents = key.rpartition("|")
+                counts[name] = (*counts.get(name, ()), contents)
+        has = counts.get(offer.instance_type, ())
+        own = f"{offer.accelerator}:{offer.accelerators_per_instance}"
+        same = len(has) == 1 and has[0] != own and has[0].partition(":")[0] == offer.accelerator
+        return has[0] if same else ""
 
     def last(self, offer: Offer) -> Seen | None:
         """What the last good copy says. None where the catalog has not changed since."""
@@ -119,8 +144,7 @@ class Past:
         if before is None:
             return 0, 0, ()
         now = ranges_of(catalog.offers)
-        had = {(key, region) for key, (_, rows) in before.items() for region, row in rows.items() if row[0] is not None}
-        has = {(key, region) for key, (_, rows) in now.items() for region, row in rows.items() if row[0] is not None}
+        had, has = _on_demand(before), _on_demand(now)
         gone = {_accelerator(key) for key, _ in had} - {_accelerator(key) for key, _ in has}
         return len(had), len(had - has), tuple(sorted(gone))
 
@@ -146,11 +170,9 @@ def embedded_past() -> Past:
 
 
 def ranges_of(offers: Iterable[Offer]) -> dict[str, tuple[str, dict[str, list[float | None]]]]:
-    """Machine -> date and prices by region, of the offers of one cloud that have accelerators."""
+    """Machine -> date and prices by region, of the offers of one cloud."""
     found: dict[str, tuple[str, dict[str, list[float | None]]]] = {}
     for offer in offers:
-        if not offer.accelerator:
-            continue
         date, regions = found.setdefault(machine_key(offer), (offer.provenance.fetched_at, {}))
         row = regions.setdefault(offer.region, [None, None, None, None])
         at = 2 if offer.use_spot else 0
@@ -163,15 +185,32 @@ def ranges_of(offers: Iterable[Offer]) -> dict[str, tuple[str, dict[str, list[fl
 
 
 def machine_key(offer: Offer) -> str:
-    """What is sold, within a cloud: `p5.48xlarge H100:8`."""
-    return f"{offer.instance_type} {offer.accelerator}:{offer.accelerators_per_instance}"
+    """What is sold, within a cloud: `p5.48xlarge|H100:8`."""
+    return f"{offer.instance_type}|{offer.accelerator}:{offer.accelerators_per_instance}"
+
+
+def _on_demand(machines: _Machines) -> set[tuple[str, str]]:
+    """(machine, region) of GPU machines with an on-demand price."""
+    return {
+        (key, region)
+        for key, (_, ranges) in machines.items()
+        for region, row in ranges.items()
+        if row[0] is not None and _accelerator(key)
+    }
+
+
+def _place(name: str) -> tuple[str, str, str, bool]:
+    """Cloud, region, instance type and whether it is spot, of an offer's name."""
+    parts = name.split("/")
+    instance_type, _, market = parts[-1].partition(":")
+    return parts[0], parts[1], instance_type, market == "spot"
 
 
 def _accelerator(key: str) -> str:
-    return key.rpartition(" ")[2].partition(":")[0]
+    return key.rpartition("|")[2].partition(":")[0]
 
 
-def _seen(machines: _Machines | None, offer: Offer, source: str) -> Seen | None:
+def _seen(machines: _Machines | None, offer: Offer, source: str, is_sure: bool = True) -> Seen | None:
     if machines is None:
         return None
     entry = machines.get(machine_key(offer))
@@ -183,4 +222,4 @@ def _seen(machines: _Machines | None, offer: Offer, source: str) -> Seen | None:
     low, high = (row[2], row[3]) if offer.use_spot else (row[0], row[1])
     if low is None or high is None:
         return None
-    return Seen(low=low, high=high, date=entry[0], source=source)
+    return Seen(low=low, high=high, date=entry[0], source=source, is_sure=is_sure)

@@ -14,7 +14,6 @@ from sky_melange.prices.corrections import SURCHARGES, corrected, unconfirmed
 from sky_melange.prices.market import (
     CHANGED_RANGE,
     EXACT_RANGE,
-    LEAST_CUT_FRACTION,
     LOOSE_RANGE,
     SPOT_FACTOR,
     Market,
@@ -126,12 +125,24 @@ def ambiguous_accelerator(market: Market) -> Iterator[Doubt]:
             yield Doubt(offer, reason)
 
 
+def other_count(market: Market) -> Iterator[Doubt]:
+    """A machine type has the number of GPUs that it always had: Azure's ND96isr_H100_v5 has 8, whatever a row says.
+
+    Evidence: the embedded catalog has the type with one other number.
+    """
+    for offer in market.judged:
+        has = market.past.other_count(offer)
+        if has:
+            says = f"{offer.accelerator}:{offer.accelerators_per_instance}"
+            yield Doubt(offer, f"{offer.cloud}: the catalog says {says}, and a {offer.instance_type} has {has}")
+
+
 def source_disagreement(market: Market) -> Iterator[Doubt]:
     """A dated list gives another price.
 
-    Evidence: the list. Of a list that is older than the price, less than 75 % is refused; where the price was once the
-    list's, a cut to half of it is believed. It alone exposes GCP's H100 at 4.20 + 1.18 in us-central1, where the bill
-    says 11.06.
+    Evidence: the list. Of a list that is older than the price, less than 75 % is refused; a cut of a price that was
+    believed before is kept with a warning, down to half of it. It alone exposes GCP's H100 at 4.20 + 1.18 in
+    us-central1, where the bill says 11.06.
     """
     for offer in market.judged:
         heard = market.hear(offer)
@@ -144,9 +155,8 @@ def source_disagreement(market: Market) -> Iterator[Doubt]:
             continue
         what = "this machine" if heard.exact else "one such GPU"
         reason = f"{heard.own:.2f} USD per hour, but {heard.source} says {heard.theirs:.2f} for {what}"
-        is_cut = heard.older and ratio >= LEAST_CUT_FRACTION
         listed = heard.theirs * (1 if heard.exact else offer.accelerators_per_instance)
-        yield Doubt(offer, reason, not (is_cut and market.was_at(offer, listed)))
+        yield Doubt(offer, reason, not (heard.older and market.is_cut(offer, listed)))
 
 
 def below_other_regions(market: Market) -> Iterator[Doubt]:
@@ -302,6 +312,7 @@ PLAUSIBILITY_RULES: Final[tuple[Rule, ...]] = (
     not_sold_on_demand,
     auction_reserve,
     ambiguous_accelerator,
+    other_count,
     source_disagreement,
     below_other_regions,
     below_smaller_machines,
@@ -316,7 +327,9 @@ PLAUSIBILITY_RULES: Final[tuple[Rule, ...]] = (
 def judge(
     offers: Iterable[Offer], opinions: Opinions, past: Past | None = None, agreed: Collection[str] = ()
 ) -> Judged:
-    """Divides offers into those that may be used and those that may not. Machines without GPU are not judged.
+    """Divides offers into those that may be used and those that may not.
+
+    Of machines without GPU only jumps are judged.
 
     What was believed when it was embedded is believed. Prices that moved too far, and known surcharges, are replaced by
     the price of before: the offer is quarantined as the catalog has it, and passes at the earlier price. `agreed` names
@@ -326,21 +339,23 @@ def judge(
     plain: list[Offer] = []
     believed: list[Offer] = []
     suspects: list[Offer] = []
+    plain_suspects: list[Offer] = []
     quarantined: list[Quarantined] = []
     for offer in offers:
-        if not offer.accelerator:
-            plain.append(offer)
-            continue
         if past.believes(offer):
-            believed.append(offer)
+            (believed if offer.accelerator else plain).append(offer)
             continue
         verdict = past.verdict(offer) if offer.provenance.source == SNAPSHOT else None
         if verdict is None:
-            suspects.append(offer)
+            (suspects if offer.accelerator else plain_suspects).append(offer)
         elif verdict.rule:
             quarantined.append(Quarantined(offer=offer, rule=verdict.rule, reason=verdict.reason))
         else:
-            believed.append(doubted(offer, verdict.reason))
+            (believed if offer.accelerator else plain).append(doubted(offer, verdict.reason))
+    if plain_suspects:
+        unmoved = corrected(Market(offers=plain_suspects, opinions=opinions, past=past, agreed=agreed))
+        plain += unmoved.suspects
+        quarantined += unmoved.quarantined
     if not suspects:
         names = past.unconfirmed & {offer.name for offer in believed}
         return Judged(passed=[*plain, *believed], quarantined=quarantined, unconfirmed=names)

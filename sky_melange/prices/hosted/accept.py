@@ -10,6 +10,7 @@ from sky_melange.domain.offer import PriceProvenance
 from sky_melange.errors import InputError
 from sky_melange.prices.hosted.bases import shown
 from sky_melange.prices.offers import read_catalog
+from sky_melange.prices.past import embedded_past
 from sky_melange.prices.source import CatalogOffers
 
 SHRUNKEN_FRACTION: Final = 1 / 3
@@ -46,6 +47,9 @@ def read_copy(content: bytes, cloud: str, url: str, confirmed: datetime) -> Cata
         raise NotAcceptedError(str(error)) from error
     if not count_gpu_machines(catalog):
         raise NotAcceptedError("the catalog holds no GPU offer, only " + _what_it_holds(catalog))
+    other = embedded_past().other_cloud(catalog)
+    if other is not None:
+        raise NotAcceptedError(f"the address of {cloud} serves the catalog of {other}")
     return catalog
 
 
