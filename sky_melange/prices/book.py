@@ -52,5 +52,5 @@ def _trust_notes(trusted: Sequence[Quarantined], trust: Sequence[str]) -> list[s
 
 def _date_notes(offers: Sequence[Offer]) -> list[str]:
     """Clouds with prices of unknown age: an empty date must not read as a fresh one."""
-    undated = sorted({offer.cloud for offer in offers if not offer.provenance.fetched_at})
+    undated = sorted({offer.cloud for offer in offers if not offer.provenance.data_date})
     return [f"date not known of prices of {', '.join(undated)}"] if undated else []

@@ -96,5 +96,5 @@ def _overridden(offer: Offer, override: Override) -> Offer:
         offer,
         price_usd_per_hour=override.price_usd_per_hour,
         reserved_instances=reserved,
-        provenance=PriceProvenance(source=NAME, detail=detail, fetched_at=override.as_of),
+        provenance=PriceProvenance(source=NAME, detail=detail, fetched_at=override.as_of, as_of=override.as_of),
     )
