@@ -9,12 +9,14 @@ import click
 from sky_melange.cli.options import use_color
 from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.cli.price_site import price_site, utc_now
+from sky_melange.domain.ages import iso_utc
 from sky_melange.domain.price_change import PriceChange
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import InputError
 from sky_melange.prices import PriceHistory
 from sky_melange.prices.filters import check_filters
-from sky_melange.render import price_history, price_table
+from sky_melange.prices.records import load_commitments, price_points
+from sky_melange.render import price_history, price_records, price_table
 
 
 @click.command(name="prices", epilog="Example: sky-melange prices --accelerator H100 --cloud gcp --quarantined")
@@ -25,6 +27,8 @@ from sky_melange.render import price_history, price_table
 @click.option("--all", "everything", is_flag=True, help="Every offer, not only the cheapest of each cloud.")
 @click.option("--quarantined", is_flag=True, help="The offers that are not used, each with its reason.")
 @click.option("--history", is_flag=True, help="What prices did between the refreshes on this machine, newest first.")
+@click.option("--plot", is_flag=True, help="With --history and --accelerator: its price over time, by cloud and kind.")
+@click.option("--commitments", is_flag=True, help="Prices for 1 and 3 years, and the share of hours at which they pay.")
 @refresh_option
 @click.option(
     "--format",
@@ -43,6 +47,8 @@ def command(
     everything: bool,
     quarantined: bool,
     history: bool,
+    plot: bool,
+    commitments: bool,
     refresh: bool,
     output_format: str,
 ) -> None:
@@ -52,11 +58,25 @@ def command(
     --quarantined lists them with the reason.
     """
     check_filters(accelerator=accelerator, cloud=cloud, prefix="--")
-    if history and quarantined:
-        raise InputError("--history and --quarantined are two different lists; choose one")
+    if sum((history, quarantined, commitments)) > 1:
+        raise InputError("--history, --quarantined and --commitments are different lists; choose one")
+    if plot and (not history or accelerator is None):
+        raise InputError("--plot draws one accelerator's history; give --history and --accelerator, such as H100")
+    if commitments:
+        _print_commitments(accelerator, cloud, region, output_format)
+        return
     now = utc_now()
     book = price_book(PricePolicy(), refresh=refresh, clouds=None if cloud is None else (cloud,), now=now)
     wanted = {"accelerator": accelerator, "cloud": cloud, "region": region}
+    if plot and accelerator is not None:
+        changes = price_history.select(PriceHistory(price_site().cache_folder).read(), **wanted, spot=spot)
+        part = price_table.select(book, **wanted, spot=spot)
+        points = price_points(accelerator, part.offers, changes, iso_utc(now))
+        points = tuple(point for point in points if cloud is None or point.cloud == cloud)
+        formats = {"json": price_records.points_json, "csv": price_records.points_csv}
+        drawn = price_records.plot(accelerator, points, color=use_color())
+        click.echo(formats[output_format](points) if output_format in formats else drawn, nl=False)
+        return
     if history:
         changes = price_history.select(PriceHistory(price_site().cache_folder).read(), **wanted, spot=spot)
         _print_history(changes, output_format)
@@ -76,6 +96,23 @@ def command(
         hidden = len(part.offers) - len(offers)
         more = f" {hidden} dearer ones are not shown (--all)." if hidden else ""
         click.echo(f"{len(offers)} offers.{more} {len(part.quarantined)} are quarantined (--quarantined).", err=True)
+
+
+def _print_commitments(accelerator: str | None, cloud: str | None, region: str | None, output_format: str) -> None:
+    """Cheapest per accelerator first."""
+    found = [
+        item
+        for item in load_commitments()
+        if accelerator in (None, item.accelerator) and cloud in (None, item.cloud) and region in (None, item.region)
+    ]
+    found.sort(key=lambda item: (item.accelerator, item.price_usd_per_hour / item.accelerators_per_instance))
+    if output_format == "json":
+        click.echo(price_records.commitments_json(found), nl=False)
+    elif output_format == "csv":
+        click.echo(price_records.commitments_csv(found), nl=False)
+    else:
+        _print_table(found, price_records.commitments_table(found, color=use_color()))
+        click.echo(f"{len(found)} prices for a term, paid for every hour of it. No plan uses them.", err=True)
 
 
 def _print_history(changes: Sequence[PriceChange], output_format: str) -> None:

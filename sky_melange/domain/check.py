@@ -77,12 +77,16 @@ class PriceChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceAge:
-    """Prices of one cloud, source and date that the check used. `age_hours` is None where their date is not known."""
+    """Prices of one cloud, source and date that the check used. `age_hours` is None where their date is not known.
+
+    It counts from `as_of`, else from `fetched_at`; see PriceProvenance.
+    """
 
     cloud: str
     source: str
     fetched_at: str
     age_hours: float | None
+    as_of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,18 +18,25 @@ IN_DOUBT: Final = "in doubt: "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceProvenance:
-    """Where a price comes from. `fetched_at` is the ISO 8601 time (UTC) when the data was last confirmed.
+    """Where a price comes from, and how old it is; ISO 8601, UTC, "" when not known.
 
-    For embedded and other dated data: its date. "" when not known.
+    `fetched_at`: when the data was last confirmed. `as_of`: when whoever publishes it last changed it. Of embedded and
+    other dated data both are its date.
     """
 
     source: str
     detail: str
     fetched_at: str
+    as_of: str = ""
+
+    @property
+    def data_date(self) -> str:
+        """What the age of the price is counted from: `as_of`, else `fetched_at`."""
+        return self.as_of or self.fetched_at
 
     def dated(self) -> PriceProvenance:
         """The same by the day: a plan holds no time of a run, so that the same inputs give the same bytes."""
-        return replace(self, fetched_at=self.fetched_at[:10])
+        return replace(self, fetched_at=self.fetched_at[:10], as_of=self.as_of[:10])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +139,9 @@ class Obtained(StrEnum):
 class PriceState:
     """Where one source's prices of one cloud come from in this run. `cloud` is "" for a source of no one cloud.
 
-    `fetched_at`: when the data was last confirmed (see PriceProvenance). `problem`: why it was not confirmed in this
-    run, or is left out; "" when all is well. `too_old`: beyond `prices.max_age_hours`, so its offers are left out.
-    `not_kept`: why the next run will not have these prices, "" when it will.
+    `fetched_at`: when the data was last confirmed, `as_of`: when it last changed (see PriceProvenance). `problem`: why
+    it was not confirmed in this run, or is left out; "" when all is well. `too_old`: beyond `prices.max_age_hours`, so
+    its offers are left out. `not_kept`: why the next run will not have these prices, "" when it will.
     """
 
     source: str
@@ -144,6 +151,12 @@ class PriceState:
     problem: str = ""
     too_old: bool = False
     not_kept: str = ""
+    as_of: str = ""
+
+    @property
+    def data_date(self) -> str:
+        """What the age of the prices is counted from: `as_of`, else `fetched_at`."""
+        return self.as_of or self.fetched_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

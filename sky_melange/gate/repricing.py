@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sky_melange.domain.ages import age_hours
 from sky_melange.domain.check import PriceAge, PriceChange
-from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance
+from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup
 from sky_melange.optimizer.spot import with_fallback
 
@@ -167,11 +167,14 @@ def _cost(plan: Plan, groups: Sequence[PriceChange], overhead: Sequence[PriceCha
 
 def _ages(changes: Sequence[PriceChange], now: datetime) -> tuple[PriceAge, ...]:
     """One entry a cloud, source and date."""
-    found: dict[tuple[str, str, str], PriceProvenance] = {}
-    for change in changes:
-        if change.today is not None:
-            found.setdefault((change.cloud, change.today.source, change.today.fetched_at), change.today)
+    found = {(c.cloud, c.today.source, c.today.fetched_at, c.today.as_of) for c in changes if c.today is not None}
     return tuple(
-        PriceAge(cloud=cloud, source=source, fetched_at=fetched_at, age_hours=age_hours(fetched_at, now))
-        for cloud, source, fetched_at in sorted(found)
+        PriceAge(
+            cloud=cloud,
+            source=source,
+            fetched_at=fetched_at,
+            as_of=as_of,
+            age_hours=age_hours(as_of or fetched_at, now),
+        )
+        for cloud, source, fetched_at, as_of in sorted(found)
     )

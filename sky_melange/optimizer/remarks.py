@@ -110,7 +110,7 @@ def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:
 
 def _price_warnings(groups: Sequence[ReplicaGroup], book: PriceBook) -> Iterator[str]:
     """One line for all prices: old ones must be seen, not drowned."""
-    dates = {f"{group.cloud} of {group.price.fetched_at or 'unknown date'} ({group.price.source})" for group in groups}
+    dates = {f"{group.cloud} of {group.price.data_date or 'unknown date'} ({group.price.source})" for group in groups}
     yield f"Prices are those of {', '.join(sorted(dates))}. Check them before launching."
     for group in groups:
         for mark in (SOURCES_DISAGREE, IN_DOUBT):

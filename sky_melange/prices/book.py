@@ -83,5 +83,5 @@ def _loss_notes(catalogs: Iterable[CatalogOffers], past: Past) -> Iterator[str]:
 
 def _date_notes(offers: Sequence[Offer]) -> list[str]:
     """Clouds with prices of unknown age: an empty date must not read as a fresh one."""
-    undated = sorted({offer.cloud for offer in offers if not offer.provenance.fetched_at})
+    undated = sorted({offer.cloud for offer in offers if not offer.provenance.data_date})
     return [f"date not known of prices of {', '.join(undated)}"] if undated else []

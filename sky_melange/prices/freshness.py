@@ -23,7 +23,7 @@ def with_age_limit(states: Iterable[PriceState], max_age_hours: float | None, no
 def _limited(state: PriceState, max_age_hours: float, now: datetime) -> PriceState:
     if state.obtained in (Obtained.ABSENT, Obtained.FILE):
         return state
-    age = age_hours(state.fetched_at, now)
+    age = age_hours(state.data_date, now)
     if age is not None and age <= max_age_hours:
         return state
     older = f"prices of {dated(state, now)} are older than prices.max_age_hours ({max_age_hours:g})"
@@ -93,9 +93,10 @@ def warnings_of(book: PriceBook, now: datetime, clouds: Collection[str] | None =
 
 def dated(state: PriceState, now: datetime) -> str:
     """`2026-05-20 (186 days old)`, or `an unknown date`."""
-    if not state.fetched_at:
+    if not state.data_date:
         return "an unknown date"
-    return f"{state.fetched_at} ({age_text(age_hours(state.fetched_at, now))} old)"
+    confirmed = f"; last confirmed {state.fetched_at}" if state.as_of not in ("", state.fetched_at) else ""
+    return f"{state.data_date} ({age_text(age_hours(state.data_date, now))} old{confirmed})"
 
 
 def _summary(states: Sequence[PriceState], now: datetime) -> Iterator[str]:
@@ -111,15 +112,18 @@ def _summary(states: Sequence[PriceState], now: datetime) -> Iterator[str]:
     for state in states:
         if state.not_kept:
             unkept.setdefault(state.not_kept, []).append(state.cloud)
-        if state.obtained is Obtained.CACHED:
-            cached.setdefault((state.source, dated(state, now), state.problem, state.too_old), []).append(state.cloud)
+        if state.obtained is Obtained.CACHED or (state.obtained is Obtained.CONFIRMED and state.too_old):
+            verb = "last changed" if state.as_of else "last confirmed"
+            cached.setdefault((state.source, f"{verb} {dated(state, now)}", state.problem, state.too_old), []).append(
+                state.cloud
+            )
         elif state.obtained is Obtained.ABSENT and state.cloud in served:
             silent.setdefault((state.source, state.problem), []).append(state.cloud)
         elif state.obtained is Obtained.ABSENT:
             absent.setdefault(state.problem, []).append(state.cloud)
     for (source, date, problem, too_old), clouds in sorted(cached.items()):
         use = "are too old to be used" if too_old else "are used"
-        yield f"OLD PRICES of {_names(clouds)} ({source}) {use}: last confirmed {date}; {problem}."
+        yield f"OLD PRICES of {_names(clouds)} ({source}) {use}: {date}; {problem}."
     for problem, clouds in sorted(absent.items()):
         yield f"LEFT OUT: {_names(clouds)}: {problem}."
     for (source, problem), clouds in sorted(silent.items()):

@@ -104,7 +104,7 @@ class Market:
             own=own,
             theirs=theirs,
             exact=exact is not None,
-            older=offer.provenance.fetched_at[:10] > opinion.date,
+            older=offer.provenance.data_date[:10] > opinion.date,
             source=f"{opinion.source} of {opinion.date}",
         )
 

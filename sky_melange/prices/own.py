@@ -123,7 +123,9 @@ def _described(override: Override, path: Path, mistakes: list[Mistake]) -> list[
             memory_gib=override.memory_gib,
             price_usd_per_hour=override.price_usd_per_hour,
             use_spot=override.use_spot,
-            provenance=PriceProvenance(source=OWN_PRICES, detail=override.place, fetched_at=override.as_of),
+            provenance=PriceProvenance(
+                source=OWN_PRICES, detail=override.place, fetched_at=override.as_of, as_of=override.as_of
+            ),
         )
     ]
 
@@ -158,5 +160,5 @@ def _overridden(offer: Offer, override: Override) -> Offer:
         offer,
         price_usd_per_hour=override.price_usd_per_hour,
         reserved_instances=reserved,
-        provenance=PriceProvenance(source=OWN_PRICES, detail=detail, fetched_at=override.as_of),
+        provenance=PriceProvenance(source=OWN_PRICES, detail=detail, fetched_at=override.as_of, as_of=override.as_of),
     )

@@ -54,7 +54,8 @@ def require_clouds(clouds: Collection[str]) -> None:
 def _state(catalog: CatalogOffers) -> PriceState:
     """Dated by the oldest of its GPU prices; "" where the date of any is not known."""
     dates = {offer.provenance.fetched_at for offer in catalog.offers if offer.accelerator}
-    return PriceState(source=NAME, cloud=catalog.cloud, obtained=Obtained.SNAPSHOT, fetched_at=min(dates, default=""))
+    date = min(dates, default="")
+    return PriceState(source=NAME, cloud=catalog.cloud, obtained=Obtained.SNAPSHOT, fetched_at=date, as_of=date)
 
 
 def _read(folder: Path, cloud: str) -> CatalogOffers:
@@ -67,7 +68,7 @@ def _read(folder: Path, cloud: str) -> CatalogOffers:
         if provenance is None:
             origin = origins.get((cloud, snapshot_date), path.name)
             text = f"{origin}; {detail}" if detail else origin
-            provenance = PriceProvenance(source=NAME, detail=text, fetched_at=snapshot_date)
+            provenance = PriceProvenance(source=NAME, detail=text, fetched_at=snapshot_date, as_of=snapshot_date)
             known[snapshot_date, detail] = provenance
         return provenance
 

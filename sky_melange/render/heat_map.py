@@ -84,7 +84,7 @@ def comparison_map(comparison: Comparison) -> HeatMap:
 def price_text(side: PricedGrid) -> str:
     """`USD 0.8048 per hour and replica (aws/us-east-1/g6.xlarge, prices of 2026-05-07)`."""
     offer = side.price.offer
-    dated = offer.provenance.fetched_at[:10] or "unknown date"
+    dated = offer.provenance.data_date[:10] or "unknown date"
     return f"USD {side.price.usd_per_hour:.4f} per hour and replica ({offer.name}, price of {dated})"
 
 

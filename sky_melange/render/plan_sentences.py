@@ -61,7 +61,7 @@ def missing_sentences(plan: Plan) -> Iterator[str]:
 
 
 def _last_known(offer: LastKnownOffer) -> str:
-    dated = offer.price.fetched_at or "of unknown date"
+    dated = offer.price.data_date or "of unknown date"
     return (
         f"Last known there: {offer.name} ({counted(offer.accelerators_per_instance, offer.accelerator)}) at "
         f"USD {hourly(offer.price_usd_per_hour)} per hour ({dated})"

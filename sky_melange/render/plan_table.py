@@ -130,7 +130,7 @@ def _each(group: ReplicaGroup) -> str:
         if group.accelerators_per_instance > 1
         else ""
     )
-    dated = group.price.fetched_at or "of unknown date"
+    dated = group.price.data_date or "of unknown date"
     return (
         f"{spot}{group.instance_type}\n{place}, {counted(group.accelerators_per_instance, group.accelerator)}{layout}\n"
         f"price {dated}\nthroughput {group.profile.kind}, {_error(group.profile.error)}"

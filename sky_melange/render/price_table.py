@@ -30,6 +30,7 @@ _CSV_COLUMNS: Final = (
     "age_hours",
     "quarantine_rule",
     "quarantine_reason",
+    "as_of",
 )
 
 
@@ -93,8 +94,8 @@ def table(offers: Sequence[Offer], now: datetime, *, color: bool) -> str:
             str(offer.accelerators_per_instance),
             Breakable(offer.instance_type),
             Breakable(f"{offer.cloud} {offer.zone or offer.region}"),
-            offer.provenance.fetched_at[:10] or "unknown",
-            short_age(age_hours(offer.provenance.fetched_at, now)),
+            offer.provenance.data_date[:10] or "unknown",
+            short_age(age_hours(offer.provenance.data_date, now)),
         )
     return to_text(rich_table, color=color)
 
@@ -119,19 +120,19 @@ def to_json(offers: Sequence[Offer], items: Sequence[Quarantined], book: PriceBo
         "skipped_rows": [dataclasses.asdict(skipped) for skipped in book.skipped],
         "notes": [*book.notes, *book.remarks],
         "sources": [
-            {**dataclasses.asdict(state), "age_hours": age_hours(state.fetched_at, now)} for state in book.states
+            {**dataclasses.asdict(state), "age_hours": age_hours(state.data_date, now)} for state in book.states
         ],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_csv(offers: Sequence[Offer], items: Sequence[Quarantined], now: datetime) -> str:
-    """One row an offer; the last two columns are filled for quarantined ones only. Ages are those at `now`."""
+    """One row an offer; the quarantine's columns are filled for quarantined ones only. Ages are those at `now`."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
-    writer.writerows([*_cells(offer, now), "", ""] for offer in offers)
-    writer.writerows([*_cells(item.offer, now), item.rule, item.reason] for item in items)
+    writer.writerows([*_cells(offer, now), "", "", offer.provenance.as_of] for offer in offers)
+    writer.writerows([*_cells(item.offer, now), item.rule, item.reason, item.offer.provenance.as_of] for item in items)
     return stream.getvalue()
 
 
@@ -139,13 +140,13 @@ def _record(offer: Offer, now: datetime) -> dict[str, object]:
     return {
         "name": offer.name,
         **dataclasses.asdict(offer),
-        "age_hours": age_hours(offer.provenance.fetched_at, now),
+        "age_hours": age_hours(offer.provenance.data_date, now),
         "price_usd_per_accelerator_hour": _per_accelerator(offer),
     }
 
 
 def _cells(offer: Offer, now: datetime) -> list[object]:
-    age = age_hours(offer.provenance.fetched_at, now)
+    age = age_hours(offer.provenance.data_date, now)
     return [
         offer.cloud,
         offer.region,

@@ -74,6 +74,7 @@ class _Planned:
 class CatalogServer:
     """Serves `<folder>/<cloud>/vms.csv` of the first folder that has it, at `url`/<cloud>/vms.csv.
 
+    `digests` has the text of `<cloud>/vms.csv.md5` for clouds that publish one.
     `delay_s` is waited before each answer, `tls` makes it an https server, `seen` lists the answers, oldest first.
     """
 
@@ -84,6 +85,7 @@ class CatalogServer:
         self._folders = folders
         self._contents: dict[str, bytes] = {}
         self._faults: dict[str, list[_Planned]] = {}
+        self.digests: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.catalogs = self
@@ -198,6 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         catalogs = self.server.catalogs
+        if self.path.endswith("/vms.csv.md5"):
+            digest = catalogs.digests.get(self.path.split("/")[-2])
+            self.answer(HTTPStatus.NOT_FOUND if digest is None else HTTPStatus.OK, digest or b"404: Not Found")
+            return
         if catalogs.delay_s:
             time.sleep(catalogs.delay_s)
         content = catalogs.content_of(self.cloud)
@@ -305,6 +311,62 @@ def truncated() -> Fault:
     def fault(handler: _Handler, content: bytes | None) -> None:
         content = content or HTML
         handler.answer(200, content[: len(content) * 2 // 3], length=len(content))
+        handler.close_connection = True
+
+    return fault
+
+
+def without_length(fraction: float = 1.0, *, rows: bool = False, gzip_it: bool = False) -> Fault:
+    """The first part of the catalog, its end marked by nothing but the closed connection; `rows`: whole rows of it."""
+
+    def fault(handler: _Handler, content: bytes | None) -> None:
+        part = cut(content or HTML, fraction, rows=rows)
+        headers = {"Connection": "close", **({"Content-Encoding": "gzip"} if gzip_it else {})}
+        handler.start(200, headers, body_bytes=len(part))
+        handler.wfile.write(gzip.compress(part) if gzip_it else part)
+        handler.close_connection = True
+
+    return fault
+
+
+def cut(content: bytes, fraction: float, *, rows: bool) -> bytes:
+    """The first part of a catalog: so many of its bytes, or of its rows."""
+    if not rows:
+        return content[: int(len(content) * fraction)]
+    lines = content.splitlines(keepends=True)
+    return b"".join(lines[: max(2, int(len(lines) * fraction))])
+
+
+def dated(last_modified: str) -> Fault:
+    """No fault: the catalog, with the time at which the host last changed it."""
+
+    def fault(handler: _Handler, content: bytes | None) -> None:
+        handler.answer(200, content or HTML, {"Last-Modified": last_modified})
+
+    return fault
+
+
+def endless_error(code: int = 503) -> Fault:
+    """An error whose text has no end."""
+
+    def fault(handler: _Handler, _: bytes | None) -> None:
+        handler.start(code, {"Connection": "close"})
+        with contextlib.suppress(OSError):
+            while not handler.server.catalogs.stopping.is_set():
+                handler.wfile.write(b"x" * MIB)
+        handler.close_connection = True
+
+    return fault
+
+
+def endless_redirect(url: str) -> Fault:
+    """A redirect whose text has no end."""
+
+    def fault(handler: _Handler, _: bytes | None) -> None:
+        handler.start(302, {"Connection": "close", "Location": url})
+        with contextlib.suppress(OSError):
+            while not handler.server.catalogs.stopping.is_set():
+                handler.wfile.write(b"x" * MIB)
         handler.close_connection = True
 
     return fault

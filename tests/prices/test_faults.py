@@ -213,14 +213,13 @@ def test_https_is_never_left(server: CatalogServer) -> None:
     """An answer that came over http after an https address was asked is thrown away."""
     import requests
 
-    from sky_melange.prices.hosted import fetch
-    from sky_melange.prices.hosted.fetch_error import FetchError
+    from sky_melange.prices.hosted.session import FetchError, check_answer
 
     response = requests.Response()
     response.status_code = 200
     response.url = "http://example.com/lambda/vms.csv"
     with pytest.raises(FetchError, match="from https to http"):
-        fetch._check_answer(response, "https://example.com/lambda/vms.csv")
+        check_answer(response, "https://example.com/lambda/vms.csv")
 
 
 def test_tls_certificates_are_verified(tmp_path: Path) -> None:

@@ -226,9 +226,9 @@ class TestPriceTable:
     def test_csv(self) -> None:
         lines = price_table.to_csv(self.OFFERS[:1], self.ITEMS, NOW).splitlines()
         assert lines[1] == (
-            "gcp,us-central1,,g2-standard-4,L4,1,false,0.70683,0.70683,test catalog,2026-06-01,240.000,,"
+            "gcp,us-central1,,g2-standard-4,L4,1,false,0.70683,0.70683,test catalog,2026-06-01,240.000,,,"
         )
-        assert lines[2].endswith("2026-06-01,240.000,floor,[0.01] is below any [/other]")
+        assert lines[2].endswith("2026-06-01,240.000,floor,[0.01] is below any [/other],")
 
 
 class TestVerdictTable:

@@ -1,38 +1,30 @@
-"""One catalog from one address: timed, bounded, and kept only when it is good."""
+"""One catalog from one address: timed, bounded, conditional, and kept only when it is good."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import hashlib
+import re
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import requests
-from cachecontrol.controller import CacheController
-from urllib3.exceptions import HTTPError
 
-from sky_melange.prices.hosted.accept import NotAcceptedError, check_size, read_copy
+from sky_melange.prices.hosted.accept import NotAcceptedError, check_size, check_whole, read_copy
 from sky_melange.prices.hosted.bases import catalog_url
-from sky_melange.prices.hosted.fetch_error import FetchError, in_words, is_unreachable, retry_after_s, short
-from sky_melange.prices.hosted.http import ANY_AGE, REVALIDATE, confirmed_at, let_go, make_session
 from sky_melange.prices.hosted.limits import FetchLimits
-from sky_melange.prices.hosted.store import CatalogStore, PendingCopy
+from sky_melange.prices.hosted.session import FetchError, chunks, get, has_length, make_session
+from sky_melange.prices.hosted.store import CatalogStore, KeptCopy, RawCopy
 from sky_melange.prices.source import CatalogOffers
 
-_CHUNK_BYTES: Final = 1 << 16
-_BYTES_PER_MIB: Final = 1 << 20
+_LARGE_BYTES: Final = 1 << 20
+_LARGE_AT_ONCE: Final = 2
+"""So many answers beyond _LARGE_BYTES are in memory at one time; of real catalogs two or three are that large."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawCopy:
-    """The bytes of a catalog that was confirmed at some time."""
-
-    url: str
-    content: bytes
-    confirmed: datetime
+_MD5: Final = re.compile(rb"\s*([0-9a-fA-F]{32})\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +32,7 @@ class Copy:
     """The offers of a catalog that was confirmed at some time."""
 
     confirmed: datetime
+    as_of: str
     catalog: CatalogOffers
 
 
@@ -57,130 +50,121 @@ class Fetched:
 
 @dataclass(slots=True, kw_only=True)
 class Fetcher:
-    """Fetches catalogs of one run. `noticed` is called with the base when a connection to it stands."""
+    """Fetches catalogs of one run, any number at once: what takes memory (large answers, reading) is done in turns."""
 
     store: CatalogStore
     limits: FetchLimits
     now: datetime
-    noticed: Callable[[str], None] = field(default=lambda _: None)
+    _large: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_LARGE_AT_ONCE))
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def last_good(self, cloud: str, bases: Sequence[str]) -> Copy | None:
         """The youngest copy in the cache, however old; None when there is none that can be read."""
-        found = [raw for base in bases if (raw := self._raw_copy(catalog_url(base, cloud))) is not None]
-        for raw in sorted(found, key=lambda raw: raw.confirmed, reverse=True):
+        found = [
+            (raw, url) for url in self._urls(cloud, bases) if (raw := KeptCopy(self.store, url).read()) is not None
+        ]
+        for raw, url in sorted(found, key=lambda entry: entry[0].confirmed, reverse=True):
             try:
-                catalog = read_copy(raw.content, cloud, raw.url, raw.confirmed)
+                return self._copy(cloud, url, raw)
             except NotAcceptedError:
                 continue
-            return Copy(confirmed=raw.confirmed, catalog=catalog)
         return None
-
-    def _raw_copy(self, url: str) -> RawCopy | None:
-        request = requests.Request("GET", url, headers=ANY_AGE).prepare()
-        try:
-            # The controller is CacheControl's own reader of what it keeps.
-            response = CacheController(PendingCopy(self.store, url)).cached_request(request)
-            if not response:
-                return None
-            content = response.read(decode_content=True)
-            return RawCopy(url=url, content=content, confirmed=confirmed_at(response.headers))
-        except (HTTPError, ValueError, TypeError, KeyError):
-            return None
 
     def fetch(self, cloud: str, base: str) -> Fetched:
         """The catalog as the server has it now. Raises FetchError."""
-        url = catalog_url(base, cloud)
-        pending = PendingCopy(self.store, url)
-        try:
-            with make_session(
-                pending, self.now, redirects=self.limits.redirects, noticed=lambda: self.noticed(base)
-            ) as session:
-                timeouts = (self.limits.connect_timeout_s, self.limits.read_timeout_s)
-                with session.get(url, headers=REVALIDATE, timeout=timeouts, stream=True) as response:
-                    try:
-                        _check_answer(response, url)
-                        content = self._body(response)
-                    finally:
-                        let_go(response)
-                    final_url = CacheController.cache_url(str(response.url))
-        except requests.RequestException as error:
-            raise FetchError(in_words(error, self.limits), unreachable=is_unreachable(error)) from error
-        except (HTTPError, OSError, ValueError) as error:
-            raise FetchError(f"the connection failed: {short(error)}") from error
-        return self._judged(cloud, base, content, pending, final_url)
+        (url,) = self._urls(cloud, [base])
+        kept = KeptCopy(self.store, url)
+        with self._turn:
+            validators = kept.validators()
+        headers = {"Cache-Control": "max-age=0", **validators}
+        with make_session(self.limits) as session, get(session, url, headers, self.limits) as response:
+            if response.status_code == requests.codes.not_modified:
+                with self._turn:
+                    return self._confirmed(cloud, url, kept)
+            held = threading.Event()
+            try:
+                parts = self._body(response, held)
+                digest = b"" if has_length(response) else self._published_digest(session, str(response.url))
+                with self._turn:
+                    content = b"".join(parts)
+                    parts.clear()
+                    return self._judged(cloud, url, kept, content, response, digest)
+            finally:
+                if held.is_set():
+                    self._large.release()
 
-    def _body(self, response: requests.Response) -> bytes:
-        """The whole body. A server that drips bytes keeps every read going, so a timer cuts the connection."""
-        expired = threading.Event()
-        timer = threading.Timer(self.limits.catalog_s, _cut, (response, expired))
-        timer.daemon = True
-        timer.start()
-        try:
-            content = self._bounded(response)
-        except (requests.RequestException, HTTPError, OSError):
-            if not expired.is_set():
-                raise
-        finally:
-            timer.cancel()
-        if expired.is_set():
-            raise FetchError(f"the answer was not complete after {self.limits.catalog_s:g} s")
-        return content
+    def _urls(self, cloud: str, bases: Sequence[str]) -> list[str]:
+        return [catalog_url(base, cloud) for base in bases]
 
-    def _bounded(self, response: requests.Response) -> bytes:
-        chunks: list[bytes] = []
+    def _copy(self, cloud: str, url: str, raw: RawCopy) -> Copy:
+        catalog = read_copy(raw.content, cloud, url, raw.confirmed, raw.as_of)
+        return Copy(confirmed=raw.confirmed, as_of=raw.as_of, catalog=catalog)
+
+    def _body(self, response: requests.Response, held: threading.Event) -> list[bytes]:
+        """The whole body, in pieces; `held` is set when it took one of the places for large ones."""
+        parts: list[bytes] = []
         size = 0
-        stated = response.headers.get("Content-Length", "")
-        if stated.isdecimal() and int(stated) > self.limits.body_bytes:
-            raise self._too_large()
-        for chunk in response.iter_content(_CHUNK_BYTES):
+        end = time.monotonic() + self.limits.catalog_s
+        for chunk in chunks(response, self.limits):
+            parts.append(chunk)
             size += len(chunk)
-            if size > self.limits.body_bytes:
-                raise self._too_large()
-            chunks.append(chunk)
-        return b"".join(chunks)
+            if size > _LARGE_BYTES and not held.is_set():
+                if not self._large.acquire(timeout=max(0.0, end - time.monotonic())):
+                    raise FetchError("too many large answers at once")
+                held.set()
+        return parts
 
-    def _too_large(self) -> FetchError:
-        return FetchError(f"the answer is larger than {self.limits.body_bytes / _BYTES_PER_MIB:g} MiB")
-
-    def _judged(self, cloud: str, base: str, content: bytes, pending: PendingCopy, final_url: str) -> Fetched:
-        """Reads what arrived, holds it against the last good copy, and keeps it."""
-        url = catalog_url(base, cloud)
-        raw = self._raw_copy(url)
-        previous = None if raw is not None and raw.content == content else self.last_good(cloud, (base,))
+    def _published_digest(self, session: requests.Session, url: str) -> bytes:
+        """The MD5 that the host publishes beside a catalog, in hexadecimal; empty where there is none."""
         try:
-            catalog = read_copy(content, cloud, url, self.now)
-            if previous is not None:
-                check_size(catalog, previous.catalog, last_good_age=self.now - previous.confirmed)
+            with get(session, f"{url}.md5", {}, self.limits) as response:
+                found = _MD5.match(next(chunks(response, self.limits), b""))
+        except FetchError:
+            return b""
+        return b"" if found is None else found.group(1).lower()
+
+    def _confirmed(self, cloud: str, url: str, kept: KeptCopy) -> Fetched:
+        """The copy at hand still holds, the server says."""
+        raw = kept.confirm(self.now)
+        if raw is None:
+            raise FetchError("HTTP 304, but there is no copy that could still hold")
+        try:
+            return Fetched(copy=self._copy(cloud, url, raw), not_kept=_keep(kept))
         except NotAcceptedError as error:
             raise FetchError(f"not accepted: {error}") from error
-        not_kept = ""
+
+    def _judged(
+        self, cloud: str, url: str, kept: KeptCopy, content: bytes, response: requests.Response, digest: bytes
+    ) -> Fetched:
+        """Reads what arrived, holds it against the last good copy, and keeps it."""
+        before = kept.read()
+        is_new = before is None or before.content != content
+        if not is_new:
+            before = None
+        raw = RawCopy(content=content, confirmed=self.now, as_of=kept.as_of(response.headers))
         try:
-            if not pending.keep(final_url):
-                not_kept = "the server forbids keeping a copy (Cache-Control: no-store)"
-        except OSError as error:
-            not_kept = f"the cache folder cannot be written: {error.strerror or error}"
-        return Fetched(copy=Copy(confirmed=self.now, catalog=catalog), previous=previous, not_kept=not_kept)
+            copy = self._copy(cloud, url, raw)
+            previous = None if before is None else self._copy(cloud, url, before)
+            if digest and hashlib.md5(content, usedforsecurity=False).hexdigest().encode() != digest:
+                raise NotAcceptedError("it is not what the .md5 beside it says, so it was cut off or is half-written")
+            if is_new:
+                is_known_whole = bool(digest) or has_length(response)
+                age = None if before is None else self.now - before.confirmed
+                last_good = None if before is None else before.content
+                check_whole(content, copy.catalog, last_good, age=age, is_known_whole=is_known_whole)
+            if previous is not None:
+                check_size(copy.catalog, previous.catalog, last_good_age=self.now - previous.confirmed)
+        except NotAcceptedError as error:
+            raise FetchError(f"not accepted: {error}") from error
+        may_keep = kept.replace(content, response.headers, self.now)
+        not_kept = _keep(kept) if may_keep else "the server forbids keeping a copy (Cache-Control: no-store)"
+        return Fetched(copy=copy, previous=previous, not_kept=not_kept)
 
 
-def _cut(response: requests.Response, expired: threading.Event) -> None:
-    """Ends the connection under a read that would go on for ever."""
-    expired.set()
-    connection = getattr(response.raw, "connection", None)
-    if connection is not None and connection.sock is not None:
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
-
-
-def _check_answer(response: requests.Response, url: str) -> None:
-    """Raises FetchError for any answer but a catalog or the word that the copy at hand still holds."""
-    status = response.status_code
-    if url.startswith("https:") and not all(
-        str(step.url).startswith("https:") for step in (*response.history, response)
-    ):
-        raise FetchError("it was redirected from https to http")
-    if status == requests.codes.ok:
-        return
-    reason = f"HTTP {status} {response.reason or ''}".strip()
-    if status == requests.codes.too_many or status >= requests.codes.server_error:
-        raise FetchError(reason, again=True, retry_after_s=retry_after_s(response.headers.get("Retry-After", "")))
-    raise FetchError(reason, missing=status in (requests.codes.not_found, requests.codes.gone))
+def _keep(kept: KeptCopy) -> str:
+    """Why the copy could not be written; "" when it was."""
+    try:
+        kept.write()
+    except OSError as error:
+        return f"the cache folder cannot be written: {error.strerror or error}"
+    return ""

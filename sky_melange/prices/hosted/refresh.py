@@ -6,14 +6,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeVar
 
+from sky_melange.prices.hosted.bases import shown
 from sky_melange.prices.hosted.fetch import Fetched, Fetcher
-from sky_melange.prices.hosted.limits import FetchLimits
-from sky_melange.prices.hosted.reach import Reach
-from sky_melange.prices.hosted.retries import UnreachableError, fetch_anywhere
+from sky_melange.prices.hosted.session import FetchError, probe
 
-THREADS = 24
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,70 +29,73 @@ class Outcome:
 def refresh(
     fetcher: Fetcher, clouds: Sequence[str], bases: Sequence[str], on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Outcome]:
-    """The outcome for each cloud. Takes at most `limits.contact_s` without a connection, else `limits.total_s`.
-
-    The threads are daemons: a name server that never answers must not keep the process from ending.
-    """
+    """The outcome for each cloud. Takes at most `limits.contact_s` without a connection, else `limits.total_s`."""
     limits = fetcher.limits
-    reach, stopped = Reach(bases), threading.Event()
-    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
-    done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-    for cloud in clouds:
-        todo.put(cloud)
-    noticing = replace(fetcher, noticed=reach.connected)
-    for _ in range(min(THREADS, len(clouds))):
-        threading.Thread(target=_work, args=(noticing, todo, bases, reach, done, stopped), daemon=True).start()
+    start = time.monotonic()
+    unreachable = dict.fromkeys(bases, f"no connection within {limits.contact_s:g} s")
+    for base, problem in _at_once(lambda base: probe(base, limits), bases, start + limits.contact_s):
+        unreachable[base] = problem
+        if base == bases[0] and not problem:
+            # The others are there for what this one does not have, and need not be waited for.
+            unreachable = {base: problem for base, problem in unreachable.items() if base == bases[0] or not problem}
+            break
+    dead = {base: problem for base, problem in unreachable.items() if problem}
+    if len(dead) == len(set(bases)):
+        problem = "; ".join(f"{shown(base)}: {dead[base]}" for base in bases)
+        return {cloud: Outcome(cloud=cloud, problem=problem) for cloud in clouds}
     found: dict[str, Outcome] = {}
-    for outcome in _until(done, len(clouds), reach, limits):
-        found[outcome.cloud] = outcome
+    stopped = threading.Event()
+    work = _at_once(lambda cloud: _fetch(fetcher, cloud, bases, dead, stopped), clouds, start + limits.total_s)
+    for cloud, outcome in work:
+        found[cloud] = outcome
         if on_progress is not None:
             on_progress(len(found), len(clouds))
     stopped.set()
-    first = next((outcome.problem for outcome in found.values()), "")
-    late = f"not finished after {limits.total_s:g} s" if reach.any_contact else first or "no server could be reached"
+    late = f"not finished after {limits.total_s:g} s"
     return {cloud: found.get(cloud) or Outcome(cloud=cloud, problem=late) for cloud in clouds}
 
 
-def _until(
-    done: queue.SimpleQueue[Outcome | BaseException], count: int, reach: Reach, limits: FetchLimits
-) -> Iterator[Outcome]:
-    """Outcomes as they come, until all are there, time is up or nobody is left to ask.
+def _fetch(
+    fetcher: Fetcher, cloud: str, bases: Sequence[str], dead: dict[str, str], stopped: threading.Event
+) -> Outcome:
+    """The catalog from the first base that gives it."""
+    # Texts, not errors: an error that is kept keeps the frames that it came through, with their catalogs.
+    problems: list[str] = []
+    missing = True
+    for base in bases:
+        if stopped.is_set():
+            break
+        try:
+            if base in dead:
+                raise FetchError(dead[base])
+            return Outcome(cloud=cloud, fetched=fetcher.fetch(cloud, base))
+        except FetchError as error:
+            problems.append(f"{shown(base)}: {error}")
+            missing = missing and error.missing
+    return Outcome(cloud=cloud, problem="; ".join(problems), missing=missing)
 
-    An error that nobody foresaw is raised here.
+
+def _at_once(task: Callable[[str], _Result], names: Sequence[str], end: float) -> Iterator[tuple[str, _Result]]:
+    """Results as they come, each in a thread of its own, until all are there or time is up.
+
+    The threads are daemons: a name server that never answers must not keep the process from ending. An error that
+    nobody foresaw is raised here.
     """
-    start = time.monotonic()
-    received = 0
-    while received < count and not (received and reach.all_dead):
-        limit_s = limits.total_s if reach.any_contact else limits.contact_s
-        left_s = start + limit_s - time.monotonic()
-        if left_s <= 0:
-            return
-        try:
-            outcome = done.get(timeout=left_s)
-        except queue.Empty:
-            continue
-        if isinstance(outcome, BaseException):
-            raise outcome
-        received += 1
-        yield outcome
+    done: queue.SimpleQueue[tuple[str, _Result | None, BaseException | None]] = queue.SimpleQueue()
 
-
-def _work(
-    fetcher: Fetcher,
-    todo: queue.SimpleQueue[str],
-    bases: Sequence[str],
-    reach: Reach,
-    done: queue.SimpleQueue[Outcome | BaseException],
-    stopped: threading.Event,
-) -> None:
-    while not stopped.is_set():
+    def work(name: str) -> None:
         try:
-            cloud = todo.get_nowait()
+            done.put((name, task(name), None))
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits
+            done.put((name, None, error))
+
+    for name in dict.fromkeys(names):
+        threading.Thread(target=work, args=(name,), daemon=True).start()
+    for _ in dict.fromkeys(names):
+        try:
+            name, result, error = done.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
             return
-        try:
-            done.put(Outcome(cloud=cloud, fetched=fetch_anywhere(fetcher, cloud, bases, reach, stopped)))
-        except UnreachableError as error:
-            done.put(Outcome(cloud=cloud, problem=str(error), missing=error.missing))
-        except Exception as error:  # noqa: BLE001 - handed to the thread that waits, and raised there
-            done.put(error)
+        if error is not None:
+            raise error
+        yield name, result  # type: ignore[misc] # a task that raised nothing has a result

@@ -83,7 +83,7 @@ def _resolve(outcome: Outcome, fetcher: Fetcher, bases: Sequence[str]) -> tuple[
             return None, _state(outcome.cloud, Obtained.ABSENT, "", outcome.problem)
         copy, obtained = last_good, Obtained.CACHED
     state = _state(outcome.cloud, obtained, iso_utc(copy.confirmed), outcome.problem)
-    return copy.catalog, replace(state, not_kept=not_kept)
+    return copy.catalog, replace(state, not_kept=not_kept, as_of=copy.as_of)
 
 
 def _state(cloud: str, obtained: Obtained, fetched_at: str, problem: str) -> PriceState:

@@ -9,16 +9,32 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import requests
 from cachecontrol.cache import BaseCache
+from cachecontrol.controller import CacheController
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
+
+from sky_melange.domain.ages import iso_utc
+from sky_melange.prices.hosted.session import http_date
 
 _SUFFIX: Final = ".catalog"
 _MARK: Final = b"sky-melange catalog 1 "
-_LIMIT_BYTES: Final = 256 * 1024 * 1024
+_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """Larger files were not written by us."""
+
+_KEPT_FOR: Final = timedelta(days=3650)
+_ANY_AGE: Final = {"Cache-Control": "max-age=100000000000"}
+_NO_COPY: Final = (HTTPError, ValueError, TypeError, KeyError, AssertionError)
+"""What a file that is no copy of ours makes CacheControl raise."""
 
 
 class CatalogStore:
@@ -61,32 +77,97 @@ class CatalogStore:
         return self._folder / f"{cloud}-{hashlib.sha256(url.encode()).hexdigest()[:24]}{_SUFFIX}"
 
 
-class PendingCopy(BaseCache):
-    """What CacheControl sees while one catalog is fetched: the copy at hand, wherever redirects lead.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawCopy:
+    """The bytes of a catalog: when they were confirmed, and when the host last changed them ("" where it did not say).
 
-    It keeps nothing by itself: `keep` writes what arrived once it has been found good, and nothing deletes the copy.
+    `as_of` is ISO 8601, UTC.
+    """
+
+    content: bytes
+    confirmed: datetime
+    as_of: str
+
+
+class KeptCopy(BaseCache):
+    """The copy of one catalog. CacheControl says what to ask with, what a 304 renews, and what may be kept.
+
+    What arrives takes the place of the copy only with `write`, when it has been found good; nothing deletes the copy.
     """
 
     def __init__(self, store: CatalogStore, url: str) -> None:
         self._store = store
         self._url = url
-        self._arrived: dict[str, bytes] = {}
+        self._arrived: bytes | None = None
+        self._request = requests.Request("GET", url, headers=_ANY_AGE).prepare()
+        self._controller = CacheController(self)
+
+    def validators(self) -> dict[str, str]:
+        """The headers that ask whether the copy still holds; none where there is no copy."""
+        try:
+            return dict(self._controller.conditional_headers(self._request))
+        except _NO_COPY:
+            return {}
+
+    def read(self) -> RawCopy | None:
+        """The copy; None when there is none, or none that can be trusted."""
+        try:
+            response = self._controller.cached_request(self._request)
+            return _raw(response) if response else None
+        except _NO_COPY:
+            return None
+
+    def confirm(self, now: datetime) -> RawCopy | None:
+        """The copy, confirmed now, to be written; None when there is none."""
+        answer = HTTPResponse(status=requests.codes.not_modified, headers=_dated(now))
+        try:
+            response = self._controller.update_cached_response(self._request, answer)
+            return None if response is answer else _raw(response)
+        except _NO_COPY:
+            return None
+
+    def replace(self, content: bytes, headers: Mapping[str, str], now: datetime) -> bool:
+        """Holds what arrived, unpacked, to be written; False when it may not be kept (`no-store`)."""
+        said = {name: headers[name] for name in ("ETag", "Last-Modified", "Cache-Control") if headers.get(name)}
+        answer = HTTPResponse(body=b"", status=requests.codes.ok, headers={**said, **_dated(now)})
+        self._controller.cache_response(self._request, answer, body=content)
+        return self._arrived is not None
+
+    def write(self) -> None:
+        """Keeps what arrived. Raises OSError when the disk refuses; the copy is then what it was."""
+        if self._arrived is not None:
+            self._store.write(self._url, self._arrived)
+            self._arrived = None
+
+    @staticmethod
+    def as_of(headers: Mapping[str, str]) -> str:
+        """When the host last changed what it sends (`Last-Modified`); "" where it does not say."""
+        moment = http_date(headers.get("Last-Modified", ""))
+        return "" if moment is None else iso_utc(moment)
 
     def get(self, key: str) -> bytes | None:  # noqa: ARG002
-        """The copy at hand."""
+        """For CacheControl: the copy at hand, wherever redirects lead."""
         return self._store.read(self._url)
 
     def set(self, key: str, value: bytes, expires: object = None) -> None:  # noqa: ARG002
-        """Holds what arrived from an address until it is kept."""
-        self._arrived[key] = bytes(value)
+        """For CacheControl: holds what arrived."""
+        self._arrived = bytes(value)
 
     def delete(self, key: str) -> None:
-        """Nothing: a copy goes only when a better one takes its place."""
+        """For CacheControl: nothing."""
 
-    def keep(self, final_url: str) -> bool:
-        """Writes what arrived from the address that redirects led to; False when it may not be kept (`no-store`)."""
-        value = self._arrived.get(final_url)
-        if value is None:
-            return False
-        self._store.write(self._url, value)
-        return True
+
+def _raw(response: HTTPResponse) -> RawCopy:
+    content = response.read(decode_content=True)
+    confirmed = http_date(response.headers.get("date", ""))
+    if confirmed is None:
+        raise ValueError("no date")
+    return RawCopy(content=content, confirmed=confirmed, as_of=KeptCopy.as_of(response.headers))
+
+
+def _dated(now: datetime) -> dict[str, str]:
+    """By our own clock: when the data was confirmed is not for the server to say. Copies never expire unasked."""
+    return {
+        "Date": format_datetime(now.astimezone(UTC), usegmt=True),
+        "Expires": format_datetime(now.astimezone(UTC) + _KEPT_FOR, usegmt=True),
+    }

@@ -97,6 +97,6 @@ def price_line(item: PriceChange) -> str:
 
 def age_line(age: PriceAge) -> str:
     """`lambda: snapshot of 2026-05-07, 4,776.0 h old`: in the unit of the check of ages."""
-    dated = age.fetched_at or "unknown date"
+    dated = age.as_of or age.fetched_at or "unknown date"
     old = "age not known" if age.age_hours is None else f"{amount(age.age_hours, Unit.HOURS)} old"
     return f"{age.cloud}: {age.source} of {dated}, {old}"

@@ -123,7 +123,7 @@ def _summary(document: PlanDocument) -> dict[str, Any]:
     from sky_melange.domain.units import usd_per_month
 
     plan = document.plan
-    dates = [group.price.fetched_at for group in plan.groups]
+    dates = [group.price.data_date for group in plan.groups]
     return {
         "model": document.workload.model.id,
         "usd_per_hour": plan.cost.total_usd_per_hour,
