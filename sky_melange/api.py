@@ -251,9 +251,10 @@ def _require_limits(limits: Mapping[str, float | None]) -> None:
     from sky_melange.errors import InputError, Mistake
 
     mistakes = [
-        Mistake(source=keyword, message=f"must be a number that is not negative, found {value!r}")
+        Mistake(source=keyword, message=f"must be a number {wanted}, found {value!r}")
         for keyword, value in limits.items()
-        if value is not None and not (math.isfinite(value) and value >= 0)
+        for wanted, least in [("above 0", 5e-324) if "_usd_" in keyword else ("that is not negative", 0.0)]
+        if value is not None and not (math.isfinite(value) and value >= least)
     ]
     if mistakes:
         raise InputError(mistakes)

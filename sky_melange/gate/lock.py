@@ -11,9 +11,9 @@ from sky_melange import pipeline
 from sky_melange.check.inputs import workload_changes
 from sky_melange.domain.workload import Objective, Workload
 from sky_melange.errors import InputError, Mistake
+from sky_melange.pipeline.digests import WORKLOAD_ENDINGS
 from sky_melange.plan_file import PlanDocument
 
-_ENDINGS: Final = (".yaml", ".yml")
 _TOLERANCE: Final = 1e-9
 
 
@@ -40,6 +40,10 @@ def lock_of(document: PlanDocument, given: Path | None) -> Lock:
     path = given or recorded
     if path is None or (given is None and not path.exists() and not path.is_symlink()):
         says = "names no workload file" if path is None else f"was made from {path}, which is not there"
+        asked = document.workload
+        if asked.profiles.files or asked.prices.overrides is not None:
+            message = f"{says}, and with files beside it; give --workload"
+            raise InputError([Mistake(source=str(document.path), message=message)])
         difference = _unsealed(document) or f"{document.path} {says}; plan again, or give --workload"
         return Lock(workload=document.workload, folder=document.path.parent, differences=(difference,))
     if given is None and path.is_symlink():
@@ -66,7 +70,7 @@ def _recorded(document: PlanDocument) -> Path | None:
     name = document.plan.inputs.workload_file
     if name is None:
         return None
-    if PurePosixPath(name).is_absolute() or not name.endswith(_ENDINGS):
+    if PurePosixPath(name).is_absolute() or not name.endswith(WORKLOAD_ENDINGS):
         message = f"want a path relative to the plan that ends in .yaml or .yml, found {name[:80]!r}"
         raise InputError([Mistake(source=str(document.path), key="inputs.workload_file", message=message)])
     return document.path.parent / name

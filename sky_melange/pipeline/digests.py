@@ -6,9 +6,12 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from sky_melange.domain.digest import json_sha256
 from sky_melange.workload_file import file_values
+
+WORKLOAD_ENDINGS: Final = (".yaml", ".yml")
 
 
 def workload_digest(path: Path) -> str:
@@ -17,14 +20,18 @@ def workload_digest(path: Path) -> str:
 
 
 def relative_path(path: Path, folder: Path) -> str | None:
-    """A file's path from a folder, with `/`; None where no such path leads there (another drive)."""
+    """The way from a plan's folder to its workload file, with `/`; None where no such way can be followed later.
+
+    That is: a pipe, a file that is no .yaml or .yml, or one on another drive.
+    """
+    if path.suffix not in WORKLOAD_ENDINGS or not path.is_file():
+        return None
     try:
         # Folders that are links are followed: `..` from within them leads elsewhere.
-        return Path(
-            os.path.relpath(path.parent.resolve() / path.name, folder.parent.resolve() / folder.name)
-        ).as_posix()
+        way = os.path.relpath(path.parent.resolve() / path.name, folder.parent.resolve() / folder.name)
     except ValueError:
         return None
+    return Path(way).as_posix()
 
 
 def digest_of(lines: Iterable[str]) -> str:

@@ -235,6 +235,15 @@ def test_a_workload_that_is_gone_fails_and_one_with_mistakes_is_exit_2(small: Sc
     assert "slo.tpot_ms" in stderr
 
 
+def test_a_workload_that_no_path_leads_to_needs_the_option(small: Scene) -> None:
+    odd = small.workload.rename(small.folder / "workload.txt")
+    assert run("plan", odd, "--out", small.folder / "plan").exit_code == 0
+    code, report, _ = small.check()
+    assert code == 3
+    assert "names no workload file" in check_of(report, "lock")["details"][0]
+    assert small.check("--workload", odd)[0] == 0
+
+
 def test_another_workload_is_compared_with_the_plan_and_not_with_its_file(small: Scene) -> None:
     other = small.folder / "other.yaml"
     other.write_bytes(small.workload.read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +149,16 @@ def test_the_worst_case_of_spot_is_shown_before_money_is_spent(repository: Path,
 
 
 def test_a_plan_with_prices_of_ones_own_can_be_launched(repository: Path, tmp_path: Path) -> None:
-    workload = repository / "examples" / "prices" / "workload.yaml"
+    shutil.copytree(repository / "examples" / "prices", tmp_path / "prices")
+    workload = tmp_path / "prices" / "workload.yaml"
     assert run("plan", workload, "--offline", "--out", tmp_path / "plan").exit_code == 0
+    found = run("up", tmp_path / "plan", "--dry-run", "--offline")
+    assert found.exit_code == 0, found.stderr
+    moved = workload.rename(tmp_path / "prices" / "moved.yaml")
     without = run("up", tmp_path / "plan", "--dry-run", "--offline")
     assert without.exit_code == 2
     assert "give --workload" in without.stderr
-    done = run("up", tmp_path / "plan", "--dry-run", "--offline", "--workload", workload)
+    done = run("up", tmp_path / "plan", "--dry-run", "--offline", "--workload", moved)
     assert done.exit_code == 0, done.stderr
     assert "USD 0.0000 per hour" in done.stdout
 
@@ -176,13 +181,14 @@ def test_up_refuses_a_plan_over_budget(repository: Path, tmp_path: Path, cloud: 
     workload = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
     (tmp_path / "w.yaml").write_text(workload + "budget: {usd_per_hour: 1000}\n", encoding="utf-8")
     assert run("plan", tmp_path / "w.yaml", "--out", tmp_path / "plan", "--offline").exit_code == 0
-    path = tmp_path / "plan" / "plan.json"
-    document = json.loads(path.read_text(encoding="utf-8"))
-    document["workload"]["budget"]["usd_per_hour"] = 1.0
-    path.write_text(json.dumps(document), encoding="utf-8")
+    (tmp_path / "w.yaml").write_text(workload + "budget: {usd_per_hour: 1}\n", encoding="utf-8")
     done = run("up", tmp_path / "plan", "--yes", "--offline")
     assert done.exit_code == 3
-    assert "budget" in done.stderr
+    assert "budget-total" in done.stderr
+    assert "lock" in done.stderr
+    path = tmp_path / "plan" / "plan.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"instances": 1', '"instances": 2'), encoding="utf-8")
+    assert run("up", tmp_path / "plan", "--yes", "--offline").exit_code == 2
     assert cloud.events == []
 
 
