@@ -11,6 +11,7 @@ from sky_melange.domain.ages import age_hours
 from sky_melange.domain.check import PriceAge, PriceChange
 from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup
+from sky_melange.optimizer.overhead import is_overhead_offer
 from sky_melange.optimizer.spot import with_fallback
 
 _Sale = tuple[str, str, str, str, str, int, bool]
@@ -132,8 +133,7 @@ def _overhead_change(machine: Overhead, offers: Sequence[Offer]) -> PriceChange:
         offer
         for offer in offers
         if (offer.cloud, offer.region, offer.instance_type) == (machine.cloud, machine.region, machine.instance_type)
-        and offer.accelerators_per_instance == 0
-        and not offer.use_spot
+        and is_overhead_offer(offer)
     ]
     today = min(fitting, key=lambda offer: (offer.price_usd_per_hour, offer.sort_key), default=None)
     return PriceChange(
