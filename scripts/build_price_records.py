@@ -1,4 +1,4 @@
-"""Writes catalogs/prices/commitments.csv and catalogs/prices/weekly.csv from dated price lists.
+"""Writes catalogs/prices/records/: commitments.csv and weekly.csv, from dated price lists.
 
     python scripts/build_price_records.py SHARED_DATA_DIR
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sky_melange.prices.snapshot import SnapshotSource
 
-_FOLDER = Path(__file__).resolve().parent.parent / "catalogs" / "prices"
+_FOLDER = Path(__file__).resolve().parent.parent / "catalogs" / "prices" / "records"
 _WEEKLY = Path("price-history") / "gcp-weekly" / "gcp-gpu-all-in-weekly-2025-07-to-2026-07.csv.gz"
 _AWS = Path("price-checks") / "aws-gpu-on-demand-2026-01.json"
 _AWS_DATE, _AWS_SOURCE = "2026-01-21", "tsaol/aws-gpu"

@@ -18,7 +18,7 @@ _Sale = tuple[str, str, str, int]
 def load_commitments() -> tuple[Commitment, ...]:
     """Machines at their price on demand and committed, one entry a term, in the order of cloud, region and machine."""
     found = []
-    with data_path("catalogs", "prices", "commitments.csv").open(encoding="utf-8", newline="") as file:
+    with data_path("catalogs", "prices", "records", "commitments.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             for kind in (PriceKind.COMMIT_1Y, PriceKind.COMMIT_3Y):
                 price = row[f"{kind}_usd_per_hour"]
@@ -49,7 +49,7 @@ def price_points(
 
     From the embedded weeks; then from today's offers back through the changes that refreshes saw (newest first).
     """
-    with data_path("catalogs", "prices", "weekly.csv").open(encoding="utf-8", newline="") as file:
+    with data_path("catalogs", "prices", "records", "weekly.csv").open(encoding="utf-8", newline="") as file:
         points = [
             PricePoint(
                 cloud=row["cloud"],
