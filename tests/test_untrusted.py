@@ -85,6 +85,23 @@ def test_what_is_not_a_file_is_refused(repository: Path, tmp_path: Path, reader:
     assert not (tmp_path / "out.json").exists()
 
 
+@pytest.mark.parametrize("kind", ["endless device", "pipe"])
+def test_a_plan_folder_with_a_device_in_it(repository: Path, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "plan"
+    folder.mkdir()
+    if kind == "pipe":
+        os.mkfifo(folder / "plan.json")
+    else:
+        (folder / "plan.json").symlink_to("/dev/zero")
+    made = run("plan", workload(repository, tmp_path / "w.yaml"), "--offline", "--out", folder)
+    assert made.exit_code == 2
+    assert "holds files that no plan wrote (plan.json" in made.stderr
+    if kind == "endless device":
+        checked = run("validate", folder)
+        assert checked.exit_code == 2
+        assert "plan.json: is larger than 32 MiB" in checked.stderr
+
+
 def test_no_more_than_the_limit_is_read(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)

@@ -11,17 +11,20 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sky_melange.domain.launch_files import KEPT_FILES, PROJECT_CONFIG_FILE, RECORD_FILE
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.plan_json import FILE_NAME
 from sky_melange.render.router_names import ROUTER_FILES
+from sky_melange.untrusted import read_bytes
 
 _ROUTER_FOLDER = "router"
 _OLD = ".{}-old-"
 _UNFINISHED = tuple(f".{name}-" for name in KEPT_FILES)
 """What `up` was writing when it was killed."""
 
+_MAX_BYTES = 32 * 1024 * 1024
 _HERE_FD = -100
 _EXCHANGE = 2
 
@@ -111,9 +114,9 @@ def _exchange(one: Path, other: Path) -> bool:
 def _check_record(folder: Path, files: Mapping[str, str]) -> None:
     """Raises InputError where another plan's launch is on record: nothing could take it down any more."""
     try:
-        launched = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["plan"]
+        launched = _json_in(folder / RECORD_FILE)["plan"]
         planned = json.loads(files[FILE_NAME])["name"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (InputError, ValueError, KeyError, TypeError, RecursionError):
         return
     if launched != planned:
         message = (
@@ -144,11 +147,16 @@ def _present_names(folder: Path) -> set[str]:
 def _planned_names(folder: Path) -> set[str]:
     """The files that an earlier plan wrote into the folder, by its own plan.json; empty when that is not ours."""
     try:
-        document = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        document = _json_in(folder / FILE_NAME)
         groups = {str(group["file"]) for group in document["groups"]}
         return {FILE_NAME, PROJECT_CONFIG_FILE, *groups, *ROUTER_FILES, *KEPT_FILES}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (InputError, ValueError, KeyError, TypeError, RecursionError):
         return set()
+
+
+def _json_in(path: Path) -> Any:
+    """What a file of an earlier plan holds; anything may lie there."""
+    return json.loads(read_bytes(path, limit_bytes=_MAX_BYTES))
 
 
 def _existing_parent(folder: Path) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from sky_melange.domain.offer import OWN_PRICES
 from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import InputError, Mistake
+from sky_melange.untrusted import read_bytes
 
 PLAN_FILE_NAME: Final = "plan.json"
 SCHEMA_VERSION: Final = 1
@@ -86,13 +87,12 @@ def read_planned_launch(folder: Path) -> PlannedLaunch:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
+    if not path.exists() and not path.is_symlink():
+        message = f"there is no such file; write it with `sky-melange plan WORKLOAD --out {path.parent}`"
+        raise InputError([Mistake(source=str(path), message=message)])
     try:
-        if path.stat().st_size > _MAX_PLAN_BYTES:
-            raise InputError([Mistake(source=str(path), message=f"larger than {_MAX_PLAN_BYTES // 1024**2} MiB")])
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        message = f"cannot be read ({error.strerror}); write it with `sky-melange plan WORKLOAD --out {path.parent}`"
-        raise InputError([Mistake(source=str(path), message=message)]) from error
+        text = read_bytes(path, limit_bytes=_MAX_PLAN_BYTES).decode("utf-8")
+        document = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         message = f"not JSON: {error.msg}, column {error.colno}; is the file truncated?"
         raise InputError([Mistake(source=str(path), message=message, line=error.lineno)]) from error

@@ -79,7 +79,7 @@ def test_a_launch_file_that_is_no_utf8_is_refused(plan_folder: PlanFolder) -> No
 
 
 def test_no_plan_json_says_how_to_write_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"plan\.json: cannot be read .*sky-melange plan WORKLOAD --out"):
+    with pytest.raises(InputError, match=r"plan\.json: there is no such file.*sky-melange plan WORKLOAD --out"):
         validate_plan_folder(tmp_path / "nowhere")
 
 

@@ -39,7 +39,7 @@ def test_a_path_through_a_file(tmp_path: Path) -> None:
 
 
 def test_a_path_with_nul() -> None:
-    assert "is no valid path" in _error(Path("a\0b"))
+    assert "is not a valid path" in _error(Path("a\0b"))
 
 
 def test_an_endless_device_is_not_read_to_its_end() -> None:
