@@ -26,6 +26,8 @@ AWS_LIST = "price-checks/aws-gpu-on-demand-2026-01.json"
 GCP_LIST = "price-checks/gcp-gpu-instances-all-in-2026-07-30.yml.gz"
 PROVIDER_LIST = "price-checks/gpu-offerings-21-providers-2026-05.json"
 
+CLOUDS_LIST = "carbon/cloud_prices.json"
+
 AWS_GPUS = re.compile(r"^(g4ad|g4dn|g5|g5g|g6|g6e|g7e|gr6|p2|p3|p3dn|p4d|p4de|p5|p5e|p5en|p6-b200|p6-b300)\.")
 """Families with whole GPUs. The list's own GPU names are not kept: it calls the T4g of g5g an ARM Mali."""
 
@@ -81,6 +83,7 @@ def opinion_files(data: Path) -> dict[str, list[tuple[str, ...]]]:
     """Content of every opinions/*.csv by file name."""
     return {
         "aws-on-demand-2026-01.csv": [HEADER, *sorted(_aws(data / AWS_LIST))],
+        "aws-azure-2026-10.csv": [HEADER, *sorted(_aws_and_azure(data / CLOUDS_LIST))],
         "gcp-all-in-2026-07.csv": [HEADER, *sorted(_gcp(data / GCP_LIST))],
         "providers-2026-05.csv": [HEADER, *sorted(_providers(data / PROVIDER_LIST))],
     }
@@ -96,6 +99,15 @@ def _aws(path: Path) -> Iterator[tuple[str, ...]]:
                 price = _plain(prices["onDemand"])
                 source = "tsaol/aws-gpu"
                 yield ("aws", region, machine["name"], "", count, price, "", "2026-01-21", source)
+
+
+def _aws_and_azure(path: Path) -> Iterator[tuple[str, ...]]:
+    """List prices of one region each. It names GPUs in its own way, which is not kept."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for offer in document["offers"]:
+        count, price = _plain(offer["gpus"]), _plain(offer["price_per_hour"])
+        place = (offer["cloud"], offer["region"], offer["instance"])
+        yield (*place, "", count, price, "", document["captured_at"], "chimeraforge 0.76.0")
 
 
 def _gcp(path: Path) -> Iterator[tuple[str, ...]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from catalog_build.opinions import AWS_LIST
 from catalog_build.sources import NEWEST, OVERHEAD_TYPES, SOURCES, SourceFile
 from sky_melange.prices.catalog_csv import CatalogRow, SkipTally, decode, read_rows
 from sky_melange.prices.gcp import ATTACHABLE_FAMILIES, AttachableHosts, host_types
@@ -24,6 +26,17 @@ HEADER = (
     "AvailabilityZone",
     "SnapshotDate",
 )
+LISTED_GPUS = {"g6": "L4", "gr6": "L4", "g6e": "L40S"}
+"""AWS families of which the catalog at hand has a part only. catalogs/README.md says which are left out, and why."""
+LISTED_SOURCE = (
+    "aws",
+    "aws.csv",
+    "github.com/tsaol/aws-gpu data/all_gpu_instances.js",
+    "7412fd2",
+    "2026-01-21",
+    "MIT",
+)
+
 SOURCES_HEADER = ("cloud", "file", "upstream", "commit", "date", "licence", "rows")
 
 
@@ -44,10 +57,28 @@ def price_files(data: Path) -> dict[str, list[tuple[str, ...]]]:
             if lines:
                 index.append(_index_line(source, len(lines - rows)))
             rows |= lines
+        if cloud == "aws":
+            listed = set(_listed(data / AWS_LIST, {row[0] for row in rows}))
+            index.append((*LISTED_SOURCE, str(len(listed))))
+            rows |= listed
         files[f"{cloud}.csv"] = [HEADER, *sorted(rows)]
     files["sources.csv"] = [SOURCES_HEADER, *sorted(index)]
     files["overhead_types.csv"] = [("cloud", "cpus", "memory_gib", "instance_type"), *sorted(OVERHEAD_TYPES)]
     return files
+
+
+def _listed(path: Path, known: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """Rows of a dated list for the machine types that the catalog lacks, whose GPU is known from the family."""
+    for machine in json.loads(path.read_text(encoding="utf-8")):
+        name = machine["name"]
+        accelerator = LISTED_GPUS.get(name.partition(".")[0])
+        if accelerator is None or name in known:
+            continue
+        shape = (str(machine["gpuCount"]), str(machine["vcpu"]), machine["memory"].removesuffix(" GB"))
+        for region, prices in machine["pricing"].items():
+            if prices.get("onDemand") and not region.startswith("us-gov-"):
+                price = f"{prices['onDemand']:.6f}"
+                yield (name, accelerator, *shape, "", price, "", region, "", LISTED_SOURCE[4])
 
 
 def _index_line(source: SourceFile, rows: int) -> tuple[str, ...]:

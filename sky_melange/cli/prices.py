@@ -92,7 +92,7 @@ def command(
         _print_table(items, price_table.quarantine_table(items, color=use_color()))
         click.echo(f"{len(items)} offers are quarantined.", err=True)
     else:
-        _print_table(offers, price_table.table(offers, now, color=use_color()))
+        _print_table(offers, price_table.table(offers, now, color=use_color(), unconfirmed=book.unconfirmed))
         hidden = len(part.offers) - len(offers)
         more = f" {hidden} dearer ones are not shown (--all)." if hidden else ""
         click.echo(f"{len(offers)} offers.{more} {len(part.quarantined)} are quarantined (--quarantined).", err=True)

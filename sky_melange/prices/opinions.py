@@ -46,7 +46,10 @@ class Opinions:
 
 
 def load_opinions(clouds: Collection[str] | None = None) -> Opinions:
-    """The embedded lists, for some clouds or all. Raises MissingDataError when the installation lacks them."""
+    """The embedded lists, for some clouds or all; of two on one machine the newer.
+
+    Raises MissingDataError when the installation lacks them.
+    """
     by_machine: dict[tuple[str, str, str], Opinion] = {}
     by_accelerator: dict[tuple[str, str], Opinion] = {}
     for path in sorted(data_path("catalogs", "prices", "opinions").glob("*.csv")):
@@ -56,7 +59,10 @@ def load_opinions(clouds: Collection[str] | None = None) -> Opinions:
                     continue
                 opinion = _opinion(row)
                 if opinion.instance_type:
-                    by_machine[opinion.cloud, opinion.region, opinion.instance_type] = opinion
+                    key = (opinion.cloud, opinion.region, opinion.instance_type)
+                    known = by_machine.get(key)
+                    if known is None or known.date < opinion.date:
+                        by_machine[key] = opinion
                 else:
                     by_accelerator[opinion.cloud, opinion.accelerator] = opinion
     return Opinions(by_machine=by_machine, by_accelerator=by_accelerator)

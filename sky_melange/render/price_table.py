@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -71,8 +71,8 @@ def cheapest(offers: Sequence[Offer], *, everything: bool) -> list[Offer]:
     return list(first.values())
 
 
-def table(offers: Sequence[Offer], now: datetime, *, color: bool) -> str:
-    """A table of offers, 100 columns; the age of each price is that at `now`."""
+def table(offers: Sequence[Offer], now: datetime, *, color: bool, unconfirmed: Collection[str] = frozenset()) -> str:
+    """A table of offers, 100 columns; the age of each price is that at `now`. `unconfirmed` names offers to mark."""
     rich_table = new_table()
     for name, justify in (
         ("Accelerator", "left"),
@@ -89,7 +89,7 @@ def table(offers: Sequence[Offer], now: datetime, *, color: bool) -> str:
     for offer in offers:
         rich_table.add_row(
             offer.accelerator + (" spot" if offer.use_spot else ""),
-            hourly(_per_accelerator(offer)),
+            hourly(_per_accelerator(offer)) + ("\nunconfirmed" if offer.name in unconfirmed else ""),
             hourly(offer.price_usd_per_hour),
             str(offer.accelerators_per_instance),
             Breakable(offer.instance_type),
@@ -115,7 +115,7 @@ def quarantine_table(items: Sequence[Quarantined], *, color: bool) -> str:
 def to_json(offers: Sequence[Offer], items: Sequence[Quarantined], book: PriceBook, now: datetime) -> str:
     """Offers, quarantined offers, skipped rows with their reasons, and where the prices come from; ages at `now`."""
     document = {
-        "offers": [_record(offer, now) for offer in offers],
+        "offers": [{**_record(offer, now), "is_unconfirmed": offer.name in book.unconfirmed} for offer in offers],
         "quarantined": [{**_record(item.offer, now), "rule": item.rule, "reason": item.reason} for item in items],
         "skipped_rows": [dataclasses.asdict(skipped) for skipped in book.skipped],
         "notes": [*book.notes, *book.remarks],

@@ -37,7 +37,7 @@ def test_the_shares_are_reported(report: dict[str, Any], record_property: pytest
         record_property(key, json.dumps({"offers": row["offers"], **row["shares"]}))
         print(key, row["offers"], row["shares"])  # noqa: T201 - the report of this test: pytest -rP
         assert sum(row["shares"].values()) == pytest.approx(1.0)
-    assert {key.rpartition(" ")[2] for key in report} == {"aws", "gcp", "lambda", "runpod", "verda"}
+    assert {key.rpartition(" ")[2] for key in report} == {"aws", "azure", "gcp", "lambda", "runpod", "verda"}
 
 
 @pytest.mark.parametrize("cloud", LISTS)

@@ -7,6 +7,7 @@ import pytest
 from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.prices import load_snapshot
 from sky_melange.prices.opinions import Opinion, load_opinions
+from sky_melange.prices.snapshot import SnapshotSource
 
 DATED_CHANGES: frozenset[str] = frozenset()
 """Names of offers whose price changed between the catalog and the list. None at present: all agree."""
@@ -62,3 +63,29 @@ def test_opinions_are_dated_and_sourced() -> None:
         assert opinion.source
         assert len(opinion.date) == 10
         assert opinion.price_usd_per_hour or opinion.spot_price_usd_per_hour
+
+
+def test_every_machine_of_a_list_is_embedded_or_left_out_for_a_reason() -> None:
+    """catalogs/README.md names what is left out."""
+    embedded = {offer.instance_type for catalog in SnapshotSource().read() for offer in catalog.offers}
+    missing = {kind for _, _, kind in load_opinions().by_machine if kind not in embedded}
+    left_out = ("g7e.", "g4-standard-", "Standard_NC144", "Standard_NC288")
+    assert [kind for kind in sorted(missing) if not kind.startswith(left_out)] == []
+
+
+def test_the_cheapest_embedded_price_is_that_of_the_list(book: PriceBook) -> None:
+    """By cloud and accelerator, over the machines and places that both have."""
+    opinions = load_opinions()
+    listed: dict[tuple[str, str], float] = {}
+    ours: dict[tuple[str, str], float] = {}
+    for offer in book.offers:
+        opinion = opinions.of_machine(offer) if offer.accelerator and not offer.use_spot else None
+        if opinion is None or opinion.price_usd_per_hour is None:
+            continue
+        key = (offer.cloud, offer.accelerator)
+        count = offer.accelerators_per_instance
+        listed[key] = min(listed.get(key, 1e9), opinion.price_usd_per_hour / count)
+        ours[key] = min(ours.get(key, 1e9), offer.price_usd_per_hour / count)
+    assert len(ours) >= 15
+    assert {key: price for key, price in ours.items() if abs(price / listed[key] - 1) > 0.02} == {}
+    assert ours["aws", "L4"] == pytest.approx(0.8048)
