@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Final, NamedTuple
 
-from sky_melange.domain.offer import Offer, Quarantined, doubted
+from sky_melange.domain.offer import SOURCES_DISAGREE, Offer, Quarantined, doubted
 from sky_melange.prices.clouds import AUCTION_RESERVES, HOME_REGIONS
 from sky_melange.prices.corrections import SURCHARGES, corrected, unconfirmed
 from sky_melange.prices.market import (
@@ -149,6 +150,8 @@ def source_disagreement(market: Market) -> Iterator[Doubt]:
         if heard is None or offer.name in market.agreed:
             continue
         least, most = CHANGED_RANGE if heard.older else EXACT_RANGE if heard.exact else LOOSE_RANGE
+        if SOURCES_DISAGREE in offer.provenance.detail:
+            most = inf  # the dearer of two sources was chosen on purpose
         ratio = heard.own / heard.theirs
         agree = ratio * SPOT_FACTOR >= 1 if offer.use_spot else least <= ratio <= most
         if agree:

@@ -174,7 +174,7 @@ def test_the_plan_says_where_sources_disagree(
     assert result.exit_code == 0, result.stderr
     plan = json.loads(result.stdout)
     assert [group["price_usd_per_hour"] for group in plan["groups"]] == [60.0]
-    assert "sources disagree: skypilot says 55.0400, gpuhunt 60.0000" in result.stderr
+    assert "sources disagree: skypilot says 55.0400, gpuhunt 60.0000" in " ".join(result.stdout.split())
 
 
 def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
