@@ -179,6 +179,7 @@ class PriceBook:
     `notes` say what trust by name let through and what catalogs have lost, and concern every plan; `remarks` are about
     the catalogs as such. `unconfirmed` names offers that no list, second source, neighbour or history speaks for.
     `states` say where the prices come from in this run, by source and cloud. `missing` has the clouds without prices.
+    `listed` are offers whose price an override replaced: machines beside the replicas are priced at these.
     """
 
     offers: tuple[Offer, ...]
@@ -188,4 +189,5 @@ class PriceBook:
     remarks: tuple[str, ...] = ()
     states: tuple[PriceState, ...] = ()
     unconfirmed: frozenset[str] = frozenset()
+    listed: tuple[Offer, ...] = ()
     missing: tuple[MissingPrices, ...] = ()

@@ -51,7 +51,7 @@ def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
         if group.reserved_instances is not None:
             used[_sale_of_group(group)] += group.instances
     groups = tuple(_group_change(group, used, on_sale, doubted) for group in plan.groups)
-    overhead = tuple(_overhead_change(machine, book.offers) for machine in plan.overhead)
+    overhead = tuple(_overhead_change(machine, (*book.offers, *book.listed)) for machine in plan.overhead)
     return Repricing(
         groups=groups,
         overhead=overhead,
@@ -139,7 +139,9 @@ def _overhead_change(machine: Overhead, offers: Sequence[Offer]) -> PriceChange:
     return PriceChange(
         name=machine.purpose,
         cloud=machine.cloud,
-        machine=f"{machine.instance_type or 'machine'} in {machine.region}",
+        machine=f"{machine.instance_type} in {machine.region}"
+        if machine.instance_type
+        else "machine of SkyPilot's choice",
         instances=1,
         planned_usd_per_hour=machine.price_usd_per_hour,
         today_usd_per_hour=None if today is None else today.price_usd_per_hour,

@@ -104,7 +104,7 @@ def optimize(model: Model) -> Optimum:
         groups=groups,
         overhead=overhead,
         cost=cost,
-        alternatives=single_types(model),
+        alternatives=single_types(model, solution),
         size_aware_total_usd_per_hour=_size_aware_cost(model, solution),
         switching=_switching(model, solution),
         passed_over=_passed_over(model, solution),

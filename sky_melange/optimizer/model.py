@@ -62,10 +62,12 @@ def build_model(
     profiles: Sequence[ProfileCapacities],
     clouds: Mapping[str, CloudFeatures],
     doubted: Iterable[Offer] = (),
+    listed: Iterable[Offer] = (),
 ) -> Model:
     """Every candidate there is. Raises MissingDataError when no offer can run the model.
 
-    When one of the `doubted` offers could, the model has no candidates instead: then their prices are why.
+    `listed`: further offers that machines beside the replicas may be. When one of the `doubted` offers could, the model
+    has no candidates instead: then their prices are why.
     """
     offers = tuple(offers)
     buckets = workload.traffic.buckets()
@@ -73,7 +75,7 @@ def build_model(
     if not found.candidates and not build_candidates(workload, doubted, profiles, clouds).candidates:
         raise _nothing_to_choose_from(found)
     classes = routing_classes(workload.routing, buckets)
-    machines = overhead_machines(workload, offers, clouds)
+    machines = overhead_machines(workload, [*offers, *listed], clouds)
     problem = build_problem(workload, buckets, classes, found.candidates)
     return Model(
         workload=workload,

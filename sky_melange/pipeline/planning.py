@@ -173,7 +173,9 @@ def _explained(optimum: Optimum) -> Explanation:
 def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -> Model:
     """What there is to choose from. Raises MissingDataError, and InfeasibleError when some bucket has no candidate."""
     doubted = (item.offer for item in book.quarantined)
-    model = build_model(workload, book.offers, capacities_of(workload, profiles), cloud_features(), doubted)
+    model = build_model(
+        workload, book.offers, capacities_of(workload, profiles), cloud_features(), doubted, book.listed
+    )
     around = Surroundings(
         capacities=lambda changed: capacities_of(changed, profiles),
         offers=book.offers,

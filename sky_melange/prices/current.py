@@ -112,7 +112,7 @@ def _missing(
     earlier = [known[cloud] for cloud in sorted(problems) if cloud in known]
     if not earlier:
         return tuple(MissingPrices(cloud=cloud, problem=why) for cloud, why in sorted(problems.items()))
-    offers = make_book([*used, *earlier], load_opinions(), clouds=set(problems)).offers
+    offers = make_book([*used, *earlier], load_opinions(), clouds=set(problems), past=embedded_past()).offers
     return tuple(
         MissingPrices(cloud=cloud, problem=why, last_known=tuple(offer for offer in offers if offer.cloud == cloud))
         for cloud, why in sorted(problems.items())

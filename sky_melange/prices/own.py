@@ -34,7 +34,7 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
     for override in overrides:
         fitting = [offer for offer in (*offers, *aside) if _fits(override, offer)]
         if not fitting and override.is_machine:
-            fitting = _described(override, policy.overrides, mistakes)
+            fitting = _described(override, (*offers, *aside), policy.overrides, mistakes)
         elif not fitting and override.cloud in set(LAUNCHABLE_CLOUDS) - known:
             notes.append(f"{override.place}: no catalog of {override.cloud} is available; the line has no effect")
         elif not fitting:
@@ -51,6 +51,7 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
     return replace(
         book,
         offers=tuple(sorted([*kept, *own], key=lambda offer: offer.sort_key)),
+        listed=tuple(offer for offer in offers if offer.name in replaced),
         quarantined=tuple(entry for entry in book.quarantined if entry.offer.name not in replaced),
         notes=(*book.notes, *notes),
         states=(*book.states, state),
@@ -101,9 +102,18 @@ def _fits(override: Override, offer: Offer) -> bool:
     )
 
 
-def _described(override: Override, path: Path, mistakes: list[Mistake]) -> list[Offer]:
+def _described(override: Override, offers: Sequence[Offer], path: Path, mistakes: list[Mistake]) -> list[Offer]:
     """The machine that a line describes in full, and no catalog has."""
     resolved = resolve(override.cloud, override.accelerator, override.instance_type)
+    same = [o for o in offers if (o.cloud, o.instance_type) == (override.cloud, override.instance_type)]
+    described = (resolved.accelerator, override.accelerators)
+    if same and all((o.accelerator, o.accelerators_per_instance) != described for o in same):
+        known = same[0]
+        has = f"{known.accelerators_per_instance} × {known.accelerator}" if known.accelerator else "no GPU"
+        message = (
+            f"{override.instance_type} is a machine with {has} in today's catalogs, not {override.accelerators} × "
+        )
+        mistakes.append(Mistake(source=str(path), line=override.line, message=message + override.accelerator))
     if override.cloud not in LAUNCHABLE_CLOUDS:
         message = f"SkyPilot launches on no cloud {override.cloud[:60]!r}; it launches on {_listed(LAUNCHABLE_CLOUDS)}"
         mistakes.append(Mistake(source=str(path), line=override.line, message=message))

@@ -157,15 +157,20 @@ def _below(miss: NearMiss) -> str:
 def _mixes(explanation: Explanation) -> RenderableType:
     if not explanation.mixes:
         return Text("The request rates at which other types become best were not found in time.")
-    table = new_table(title="Best types by request rate", expand=False)
+    table = new_table(title="Types that the cheapest plan can be made of, by request rate", expand=False)
     table.add_column("From req/s", justify="right")
     table.add_column("To req/s", justify="right")
     table.add_column("Types")
     table.add_column("")
+    used = {leaving.label for leaving in explanation.accelerators}
     for entry in explanation.mixes:
         is_here = entry.from_rps <= explanation.request_rate_rps <= (entry.changes_at_rps or entry.to_rps)
         types = " + ".join(entry.accelerators)
-        note = "this plan" if is_here else ("one type is enough" if len(entry.accelerators) == 1 else "")
+        note = "one type is enough" if len(entry.accelerators) == 1 else ""
+        if is_here:
+            note = (
+                "this plan" if used == set(entry.accelerators) else f"this plan, with {' + '.join(sorted(used))} alone"
+            )
         table.add_row(_rate(entry.from_rps), _rate(entry.to_rps), types, note)
     return table
 

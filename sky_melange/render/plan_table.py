@@ -48,6 +48,8 @@ def _in_doubt(plan: Plan) -> list[str]:
 def _headline(plan: Plan, workload: Workload) -> str:
     proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
     proof += "" if plan.switching is None else ", counting the charge for changes"
+    unpriced = [machine.purpose for machine in plan.overhead if machine.price_usd_per_hour is None]
+    proof += f", without the {' and the '.join(unpriced)}, whose price is not known" if unpriced else ""
     total = plan.cost.total_usd_per_hour
     instances = sum(group.instances for group in plan.groups)
     return (

@@ -54,6 +54,8 @@ def validate_plan_folder(
 def _offer_checks(group: PlannedGroup, sales: frozenset[Sale] | None) -> tuple[Check, ...]:
     if sales is None:
         return ()
+    if group.is_own_price:
+        return (Check(name="offer", passed=True, detail="by your own list (prices.overrides)"),)
     known = group.sale in sales
     spot = "spot " if group.use_spot else ""
     machine = f"{spot}{group.instance_type} with {group.accelerators_per_instance} x {group.catalog_accelerator}"

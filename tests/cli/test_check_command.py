@@ -302,14 +302,14 @@ def test_drift_is_searched_for_on_demand(small: Scene) -> None:
 def test_a_monthly_budget_holds_what_spot_may_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usd_per_month: int, code: int
 ) -> None:
-    """About 2,400 USD a month while spot machines are up, 11,000 while on-demand ones stand in."""
+    """About 2,400 USD a month while spot machines are up, 5,300 while on-demand ones stand in."""
     monkeypatch.setenv("SKY_MELANGE_CACHE_DIR", str(tmp_path / "cache"))
     path = tmp_path / "workload.yaml"
     path.write_text(
         "version: 1\nname: chat\nslo: {tpot_ms: 50, ttft_ms: 2000}\n"
         "model: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bfloat16, max_model_len: 4096}\n"
         "traffic:\n  request_rate: 10\n  histogram: {input_tokens: [1000], output_tokens: [250], weights: [[1]]}\n"
-        "candidates: {clouds: [gcp, aws], spot: allow, accelerators: [H100, L40S, A100-80GB, H200]}\n"
+        "candidates: {clouds: [aws], spot: allow, accelerators: [H100, L40S, A100-80GB, H200]}\n"
         "constraints: {min_replicas: 2, min_on_demand_replicas: 1}\n"
         f"budget: {{usd_per_month: {usd_per_month}}}\n",
         encoding="utf-8",
@@ -321,7 +321,7 @@ def test_a_monthly_budget_holds_what_spot_may_cost(
     assert checked.exit_code == code
     worst = check_of(json.loads(checked.stdout), "budget-monthly-worst-case")
     assert worst["verdict"] == ("fail" if code else "pass")
-    assert worst["figure"] > 4 * check_of(json.loads(checked.stdout), "budget-monthly")["figure"]
+    assert worst["figure"] > 2 * check_of(json.loads(checked.stdout), "budget-monthly")["figure"]
 
 
 def test_a_policy_is_held_up(small: Scene) -> None:

@@ -78,7 +78,7 @@ NOISE: Final = textwrap.dedent(
             cloud = FakeCloud()
             cloud.replicas = dict.fromkeys(("chat-h100", "chat-b200", "chat-l40s"), 100)
             for module in (down, launch_folder, status, up):
-                module.connect = lambda: cloud
+                module.connect = lambda *_: cloud
 
     program._keep_stdout_for_answers = then_noise
     del sys.argv[1]

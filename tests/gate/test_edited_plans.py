@@ -105,10 +105,10 @@ launch: {engine_args: [--enable-prefix-caching], secrets: [HF_TOKEN]}
 CHANGES_NOTHING: Final = {
     r"(assumptions|warnings)\.\d+": "a sentence for people",
     r"alternatives\.\d+\..*": "what other plans would have cost, for people",
-    r"size_aware_usd_per_hour": "what another routing policy would have cost, for people",
+    r"size_aware_total_usd_per_hour": "what another routing policy would have cost, for people",
     r"mip_gap": "how near the search came, for people; check --max-drift searches again",
     r"status": "what the search had proven, for people; check --max-drift searches again",
-    r"(groups|overhead)\.\d+\.price\.(source|detail|fetched_at)": "where a price came from; check takes today's",
+    r"(groups|overhead)\.\d+\.price\.(source|detail|fetched_at|as_of)": "where a price came from; check takes today's",
     r"overhead\.\d+\.(purpose|note)": "what the machine is for, in words",
     r"contingencies\.\d+\.peak_utilization": "for people: what it follows from is verified",
     r"routing\.buckets\.\d+\.can_serve\.\d+": "what may stand in; the router's file shows it",

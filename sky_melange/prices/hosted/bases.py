@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-import requests
-
 from sky_melange.errors import InputError, Mistake
 
 DEFAULT_BASES: Final = (
@@ -55,6 +53,8 @@ def _fault(base: str) -> str:
         return f"names no host; {example}"
     if parts.query or parts.fragment:
         return f"must be the address of a folder, without ? and #; {example}"
+    import requests
+
     try:
         # What would fetch it says whether it can: `*.x` and `x..y` are not hosts.
         str(parts.hostname).encode("idna")

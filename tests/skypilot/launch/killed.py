@@ -62,7 +62,7 @@ class DiskCloud(FakeCloud):
 
 def main(folder: Path) -> None:
     for module in (launch_folder, up, down, status):
-        module.connect = lambda: DiskCloud(folder)  # type: ignore[attr-defined]
+        module.connect = lambda *_: DiskCloud(folder)  # type: ignore[attr-defined]
     assert plan is not None
     for line in sys.stdin:
         seconds, arguments = json.loads(line)

@@ -38,7 +38,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
     fake = FakeCloud()
     fake.replicas = dict.fromkeys(("chat-h100", "chat-b200", "chat-l40s"), 100)
     for module in (launch_folder, up, down, status):
-        monkeypatch.setattr(module, "connect", lambda: fake)
+        monkeypatch.setattr(module, "connect", lambda *_: fake)
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     return fake
 
