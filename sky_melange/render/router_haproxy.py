@@ -27,9 +27,22 @@ from sky_melange.render.templates import template_environment
 HEADERS_BYTES: Final = 16 * 1024
 """Room for a request's headers beside its body."""
 
+MAX_URL_BYTES: Final = 4096
+"""Engines close the connection on much longer ones."""
+
+API_PATHS: Final = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/messages",
+    "/v1/models",
+    "/v1/responses",
+)
+"""What is let through, beside the name of a model under /v1/models. None of them changes an engine."""
+
 MIN_BUFFER_BYTES: Final = 64 * 1024
 MAX_BUFFER_BYTES: Final = 1024 * 1024
-MIN_CONNECTIONS: Final = 2000
+MIN_CONNECTIONS: Final = 8000
 MAX_BACKENDS: Final = 64
 """Beyond it, classes that go to the same groups in the same proportions share a backend."""
 
@@ -102,6 +115,9 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             buffer_bytes=_buffer_bytes(classes, workload),
             check_interval_ms=max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND)),
             metrics_port=METRICS_PORT,
+            paths=API_PATHS,
+            headers_bytes=HEADERS_BYTES,
+            most_url_bytes=MAX_URL_BYTES,
             error_limit=ERROR_LIMIT,
             retries=RETRIES,
             rise=RISE,
