@@ -47,8 +47,9 @@ def main() -> int:
     plan, workload = planned.plan, planned.workload
     with tempfile.TemporaryDirectory() as name, replicas(Path(name), len(plan.groups)) as ports:
         folder = Path(name)
-        config = folder / "haproxy.cfg"
-        config.write_text(router_haproxy.render(plan, workload)[HAPROXY_FILE], encoding="utf-8")
+        config = folder / Path(HAPROXY_FILE).name
+        for file, text in router_haproxy.render(plan, workload).items():
+            (folder / Path(file).name).write_text(text, encoding="utf-8")
         variables = [v for group in plan.groups for v in endpoint_variables(group, workload.launch.mode)]
         addresses = {variable: f"127.0.0.1:{port}" for variable, port in zip(variables, ports, strict=True)}
         port = free_port()

@@ -79,11 +79,11 @@ async def _replay(planned: Planned, sizes: list[Size], bytes_per_token: float) -
     addresses = {
         name: f"127.0.0.1:{stub.sockets[0].getsockname()[1]}" for name, stub in zip(variables, stubs, strict=True)
     }
-    config = router_haproxy.render(plan, workload)[HAPROXY_FILE]
+    files = router_haproxy.render(plan, workload)
     envelope = router_haproxy.envelope_bytes(workload)
     served = [""] * len(sizes)
     queue = iter(enumerate(sizes))
-    with _router(config, addresses) as port:
+    with _router(files, addresses) as port:
 
         async def client() -> None:
             reader, writer = await _connect(port)
@@ -131,7 +131,7 @@ def _body(size: int, output_tokens: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _router(config: str, addresses: dict[str, str]) -> Iterator[int]:
+def _router(files: dict[str, str], addresses: dict[str, str]) -> Iterator[int]:
     program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if program is None:
         raise SystemExit("haproxy is not installed (Debian: apt-get install haproxy)")
@@ -142,8 +142,9 @@ def _router(config: str, addresses: dict[str, str]) -> Iterator[int]:
             ports.append(probe.getsockname()[1])
     binds = {"ROUTER_BIND": f"127.0.0.1:{ports[0]}", "ROUTER_METRICS_BIND": f"127.0.0.1:{ports[1]}"}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "haproxy.cfg"
-        path.write_text(config, encoding="utf-8")
+        for name, text in files.items():
+            (Path(folder) / Path(name).name).write_text(text, encoding="utf-8")
+        path = Path(folder) / Path(HAPROXY_FILE).name
         environment = {"PATH": os.environ["PATH"], **addresses, **binds}
         process = subprocess.Popen([program, "-db", "-f", str(path)], env=environment, stdout=subprocess.DEVNULL)
         try:

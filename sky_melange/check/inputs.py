@@ -25,7 +25,7 @@ def profile_changes(pairs: Iterable[tuple[ReplicaGroup, ReplicaGroup]]) -> tuple
     """What each group's throughput rests on, where that differs; keys begin with the group's new name."""
     found: list[InputChange] = []
     for old, new in pairs:
-        for name in ("profile", "engine_version", "engine_args", "max_concurrency"):
+        for name in ("profile", "engine_version", "engine_args"):
             before = dict(_flat(getattr(old, name), f"{new.name}.{name}"))
             after = dict(_flat(getattr(new, name), f"{new.name}.{name}"))
             found += _changes(before, after)

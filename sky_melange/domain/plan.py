@@ -33,8 +33,9 @@ class Overhead:
 class ReplicaGroup:
     """A candidate and how many instances of it: one SkyPilot YAML.
 
-    `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the largest number of
-    requests in flight per replica at which the profile still meets the SLO in a bucket routed here. For a spot group,
+    `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the number of requests in
+    flight on a replica that is fully loaded with the traffic routed here and just meets the SLO: the mean of its
+    buckets' concurrencies, weighted by the time that each takes. For a spot group,
     `on_demand_price_usd_per_hour` is that of the machine which SkyServe starts for each one that is not up, and
     `interruption` how often that is; None: not known, or nothing is started. `reserved_instances` is how many there
     are at the price, which is then of reserved capacity; None: as many as the cloud has.

@@ -124,13 +124,14 @@ def _group(
 ) -> ReplicaGroup:
     offer, profile = candidate.offer, candidate.profile
     busy_replicas = 0.0
-    max_concurrency = 1.0
+    in_flight = 0.0
     for bucket, route, capacity in zip(buckets, routes, candidate.capacities, strict=True):
         share = dict(route.shares).get(name, 0.0)
         if share > 0:
             served = _served(capacity)
-            busy_replicas += bucket.rate_rps * share / served.request_rate_rps
-            max_concurrency = max(max_concurrency, served.concurrency)
+            load = bucket.rate_rps * share / served.request_rate_rps
+            busy_replicas += load
+            in_flight += load * served.concurrency
     return ReplicaGroup(
         name=name,
         cloud=offer.cloud,
@@ -147,7 +148,7 @@ def _group(
         price_usd_per_hour=offer.price_usd_per_hour,
         price=offer.provenance,
         utilization=busy_replicas / (instances * candidate.replicas_per_instance),
-        max_concurrency=math.ceil(max_concurrency - 1e-9),
+        max_concurrency=max(1, math.ceil(in_flight / busy_replicas - 1e-9)) if busy_replicas > 0 else 1,
         engine_version=profile.engine_version,
         engine_args=tuple(sorted(profile.engine_args.items())),
         profile=profile.provenance,

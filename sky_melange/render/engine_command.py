@@ -29,7 +29,7 @@ def vllm_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
     """Arguments of `vllm serve`: the model, then one quoted `--flag value` each; the user's own come last and win.
 
     An instance that holds several replicas runs them as data-parallel ranks behind one port. `--max-num-seqs` is the
-    concurrency at which the profile still meets the targets: more requests wait instead of slowing down the others.
+    concurrency at which the group's traffic just meets the targets: more requests wait instead of slowing the others.
     """
     flags = [
         "--host 0.0.0.0",

@@ -1,4 +1,4 @@
-"""router/haproxy.cfg: the routing of a plan as a configuration of HAProxy 2.4 or later.
+"""router/haproxy.cfg: the routing of a plan as a configuration of HAProxy 2.4 or later with Lua.
 
 One `backend` a request class, one `server` an address of a replica group, with the plan's shares as weights.
 """
@@ -16,6 +16,7 @@ from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.render.router_names import (
     HAPROXY_FILE,
+    LUA_FILE,
     METRICS_PORT,
     check_names,
     endpoint_variables,
@@ -26,11 +27,33 @@ from sky_melange.render.templates import template_environment
 HEADERS_BYTES: Final = 16 * 1024
 """Room for a request's headers beside its body."""
 
+MAX_URL_BYTES: Final = 4096
+"""Engines close the connection on much longer ones."""
+
+API_PATHS: Final = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/messages",
+    "/v1/models",
+    "/v1/responses",
+)
+"""What is let through, beside the name of a model under /v1/models. None of them changes an engine."""
+
 MIN_BUFFER_BYTES: Final = 64 * 1024
 MAX_BUFFER_BYTES: Final = 1024 * 1024
-MIN_CONNECTIONS: Final = 2000
+MIN_CONNECTIONS: Final = 8000
 MAX_BACKENDS: Final = 64
 """Beyond it, classes that go to the same groups in the same proportions share a backend."""
+
+ERROR_LIMIT: Final = 3
+"""Answers 5xx in a row that take a server out."""
+
+RETRIES: Final = 2 * (ERROR_LIMIT + 1)
+"""A request that is alone goes past two broken groups: a failure is counted as the next attempt begins."""
+
+RISE: Final = 3
+"""Good checks that bring a server back: an engine that fails every request is tried again once in six seconds."""
 
 CHECK_INTERVAL_MS: Final = 2000
 CHECKS_PER_SECOND: Final = 4
@@ -92,9 +115,17 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             buffer_bytes=_buffer_bytes(classes, workload),
             check_interval_ms=max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND)),
             metrics_port=METRICS_PORT,
+            paths=API_PATHS,
+            headers_bytes=HEADERS_BYTES,
+            most_url_bytes=MAX_URL_BYTES,
+            error_limit=ERROR_LIMIT,
+            retries=RETRIES,
+            rise=RISE,
+            addresses=sorted({s.name: s for b in backends for s in b.servers}.values(), key=lambda s: s.name),
         )
     )
-    return {HAPROXY_FILE: text}
+    lua = template_environment().get_template("haproxy.lua.j2").render(error_limit=ERROR_LIMIT)
+    return {HAPROXY_FILE: text, LUA_FILE: lua}
 
 
 def envelope_bytes(workload: Workload) -> int:

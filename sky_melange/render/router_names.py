@@ -12,10 +12,11 @@ from sky_melange.domain.workload import LaunchMode, Workload
 from sky_melange.errors import InputError, Mistake
 
 HAPROXY_FILE: Final = "router/haproxy.cfg"
+LUA_FILE: Final = "router/haproxy.lua"
 LITELLM_FILE: Final = "router/litellm.yaml"
 HOOK_FILE: Final = "router/litellm_hook.py"
 TASK_FILE: Final = "router.sky.yaml"
-ROUTER_FILES: Final = (HAPROXY_FILE, LITELLM_FILE, HOOK_FILE, TASK_FILE)
+ROUTER_FILES: Final = (HAPROXY_FILE, LUA_FILE, LITELLM_FILE, HOOK_FILE, TASK_FILE)
 
 METRICS_PORT: Final = 8404
 

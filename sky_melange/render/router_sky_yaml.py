@@ -14,6 +14,7 @@ from sky_melange.render.router_names import (
     HAPROXY_FILE,
     HOOK_FILE,
     LITELLM_FILE,
+    LUA_FILE,
     TASK_FILE,
     check_names,
     endpoint_variables,
@@ -51,7 +52,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             variables=variables,
             api_bases=[(name, api_base_variable(name)) for name in variables],
             secrets=router_secrets(workload),
-            files=[HAPROXY_FILE] if is_haproxy else [LITELLM_FILE, HOOK_FILE],
+            files=[HAPROXY_FILE, LUA_FILE] if is_haproxy else [LITELLM_FILE, HOOK_FILE],
             requirement=f"litellm[proxy]=={LITELLM_VERSION}",
             launch_command=launch_command(plan, workload),
         )

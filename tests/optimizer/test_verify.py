@@ -50,6 +50,31 @@ def test_the_plan_is_a_mix_and_holds(planned: pipeline.Planned, workload: Worklo
     assert verify(planned.plan, workload, capacities) == ()
 
 
+def test_a_groups_concurrency_is_that_of_its_traffic_at_full_load(repository: Path) -> None:
+    """By Little's law: what is in flight on a group when its traffic grows until its replicas are fully loaded."""
+    planned = pipeline.plan_file(repository / "examples" / "quickstart" / "workload.yaml")
+    rates = [bucket.rate_rps for bucket in planned.workload.traffic.buckets()]
+    for group in planned.plan.groups:
+        (capacities,) = (
+            one.capacities
+            for one in planned.candidates
+            if (one.offer.instance_type, one.offer.region, one.offer.use_spot, one.profile.key.tensor_parallel)
+            == (group.instance_type, group.region, group.use_spot, group.tensor_parallel)
+            and one.offer.cloud == group.cloud
+        )
+        in_flight, most = 0.0, 0.0
+        for rate, route, capacity in zip(rates, planned.plan.routing, capacities, strict=True):
+            if share := dict(route.shares).get(group.name, 0.0):
+                assert isinstance(capacity, Capacity)
+                latency_s = capacity.concurrency / capacity.request_rate_rps
+                in_flight += rate * share * latency_s
+                most = max(most, capacity.concurrency)
+        replicas_used = group.utilization * group.replicas
+        assert group.max_concurrency == pytest.approx(in_flight / replicas_used, abs=1.0)
+        # The largest of any bucket would let far more in.
+        assert group.max_concurrency < most * 0.75
+
+
 def _group(plan: Plan, name: str, **changes: Any) -> Plan:
     groups = [replace(group, **changes) if group.name == name else group for group in plan.groups]
     return replace(plan, groups=tuple(groups))

@@ -45,11 +45,19 @@ def accepts(config: Path, addresses: Mapping[str, str]) -> subprocess.CompletedP
     )
 
 
+def written(files: Mapping[str, str], folder: Path) -> Path:
+    """The configuration of the router's files, once they lie beside each other in `folder`."""
+    for name, text in files.items():
+        (folder / Path(name).name).write_text(text, encoding="utf-8")
+    return folder / "haproxy.cfg"
+
+
 @contextlib.contextmanager
-def haproxy(config_text: str, folder: Path, addresses: Mapping[str, str], *, ready: bool = True) -> Iterator[Running]:
+def haproxy(
+    files: Mapping[str, str], folder: Path, addresses: Mapping[str, str], *, ready: bool = True
+) -> Iterator[Running]:
     """Runs until the block ends. `ready`: waits for all kinds of requests to have a server."""
-    config = folder / "haproxy.cfg"
-    config.write_text(config_text, encoding="utf-8")
+    config = written(files, folder)
     port, metrics_port = free_port(), free_port()
     binds = {"ROUTER_BIND": f"127.0.0.1:{port}", "ROUTER_METRICS_BIND": f"127.0.0.1:{metrics_port}"}
     with (folder / "haproxy.log").open("wb") as log:

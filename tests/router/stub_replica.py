@@ -37,6 +37,8 @@ class StubReplica:
         self.seen = Seen()
         self.port = 0
         self.healthy = True
+        self.failure: Callable[[bytes], str | None] = lambda _: None
+        """The status line that a request with this body fails with, if it does; `/health` is not asked."""
         self.gate: asyncio.Semaphore | None = None
         """Where set, each token of a stream waits for a release."""
         self._server: asyncio.Server | None = None
@@ -94,7 +96,10 @@ class StubReplica:
         seen.in_flight += 1
         seen.most_in_flight = max(seen.most_in_flight, seen.in_flight)
         try:
-            await self._answer(writer, b'"stream": true' in body or b'"stream":true' in body)
+            if failure := self.failure(body):
+                writer.write(f"HTTP/1.1 {failure}\r\nContent-Length: 6\r\n\r\nbroken".encode())
+            else:
+                await self._answer(writer, b'"stream": true' in body or b'"stream":true' in body)
         except (ConnectionError, asyncio.CancelledError):
             seen.aborted += 1
             raise

@@ -32,10 +32,10 @@ def front_door(
 ) -> Iterator[tuple[Loop, Running, dict[str, StubReplica]]]:
     plan = plan or plans.plan()
     stubs = {name: StubReplica(name, **options) for name in plans.GROUPS}  # type: ignore[arg-type]
-    text = router_haproxy.render(plan, plans.workload())["router/haproxy.cfg"]
+    files = router_haproxy.render(plan, plans.workload())
     with running(*stubs.values()) as loop:
         addresses = {f"{name.upper().replace('-', '_')}_ENDPOINT": stub.address for name, stub in stubs.items()}
-        with haproxy(text, folder, addresses) as router:
+        with haproxy(files, folder, addresses) as router:
             yield loop, router, stubs
 
 
@@ -102,12 +102,84 @@ def test_a_replica_that_dies_loses_no_request_that_had_not_begun_to_answer(
     assert len(late) > 0
 
 
+FAILURES = ["500 Internal Server Error", "502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"]
+
+
+@pytest.mark.parametrize("victims", [plans.GROUPS[:1], plans.GROUPS[2:], plans.GROUPS[:2]], ids="+".join)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_no_request_is_lost_to_groups_that_fail_and_call_themselves_healthy(
+    failure: str, victims: tuple[str, ...], tmp_path: Path
+) -> None:
+    sizes = [size for size in (100, 1000, 4000) if not set(plans.CAN_SERVE[size]) <= set(victims)]
+    work = [(str(sizes[n % len(sizes)]), body(sizes[n % len(sizes)])) for n in range(300)]
+    with front_door(tmp_path) as (loop, router, stubs):
+        for name in victims:
+            stubs[name].failure = lambda _: failure
+        replies = loop.run(send_all(router.port, work, connections=8))
+        asked = sum(stubs[name].seen.total for name in victims)
+    assert Counter(reply.status for reply in replies) == {200: 300}
+    for reply, (size, _) in zip(replies, work, strict=True):
+        assert reply.group in set(plans.CAN_SERVE[int(size)]) - set(victims)
+    # Out after three failures of each size, plus those that were on their way.
+    assert asked <= 300 / 4
+
+
+def test_a_single_request_goes_past_two_broken_groups(tmp_path: Path) -> None:
+    with front_door(tmp_path) as (loop, router, stubs):
+        for name in plans.GROUPS[:2]:
+            stubs[name].failure = lambda _: FAILURES[0]
+        (reply,) = loop.run(send_all(router.port, [("", body(100))], connections=1))
+    assert (reply.status, reply.group) == (200, plans.LARGE)
+
+
+def test_a_group_that_stops_failing_is_used_again(tmp_path: Path) -> None:
+    with front_door(tmp_path) as (loop, router, stubs):
+        stubs[plans.LARGE].failure = lambda _: FAILURES[0]
+        assert {r.group for r in loop.run(send_all(router.port, [("", body(4000))] * 20))} == {plans.MIDDLE}
+        stubs[plans.LARGE].failure = lambda _: None
+        until(lambda: loop.run(send_all(router.port, [("", body(4000))], connections=1))[0].group == plans.LARGE, 30)
+
+
+def test_a_request_that_every_group_fails_on_stops_no_other(tmp_path: Path) -> None:
+    """One client's request that breaks the engine's code must not take all groups from the others."""
+    poison = body(4000).replace(b"xx", b"!!", 1)
+    with front_door(tmp_path) as (loop, router, stubs):
+        for stub in stubs.values():
+            stub.failure = lambda sent: FAILURES[0] if b"!!" in sent else None
+        for _ in range(20):
+            bad, *good = loop.run(send_all(router.port, [("", poison)] + [("", body(4000))] * 5, connections=1))
+            assert bad.status in (500, 503)
+            assert {reply.status for reply in good} == {200}
+        health = requests.get(f"http://127.0.0.1:{router.port}/health", timeout=5).status_code
+    assert health == 200
+
+
+def test_a_failure_after_the_answer_began_is_the_clients(tmp_path: Path) -> None:
+    """What the client has seen a part of is not asked for again."""
+    with front_door(tmp_path, token_delay_s=0.01, tokens=10_000) as (loop, router, stubs):
+
+        async def cut() -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+            sent = body(4000, stream=True)
+            writer.write(request_head(len(sent)) + sent)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readuntil(b"data: ")
+            await stubs[plans.LARGE].kill()
+            while await reader.read(65536):
+                pass
+            writer.close()
+            return head
+
+        assert b" 200 " in loop.run(cut(), 20)
+        assert stubs[plans.MIDDLE].seen.total == 0
+
+
 def test_a_replica_that_comes_back_is_used_again(tmp_path: Path) -> None:
     with front_door(tmp_path) as (loop, router, stubs):
         loop.run(stubs[plans.LARGE].kill())
         assert {r.group for r in loop.run(send_all(router.port, [("", body(4000))] * 50))} == {plans.MIDDLE}
         loop.run(stubs[plans.LARGE].start())
-        until(lambda: loop.run(send_all(router.port, [("", body(4000))], connections=1))[0].group == plans.LARGE)
+        until(lambda: loop.run(send_all(router.port, [("", body(4000))], connections=1))[0].group == plans.LARGE, 30)
         replies = loop.run(send_all(router.port, [("", body(4000))] * 50))
     assert {reply.group for reply in replies} == {plans.LARGE}
 
@@ -225,10 +297,10 @@ def test_every_instance_of_a_cluster_is_a_server(tmp_path: Path) -> None:
     stubs = [StubReplica(f"{name}-{number}") for name in plans.GROUPS for number in (1, 2, 3)]
     variables = [variable for group in plan.groups for variable in endpoint_variables(group, workload.launch.mode)]
     assert variables[:2] == ["CHAT_L4_ENDPOINT_1", "CHAT_L4_ENDPOINT_2"]
-    text = router_haproxy.render(plan, workload)["router/haproxy.cfg"]
+    files = router_haproxy.render(plan, workload)
     with running(*stubs) as loop:
         addresses = dict(zip(variables, (stub.address for stub in stubs), strict=True))
-        with haproxy(text, tmp_path, addresses) as router:
+        with haproxy(files, tmp_path, addresses) as router:
             loop.run(send_all(router.port, [("", body(100))] * 3000))
     for stub in stubs:
         name = stub.name.rpartition("-")[0]

@@ -27,8 +27,8 @@ def test_every_bucket_is_divided_by_its_shares(policy: RoutingPolicy, tmp_path: 
     envelope = router_haproxy.envelope_bytes(workload)
     stubs = [StubReplica(name) for name in plans.GROUPS]
     drawn = plans.drawn_buckets(plan, REQUESTS)
-    text = router_haproxy.render(plan, workload)["router/haproxy.cfg"]
-    with running(*stubs) as loop, haproxy(text, tmp_path, _addresses(stubs)) as router:
+    files = router_haproxy.render(plan, workload)
+    with running(*stubs) as loop, haproxy(files, tmp_path, _addresses(stubs)) as router:
         requests = [
             (
                 f"{route.input_tokens}/{route.output_tokens}",
@@ -57,8 +57,8 @@ def test_requests_that_state_no_limit_go_by_their_input(tmp_path: Path) -> None:
     expected = {one.max_input_tokens: dict(one.shares) for one in request_classes(plan) if not one.max_output_tokens}
     assert expected[100] == pytest.approx({plans.SMALL: 0.6, plans.MIDDLE: 0.4})
     stubs = [StubReplica(name) for name in plans.GROUPS]
-    text = router_haproxy.render(plan, workload)["router/haproxy.cfg"]
-    with running(*stubs) as loop, haproxy(text, tmp_path, _addresses(stubs)) as router:
+    files = router_haproxy.render(plan, workload)
+    with running(*stubs) as loop, haproxy(files, tmp_path, _addresses(stubs)) as router:
         requests = [("100", prompt_body(80, envelope_bytes=envelope))] * 1000
         replies = loop.run(send_all(router.port, requests))
     _within_a_point(Counter(reply.group for reply in replies), expected[100])
@@ -67,8 +67,8 @@ def test_requests_that_state_no_limit_go_by_their_input(tmp_path: Path) -> None:
 def test_sizes_beyond_the_grid_go_to_the_last_bucket(tmp_path: Path) -> None:
     plan, workload = plans.plan(), plans.workload()
     stubs = [StubReplica(name) for name in plans.GROUPS]
-    text = router_haproxy.render(plan, workload)["router/haproxy.cfg"]
-    with running(*stubs) as loop, haproxy(text, tmp_path, _addresses(stubs)) as router:
+    files = router_haproxy.render(plan, workload)
+    with running(*stubs) as loop, haproxy(files, tmp_path, _addresses(stubs)) as router:
         huge = prompt_body(700_000, envelope_bytes=0)
         replies = loop.run(send_all(router.port, [("huge", huge)] * 20, connections=4))
     assert Counter((reply.status, reply.group) for reply in replies) == {(200, plans.LARGE): 20}

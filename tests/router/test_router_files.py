@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import router_plans as plans
 import yaml
-from haproxy_process import accepts, needs_haproxy
+from haproxy_process import accepts, needs_haproxy, written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,8 +66,7 @@ def _accepted(workload: Path, tmp_path: Path) -> None:
     files = router_haproxy.render(planned.plan, planned.workload)
     if not files:
         pytest.skip("this plan is a single service, which needs no router")
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(files["router/haproxy.cfg"], encoding="utf-8")
+    config = written(files, tmp_path)
     done = accepts(config, _addresses(planned.plan, planned.workload))
     assert (done.returncode, done.stdout.strip()) == (0, "Configuration file is valid"), done.stderr
     assert "WARNING" not in done.stderr
@@ -76,8 +75,7 @@ def _accepted(workload: Path, tmp_path: Path) -> None:
 @needs_haproxy
 def test_an_address_that_is_not_given_is_refused(tmp_path: Path) -> None:
     plan, workload = plans.plan(), plans.workload()
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(router_haproxy.render(plan, workload)["router/haproxy.cfg"], encoding="utf-8")
+    config = written(router_haproxy.render(plan, workload), tmp_path)
     addresses = _addresses(plan, workload)
     assert accepts(config, addresses).returncode == 0
     del addresses["CHAT_L40S_ENDPOINT"]
@@ -206,8 +204,7 @@ def test_a_grid_of_ten_thousand_buckets_is_a_configuration_of_a_few_backends(tmp
     buckets = {(i, o): shares[(i + o) % 4] for i in range(1, 101) for o in range(1, 101)}
     policy = RoutingPolicy.SIZE_AWARE
     plan, workload = plans.plan(policy, routing=plans.routes(buckets)), plans.workload(policy)
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(router_haproxy.render(plan, workload)["router/haproxy.cfg"], encoding="utf-8")
+    config = written(router_haproxy.render(plan, workload), tmp_path)
     text = config.read_text(encoding="utf-8")
     # The four kinds of shares, and requests of each input that do not state their answer's limit.
     assert text.count("\nbackend ") <= 4 + 100

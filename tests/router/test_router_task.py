@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 import router_plans as plans
 import yaml
-from haproxy_process import HAPROXY, free_port, needs_haproxy
+from haproxy_process import HAPROXY, free_port, needs_haproxy, written
 from stub_replica import StubReplica, prompt_body, running, send_all
 
 from sky_melange.render import router_haproxy, router_sky_yaml
@@ -40,7 +40,7 @@ def test_a_second_run_takes_over_without_losing_a_request(tmp_path: Path) -> Non
     plan, workload = plans.plan(), plans.workload()
     script = yaml.safe_load(router_sky_yaml.render(plan, workload)["router.sky.yaml"])["run"]
     (tmp_path / "router").mkdir()
-    (tmp_path / "router" / "haproxy.cfg").write_text(router_haproxy.render(plan, workload)["router/haproxy.cfg"])
+    written(router_haproxy.render(plan, workload), tmp_path / "router")
     # Only the HAProxy of this test may be told to hand over.
     (tmp_path / "bin").mkdir()
     own = f"hap{os.getpid()}"

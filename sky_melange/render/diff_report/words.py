@@ -108,7 +108,7 @@ def input_lines(diff: PlanDiff) -> list[str]:
         lines.append("workload: the file was edited, what it asks for is the same")
     lines += [f"profile: {_input(item)}" for item in diff.profiles]
     if diff.profiles_changed and not diff.profiles:
-        lines.append("profiles: those considered changed, those of the groups in both plans did not")
+        lines.append("profiles: those considered changed; the groups in both plans name the same ones as before")
     if diff.prices_changed:
         lines.append("prices: those considered changed")
     return lines

@@ -11,7 +11,7 @@ from enum import StrEnum
 from sky_melange.domain.front_door import needs_router
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import LaunchMode, Workload
-from sky_melange.render.router_names import HAPROXY_FILE, HOOK_FILE, LITELLM_FILE, TASK_FILE
+from sky_melange.render.router_names import HAPROXY_FILE, HOOK_FILE, LITELLM_FILE, LUA_FILE, TASK_FILE
 from sky_melange.render.router_sky_yaml import router_cluster
 from sky_melange.render.skypilot_yaml import nodes_per_launch
 
@@ -63,7 +63,7 @@ def wanted_units(plan: Plan, workload: Workload, files: Mapping[str, str]) -> tu
             )
     if needs_router(plan.groups, workload):
         name = router_cluster(plan.name)
-        parts = [files[file] for file in (TASK_FILE, HAPROXY_FILE, LITELLM_FILE, HOOK_FILE)]
+        parts = [files[file] for file in (TASK_FILE, HAPROXY_FILE, LUA_FILE, LITELLM_FILE, HOOK_FILE)]
         units.append(
             Unit(
                 kind=UnitKind.ROUTER,
