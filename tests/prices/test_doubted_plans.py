@@ -73,7 +73,7 @@ def test_a_tenth_of_every_price_is_reported_on_stdout_and_in_the_plan(mirror: Ca
     cells = [row.split(",") for row in rows]
     for row in cells:
         row[at] = repr(round(float(row[at]) / 10, 4)) if row[at] else ""
-    mirror.put("lambda", "\n".join([header, *(",".join(row) for row in cells)]).encode())
+    mirror.put("lambda", "".join(f"{line}\n" for line in (header, *(",".join(row) for row in cells))).encode())
     for _ in range(2):  # the second time the copy at hand holds the fault
         stdout, plan = planned(tmp_path, "lambda", ["A10", "H100"])
         text = " ".join(stdout.split())
