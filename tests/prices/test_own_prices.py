@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -135,11 +136,36 @@ def test_a_machine_that_is_described_in_full_is_an_offer(reserved: int | None, t
         ("mars,us-east-1,p9.own,H100,2,48,512,4.29,", "SkyPilot launches on no cloud 'mars'"),
         ("aws,us-east-1,p9.own,H100,0,48,512,4.29,", "accelerators must be a whole number from 1 to 64"),
         ("aws,us-east-1,p9.own,H100,2,x,512,4.29,", "vcpus must be a number such as 48"),
+        ("gcp,us-central1,n4-highcpu-4,H100,2,4,8,0.01,", "is a machine with no GPU in today's catalogs, not 2 × H100"),
+        ("aws,mars-1,p5.48xlarge,H100,2,48,512,4.29,", "is a machine with 8 × H100 in today's catalogs, not 2 × H100"),
     ],
 )
 def test_a_machine_that_is_described_badly_is_a_mistake(row: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
         _book(tmp_path, overrides=_file(tmp_path, OWN + row + "\n"))
+
+
+@pytest.mark.parametrize("price", ["0.0100", "0.9000"])
+def test_a_price_of_your_own_changes_nothing_beside_the_replicas(price: str, tmp_path: Path) -> None:
+    """On RunPod, which sells GPUs alone, controller and router are GPU machines: at the price that RunPod lists."""
+    document = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    document["candidates"] = {"clouds": ["runpod"], "accelerators": ["H100"]}
+    path = _file(tmp_path, yaml.safe_dump(document), "workload.yaml")
+
+    def planned() -> dict[str, Any]:
+        result = run("plan", path, "--no-files", "--format", "json", "--offline")
+        assert result.exit_code == 0, result.stderr
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    plain = planned()
+    host = plain["overhead"][0]
+    _file(tmp_path, f"cloud,instance_type,price_usd_per_hour\nrunpod,{host['instance_type']},{price}\n")
+    document["prices"] = {"overrides": "prices.csv"}
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    own = planned()
+    assert own["overhead"] == plain["overhead"]
+    assert own["cost"] == plain["cost"]
 
 
 def test_no_price_of_ones_own_reaches_a_machine_without_gpus(tmp_path: Path) -> None:

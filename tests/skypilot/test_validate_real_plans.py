@@ -121,3 +121,18 @@ def test_a_damaged_plan_is_refused_before_skypilot_is_asked(tmp_path: Path) -> N
     assert result.exit_code == 2
     assert "routing" in result.stderr
     assert result.stdout == ""
+
+
+def test_a_machine_that_the_workload_describes_itself(tmp_path: Path) -> None:
+    """No catalog has it: SkyPilot's parser and optimizer take it, and the price is the user's own."""
+    columns = "cloud,region,instance_type,accelerator,accelerators,vcpus,memory_gib,price_usd_per_hour\n"
+    (tmp_path / "prices.csv").write_text(columns + "nebius,eu-north1,my-h100,H100,2,64,500,1.0\n", encoding="utf-8")
+    document = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    document |= {"candidates": {"clouds": ["nebius"]}, "prices": {"overrides": "prices.csv"}}
+    path = tmp_path / "workload.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    planned = CliRunner(mix_stderr=False).invoke(cli, ["plan", str(path), "--offline", "--out", str(tmp_path / "plan")])
+    assert planned.exit_code == 0, planned.stderr
+    groups = json.loads((tmp_path / "plan" / "plan.json").read_text())["groups"]
+    assert "my-h100" in {group["instance_type"] for group in groups}
+    assert failures(validate_plan_folder(tmp_path / "plan", OFFERS)) == []
