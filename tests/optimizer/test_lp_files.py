@@ -8,6 +8,7 @@ from pathlib import Path
 import pulp
 import pytest
 
+from sky_melange.optimizer.charges import Charges, RouterCharge
 from sky_melange.optimizer.constraints import CONSTRAINTS
 from sky_melange.optimizer.lp import build_lp
 from sky_melange.optimizer.problem import Cap, Floor, Keep, LossCut, Problem, ShareLimit
@@ -35,6 +36,12 @@ TINY = Problem(
     losses=2,
     loss_cuts=(LossCut(weights=(0.9, 1.8, 0.0), demand=1.5, lost=(1, 1, 0)),),
     keep=Keep(previous=(0, 2, 1), usd_per_hour=0.25),
+    charges=Charges(
+        base_usd_per_hour=0.5,
+        steps=((2, 0.125),),
+        most_groups=2,
+        router=RouterCharge(near_usd_per_hour=(0.2, None, 0.1), elsewhere_usd_per_hour=0.05),
+    ),
 )
 
 
