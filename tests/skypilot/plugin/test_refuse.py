@@ -26,6 +26,7 @@ HARMLESS = {
     "candidates.regions",
     "constraints.max_accelerators",
     "constraints.max_accelerators_in",
+    "prices.require_clouds",
     "prices.trust",
     "prices.discounts.cloud",
     "prices.discounts.accelerator",
