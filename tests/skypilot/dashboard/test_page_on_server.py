@@ -12,6 +12,8 @@ import pytest
 from api_server import ApiServer, api_server
 from browser import Browser
 
+from sky_melange.domain.digest import json_sha256
+
 PLUGINS = [
     {"class": "fake_serve.FakeServe"},
     {"class": "sky_melange.skypilot.plugin.MelangePlugin", "parameters": {"offline": True}},
@@ -84,12 +86,12 @@ def test_from_the_navigation_to_the_groups_the_heat_map_and_a_check(
         assert row[2:5] == ["1", "unknown", "unknown"]
         assert "SkyServe has no controller that is up" in row[5]
     first, second = (group["name"] for group in stored_on["plan"]["groups"])
-    services = [{"name": first, "status": "READY", "replicas": ["READY", "PROVISIONING"]}]
+    services = [{"name": first, "status": "READY", "replicas": ["READY"]}]
     services_file(server).write_text(json.dumps(services), encoding="utf-8")
     browser.press(browser.button("Refresh running replicas"))
     browser.says("✓ as planned")
     assert [row[1:] for row in browser.rows("Running replicas")] == [
-        [first, "1", "1", "2", "✓ as planned", "READY"],
+        [first, "1", "1", "1", "✓ as planned", "READY"],
         [second, "1", "0", "0", "! 1 missing", "NOT RUNNING"],
     ]
     browser.press(browser.button("Run check"))
@@ -150,6 +152,8 @@ def test_hostile_names_are_refused_and_hostile_notes_are_text(
     assert "status of 422" in refused
 
     plan = {**planned["plan"], "warnings": [HOSTILE], "assumptions": [HOSTILE]}
+    del plan["plan_sha256"]
+    plan["plan_sha256"] = json_sha256(plan)
     answer = server.post("/plugins/api/melange/plans", json={"name": "hostile", "plan": plan})
     assert answer.status_code == 201, answer.text
     browser.open(f"{server.url}{LIST}/{answer.json()['id']}")

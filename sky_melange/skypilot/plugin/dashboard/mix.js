@@ -27,19 +27,21 @@ function cellsOf(plan) {
 
 const shareText = (rate, total) => (total > 0 ? [percent(rate / total), h("small", {}, "of your requests")] : "unknown");
 
-/** The plan beside the cheapest of one type alone. */
+/** The plan beside the cheapest of one type alone, both in total: with controller and router. */
 function against({ alternatives, cost, groups }) {
-  const [best] = [...(alternatives ?? [])].filter((one) => isFigure(one.cost_usd_per_hour))
-    .sort((one, other) => one.cost_usd_per_hour - other.cost_usd_per_hour);
-  if (!best) return "No single type of GPU serves all of it.";
-  const replicas = cost.replicas_usd_per_hour;
-  const saved = 1 - replicas / best.cost_usd_per_hour;
+  const known = (alternatives ?? []).filter((one) => isFigure(one.cost_usd_per_hour));
+  if (!known.length) return "No single type of GPU serves all of it.";
+  const [best] = known.filter((one) => isFigure(one.total_usd_per_hour))
+    .sort((one, other) => one.total_usd_per_hour - other.total_usd_per_hour);
+  if (!best) return "Made by an earlier release: what one type alone costs in total is unknown.";
+  const total = cost.total_usd_per_hour;
+  const saved = 1 - total / best.total_usd_per_hour;
   const alone = `${best.label} alone`;
   if (new Set(groups.map(({ accelerator }) => accelerator)).size === 1 && Math.abs(saved) < 1e-9) {
-    return `${alone} is the cheapest: ${usd(replicas)} USD per hour for the replicas.`;
+    return `${alone} is the cheapest: ${usd(total)} USD per hour in total.`;
   }
   const compared = saved >= 0 ? `${percent(saved)} less than` : `${percent(-saved)} more than`;
-  return `The replicas cost ${usd(replicas)} USD per hour, ${compared} ${alone} (${usd(best.cost_usd_per_hour)}).`;
+  return `The plan costs ${usd(total)} USD per hour in total, ${compared} ${alone} (${usd(best.total_usd_per_hour)}).`;
 }
 
 function cheapestFor(name, cells, total, heat) {
