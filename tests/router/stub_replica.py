@@ -182,7 +182,18 @@ def running(*stubs: StubReplica) -> Iterator[Loop]:
     finally:
         for stub in stubs:
             loop.run(stub.kill())
+        loop.run(_drained())
         loop.close()
+
+
+async def _drained() -> None:
+    """Connections that were just accepted have no handler yet: each is closed before the loop is."""
+    await asyncio.sleep(0.01)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True, slots=True)
