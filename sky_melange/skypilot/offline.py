@@ -18,7 +18,7 @@ from sky_melange.skypilot.observation import Observation, observation_from_json
 _WORKER: Final = "sky_melange.skypilot.offline_worker"
 _CATALOG_FOLDER: Final = Path(".sky", "catalogs", "v8")
 _KEPT_VARIABLES: Final = ("LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
-_INSTALL_HINT: Final = "install it with `pip install 'skypilot>=0.14,<0.15'`"
+_INSTALL_HINT: Final = "install it with `pip install 'skypilot>=0.14.1,<0.15'`"
 
 
 def observe_offline(*, catalogs: Mapping[str, str], yamls: Sequence[str], timeout_s: float) -> tuple[Observation, ...]:

@@ -154,7 +154,7 @@ def test_unknown_fields_and_a_missing_cost_are_fine(plan_folder: PlanFolder) -> 
 
 def test_without_skypilot_the_remedy_is_named(plan_folder: PlanFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(MissingDataError, match=r"pip install skypilot==0\.14\.1"):
+    with pytest.raises(MissingDataError, match=r"pip install .skypilot>=0\.14\.1,<0\.15."):
         validate_plan_folder(plan_folder())
 
 

@@ -31,7 +31,7 @@ class SkyPilot:
 
     def __init__(self, *, project_config: str = "") -> None:
         if importlib.util.find_spec("sky") is None:
-            raise MissingDataError("SkyPilot is not installed; install it with `pip install 'skypilot>=0.14,<0.15'`")
+            raise MissingDataError("SkyPilot is not installed; install it with `pip install 'skypilot>=0.14.1,<0.15'`")
         if project_config:
             self._folder = _use_project_config(project_config)
         with _quiet():

@@ -42,7 +42,7 @@ def _missing() -> list[str]:
 def _error(missing: str) -> ImportError:
     return ImportError(
         f"the API-server plugin of sky-melange needs SkyPilot's API server, and {missing} cannot be imported; "
-        "install it with `pip install 'skypilot>=0.14,<0.15'` in the server. The command line works without it."
+        "install it with `pip install 'skypilot>=0.14.1,<0.15'` in the server. The command line works without it."
     )
 
 

@@ -34,7 +34,7 @@ def test_importing_the_plugin_says_what_is_missing(blocked: str, statement: str)
     assert done.returncode == 0, done.stderr
     for name in blocked.split(","):
         assert name in done.stdout
-    assert "pip install 'skypilot>=0.14,<0.15'" in done.stdout
+    assert "pip install 'skypilot>=0.14.1,<0.15'" in done.stdout
     assert "cannot be imported" in done.stdout
 
 
