@@ -30,7 +30,7 @@ def test_no_budgets_file_lets_nothing_pass(sky: SkyChild) -> None:
         (b"x: " + b"y" * (2 << 20), "is larger than 1 MiB"),
         (b"version: 1\nusers: &a {'*': {usd_per_hour: 10}}\nworkspaces: *a\n", "aliases"),
         (b"version: 1\nusers: {'*': !!python/object/apply:os.system ['true']}\n", "tags"),
-        (b"[" * 5000, "nested more than"),
+        (b"[" * 5000, "nest"),
         (b"version: 1\n", "has no budget"),
     ],
 )
