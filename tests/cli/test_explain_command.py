@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from sealed import sealed
 
 from sky_melange.cli import cli
-from sky_melange.domain.digest import json_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
-
-
-def resealed(document: dict[str, Any]) -> dict[str, Any]:
-    """A plan.json that was edited by somebody who knows of its digest."""
-    rest = {key: value for key, value in document.items() if key != "plan_sha256"}
-    return {**rest, "plan_sha256": json_sha256(rest)}
 
 
 def run(*arguments: str | Path) -> Result:
@@ -64,7 +57,7 @@ def test_a_plan_without_explanation_is_solved_again(explained: tuple[Path, Resul
     document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     held = document.pop("explanation")
     bare = tmp_path / "plan.json"
-    bare.write_text(json.dumps(resealed(document)), encoding="utf-8")
+    bare.write_text(json.dumps(sealed(document)), encoding="utf-8")
     found = run("explain", bare, "--offline", "--format", "json")
     assert found.exit_code == 0, found.stderr
     assert json.loads(found.stdout) == held
@@ -75,7 +68,7 @@ def test_another_plan_than_todays_is_said(tmp_path: Path) -> None:
     path = tmp_path / "plan" / "plan.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     document["workload"]["constraints"]["max_groups"] = None
-    path.write_text(json.dumps(resealed(document)), encoding="utf-8")
+    path.write_text(json.dumps(sealed(document)), encoding="utf-8")
     found = run("explain", path, "--offline")
     assert found.exit_code == 0, found.stderr
     assert "today's best plan is another one" in found.stderr

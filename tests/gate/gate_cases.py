@@ -11,7 +11,6 @@ from typing import Any
 from sky_melange.check import Side, compare, lock
 from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.check import CheckReport
-from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance, Quarantined
 from sky_melange.domain.plan import Cost, InputDigests, Overhead, Plan, ReplicaGroup, Route
 from sky_melange.domain.policy import Policy
@@ -164,12 +163,6 @@ BOOK = book(L4, H100, CPU)
 
 
 ASKED = Asked(limits=Limits(usd_per_hour=7.0, usd_per_month=6000.0, max_age_hours=48.0))
-
-
-def sealed(document: dict[str, Any]) -> dict[str, Any]:
-    """A plan.json that was edited by somebody who knows of its digest."""
-    rest = {key: value for key, value in document.items() if key != "plan_sha256"}
-    return {**rest, "plan_sha256": json_sha256(rest)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from gate_cases import ASKED, BOOK, CPU, H100, L4, NOW, PLAN, PROFILES, SPOT, STRICT_BUT_KEPT, WORKLOAD, book, sealed
+from gate_cases import ASKED, BOOK, CPU, H100, L4, NOW, PLAN, PROFILES, SPOT, STRICT_BUT_KEPT, WORKLOAD, book
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sealed import sealed
 
 from sky_melange import check, pipeline
 from sky_melange.check import Side, compare

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate_cases import H100, L4, PLAN, PROFILES, WORKLOAD, Situation, group, plan_of, sealed
+from gate_cases import H100, L4, PLAN, PROFILES, WORKLOAD, Situation, group, plan_of
 from hypothesis import given
 from hypothesis import strategies as st
+from sealed import sealed
 
 from sky_melange import pipeline
 from sky_melange.domain.plan import Contingency, Switching

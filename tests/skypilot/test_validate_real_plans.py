@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from sealed import sealed
 
 from sky_melange import pipeline
 from sky_melange.cli import cli
@@ -94,7 +95,7 @@ def test_a_discount_is_known(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert _price_checks(result)["chat-h100"] == "planned 3.8610, SkyPilot 3.8610 USD/h per instance"
     plan["workload"]["prices"]["discounts"] = []  # type: ignore[index]
-    (tmp_path / "plan" / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    (tmp_path / "plan" / "plan.json").write_text(json.dumps(sealed(plan)), encoding="utf-8")
     undiscounted = CliRunner(mix_stderr=False).invoke(cli, ["validate", str(tmp_path / "plan")])
     assert undiscounted.exit_code == 3
     assert "planned 3.8610, SkyPilot 4.2900" in undiscounted.stderr

@@ -101,7 +101,12 @@ class Browser:
         element.click()
 
     def says(self, text: str, within: str = ".melange") -> None:
-        self.wait(lambda: text in self.text(within))
+        from selenium.common.exceptions import TimeoutException
+
+        try:
+            self.wait(lambda: text in self.text(within))
+        except TimeoutException:
+            raise AssertionError(f"the page does not say {text!r} but: {self.text(within)}") from None
 
     def text(self, within: str = ".melange") -> str:
         return str(self.driver.find_element("css selector", within).text)

@@ -190,7 +190,7 @@ def test_a_plan_states_its_traffic_targets_and_why_the_mix(
     assert "32 req/s" in tiles
     assert "Azure LLM inference trace 2023, conversation" in tiles
     assert "TTFT ≤ 2,000 ms, TPOT ≤ 40 ms" in tiles
-    browser.says("16.5% less than B200 alone (13.93).")
+    browser.says("16.5% less than B200 alone (13.9331).")
     assert first[:2] == ["chat-b200", "40.7%\nof your requests"]
     assert second[:2] == ["chat-h100", "59.3%\nof your requests"]
     # The made-up figures of the heat map: chat-h100 serves answers under 200 tokens for less, chat-b200 longer ones.
