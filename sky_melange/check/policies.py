@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sky_melange.check.outcome import within
+from sky_melange.check.checks import within
 from sky_melange.domain.check import Check, Unit, Verdict
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.policy import Policy

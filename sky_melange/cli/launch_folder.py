@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def read_launch(folder: Path) -> Launch:
     """A plan folder and what was started from it. Raises InputError for either when it is broken."""
+    from sky_melange.check.report import files_of
     from sky_melange.cli.plan_folder import recover
-    from sky_melange.gate import files_of
     from sky_melange.plan_file import read_files_beside, read_plan
     from sky_melange.skypilot.launch.launch import Launch
     from sky_melange.skypilot.launch.record import read_record

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gate_cases import FAILING, PASSING, Situation
+from check_cases import FAILING, PASSING, Situation
 
 from sky_melange.domain.check import Verdict
 from sky_melange.render.check_report import CHECK_FORMATS

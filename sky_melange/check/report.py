@@ -7,7 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sky_melange import check, pipeline
+from sky_melange import pipeline
+from sky_melange.check import checks
+from sky_melange.check.budget import budget_checks
+from sky_melange.check.policies import policy_checks
+from sky_melange.check.prices import not_confirmed, prices_fresh, prices_known, without_prices
+from sky_melange.check.repricing import Repricing, reprice
+from sky_melange.check.reverify import violations_of
 from sky_melange.domain.check import Check, CheckReport
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import Plan
@@ -16,8 +22,6 @@ from sky_melange.domain.profile import Profile
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import EVERY_CLOUD, Budget, Workload
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake, NotOptimalError
-from sky_melange.gate.repricing import Repricing, reprice
-from sky_melange.gate.reverify import violations_of
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render import render_files
 from sky_melange.render.engine_command import DTYPE_FLAGS
@@ -101,21 +105,21 @@ def check_plan(
     bought = {group.cloud for group in plan.groups} | {machine.cloud for machine in plan.overhead}
     required = {name for name in wanted.prices.require_clouds if name != EVERY_CLOUD}
     problems = [
-        *check.without_prices(today.book, {*bought, *(wanted.candidates.clouds or ()), *required, *doubted}),
-        *(() if today.offline else check.not_confirmed(today.book, bought, max_age_hours, today.now)),
+        *without_prices(today.book, {*bought, *(wanted.candidates.clouds or ()), *required, *doubted}),
+        *(() if today.offline else not_confirmed(today.book, bought, max_age_hours, today.now)),
     ]
     return CheckReport(
         plan_name=plan.name,
         plan_file=str(document.path),
         checks=(
-            asked.lock or check.lock(None, reason="there is no workload file here"),
-            check.prices_known(priced.groups),
-            check.prices_fresh(priced.ages, max_age_hours, problems),
-            *check.budget_checks(priced.cost, budget, priced.overhead),
-            check.serves(violations),
-            check.files(files.expected, files.found),
+            asked.lock or checks.lock(None, reason="there is no workload file here"),
+            prices_known(priced.groups),
+            prices_fresh(priced.ages, max_age_hours, problems),
+            *budget_checks(priced.cost, budget, priced.overhead),
+            checks.serves(violations),
+            checks.files(files.expected, files.found),
             drift,
-            *(check.policy_checks(now_plan, units, asked.policy) if asked.policy is not None else ()),
+            *(policy_checks(now_plan, units, asked.policy) if asked.policy is not None else ()),
         ),
         price_changes=(*priced.groups, *priced.overhead),
         price_ages=priced.ages,
@@ -145,7 +149,7 @@ def _drift(
 ) -> tuple[Check, frozenset[str]]:
     """The check, and the clouds without prices whose last known ones would make it fail."""
     if limit is None or priced.cost is None:
-        return check.drift(priced.cost, None, limit), frozenset()
+        return checks.drift(priced.cost, None, limit), frozenset()
     best, problem = _solve_again(plan, workload, today)
     most = priced.cost.replicas_usd_per_hour * (1 - limit)
     doubted = frozenset(
@@ -153,7 +157,7 @@ def _drift(
         for missing in (() if best is None else best.missing_clouds)
         if missing.last_known is not None and (missing.last_known.alone_usd_per_hour or math.inf) < most
     )
-    return check.drift(priced.cost, best, limit, problem), doubted
+    return checks.drift(priced.cost, best, limit, problem), doubted
 
 
 def _solve_again(plan: Plan, workload: Workload, today: Today) -> tuple[Plan | None, str]:

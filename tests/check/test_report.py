@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from gate_cases import (
+from check_cases import (
     ASKED,
     BOOK,
     CPU,
@@ -29,10 +29,10 @@ from gate_cases import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sky_melange.check.report import Asked, Files, Limits, Today, check_plan, files_of
+from sky_melange.check.repricing import reprice
 from sky_melange.domain.check import Check, CheckReport, Verdict
 from sky_melange.domain.workload import Budget, Launch, Model, PricePolicy, RoutingPolicy, Slo
-from sky_melange.gate import Asked, Files, Limits, Today, check_plan, files_of
-from sky_melange.gate.repricing import reprice
 
 TOTAL = 4 * 0.8048 + 2.99 + 0.17
 

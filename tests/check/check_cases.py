@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sky_melange.check import Side, compare, lock
+from sky_melange.check.checks import lock
+from sky_melange.check.diff import Side, compare
+from sky_melange.check.report import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.check import CheckReport
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance, Quarantined
@@ -17,7 +19,6 @@ from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import PointsForm, Profile, ProfileKey, ProfileKind, ProfileProvenance
 from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import CandidateFilter, Model, RoutingPolicy, Slo, SpotUse, Workload
-from sky_melange.gate import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render.plan_json import text
 

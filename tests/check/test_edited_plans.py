@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from gate_cases import ASKED, BOOK, CPU, H100, L4, NOW, PLAN, PROFILES, SPOT, STRICT_BUT_KEPT, WORKLOAD, book
+from check_cases import ASKED, BOOK, CPU, H100, L4, NOW, PLAN, PROFILES, SPOT, STRICT_BUT_KEPT, WORKLOAD, book
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealed import sealed
 
-from sky_melange import check, pipeline
-from sky_melange.check import Side, compare
+from sky_melange import pipeline
+from sky_melange.check import checks
+from sky_melange.check.diff import Side, compare
+from sky_melange.check.lock import lock_of
+from sky_melange.check.report import Asked, Files, Today, check_plan, files_of
 from sky_melange.errors import InputError
-from sky_melange.gate import Asked, Files, Today, check_plan, files_of
-from sky_melange.gate.lock import lock_of
 from sky_melange.pipeline.digests import relative_path
 from sky_melange.plan_file import read_files_beside, read_plan
 from sky_melange.render import render_files
@@ -141,7 +142,7 @@ class Committed:
         except InputError as error:
             return [f"exit 2: {error}"]
         today = Today(book=SALE, profiles=PROFILES, now=NOW)
-        asked = Asked(workload=lock.workload, lock=check.lock(lock.differences))
+        asked = Asked(workload=lock.workload, lock=checks.lock(lock.differences))
         return [each.name for each in check_plan(found, files, today, asked).failed]
 
     def is_read_the_same(self, document: dict[str, Any]) -> bool:

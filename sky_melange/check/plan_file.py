@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sky_melange import check, pipeline
+from sky_melange import pipeline
+from sky_melange.check import checks
+from sky_melange.check.diff import Side, compare
+from sky_melange.check.lock import lock_of
+from sky_melange.check.report import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.domain.check import CheckReport
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan_diff import PlanDiff
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError
-from sky_melange.gate.lock import lock_of
-from sky_melange.gate.report import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.plan_file import PlanDocument, read_files_beside, read_plan
 from sky_melange.prices import current_book, known_accelerators, launchable_clouds, warnings_of
 from sky_melange.prices.site import price_site, utc_now
@@ -35,7 +37,7 @@ def check_plan_file(
     files = Files(expected=expected, found=read_files_beside(document.path, expected))
     book = _book(wanted, offline=offline)
     today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, lock.folder), now=utc_now(), offline=offline)
-    asked = Asked(workload=wanted, lock=check.lock(lock.differences, reason=lock.reason), limits=limits, policy=rules)
+    asked = Asked(workload=wanted, lock=checks.lock(lock.differences, reason=lock.reason), limits=limits, policy=rules)
     change, unread = _change(base, document)
     warnings = [*price_warnings(document, book), *lock.warnings, *unread]
     return replace(check_plan(document, files, today, asked, warnings), change=change)
@@ -51,8 +53,8 @@ def _change(base: Path | None, document: PlanDocument) -> tuple[PlanDiff | None,
         return None, (
             f"The plan to compare with cannot be read, so the change is not known: {str(error).splitlines()[0]}",
         )
-    before, after = (check.Side(plan=each.plan, workload=each.workload) for each in (old, document))
-    return check.compare(before, after), ()
+    before, after = (Side(plan=each.plan, workload=each.workload) for each in (old, document))
+    return compare(before, after), ()
 
 
 def _book(workload: Workload, *, offline: bool) -> PriceBook:
