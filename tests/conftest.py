@@ -26,10 +26,17 @@ from sky_melange.domain.profile import (
 )
 from sky_melange.domain.workload import CandidateFilter, Constraints, Model, RoutingPolicy, Slo, SpotUse, Workload
 
-settings.register_profile(
-    "ci", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("ci")
+# `pytest --hypothesis-profile ci` draws as many examples as a test names, otherwise a fifth (property_examples.py).
+for _name, _examples in (("quick", 20), ("ci", 100)):
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile("quick")
 
 # No test reaches the network by accident: without an address of its own a command finds nobody at this one, and nothing
 # in this cache (the commands that tests start inherit both).

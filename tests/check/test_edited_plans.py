@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import pytest
 from check_cases import ASKED, BOOK, CPU, H100, L4, NOW, PLAN, PROFILES, SPOT, STRICT_BUT_KEPT, WORKLOAD, book
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_examples import examples
 from sealed import sealed
 
 from sky_melange import pipeline
@@ -52,7 +53,7 @@ def _other(value: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(WORDS) if isinstance(value, str) else st.sampled_from((None, 0, 1.5, "x"))
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(data=st.data())
 def test_never_a_traceback(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     document = json.loads(text(PLAN, WORKLOAD))

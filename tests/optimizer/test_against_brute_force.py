@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from brute_force import cheapest_cost
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from problems import EXACT, SLICED, SLICES, cost_of, problems, seeded_problem
+from property_examples import examples
 from published import cost_by_binary_slices
 
 from sky_melange import pipeline
@@ -32,7 +33,7 @@ def _agree(problem: Problem, settings: SolverSettings, slices: int | None) -> No
         assert found == pytest.approx(expected, rel=1e-9)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(problems())
 @example(Problem(loads=((0.9, None), (None, 0.9)), prices=(1.0, 1.0), replicas=(1, 1), max_utilization=0.9))
 @example(Problem(loads=((2.5,),), prices=(1.0,), replicas=(2,), max_utilization=0.5, min_replicas=5))
@@ -40,13 +41,13 @@ def test_exact_costs_what_enumeration_finds(problem: Problem) -> None:
     _agree(problem, EXACT, None)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(problems(max_classes=3))
 def test_sliced_costs_what_enumeration_finds(problem: Problem) -> None:
     _agree(problem, SLICED, SLICES)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(problems())
 def test_exact_is_never_dearer_than_sliced(problem: Problem) -> None:
     sliced = cost_of(problem, SLICED)

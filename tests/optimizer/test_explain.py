@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from problems import EXACT, cost_of, problems
+from property_examples import examples
 from test_limits import LIMITS
 
 from sky_melange import pipeline
@@ -30,7 +31,7 @@ def _objective(problem: Problem) -> float | None:
     return Oracle(EXACT).objective(problem)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(data=st.data())
 def test_at_a_flip_point_using_costs_the_same_as_not_using(data: st.DataObject) -> None:
     problem = data.draw(problems(max_classes=3, max_candidates=4, limited=False))
@@ -55,7 +56,7 @@ def test_at_a_flip_point_using_costs_the_same_as_not_using(data: st.DataObject) 
     assert _objective(priced(problem, some, factor * (1 + _ASIDE))) == pytest.approx(target, rel=1e-6)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(problems(max_classes=3, max_candidates=4, limited=False), st.data())
 def test_types_are_best_up_to_a_flip_and_not_after_it(problem: Problem, data: st.DataObject) -> None:
     names = [data.draw(st.sampled_from("ABC")) for _ in range(problem.candidate_count)]
@@ -84,7 +85,7 @@ def _alone(problem: Problem, kept: Sequence[int]) -> float | None:
     return cost_of(restricted)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_a_constraint_costs_what_dropping_it_saves(data: st.DataObject) -> None:
     problem = data.draw(problems(max_classes=3, limited=False))

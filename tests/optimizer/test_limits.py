@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 from enumeration import least_objective, plans
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from problems import EXACT, charges_of, cost_of, problems
+from property_examples import examples
 from rational_lp import is_feasible
 
 from sky_melange.domain.workload import SolverSettings
@@ -99,14 +100,14 @@ def test_every_constraint_has_its_enumeration() -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_a_limit_alone(name: str, data: st.DataObject) -> None:
     problem = data.draw(problems(max_classes=3, limited=False))
     _agree(LIMITS[name](data, problem))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(data=st.data())
 def test_limits_together(data: st.DataObject) -> None:
     problem = data.draw(problems(max_classes=2, limited=False))
@@ -115,7 +116,7 @@ def test_limits_together(data: st.DataObject) -> None:
     _agree(problem)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(data=st.data())
 def test_the_most_traffic_costs_the_budget_and_a_little_more_costs_more(data: st.DataObject) -> None:
     problem = data.draw(problems(max_classes=3, limited=False))
@@ -136,7 +137,7 @@ def test_the_most_traffic_costs_the_budget_and_a_little_more_costs_more(data: st
     assert found.factor <= found.bound * (1 + 1e-9)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(problems(max_classes=3, limited=False), st.integers(1, 2))
 def test_a_contingency_for_every_loss_routes_all_traffic(problem: Problem, losses: int) -> None:
     solution = solve_problem(replace(problem, losses=losses), EXACT)

@@ -9,9 +9,10 @@ from fractions import Fraction
 
 import pytest
 from brute_force import beside
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from problems import EXACT, SLICED, cost_of, problems, seeded_problem
+from property_examples import examples
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
@@ -21,7 +22,7 @@ from sky_melange.optimizer.reduction import reduce_problem
 from sky_melange.optimizer.session import Session
 
 _FORMULATIONS = pytest.mark.parametrize("formulation", [EXACT, SLICED], ids=["exact", "sliced"])
-_EXAMPLES = settings(max_examples=40)
+_EXAMPLES = examples(40)
 
 
 def at_most(first: float | None, second: float | None) -> bool:
