@@ -12,7 +12,7 @@ from haproxy_process import needs_haproxy
 
 ROW = re.compile(r"^(chat-\S+)\s+(\d+)\s+([\d.]+)%\s+([\d.]+)%\s+([\d.]+)%\s+([\d.]+)%$", re.MULTILINE)
 
-pytestmark = needs_haproxy
+pytestmark = [needs_haproxy, pytest.mark.server]
 
 
 def _replay(repository: Path, *arguments: str) -> list[tuple[str, ...]]:
