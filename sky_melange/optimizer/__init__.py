@@ -13,9 +13,10 @@ from sky_melange.domain.workload import LaunchMode, Objective, RoutingPolicy, So
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.assemble import Assembled, assemble
 from sky_melange.optimizer.candidates import ProfileCapacities, context_limited
+from sky_melange.optimizer.charges import Charges
 from sky_melange.optimizer.infeasible import describe_limits, describe_unserved, unserved_classes
 from sky_melange.optimizer.model import Model, build_model, traffic_rounded_down
-from sky_melange.optimizer.problem import Charges, Problem
+from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.remedies import Surroundings, quarantined_reasons, remedies
 from sky_melange.optimizer.solution import Solution
 from sky_melange.optimizer.spot import with_fallback

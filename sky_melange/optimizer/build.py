@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.profile import Skipped
 from sky_melange.domain.workload import Constraints, Workload
-from sky_melange.optimizer.limits import Cap, Floor, Keep, ShareLimit
-from sky_melange.optimizer.problem import Problem, RoutingClasses
+from sky_melange.optimizer.limits import LIMITS
+from sky_melange.optimizer.problem import Keep, Problem, RoutingClasses
 
 
 def build_problem(
@@ -24,11 +24,7 @@ def build_problem(
         prices=tuple(candidate.offer.price_usd_per_hour for candidate in candidates),
         replicas=tuple(candidate.replicas_per_instance for candidate in candidates),
         max_utilization=limits.max_utilization,
-        min_replicas=limits.min_replicas,
-        max_groups=limits.max_groups,
-        caps=tuple(_caps(limits, candidates)),
-        floors=tuple(_floors(limits, candidates)),
-        share_limits=tuple(_share_limits(limits, candidates)),
+        limits=tuple(limit for kind in LIMITS.values() for limit in kind.of(workload, candidates)),
         weights=tuple(sum(buckets[index].rate_rps for index in members) / total_rps for members in classes),
         losses=limits.tolerate_replica_losses,
         keep=_keep(limits, candidates),
@@ -44,65 +40,6 @@ def _class_load(candidate: Candidate, members: Sequence[int], buckets: Sequence[
             return None
         load += buckets[index].rate_rps / (capacity.request_rate_rps * candidate.replicas_per_instance)
     return load
-
-
-def _caps(limits: Constraints, candidates: Sequence[Candidate]) -> Iterator[Cap]:
-    for accelerator, limit in sorted(limits.max_accelerators.items()):
-        yield _cap(f"constraints.max_accelerators.{accelerator}", accelerator, limit, candidates, lambda _: True)
-    for place, by_accelerator in sorted(limits.max_accelerators_in.items()):
-        for accelerator, limit in sorted(by_accelerator.items()):
-            name = f"constraints.max_accelerators_in.{place}.{accelerator}"
-            yield _cap(name, accelerator, limit, candidates, lambda c, place=place: is_in(c, place))  # type: ignore[misc]
-    reserved = {c.offer.name: c.offer.reserved_instances for c in candidates if c.offer.reserved_instances is not None}
-    for name, instances in sorted(reserved.items()):
-        usage = tuple(int(candidate.offer.name == name) for candidate in candidates)
-        yield Cap(name=f"reserved capacity {name}", usage=usage, limit=instances)
-
-
-def _cap(
-    name: str, accelerator: str, limit: int, candidates: Sequence[Candidate], counts: Callable[[Candidate], bool]
-) -> Cap:
-    return Cap(
-        name=name,
-        usage=tuple(
-            c.offer.accelerators_per_instance if c.offer.accelerator == accelerator and counts(c) else 0
-            for c in candidates
-        ),
-        limit=limit,
-    )
-
-
-def is_in(candidate: Candidate, place: str) -> bool:
-    """Whether a candidate is in a place: `aws`, or `aws/us-east-1`."""
-    cloud, _, region = place.partition("/")
-    return candidate.offer.cloud == cloud and region in ("", candidate.offer.region)
-
-
-def _floors(limits: Constraints, candidates: Sequence[Candidate]) -> Iterator[Floor]:
-    if limits.min_on_demand_replicas > 0:
-        yield Floor(
-            name="constraints.min_on_demand_replicas",
-            supply=tuple(0 if c.offer.use_spot else c.replicas_per_instance for c in candidates),
-            minimum=limits.min_on_demand_replicas,
-        )
-
-
-def _share_limits(limits: Constraints, candidates: Sequence[Candidate]) -> Iterator[ShareLimit]:
-    """One limit for each cloud and each region there is, and one for all spot offers."""
-    clouds = sorted({c.offer.cloud for c in candidates})
-    regions = sorted({f"{c.offer.cloud}/{c.offer.region}" for c in candidates})
-    wanted = (
-        (limits.max_cloud_share_fraction, "constraints.max_cloud_share", clouds),
-        (limits.max_region_share_fraction, "constraints.max_region_share", regions),
-    )
-    for fraction, name, places in wanted:
-        if fraction is not None and fraction < 1:
-            for place in places:
-                members = tuple(is_in(c, place) for c in candidates)
-                yield ShareLimit(name=f"{name} ({place})", members=members, limit_fraction=fraction)
-    spot = tuple(c.offer.use_spot for c in candidates)
-    if limits.max_spot_share_fraction is not None and limits.max_spot_share_fraction < 1 and any(spot):
-        yield ShareLimit(name="constraints.max_spot_share", members=spot, limit_fraction=limits.max_spot_share_fraction)
 
 
 def _keep(limits: Constraints, candidates: Sequence[Candidate]) -> Keep | None:

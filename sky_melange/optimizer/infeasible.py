@@ -11,6 +11,9 @@ from sky_melange.domain.profile import Skipped
 from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.dominance import undominated
+from sky_melange.optimizer.limits import limits_of
+from sky_melange.optimizer.limits.switching import KeepRunning
+from sky_melange.optimizer.limits.utilization import MaxUtilization
 from sky_melange.optimizer.problem import Problem, RoutingClasses
 
 if TYPE_CHECKING:
@@ -90,20 +93,10 @@ def _traffic(model: Model) -> str:
     return f"{model.workload.traffic.request_rate_rps:g} req/s"
 
 
-def _limits(problem: Problem) -> Iterator[str]:
-    """Every limit that is set, as the workload writes it."""
-    yield from (f"{cap.name} = {cap.limit}" for cap in problem.caps)
-    if problem.max_groups is not None:
-        yield f"constraints.max_groups = {problem.max_groups}"
-    if problem.min_replicas > 1:
-        yield f"constraints.min_replicas = {problem.min_replicas}"
-    yield from (f"{floor.name} = {floor.minimum}" for floor in problem.floors)
-    names = {limit.name.partition(" ")[0]: limit.limit_fraction for limit in problem.share_limits}
-    yield from (f"{name} = {fraction:g}" for name, fraction in names.items())
-    if problem.losses:
-        yield f"constraints.tolerate_replica_losses = {problem.losses}"
-    if problem.max_cost_usd_per_hour is not None:
-        yield f"budget (in total) = USD {problem.max_cost_usd_per_hour:.4f} per hour"
+def _limits(problem: Problem) -> list[str]:
+    """Every limit that is set, as the workload writes it, minima last; the utilisation is shown with the traffic."""
+    found = sorted(limits_of(problem), key=lambda limit: limit.is_minimum)
+    return [limit.text() for limit in found if not isinstance(limit, MaxUtilization | KeepRunning)]
 
 
 def _left_out(model: Model, kept: Sequence[int], problem: Problem, session: Session) -> Iterator[str]:
@@ -144,8 +137,7 @@ def _obstacles(model: Model, counts: Sequence[int], r: int) -> list[str]:
 
 def _changes(problem: Problem, session: Session) -> list[str]:
     """The changes that make it feasible: each limit alone, or else together."""
-    from sky_melange.optimizer.relax import relaxations
-    from sky_melange.optimizer.relax_together import joint_relaxation
+    from sky_melange.optimizer.relax import joint_relaxation, relaxations
 
     alone = relaxations(problem, session)
     if alone:

@@ -32,7 +32,7 @@ class Kinds:
 
 
 def kinds_of(problem: Problem, *, merged: bool = True) -> Kinds:
-    """Kinds by proportional loads, and by the share limits that count them; `merged` False: each candidate is its own.
+    """Kinds by proportional loads that all limits count alike; `merged` False: each candidate is its own.
 
     Shares in slices cannot be divided further, so there each candidate stays alone.
     """
@@ -47,13 +47,17 @@ def kinds_of(problem: Problem, *, merged: bool = True) -> Kinds:
         column = [row[c] for row in problem.loads]
         scale = next((load for load in column if load is not None), 1.0)
         shape = tuple(None if load is None else round(load / scale, 9) for load in column)
-        key = (shape, tuple(limit.members[c] for limit in problem.share_limits))
-        alike = (k for k in found.get(key, []) if _are_proportional(problem, first[k], column, scale))
+        alike = (
+            k
+            for k in found.get(shape, [])
+            if all(limit.counts_alike(first[k], c) for limit in problem.limits)
+            and _are_proportional(problem, first[k], column, scale)
+        )
         kind = next(alike, None)
         if kind is None:
             kind = len(first)
             first.append(c)
-            found.setdefault(key, []).append(kind)
+            found.setdefault(shape, []).append(kind)
         of.append(kind)
         reference = next((load for row in problem.loads if (load := row[first[kind]]) is not None), 1.0)
         strength.append(reference / scale)

@@ -3,40 +3,126 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
 
 import pulp
 
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
-from sky_melange.optimizer.constraints import CONSTRAINTS
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.limits import limits_of
+from sky_melange.optimizer.problem import Limit, Problem, Terms
+from sky_melange.optimizer.rows import FIRST, LAST, link_groups
 from sky_melange.optimizer.session import Session
 from sky_melange.optimizer.solution import Solution
-from sky_melange.optimizer.variables import Variables, cost_expression, make_variables
+from sky_melange.optimizer.variables import Variables, cost_terms, make_variables
 
 _MIN_SHARE: Final = 1e-7
 _INTEGRALITY: Final = 1e-4
 
 
-def build_lp(
-    problem: Problem, slices: int | None, *, most_traffic: float | None = None, without: Collection[str] = ()
-) -> tuple[pulp.LpProblem, Variables]:
-    """The model with every constraint (but those called `without`) and no objective yet.
+class IntegerProgram:
+    """The model, as limits add their rows to it (see `problem.Program`)."""
 
-    `slices` None: continuous shares. `most_traffic`: the traffic is a variable up to this factor.
+    def __init__(self, problem: Problem, lp: pulp.LpProblem, variables: Variables) -> None:
+        self.problem: Final = problem
+        self.lp: Final = lp
+        self.variables: Final = variables
+        self._is_linked = False
+        self._numbers = Counter[str]()
+
+    @property
+    def counts(self) -> tuple[pulp.LpVariable, ...]:
+        """n_c."""
+        return self.variables.counts
+
+    @property
+    def whole(self) -> Terms:
+        """What the x_rk of a class sum to: S, or t where the traffic is sought."""
+        return [(1.0 if self.variables.traffic is None else self.variables.traffic, self.variables.slices)]
+
+    def used(self) -> tuple[pulp.LpVariable, ...]:
+        """y_c, with the rows that tie them to n_c."""
+        if not self._is_linked:
+            link_groups(self.lp, self.variables, self.problem)
+            self._is_linked = True
+        return self.variables.used
+
+    def routed_to(self, members: Sequence[bool]) -> Terms:
+        """Σ_{k∈members} Σ_r w_r · x_rk; a kind is counted whole, or not at all (see `kinds`)."""
+        return [
+            (variable, self.problem.weights[r])
+            for r, row in enumerate(self.variables.shares)
+            for first, variable in zip(self.variables.kinds.first, row, strict=True)
+            if variable is not None and members[first]
+        ]
+
+    def cost(self) -> Terms:
+        """The total, USD/h."""
+        return [*cost_terms(self.problem, self.variables), (self.problem.charges.base_usd_per_hour, 1.0)]
+
+    def variable(self, name: str) -> pulp.LpVariable:
+        """A new variable ≥ 0."""
+        return self.lp.add_variable(self._numbered(name), lowBound=0)
+
+    def at_most(self, name: str, terms: Terms, bound: float) -> None:
+        """Σ ≤ bound."""
+        sought, known = split(terms)
+        self.lp.addConstraint(sought <= bound - known, self._numbered(name))
+
+    def at_least(self, name: str, terms: Terms, bound: float) -> None:
+        """Σ ≥ bound."""
+        sought, known = split(terms)
+        self.lp.addConstraint(sought >= bound - known, self._numbered(name))
+
+    def _numbered(self, name: str) -> str:
+        number = self._numbers[name]
+        self._numbers[name] += 1
+        return name.replace("#", str(number))
+
+
+def split(terms: Terms) -> tuple[pulp.LpAffineExpression, float]:
+    """What stands over variables, each of them once, and the sum of those that are plain numbers."""
+    sought: dict[object, float] = {}
+    for variable, factor in terms:
+        if not isinstance(variable, int | float):
+            sought[variable] = sought.get(variable, 0.0) + factor
+    known = math.fsum(value * factor for value, factor in terms if isinstance(value, int | float))
+    return pulp.LpAffineExpression(list(sought.items())), known
+
+
+def build_lp(
+    problem: Problem,
+    slices: int | None,
+    *,
+    most_traffic: float | None = None,
+    without: Collection[str] = (),
+    unlimited_by: Collection[Limit] = (),
+    linked: bool = False,
+) -> IntegerProgram:
+    """The model with every row but those called `without` and of the limits `unlimited_by`, and no objective yet.
+
+    `slices` None: continuous shares. `most_traffic`: the traffic is a variable up to this factor. `linked`: y_c is
+    tied to n_c whether rows need it or not.
     """
     lp = pulp.LpProblem("sky_melange", pulp.LpMinimize if most_traffic is None else pulp.LpMaximize)
-    variables = make_variables(lp, problem, slices, most_traffic=most_traffic)
-    for name, add in CONSTRAINTS.items():
+    program = IntegerProgram(problem, lp, make_variables(lp, problem, slices, most_traffic=most_traffic))
+    for name, add in FIRST.items():
         if name not in without:
-            add(lp, variables, problem)
-    return lp, variables
+            add(lp, program.variables, problem)
+    for limit in limits_of(problem):
+        if limit not in unlimited_by:
+            limit.rows(program)
+    if linked or problem.loss_cuts or problem.charges.depend_on_groups:
+        program.used()
+    for add in LAST.values():
+        add(lp, program.variables, problem)
+    return program
 
 
 def objective_expression(problem: Problem, variables: Variables) -> pulp.LpAffineExpression:
     """The total but for what every plan pays (`charges.base`), and s · Σ_c d_c where a running plan is kept; USD/h."""
-    cost = cost_expression(problem, variables)
+    cost = pulp.LpAffineExpression(cost_terms(problem, variables))
     if problem.keep is None:
         return cost
     charge = problem.keep.usd_per_hour

@@ -67,17 +67,17 @@ def _rounds(
 
 
 def _cheapest(model: Model, added: Sequence[Candidate]) -> list[Candidate]:
-    """The cheapest of each kind; all, where a limit distinguishes places."""
-    limits = model.workload.constraints
-    places = (limits.max_accelerators_in, limits.max_cloud_share_fraction, limits.max_region_share_fraction)
-    if any(places) or limits.keep is not None:
+    """The cheapest of each kind, and those that a limit does not let it replace."""
+    if model.workload.constraints.keep is not None:
         return list(added)
-    found: dict[tuple[object, ...], Candidate] = {}
-    for candidate in sorted(added, key=lambda each: (each.offer.price_usd_per_hour, each.sort_key)):
-        key = candidate.profile.key
-        kind = (key, candidate.offer.accelerators_per_instance, candidate.offer.use_spot)
-        found.setdefault(kind, candidate)
-    return list(found.values())
+    limits = _problem(model, added).limits
+    found: dict[tuple[object, ...], list[int]] = {}
+    for c in sorted(range(len(added)), key=lambda c: (added[c].offer.price_usd_per_hour, added[c].sort_key)):
+        offer = added[c].offer
+        cheaper = found.setdefault((added[c].profile.key, offer.accelerators_per_instance, offer.use_spot), [])
+        if not any(all(limit.may_replace(other, c, 1) for limit in limits) for other in cheaper):
+            cheaper.append(c)
+    return [added[c] for kind in found.values() for c in kind]
 
 
 def _promising(model: Model, usd_per_hour: float, added: Sequence[Candidate]) -> list[Candidate]:

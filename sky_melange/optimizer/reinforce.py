@@ -16,7 +16,7 @@ from sky_melange.optimizer.spread import spread
 def reinforced(problem: Problem, counts: Sequence[int], bound: float, session: Session) -> Solution:
     """Adds the k instances that may be lost to every group of a plan, then takes back, dearest first, what it can.
 
-    `bound` (USD/h) is what any plan costs at least. Raises NotOptimalError when a cap or the budget forbids it.
+    `bound` (USD/h) is what any plan costs at least. Raises NotOptimalError when a limit forbids it.
     """
     chosen = [count + problem.losses if count else 0 for count in counts]
     for c in sorted(range(len(chosen)), key=lambda c: (-problem.prices[c], c)):
@@ -26,7 +26,7 @@ def reinforced(problem: Problem, counts: Sequence[int], bound: float, session: S
                 break
             chosen = fewer
     found = spread(problem, chosen, session)
-    if found is None or found.peak_utilization > problem.max_utilization * (1 + 1e-6) or _is_too_much(problem, chosen):
+    if found is None or found.peak_utilization > problem.max_utilization * (1 + 1e-6):
         raise NotOptimalError(session.too_late())
     return Solution(
         counts=tuple(chosen),
@@ -35,12 +35,4 @@ def reinforced(problem: Problem, counts: Sequence[int], bound: float, session: S
         status="feasible",
         mip_gap=relative_gap(problem.objective(chosen), bound),
         contingencies=survival(problem, chosen, session).contingencies,
-    )
-
-
-def _is_too_much(problem: Problem, counts: Sequence[int]) -> bool:
-    if problem.max_cost_usd_per_hour is not None and problem.cost(counts) > problem.max_cost_usd_per_hour:
-        return True
-    return any(
-        sum(usage * count for usage, count in zip(cap.usage, counts, strict=True)) > cap.limit for cap in problem.caps
     )

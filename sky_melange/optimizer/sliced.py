@@ -22,7 +22,8 @@ _BOUND_SLACK: Final = 1e-9
 
 def in_whole_slices(problem: Problem, exact: Solution, session: Session) -> Solution | None:
     """The exact plan's counts with shares in whole slices; None when that does not fit, or is not found quickly."""
-    lp, variables = build_lp(problem, session.slices)
+    program = build_lp(problem, session.slices)
+    lp, variables = program.lp, program.variables
     for variable, count in zip(variables.counts, exact.counts, strict=True):
         variable.lowBound = variable.upBound = count
     lp.setObjective(objective_expression(problem, variables))

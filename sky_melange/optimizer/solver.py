@@ -117,7 +117,8 @@ def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) ->
     bound = at_least_usd_per_hour
     while True:
         try:
-            lp, variables = build_lp(problem, session.slices)
+            program = build_lp(problem, session.slices)
+            lp, variables = program.lp, program.variables
             objective = objective_expression(problem, variables)
             if bound > 0:
                 lp.addConstraint(objective >= bound - problem.charges.base_usd_per_hour, "bound")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pulp
 
 from sky_melange.errors import NotOptimalError
-from sky_melange.optimizer.lp import without_dust
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.limits import limits_of
+from sky_melange.optimizer.lp import split, without_dust
+from sky_melange.optimizer.problem import Problem, Terms
 from sky_melange.optimizer.session import Session
+
+_TOLERANCE: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,7 @@ class Spread:
 def spread(problem: Problem, counts: Sequence[int], session: Session, *, limited: bool = True) -> Spread | None:
     """Minimises max_c Σ_r load_rc·x_rc ÷ n_c; None when some class has no instance that serves it.
 
-    `limited`: within the share limits. Without them the program splits well and always has an answer.
+    `limited`: within all limits, None where they do not allow these counts. Without them there always is an answer.
     """
     used = [c for c, count in enumerate(counts) if count > 0]
     if not all(any(row[c] is not None for c in used) for row in problem.loads):
@@ -49,10 +53,12 @@ def spread(problem: Problem, counts: Sequence[int], session: Session, *, limited
     for c in used:
         terms = [(shares[r, c], load / counts[c]) for r, load in problem.loads_on(c)]
         lp.addConstraint(pulp.LpAffineExpression([*terms, (peak, -1)]) <= 0, f"load_{c}")
-    for k, limit in enumerate(problem.share_limits if limited else ()):
-        routed = [(variable, problem.weights[r]) for (r, c), variable in shares.items() if limit.members[c]]
-        if routed:
-            lp.addConstraint(pulp.LpAffineExpression(routed) <= limit.limit_fraction, f"share_{k}")
+    if limited:
+        program = FixedCounts(problem, counts, lp, shares)
+        for limit in limits_of(problem):
+            limit.rows(program)
+        if not program.holds:
+            return None
     if not session.solve_linear(lp):
         if limited:
             return None
@@ -65,6 +71,58 @@ def spread(problem: Problem, counts: Sequence[int], session: Session, *, limited
     return Spread(
         peak_utilization=peak_of(problem, counts, cleaned), shares=cleaned, weights=_weights(lp, used, counts)
     )
+
+
+class FixedCounts:
+    """The program of given counts, as limits add their rows to it (see `problem.Program`): only shares are open.
+
+    `holds`: whether the counts keep every row that no share plays a part in. Without an `lp` those alone are looked at.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        counts: Sequence[int],
+        lp: pulp.LpProblem | None = None,
+        shares: Mapping[tuple[int, int], pulp.LpVariable] | None = None,
+    ) -> None:
+        self.holds = True
+        self.counts: Final = counts
+        self.whole: Final[Terms] = [(1.0, 1.0)]
+        self._problem: Final = problem
+        self._lp: Final = pulp.LpProblem("sky_melange_counts") if lp is None else lp
+        self._shares: Final = {} if shares is None else shares
+        self._rows = 0
+
+    def used(self) -> Sequence[int]:
+        """1 where there are instances."""
+        return [int(count > 0) for count in self.counts]
+
+    def routed_to(self, members: Sequence[bool]) -> Terms:
+        """Σ_{c∈members} Σ_r w_r · x_rc."""
+        return [(share, self._problem.weights[r]) for (r, c), share in self._shares.items() if members[c]]
+
+    def cost(self) -> Terms:
+        """The total, USD/h."""
+        return [(self._problem.cost(self.counts), 1.0)]
+
+    def variable(self, name: str) -> pulp.LpVariable:  # noqa: ARG002 - numbered, like the rows
+        """A new variable ≥ 0."""
+        self._rows += 1
+        return self._lp.add_variable(f"limit_{self._rows}", lowBound=0)
+
+    def at_most(self, name: str, terms: Terms, bound: float) -> None:  # noqa: ARG002
+        """Σ ≤ bound."""
+        sought, known = split(terms)
+        if sought:
+            self._rows += 1
+            self._lp.addConstraint(sought <= bound - known, f"limit_{self._rows}")
+        elif known > bound + _TOLERANCE * max(1.0, abs(bound)):
+            self.holds = False
+
+    def at_least(self, name: str, terms: Terms, bound: float) -> None:
+        """Σ ≥ bound."""
+        self.at_most(name, [(variable, -factor) for variable, factor in terms], -bound)
 
 
 def peak_of(problem: Problem, counts: Sequence[int], shares: Sequence[Sequence[float]]) -> float:

@@ -9,7 +9,6 @@ from typing import Final
 import pulp
 
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.constraints.groups import link_groups
 from sky_melange.optimizer.lp import build_lp, objective_expression, run
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.session import Session
@@ -28,9 +27,8 @@ def break_ties(problem: Problem, best: Solution, session: Session) -> Solution:
     One solve where they fit into one weighted sum, otherwise one each, fixing what the one before found. A step
     that does not finish, or whose plan would cost more when summed exactly, leaves the plan as it is.
     """
-    lp, variables = build_lp(problem, session.slices)
-    if not problem.counts_groups:
-        link_groups(lp, variables, problem)
+    program = build_lp(problem, session.slices, linked=True)
+    lp, variables = program.lp, program.variables
     limit = problem.objective(best.counts) * (1 + _COST_TOLERANCE)
     base = problem.charges.base_usd_per_hour
     lp.addConstraint(objective_expression(problem, variables) <= limit - base, "same_cost")

@@ -86,7 +86,8 @@ def _solve(problem: Problem, session: Session, budget: float) -> MostTraffic:
     values = math.fsum(class_values(problem))
     # Capacity that is paid for already is worth nothing here: then the bound is a round number.
     most = budget / values if values > 0 else _MOST_FACTOR
-    lp, variables = build_lp(replace(problem, keep=None), None, most_traffic=most)
+    program = build_lp(replace(problem, keep=None), None, most_traffic=most)
+    lp, variables = program.lp, program.variables
     lp.setObjective(pulp.LpAffineExpression([(variables.traffic, 1)]))
     outcome = session.solve(lp)
     factor = None if variables.traffic is None else variables.traffic.varValue

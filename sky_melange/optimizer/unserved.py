@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pulp
 
 from sky_melange.errors import NotOptimalError
+from sky_melange.optimizer.charges import Charges
+from sky_melange.optimizer.limits import limits_of
 from sky_melange.optimizer.lp import build_lp, whole
-from sky_melange.optimizer.problem import Charges, Problem
+from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.session import Session
+from sky_melange.optimizer.spread import FixedCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +30,12 @@ class Unserved:
 def least_unserved(problem: Problem, session: Session) -> Unserved:
     """Minimises Σ_r w_r·(1 − Σ_c x_rc) within the upper limits alone. Raises NotOptimalError."""
     # The router is left out: what is served without it bounds what is served with it.
-    base = Charges(base_usd_per_hour=problem.charges.base_usd_per_hour)
-    relaxed = replace(problem, min_replicas=0, floors=(), losses=0, loss_cuts=(), keep=None, charges=base)
-    lp, variables = build_lp(relaxed, None, without=("assignment", "coverage"))
+    relaxed = replace(problem, keep=None, charges=Charges(base_usd_per_hour=problem.charges.base_usd_per_hour))
+    for limit in limits_of(problem):
+        if limit.is_minimum:
+            relaxed = limit.without(relaxed)
+    program = build_lp(relaxed, None, without=("assignment", "coverage"))
+    lp, variables = program.lp, program.variables
     left = [lp.add_variable(f"left_{r}", lowBound=0, upBound=1) for r in range(problem.class_count)]
     for r, row in enumerate(variables.shares):
         terms = [variable for variable in row if variable is not None]
@@ -55,17 +60,11 @@ def _clean(fraction: float) -> float:
 
 def in_the_way(problem: Problem, counts: Sequence[int], c: int) -> tuple[str, ...]:
     """The limits that one more instance of c would break, by name."""
-    found = [
-        f"{cap.name} = {cap.limit}"
-        for cap in problem.caps
-        if cap.usage[c] and sum(u * n for u, n in zip(cap.usage, counts, strict=True)) + cap.usage[c] > cap.limit
-    ]
-    groups = sum(count > 0 for count in counts)
-    if problem.max_groups is not None and counts[c] == 0 and groups >= problem.max_groups:
-        found.append(f"constraints.max_groups = {problem.max_groups}")
-    budget = problem.max_cost_usd_per_hour
-    if budget is not None and problem.cost(counts) + problem.prices[c] > budget:
-        left = math.fsum((budget, -problem.cost(counts)))
-        found.append(f"budget: costs USD {problem.prices[c]:.4f}, more than the {left:.4f} left")
-    found += [f"{limit.name} = {limit.limit_fraction:g}" for limit in problem.share_limits if limit.members[c]]
+    more = [count + (position == c) for position, count in enumerate(counts)]
+    found: list[str] = []
+    for limit in limits_of(problem):
+        program = FixedCounts(problem, more)
+        if not limit.is_minimum:
+            limit.rows(program)
+        found += limit.in_the_way(problem, counts, c, breaks=not program.holds)
     return tuple(found)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pulp
 
 from sky_melange.optimizer.kinds import Kinds, kinds_of
-from sky_melange.optimizer.limits import Keep
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.limits import limits_of
+from sky_melange.optimizer.problem import Keep, Limit, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +47,6 @@ class Variables:
     steps: tuple[tuple[int, pulp.LpVariable], ...] = ()
     router: RouterVariables | None = None
 
-    @property
-    def whole(self) -> pulp.LpAffineExpression:
-        """What the x_rk of a class sum to: S, or t where the traffic is sought."""
-        return pulp.LpAffineExpression([], self.slices) if self.traffic is None else self.traffic * self.slices
-
 
 def make_variables(
     lp: pulp.LpProblem, problem: Problem, slices: int | None, *, most_traffic: float | None = None
@@ -65,7 +60,8 @@ def make_variables(
     scale = 1 if slices is None else slices
     category = pulp.LpContinuous if slices is None else pulp.LpInteger
     max_share = scale if most_traffic is None else most_traffic
-    max_counts = tuple(_max_count(problem, c, most_traffic) for c in range(problem.candidate_count))
+    limits = limits_of(problem)
+    max_counts = tuple(_max_count(problem, limits, c, most_traffic) for c in range(problem.candidate_count))
     counts = tuple(
         lp.add_variable(f"n_{c}", lowBound=0, upBound=bound, cat=pulp.LpInteger) for c, bound in enumerate(max_counts)
     )
@@ -93,7 +89,7 @@ def make_variables(
     )
 
 
-def cost_expression(problem: Problem, variables: Variables) -> pulp.LpAffineExpression:
+def cost_terms(problem: Problem, variables: Variables) -> list[tuple[pulp.LpVariable, float]]:
     """The total but for the charge that every plan pays, USD/h."""
     terms = list(zip(variables.counts, problem.prices, strict=True))
     extra = dict(problem.charges.steps)
@@ -107,7 +103,7 @@ def cost_expression(problem: Problem, variables: Variables) -> pulp.LpAffineExpr
         ]
         if not variables.router.places:
             terms.append((variables.router.needed, charge.usd_per_hour(range(len(near)))))
-    return pulp.LpAffineExpression(terms)
+    return terms
 
 
 def _router(lp: pulp.LpProblem, problem: Problem) -> RouterVariables | None:
@@ -137,18 +133,16 @@ def _changed(lp: pulp.LpProblem, counts: Sequence[pulp.LpVariable], keep: Keep) 
     )
 
 
-def _max_count(problem: Problem, c: int, most_traffic: float | None) -> int:
-    """Enough instances of c to carry all that it can serve, for every minimum, and to lose some; or what limits allow.
+def _max_count(problem: Problem, limits: Sequence[Limit], c: int, most_traffic: float | None) -> int:
+    """Enough instances of c to carry all that it can serve, and for what limits ask for; or what they allow.
 
     With `keep`, those that run already may stay.
     """
     load = math.fsum(row[c] or 0.0 for row in problem.loads) * (most_traffic or 1.0)
-    enough = math.ceil(load / problem.max_utilization) + math.ceil(problem.min_replicas / problem.replicas[c]) + 1
-    enough += sum(math.ceil(floor.minimum / floor.supply[c]) for floor in problem.floors if floor.supply[c])
-    enough += problem.losses
+    enough = math.ceil(load / problem.max_utilization) + 1 + sum(limit.extra_instances(c) for limit in limits)
     if problem.keep is not None:
         enough = max(enough, problem.keep.previous[c])
-    allowed = [cap.limit // cap.usage[c] for cap in problem.caps if cap.usage[c]]
+    allowed = [most for limit in limits if (most := limit.most_instances(c)) is not None]
     if problem.max_cost_usd_per_hour is not None and problem.prices[c] > 0:
         allowed.append(math.floor(problem.max_cost_usd_per_hour / problem.prices[c] * (1 + 1e-9)))
     return min(enough, *allowed) if allowed else enough

@@ -3,7 +3,6 @@
 oracle.py   "what would the best plan cost if …"
 flips.py    the price at which something leaves or enters
 rates.py    the request rates at which other types become best
-limits.py   the cost of each constraint
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.explanation import Explanation, Leaving, MixRange, NearMiss, Substitute
+from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, MixRange, NearMiss, Substitute
 from sky_melange.errors import NotOptimalError
 from sky_melange.optimizer import Optimum
 from sky_melange.optimizer.explain.flips import factor_at
-from sky_melange.optimizer.explain.limits import limit_costs
 from sky_melange.optimizer.explain.oracle import Oracle, stopping_others, without
 from sky_melange.optimizer.explain.rates import mixes
+from sky_melange.optimizer.limits import limits_of
+from sky_melange.optimizer.limits.budget import MaxCost
 from sky_melange.optimizer.model import Model
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.reduction import reduce_problem
@@ -56,6 +56,30 @@ def explain(optimum: Optimum) -> Explanation:
         mixes=ranges,
         solves=oracle.solves,
     )
+
+
+def limit_costs(oracle: Oracle, problem: Problem) -> tuple[LimitCost, ...]:
+    """The total of the best plan without each limit that is set, and without a charge for changes.
+
+    The budget is none: a plan is explained at the traffic that it is for.
+    """
+    return tuple(
+        LimitCost(
+            name=limit.name,
+            value=limit.setting(),
+            cost_without_usd_per_hour=_cost(oracle, limit.without(problem)),
+        )
+        for limit in limits_of(problem)
+        if not isinstance(limit, MaxCost)
+    )
+
+
+def _cost(oracle: Oracle, problem: Problem) -> float | None:
+    try:
+        found = oracle.best(problem)
+    except NotOptimalError:
+        return None
+    return None if found is None else problem.cost(found.counts)
 
 
 def _leaving_offers(oracle: Oracle, model: Model, solution: Solution) -> list[Leaving]:

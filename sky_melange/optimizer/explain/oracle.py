@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.problem import Floor, Problem
+from sky_melange.optimizer.limits.shapes import AtLeast
+from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.session import Session
 from sky_melange.optimizer.solution import Solution
 from sky_melange.optimizer.solver import solve_within
@@ -58,8 +59,8 @@ def stopping_others(problem: Problem, kept: Collection[int]) -> float:
 
 def forced(problem: Problem, some: Collection[int]) -> Problem:
     """The problem in which at least one instance of some of these candidates is bought."""
-    supply = tuple(int(c in some) for c in range(problem.candidate_count))
-    return replace(problem, floors=(*problem.floors, Floor(name="forced", supply=supply, minimum=1)))
+    bought = AtLeast(name="forced", weights=tuple(int(c in some) for c in range(problem.candidate_count)), limit=1)
+    return replace(problem, limits=(*problem.limits, bought))
 
 
 def priced(problem: Problem, some: Collection[int], factor: float) -> Problem:

@@ -1,4 +1,4 @@
-"""Checks that a plan survives the losses it says it survives: its own routing for each, recomputed in plain Python."""
+"""The traffic still fits when instances are lost."""
 
 from __future__ import annotations
 
@@ -6,36 +6,64 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.plan import Contingency, Plan
-from sky_melange.domain.profile import Capacity, Skipped
+from sky_melange.domain.profile import Capacity
 from sky_melange.domain.workload import RoutingPolicy, Workload
-
-TOLERANCE: Final = 1e-5
-"""Relative: shares are stored with twelve decimals, and the solver's own tolerance is 1e-6."""
-
-GroupCapacities = Mapping[str, Sequence[Capacity | Skipped]]
-"""What ONE replica of each group (by name) sustains on each bucket, in the order of `Traffic.buckets()`."""
+from sky_melange.optimizer.limits.shapes import BuiltIn
+from sky_melange.optimizer.limits.utilization import TOLERANCE
+from sky_melange.optimizer.problem import GroupCapacities, Limit, Problem
 
 
-def loss_violations(plan: Plan, workload: Workload, capacities: GroupCapacities) -> Iterator[str]:
-    """Every loss of `constraints.tolerate_replica_losses` instances has its contingency, and each of those holds."""
-    stated = {frozenset(contingency.lost): contingency for contingency in plan.contingencies}
-    losses = workload.constraints.tolerate_replica_losses
-    counts = {group.name: group.instances for group in plan.groups}
-    if losses and sum(counts.values()) <= losses:
-        yield f"{sum(counts.values())} instances are planned, constraints.tolerate_replica_losses is {losses}"
-        return
-    for chosen in itertools.combinations_with_replacement(sorted(counts), losses):
-        lost = Counter(chosen)
-        can_be_lost = losses and all(gone <= counts[name] for name, gone in lost.items())
-        if can_be_lost and frozenset(lost.items()) not in stated:
-            yield f"there is no routing for the loss of {_words(lost)}"
-    buckets = workload.traffic.buckets()
-    for contingency in plan.contingencies:
-        yield from _holds(plan, workload, buckets, capacities, contingency)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToleratedLosses(BuiltIn):
+    """`constraints.tolerate_replica_losses` (`Problem.losses`): any so many instances may be lost."""
+
+    name: str = "constraints.tolerate_replica_losses"
+    losses: int
+
+    is_minimum: ClassVar[bool] = True
+
+    @classmethod
+    def set_in(cls, problem: Problem) -> Iterator[Limit]:
+        if problem.losses:
+            yield cls(losses=problem.losses)
+
+    def setting(self) -> str:
+        return str(self.losses)
+
+    @staticmethod
+    def violations(plan: Plan, workload: Workload, capacities: GroupCapacities) -> Iterator[str]:
+        """Every loss of `tolerate_replica_losses` instances has its contingency, and each of those holds."""
+        stated = {frozenset(contingency.lost): contingency for contingency in plan.contingencies}
+        losses = workload.constraints.tolerate_replica_losses
+        counts = {group.name: group.instances for group in plan.groups}
+        if losses and sum(counts.values()) <= losses:
+            yield f"{sum(counts.values())} instances are planned, constraints.tolerate_replica_losses is {losses}"
+            return
+        for chosen in itertools.combinations_with_replacement(sorted(counts), losses):
+            lost = Counter(chosen)
+            can_be_lost = losses and all(gone <= counts[name] for name, gone in lost.items())
+            if can_be_lost and frozenset(lost.items()) not in stated:
+                yield f"there is no routing for the loss of {_words(lost)}"
+        buckets = workload.traffic.buckets()
+        for contingency in plan.contingencies:
+            yield from _holds(plan, workload, buckets, capacities, contingency)
+
+    def extra_instances(self, c: int) -> int:
+        return self.losses
+
+    def bound(self) -> float:
+        return self.losses
+
+    def looser(self, problem: Problem) -> Sequence[tuple[float, Problem]]:
+        return [(losses, replace(problem, losses=losses, loss_cuts=())) for losses in range(problem.losses - 1, -1, -1)]
+
+    def without(self, problem: Problem) -> Problem:
+        return replace(problem, losses=0, loss_cuts=())
 
 
 def _holds(
