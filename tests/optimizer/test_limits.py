@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import pytest
 from enumeration import least_objective, plans
@@ -13,7 +14,9 @@ from problems import EXACT, charges_of, cost_of, limited, problems
 from property_examples import examples
 from rational_lp import is_feasible
 
-from sky_melange.domain.workload import SolverSettings
+from sky_melange.domain.candidate import Candidate
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.workload import SolverSettings, Workload
 from sky_melange.errors import InfeasibleError
 from sky_melange.optimizer import solve_problem
 from sky_melange.optimizer.limits import LIMITS as KINDS
@@ -21,7 +24,7 @@ from sky_melange.optimizer.limits.accelerators import Cap
 from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.limits.replicas import MinOnDemandReplicas, MinReplicas
 from sky_melange.optimizer.limits.shares import ShareLimit
-from sky_melange.optimizer.problem import Keep, Problem
+from sky_melange.optimizer.problem import GroupCapacities, Keep, Limit, Problem, Program
 from sky_melange.optimizer.rows import FIRST, LAST
 from sky_melange.optimizer.traffic import most_traffic
 
@@ -123,6 +126,42 @@ def test_limits_together(data: st.DataObject) -> None:
     for name in data.draw(st.sets(st.sampled_from(sorted({*LIMITS} - {"utilization"})), min_size=2, max_size=4)):
         problem = LIMITS[name](data, problem)
     _agree(problem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain(Limit):
+    """A limit of which nothing is known but its rows: everything else is the default."""
+
+    name: str = "plain"
+    inner: Limit
+
+    @classmethod
+    def of(cls, workload: Workload, candidates: Sequence[Candidate]) -> Iterator[Self]:
+        return iter(())
+
+    def restricted_to(self, kept: Sequence[int]) -> Self:
+        return replace(self, inner=self.inner.restricted_to(kept))
+
+    def rows(self, program: Program) -> None:
+        self.inner.rows(program)
+
+    def setting(self) -> str:
+        return self.inner.setting()
+
+    @staticmethod
+    def violations(plan: Plan, workload: Workload, capacities: GroupCapacities) -> Iterator[str]:
+        return iter(())
+
+
+@examples(60)
+@given(data=st.data())
+def test_the_defaults_are_right_for_every_limit(data: st.DataObject) -> None:
+    problem = data.draw(problems(max_classes=3, limited=False))
+    for name in data.draw(st.sets(st.sampled_from(("caps", "replicas", "groups", "floors", "shares")), min_size=1)):
+        problem = LIMITS[name](data, problem)
+    plain = replace(problem, limits=tuple(Plain(inner=limit) for limit in problem.limits))
+    found, expected = cost_of(plain), cost_of(problem)
+    assert found == (None if expected is None else pytest.approx(expected, rel=1e-9))
 
 
 @examples(30)
