@@ -18,13 +18,12 @@ from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.workload import RoutingPolicy, SolverSettings, Workload
 from sky_melange.errors import NotOptimalError
-from sky_melange.optimizer.explain import limit_costs
-from sky_melange.optimizer.explain.flips import factor_at
-from sky_melange.optimizer.explain.oracle import Oracle, forced, priced
-from sky_melange.optimizer.explain.rates import FACTORS, mixes
 from sky_melange.optimizer.limits.accelerators import Cap
 from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.problem import Limit, Problem
+from sky_melange.optimizer.why.explain import limit_costs
+from sky_melange.optimizer.why.oracle import Oracle, factor_at, forced, priced
+from sky_melange.optimizer.why.rates import FACTORS, mixes
 
 _ASIDE = 1e-4
 

@@ -25,8 +25,8 @@ from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.limits.replicas import MinOnDemandReplicas, MinReplicas
 from sky_melange.optimizer.limits.shares import ShareLimit
 from sky_melange.optimizer.problem import GroupCapacities, Keep, Limit, Problem, Program
-from sky_melange.optimizer.rows import FIRST, LAST
-from sky_melange.optimizer.traffic import most_traffic
+from sky_melange.optimizer.solve.rows import FIRST, LAST
+from sky_melange.optimizer.solve.traffic import most_traffic
 
 _TOLERANCE = 1e-5
 Draw = Callable[[st.DataObject, Problem], Problem]

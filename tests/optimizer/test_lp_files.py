@@ -14,10 +14,10 @@ from sky_melange.optimizer.limits.accelerators import Cap
 from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.limits.replicas import MinOnDemandReplicas, MinReplicas
 from sky_melange.optimizer.limits.shares import ShareLimit
-from sky_melange.optimizer.lp import IntegerProgram, build_lp
 from sky_melange.optimizer.problem import Keep, LossCut, Problem
-from sky_melange.optimizer.rows import FIRST, LAST
-from sky_melange.optimizer.variables import make_variables
+from sky_melange.optimizer.solve.lp import IntegerProgram, build_lp
+from sky_melange.optimizer.solve.rows import FIRST, LAST
+from sky_melange.optimizer.solve.variables import make_variables
 
 TINY = Problem(
     loads=((0.5, 0.25, None), (None, 1.25, None)),

@@ -21,8 +21,8 @@ from sky_melange.optimizer.limits.accelerators import Cap
 from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.limits.replicas import MinReplicas
 from sky_melange.optimizer.problem import Problem
-from sky_melange.optimizer.reduction import reduce_problem
-from sky_melange.optimizer.session import Session
+from sky_melange.optimizer.solve.reduction import reduce_problem
+from sky_melange.optimizer.solve.session import Session
 
 _FORMULATIONS = pytest.mark.parametrize("formulation", [EXACT, SLICED], ids=["exact", "sliced"])
 _EXAMPLES = examples(40)

@@ -12,10 +12,10 @@ import pulp
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.limits import limits_of
 from sky_melange.optimizer.problem import Limit, Problem, Terms
-from sky_melange.optimizer.rows import FIRST, LAST, link_groups
-from sky_melange.optimizer.session import Session
-from sky_melange.optimizer.solution import Solution
-from sky_melange.optimizer.variables import Variables, cost_terms, make_variables
+from sky_melange.optimizer.solve.rows import FIRST, LAST, link_groups
+from sky_melange.optimizer.solve.session import Session
+from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.solve.variables import Variables, cost_terms, make_variables
 
 _MIN_SHARE: Final = 1e-7
 _INTEGRALITY: Final = 1e-4
@@ -49,7 +49,7 @@ class IntegerProgram:
         return self.variables.used
 
     def routed_to(self, members: Sequence[bool]) -> Terms:
-        """Σ_{k∈members} Σ_r w_r · x_rk; a kind is counted whole, or not at all (see `kinds`)."""
+        """Σ_{k∈members} Σ_r w_r · x_rk; a kind is counted whole, or not at all (see `Kinds`)."""
         return [
             (variable, self.problem.weights[r])
             for r, row in enumerate(self.variables.shares)

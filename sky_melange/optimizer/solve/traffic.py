@@ -10,12 +10,12 @@ import pulp
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.dominance import undominated
-from sky_melange.optimizer.losses import survival, with_first_cut
-from sky_melange.optimizer.lp import build_lp, whole
 from sky_melange.optimizer.problem import Problem
-from sky_melange.optimizer.reduction import class_values, reduce_problem
-from sky_melange.optimizer.session import Session
+from sky_melange.optimizer.solve.dominance import undominated
+from sky_melange.optimizer.solve.losses import survival, with_first_cut
+from sky_melange.optimizer.solve.lp import build_lp, whole
+from sky_melange.optimizer.solve.reduction import class_values, reduce_problem
+from sky_melange.optimizer.solve.session import Session
 
 _SMALL: Final = 24
 _FIRST_LOOK: Final = 16

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sky_melange.domain.explanation import MixRange
-from sky_melange.optimizer.explain.oracle import Oracle
 from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.why.oracle import Oracle
 
 FACTORS: Final = tuple(2.0 ** (k / 2) for k in range(-4, 5))
 """A quarter to four times the rate. Changes that are undone between two of these go unseen."""

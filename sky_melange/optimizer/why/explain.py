@@ -14,15 +14,14 @@ from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, MixRange, NearMiss, Substitute
 from sky_melange.errors import NotOptimalError
 from sky_melange.optimizer import Optimum
-from sky_melange.optimizer.explain.flips import factor_at
-from sky_melange.optimizer.explain.oracle import Oracle, stopping_others, without
-from sky_melange.optimizer.explain.rates import mixes
 from sky_melange.optimizer.limits import limits_of
 from sky_melange.optimizer.limits.budget import MaxCost
 from sky_melange.optimizer.model import Model
 from sky_melange.optimizer.problem import Problem
-from sky_melange.optimizer.reduction import reduce_problem
-from sky_melange.optimizer.solution import Solution
+from sky_melange.optimizer.solve.reduction import reduce_problem
+from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.why.oracle import Oracle, factor_at, stopping_others, without
+from sky_melange.optimizer.why.rates import mixes
 
 _MOST_NEAR_MISSES: Final = 8
 

@@ -14,9 +14,9 @@ from sky_melange.domain.profile import Capacity
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.optimizer.candidates import ProfileCapacities, build_candidates
-from sky_melange.optimizer.infeasible import is_servable, unserved_classes
 from sky_melange.optimizer.model import Model
 from sky_melange.optimizer.problem import routing_classes
+from sky_melange.optimizer.why.infeasible import is_servable, unserved_classes
 
 _LOOSEST: Final = 64.0
 """Times a target: beyond that it is another service."""

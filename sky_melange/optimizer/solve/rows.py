@@ -8,7 +8,7 @@ from typing import Final
 import pulp
 
 from sky_melange.optimizer.problem import LossCut, Problem
-from sky_melange.optimizer.variables import RouterVariables, Variables
+from sky_melange.optimizer.solve.variables import RouterVariables, Variables
 
 
 def assignment(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:
@@ -27,7 +27,7 @@ def assignment(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> No
 def utilization(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:
     """Σ_r load_rk · x_rk ÷ S ≤ u · Σ_{c∈k} s_c · n_c for every kind k that can serve anything.
 
-    Candidates of one kind have proportional loads; s_c is the strength of an instance (see `kinds`).
+    Candidates of one kind have proportional loads; s_c is the strength of an instance (see `Kinds`).
     """
     strength = variables.kinds.strength
     for k, first in enumerate(variables.kinds.first):
@@ -67,7 +67,7 @@ def losses(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:
 
     T = k·θ + Σ_cj b_cj with b_cj + θ ≥ w_c·z_cj for j = 1..k (the dual of choosing k of them), and z_cj = 1 if n_c ≥ j
     (n_c ≤ j − 1 + M_c·z_cj; z_c1 = y_c). D is D·t where the most traffic t is sought. `loss_cuts` are found as the
-    solve goes (`optimizer.losses`): a plan that violates none that could be found survives every loss of k instances.
+    solve goes (`solve/losses.py`): a plan that violates none that could be found survives every loss of k instances.
     """
     if not problem.losses or not problem.loss_cuts:
         return

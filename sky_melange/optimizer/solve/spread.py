@@ -11,9 +11,9 @@ import pulp
 
 from sky_melange.errors import NotOptimalError
 from sky_melange.optimizer.limits import limits_of
-from sky_melange.optimizer.lp import split, without_dust
 from sky_melange.optimizer.problem import Problem, Terms
-from sky_melange.optimizer.session import Session
+from sky_melange.optimizer.solve.lp import split, without_dust
+from sky_melange.optimizer.solve.session import Session
 
 _TOLERANCE: Final = 1e-6
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sky_melange.optimizer.problem import LossCut, Problem
-from sky_melange.optimizer.reduction import class_values
-from sky_melange.optimizer.session import Session
-from sky_melange.optimizer.solution import Contingency
-from sky_melange.optimizer.spread import Spread, spread
+from sky_melange.optimizer.solve.reduction import class_values
+from sky_melange.optimizer.solve.session import Session
+from sky_melange.optimizer.solve.solution import Contingency
+from sky_melange.optimizer.solve.spread import Spread, spread
 
 _TOLERANCE: Final = 5e-6
 """Relative, on the utilisation after a loss: above the solver's own 1e-6, below the verifier's 1e-5."""

@@ -5,12 +5,77 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pulp
 
-from sky_melange.optimizer.kinds import Kinds, kinds_of
 from sky_melange.optimizer.limits import limits_of
 from sky_melange.optimizer.problem import Keep, Limit, Problem
+
+_SAME: Final = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """Candidates that carry load alike: the same layout in machines of other sizes, places and prices.
+
+    Their loads are proportional, so traffic need only be divided among kinds; within one it goes where the instances
+    are. That is what keeps the model small: hundreds of offers are a dozen kinds. `of[c]` is the kind of candidate c,
+    `first[k]` the candidate whose loads are the kind's.
+
+    `strength[c]`: instances of `first[of[c]]` that one instance of c is worth.
+    """
+
+    of: tuple[int, ...]
+    first: tuple[int, ...]
+    strength: tuple[float, ...]
+
+    def members(self, k: int) -> list[int]:
+        """The candidates of a kind, rising."""
+        return [c for c, kind in enumerate(self.of) if kind == k]
+
+
+def kinds_of(problem: Problem, *, merged: bool = True) -> Kinds:
+    """Kinds by proportional loads that all limits count alike; `merged` False: each candidate is its own.
+
+    Shares in slices cannot be divided further, so there each candidate stays alone.
+    """
+    if not merged:
+        size = problem.candidate_count
+        return Kinds(of=tuple(range(size)), first=tuple(range(size)), strength=(1.0,) * size)
+    found: dict[tuple[object, ...], list[int]] = {}
+    of: list[int] = []
+    first: list[int] = []
+    strength: list[float] = []
+    for c in range(problem.candidate_count):
+        column = [row[c] for row in problem.loads]
+        scale = next((load for load in column if load is not None), 1.0)
+        shape = tuple(None if load is None else round(load / scale, 9) for load in column)
+        alike = (
+            k
+            for k in found.get(shape, [])
+            if all(limit.counts_alike(first[k], c) for limit in problem.limits)
+            and _are_proportional(problem, first[k], column, scale)
+        )
+        kind = next(alike, None)
+        if kind is None:
+            kind = len(first)
+            first.append(c)
+            found.setdefault(shape, []).append(kind)
+        of.append(kind)
+        reference = next((load for row in problem.loads if (load := row[first[kind]]) is not None), 1.0)
+        strength.append(reference / scale)
+    return Kinds(of=tuple(of), first=tuple(first), strength=tuple(strength))
+
+
+def _are_proportional(problem: Problem, first: int, column: Sequence[float | None], scale: float) -> bool:
+    pairs = [(row[first], load) for row, load in zip(problem.loads, column, strict=True)]
+    reference = next((load for load, _ in pairs if load is not None), 1.0)
+    return all(
+        ours is not None and theirs is not None and abs(ours * scale - theirs * reference) <= _SAME * ours * scale
+        for ours, theirs in pairs
+        if ours is not None or theirs is not None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +95,7 @@ class RouterVariables:
 class Variables:
     """`counts[c]` = n_c instances; `shares[r][k]` = x_rk, None where kind k cannot serve r; `used[c]` = y_c.
 
-    The share of class r that goes to kind k (see `kinds`) is x_rk ÷ `slices`. y_c is 1 if n_c > 0. `max_counts[c]` is
+    The share of class r that goes to kind k (see `Kinds`) is x_rk ÷ `slices`. y_c is 1 if n_c > 0. `max_counts[c]` is
     an n_c that no optimum needs to exceed. `changed[c]` = d_c: how many more or fewer than in the running plan.
     `traffic` is the factor t on all traffic where it is maximised, None where the traffic is given. `steps` are
     (groups, z): z is 1 where there are more groups than that.

@@ -9,8 +9,8 @@ from sky_melange.domain.plan import Alternative
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.model import Model
 from sky_melange.optimizer.problem import Problem
-from sky_melange.optimizer.solution import Solution
-from sky_melange.optimizer.solver import solve
+from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.solve.solver import solve
 
 
 def single_types(model: Model, plan: Solution) -> tuple[Alternative, ...]:

@@ -11,9 +11,9 @@ from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Quarantined
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import Model, Problem, solve_problem
-from sky_melange.optimizer.build import build_problem
 from sky_melange.optimizer.candidates import ProfileCapacities, build_candidates
-from sky_melange.optimizer.reduction import reduce_problem
+from sky_melange.optimizer.model import build_problem
+from sky_melange.optimizer.solve.reduction import reduce_problem
 
 _ROUNDS: Final = 3
 _SAME_FRACTION: Final = 1e-6

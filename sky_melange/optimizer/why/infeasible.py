@@ -10,16 +10,16 @@ from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.profile import Skipped
 from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.dominance import undominated
 from sky_melange.optimizer.limits import limits_of
 from sky_melange.optimizer.limits.switching import KeepRunning
 from sky_melange.optimizer.limits.utilization import MaxUtilization
 from sky_melange.optimizer.problem import Problem, RoutingClasses
+from sky_melange.optimizer.solve.dominance import undominated
 
 if TYPE_CHECKING:
     from sky_melange.optimizer.model import Model
-    from sky_melange.optimizer.relax import Relaxation
-    from sky_melange.optimizer.session import Session
+    from sky_melange.optimizer.solve.session import Session
+    from sky_melange.optimizer.why.relax import Relaxation
 
 _MAX_BUCKETS: Final = 5
 _LONGEST_SEARCH_S: Final = 20.0
@@ -54,7 +54,7 @@ def describe_unserved(model: Model, more: Mapping[int, Sequence[str]], remedies:
 
 def describe_limits(model: Model) -> InfeasibleError:
     """The error for a model in which every bucket can be served, but not within the limits together."""
-    from sky_melange.optimizer.session import Session
+    from sky_melange.optimizer.solve.session import Session
 
     settings = model.workload.solver
     session = Session(settings, time_limit_s=min(settings.time_limit_s, _LONGEST_SEARCH_S))
@@ -101,7 +101,7 @@ def _limits(problem: Problem) -> list[str]:
 
 def _left_out(model: Model, kept: Sequence[int], problem: Problem, session: Session) -> Iterator[str]:
     """The buckets left without a server when the limits serve as much as they can, and what stands in the way."""
-    from sky_melange.optimizer.unserved import least_unserved
+    from sky_melange.optimizer.why.relax import least_unserved
 
     found = least_unserved(problem, session)
     left = [r for r, fraction in enumerate(found.fractions) if fraction > 0]
@@ -125,7 +125,7 @@ def _left_out(model: Model, kept: Sequence[int], problem: Problem, session: Sess
 
 def _obstacles(model: Model, counts: Sequence[int], r: int) -> list[str]:
     """By layout: why it cannot serve class r, or which limits forbid one more of its cheapest instance."""
-    from sky_melange.optimizer.unserved import in_the_way
+    from sky_melange.optimizer.why.relax import in_the_way
 
     found = _refusals(model.candidates, model.classes[r])
     for c in sorted(range(len(model.candidates)), key=lambda c: (model.problem.prices[c], c)):
@@ -137,7 +137,7 @@ def _obstacles(model: Model, counts: Sequence[int], r: int) -> list[str]:
 
 def _changes(problem: Problem, session: Session) -> list[str]:
     """The changes that make it feasible: each limit alone, or else together."""
-    from sky_melange.optimizer.relax import joint_relaxation, relaxations
+    from sky_melange.optimizer.why.relax import joint_relaxation, relaxations
 
     alone = relaxations(problem, session)
     if alone:

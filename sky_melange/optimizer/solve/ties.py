@@ -9,12 +9,12 @@ from typing import Final
 import pulp
 
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.lp import build_lp, objective_expression, run
 from sky_melange.optimizer.problem import Problem
-from sky_melange.optimizer.session import Session
-from sky_melange.optimizer.solution import Solution
-from sky_melange.optimizer.spread import spread
-from sky_melange.optimizer.variables import Variables
+from sky_melange.optimizer.solve.lp import build_lp, objective_expression, run
+from sky_melange.optimizer.solve.session import Session
+from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.solve.spread import spread
+from sky_melange.optimizer.solve.variables import Variables
 
 _COST_TOLERANCE: Final = 1e-9
 _LARGEST_WEIGHT: Final = 1e6

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from sky_melange.domain.workload import SolverSettings
+from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.dominance import undominated
-from sky_melange.optimizer.losses import survival, with_first_cut
-from sky_melange.optimizer.lp import build_lp, objective_expression, relative_gap, run
 from sky_melange.optimizer.problem import Problem
-from sky_melange.optimizer.reduction import Reduction, reduce_problem
-from sky_melange.optimizer.reinforce import reinforced
-from sky_melange.optimizer.session import Session
-from sky_melange.optimizer.sliced import bounded_below, exactly, in_whole_slices
-from sky_melange.optimizer.solution import Contingency, Solution
-from sky_melange.optimizer.ties import balance, break_ties
+from sky_melange.optimizer.solve.dominance import undominated
+from sky_melange.optimizer.solve.losses import survival, with_first_cut
+from sky_melange.optimizer.solve.lp import build_lp, objective_expression, relative_gap, run
+from sky_melange.optimizer.solve.reduction import Reduction, reduce_problem
+from sky_melange.optimizer.solve.session import Session
+from sky_melange.optimizer.solve.solution import Contingency, Solution
+from sky_melange.optimizer.solve.spread import spread
+from sky_melange.optimizer.solve.ties import balance, break_ties
 
 _Number = TypeVar("_Number", int, float)
 
@@ -29,6 +28,9 @@ _FIRST_LOOK: Final = 16
 
 _LEAST_GAP: Final = 1e-6
 """Relative: no solver's tolerances prove less."""
+
+_FITTING_SHARE_OF_TIME: Final = 0.2
+"""For the counts of the exact optimum in whole slices."""
 
 _TIE_BREAK_MAX_PAIRS: Final = 5_000
 """Beyond this many (class, candidate) pairs ties stay as the solver, which is deterministic, breaks them."""
@@ -96,18 +98,23 @@ def _among(problem: Problem, reduction: Reduction, count: int, session: Session)
 
 
 def _least_cost(problem: Problem, session: Session) -> tuple[Solution, Problem]:
-    """The cheapest plan that survives its losses, and the problem with the cuts that this took."""
+    """The cheapest plan that survives its losses, and the problem with the cuts that this took.
+
+    Whole slices can only cost more. If the counts of the exact optimum carry them too, they are the sliced optimum and
+    nothing needs to be searched; otherwise the exact cost bounds the search from below.
+    """
     if session.slices is None:
         return _search(problem, session, 0.0)
-    exact_session = exactly(session)
+    settings = replace(session.settings, formulation=Formulation.EXACT)
+    exact_session = Session(settings, time_limit_s=session.left_s)
     try:
         exact, problem = _search(problem, exact_session, 0.0)
     finally:
         session.left_s = exact_session.left_s
-    found = in_whole_slices(problem, exact, session)
+    found = _in_whole_slices(problem, exact, session)
     if found is not None:
         return found, problem
-    return _search(problem, session, bounded_below(problem, exact))
+    return _search(problem, session, problem.objective(exact.counts) * (1 - exact.mip_gap) * (1 - 1e-9))
 
 
 def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) -> tuple[Solution, Problem]:
@@ -127,7 +134,7 @@ def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) ->
         except NotOptimalError:
             if not tried:
                 raise
-            return reinforced(problem, tried[-1], bound, session), problem
+            return _reinforced(problem, tried[-1], bound, session), problem
         if not problem.losses:
             return solution, problem
         bound = max(bound, problem.objective(solution.counts) * (1 - solution.mip_gap) * (1 - 1e-9))
@@ -135,7 +142,7 @@ def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) ->
         if not found.cuts:
             return replace(solution, contingencies=found.contingencies), problem
         if solution.counts in tried or session.left_s <= 0:
-            return reinforced(problem, solution.counts, bound, session), problem
+            return _reinforced(problem, solution.counts, bound, session), problem
         tried.append(solution.counts)
         problem = replace(problem, loss_cuts=(*problem.loss_cuts, *found.cuts))
 
@@ -198,3 +205,46 @@ def _wide(values: Sequence[_Number], kept: Sequence[int], size: int, empty: _Num
     for position, c in enumerate(kept):
         wide[c] = values[position]
     return tuple(wide)
+
+
+def _in_whole_slices(problem: Problem, exact: Solution, session: Session) -> Solution | None:
+    """The exact plan's counts with shares in whole slices; None when that does not fit, or is not found quickly."""
+    program = build_lp(problem, session.slices)
+    lp, variables = program.lp, program.variables
+    for variable, count in zip(variables.counts, exact.counts, strict=True):
+        variable.lowBound = variable.upBound = count
+    lp.setObjective(objective_expression(problem, variables))
+    given_s = session.left_s * _FITTING_SHARE_OF_TIME
+    hurried = Session(session.settings, time_limit_s=given_s)
+    try:
+        found = run(problem, variables, lp, hurried)
+    except (InfeasibleError, NotOptimalError):
+        return None
+    finally:
+        session.left_s -= given_s - hurried.left_s
+    return replace(exact, shares=found.shares)
+
+
+def _reinforced(problem: Problem, counts: Sequence[int], bound: float, session: Session) -> Solution:
+    """Adds the k instances that may be lost to every group of a plan, then takes back, dearest first, what it can.
+
+    `bound` (USD/h) is what any plan costs at least. Raises NotOptimalError when a limit forbids it.
+    """
+    chosen = [count + problem.losses if count else 0 for count in counts]
+    for c in sorted(range(len(chosen)), key=lambda c: (-problem.prices[c], c)):
+        while chosen[c] > counts[c]:
+            fewer = [count - (position == c) for position, count in enumerate(chosen)]
+            if survival(problem, fewer, session).cuts:
+                break
+            chosen = fewer
+    found = spread(problem, chosen, session)
+    if found is None or found.peak_utilization > problem.max_utilization * (1 + 1e-6):
+        raise NotOptimalError(session.too_late())
+    return Solution(
+        counts=tuple(chosen),
+        shares=found.shares,
+        cost_usd_per_hour=problem.cost(chosen),
+        status="feasible",
+        mip_gap=relative_gap(problem.objective(chosen), bound),
+        contingencies=survival(problem, chosen, session).contingencies,
+    )

@@ -1,17 +1,18 @@
-"""Answers "what would the best plan cost if …" by solving, within one time limit for all questions."""
+"""Answers "what would the best plan cost if …" by solving, and at which price something leaves or enters it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Final
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.limits.shapes import AtLeast
 from sky_melange.optimizer.problem import Problem
-from sky_melange.optimizer.session import Session
-from sky_melange.optimizer.solution import Solution
-from sky_melange.optimizer.solver import solve_within
+from sky_melange.optimizer.solve.session import Session
+from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.solve.solver import solve_within
 
 
 class Oracle:
@@ -67,3 +68,46 @@ def priced(problem: Problem, some: Collection[int], factor: float) -> Problem:
     """The problem with the prices of some candidates multiplied."""
     prices = tuple(price * factor if c in some else price for c, price in enumerate(problem.prices))
     return replace(problem, prices=prices)
+
+
+_STEPS: Final = 40
+_TOLERANCE: Final = 1e-9
+_NEXT_TO_FREE: Final = 1e-5
+"""Of today's price: what does not enter even then is said to enter at no price."""
+
+
+def factor_at(
+    oracle: Oracle, problem: Problem, some: Collection[int], target_usd_per_hour: float, start: float = 1.0
+) -> float | None:
+    """The factor on the prices of `some` at which the best plan that uses them costs `target_usd_per_hour`.
+
+    With their prices multiplied by f, a plan costs a + f·b, where b is what it spends on them today. So the least cost
+    Z(f) of the plans that use them is concave and piecewise linear in f, and rises. It meets the cost of the best plan
+    without them at one f. Newton's method finds it exactly, since each step solves for the line that holds there.
+
+    None: no plan can use them, or one that does costs more even when they are free. Raises NotOptimalError.
+    """
+    using = forced(problem, some)
+    factor = start
+    for _ in range(_STEPS):
+        at_factor = priced(using, some, factor)
+        found = oracle.best(at_factor)
+        if found is None:
+            return None
+        cost = at_factor.objective(found.counts)
+        spent = sum(problem.prices[c] * found.counts[c] for c in some)
+        if spent <= 0:
+            # Paid for already: its price plays no part.
+            return None
+        following = factor + (target_usd_per_hour - cost) / spent
+        if abs(following - factor) <= _TOLERANCE * max(1.0, factor) or _is_settled(cost, target_usd_per_hour):
+            break
+        if following < _NEXT_TO_FREE and factor == _NEXT_TO_FREE:
+            return None
+        factor = max(following, _NEXT_TO_FREE)
+    return factor if factor > 2 * _NEXT_TO_FREE else None
+
+
+def _is_settled(cost: float, target: float) -> bool:
+    """Whether the rest of the way is within the gap that a solve is proven to."""
+    return abs(target - cost) <= 1e-9 * max(1.0, target)
