@@ -44,6 +44,7 @@ class _Table:
         self.loads = np.array(rows, dtype=float).reshape(problem.class_count, problem.candidate_count)
         self.prices = np.array(problem.prices, dtype=float)
         self.limits = problem.limits
+        self.has_minima = any(limit.is_minimum for limit in problem.limits)
         self.charges = problem.charges
         self.charge = 0.0 if problem.keep is None else problem.keep.usd_per_hour
 
@@ -72,9 +73,10 @@ class _Table:
             c, copies = int(others[position]), int(least[position])
             if self._may_replace(c, d, copies):
                 return True
-            most = self._most_copies(d, c, copies)
-            if most > copies and self._may_replace(c, d, most):
-                return True
+            if self.has_minima:
+                most = self._most_copies(d, c, copies)
+                if most > copies and self._may_replace(c, d, most):
+                    return True
         return False
 
     def _may_replace(self, c: int, d: int, copies: int) -> bool:
