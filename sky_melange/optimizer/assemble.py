@@ -14,8 +14,8 @@ from sky_melange.domain.profile import Capacity, Skipped
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import SkyMelangeError
 from sky_melange.optimizer.problem import RoutingClasses
-from sky_melange.optimizer.solution import Contingency as FoundContingency
-from sky_melange.optimizer.solution import Solution
+from sky_melange.optimizer.solve.solution import Contingency as FoundContingency
+from sky_melange.optimizer.solve.solution import Solution
 
 _SHARE_DECIMALS = 12
 

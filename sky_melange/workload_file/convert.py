@@ -28,6 +28,7 @@ from sky_melange.workload_file.sections import (
     ProfilesSection,
     SloSection,
     SolverSection,
+    declared_keys,
 )
 from sky_melange.workload_file.traffic_convert import ResolveTraffic, to_traffic
 
@@ -94,7 +95,7 @@ def _constraints(section: ConstraintsSection) -> Constraints:
         max_spot_share_fraction=_fraction(section.max_spot_share),
         tolerate_replica_losses=section.tolerate_replica_losses,
         keep=None if section.keep is None else _keep(section.keep),
-        min_profile_kind=section.min_profile_kind,
+        **{name: getattr(section, name) for name in declared_keys(Constraints)},
     )
 
 

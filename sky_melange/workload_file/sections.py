@@ -5,11 +5,12 @@ Rules that span several keys are in `checks.py`. Defaults come from the domain c
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+import dataclasses
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
-from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.workload import (
     CandidateFilter,
     Constraints,
@@ -131,7 +132,26 @@ class KeepSection(Section):
     )
 
 
-class ConstraintsSection(Section):
+def declared_keys(kind: type) -> dict[str, Any]:
+    """The keys that a domain class declares itself (`domain.workload.key`), as fields of a section."""
+    types = get_type_hints(kind)
+    return {
+        field.name: (Annotated[types[field.name], Strict(_is_of_yaml(types[field.name]))], Field(**_stated(field)))
+        for field in dataclasses.fields(kind)
+        if "description" in field.metadata
+    }
+
+
+def _stated(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    return {"default": field.default, **field.metadata}
+
+
+def _is_of_yaml(kind: Any) -> bool:
+    """Whether YAML has values of a type: it has no members of an enumeration."""
+    return not any(isinstance(each, type) and issubclass(each, Enum) for each in (kind, *get_args(kind)))
+
+
+class _Constraints(Section):
     """Limits on the plan."""
 
     max_utilization: float = Field(
@@ -187,10 +207,13 @@ class ConstraintsSection(Section):
         description="A running plan, and what each change of it must be worth.",
         examples=[{"plan": "plan/plan.json", "switching_usd_per_hour": 0.2}],
     )
-    min_profile_kind: Annotated[ProfileKind | None, Strict(False)] = Field(
-        default=None,
-        description="The weakest kind of throughput profile to rely on: measured, fitted, published or estimated.",
-        examples=["fitted"],
+
+
+if TYPE_CHECKING:
+    ConstraintsSection = _Constraints
+else:
+    ConstraintsSection = create_model(
+        "ConstraintsSection", __base__=_Constraints, __doc__=_Constraints.__doc__, **declared_keys(Constraints)
     )
 
 

@@ -18,11 +18,12 @@ from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.workload import RoutingPolicy, SolverSettings, Workload
 from sky_melange.errors import NotOptimalError
-from sky_melange.optimizer.explain.flips import factor_at
-from sky_melange.optimizer.explain.limits import limit_costs
-from sky_melange.optimizer.explain.oracle import Oracle, forced, priced
-from sky_melange.optimizer.explain.rates import FACTORS, mixes
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.limits.accelerators import Cap
+from sky_melange.optimizer.limits.groups import MaxGroups
+from sky_melange.optimizer.problem import Limit, Problem
+from sky_melange.optimizer.why.explain import limit_costs
+from sky_melange.optimizer.why.oracle import Oracle, factor_at, forced, priced
+from sky_melange.optimizer.why.rates import FACTORS, mixes
 
 _ASIDE = 1e-4
 
@@ -85,6 +86,10 @@ def _alone(problem: Problem, kept: Sequence[int]) -> float | None:
     return cost_of(restricted)
 
 
+def _without(problem: Problem, kind: type[Limit]) -> Problem:
+    return replace(problem, limits=tuple(limit for limit in problem.limits if not isinstance(limit, kind)))
+
+
 @examples(40)
 @given(data=st.data())
 def test_a_constraint_costs_what_dropping_it_saves(data: st.DataObject) -> None:
@@ -95,8 +100,8 @@ def test_a_constraint_costs_what_dropping_it_saves(data: st.DataObject) -> None:
     if with_all is None:
         return
     found = {entry.name: entry.cost_without_usd_per_hour for entry in limit_costs(Oracle(EXACT), problem)}
-    assert found["cap"] == pytest.approx(cost_of(replace(problem, caps=())))
-    assert found["constraints.max_groups"] == pytest.approx(cost_of(replace(problem, max_groups=None)))
+    assert found["cap"] == pytest.approx(cost_of(_without(problem, Cap)))
+    assert found["constraints.max_groups"] == pytest.approx(cost_of(_without(problem, MaxGroups)))
     assert found["constraints.tolerate_replica_losses"] == pytest.approx(cost_of(replace(problem, losses=0)))
     assert all(cost is not None and cost <= with_all * (1 + 1e-6) for cost in found.values())
 

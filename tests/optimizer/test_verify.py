@@ -227,7 +227,7 @@ def test_the_verifier_does_not_load_the_solver(repository: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import sky_melange.optimizer.verify; "
         "print(sorted(name for name in sys.modules if name.split('.')[0] in ('pulp', 'highspy') "
-        "or name == 'sky_melange.optimizer.solver'))"
+        "or name == 'sky_melange.optimizer.solve.solver'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(repository)], capture_output=True, text=True, check=True, timeout=60
