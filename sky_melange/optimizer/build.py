@@ -8,19 +8,26 @@ from collections.abc import Callable, Iterator, Sequence
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.profile import Skipped
+from sky_melange.domain.size_estimate import Part, SizeEstimates, capacity_of
 from sky_melange.domain.workload import Constraints, Workload
 from sky_melange.optimizer.limits import Cap, Floor, Keep, ShareLimit
-from sky_melange.optimizer.problem import Problem, RoutingClasses
+from sky_melange.optimizer.problem import Loads, Problem, RoutingClasses
 
 
 def build_problem(
-    workload: Workload, buckets: Sequence[Bucket], classes: RoutingClasses, candidates: Sequence[Candidate]
+    workload: Workload,
+    buckets: Sequence[Bucket],
+    classes: RoutingClasses,
+    candidates: Sequence[Candidate],
+    estimates: SizeEstimates,
 ) -> Problem:
     """The problem; `buckets` are those with traffic, in the order of `Candidate.capacities`."""
     limits = workload.constraints
     total_rps = sum(bucket.rate_rps for bucket in buckets)
+    loads, *biased = _loads(candidates, classes, buckets, estimates)
     return Problem(
-        loads=tuple(tuple(_class_load(candidate, members, buckets) for candidate in candidates) for members in classes),
+        loads=loads,
+        biased=tuple(biased),
         prices=tuple(candidate.offer.price_usd_per_hour for candidate in candidates),
         replicas=tuple(candidate.replicas_per_instance for candidate in candidates),
         max_utilization=limits.max_utilization,
@@ -29,21 +36,63 @@ def build_problem(
         caps=tuple(_caps(limits, candidates)),
         floors=tuple(_floors(limits, candidates)),
         share_limits=tuple(_share_limits(limits, candidates)),
-        weights=tuple(sum(buckets[index].rate_rps for index in members) / total_rps for members in classes),
+        weights=_weights(classes, buckets, estimates, total_rps),
         losses=limits.tolerate_replica_losses,
         keep=_keep(limits, candidates),
     )
 
 
-def _class_load(candidate: Candidate, members: Sequence[int], buckets: Sequence[Bucket]) -> float | None:
-    """Σ_{b∈r} λ_b ÷ μ_bc in instances, or None when the candidate cannot serve one of the buckets."""
-    load = 0.0
-    for index in members:
-        capacity = candidate.capacities[index]
+def _loads(
+    candidates: Sequence[Candidate], classes: RoutingClasses, buckets: Sequence[Bucket], estimates: SizeEstimates
+) -> tuple[Loads, ...]:
+    """Σ λ_b · fraction ÷ μ_bc in instances over the parts that are taken for class r, in each case.
+
+    None where the candidate cannot serve one of them.
+    """
+    of = _class_of(classes)
+    by_class: list[list[Part]] = [[] for _ in classes]
+    for part in estimates.parts:
+        by_class[of[part.taken_for]].append(part)
+    columns: dict[tuple[int, int], list[tuple[float | None, ...]]] = {}
+    for candidate in candidates:
+        key = (id(candidate.capacities), candidate.replicas_per_instance)
+        if key not in columns:
+            columns[key] = [_class_loads(candidate, parts, buckets, estimates.cases) for parts in by_class]
+    chosen = [columns[id(candidate.capacities), candidate.replicas_per_instance] for candidate in candidates]
+    return tuple(
+        tuple(tuple(column[r][case] for column in chosen) for r in range(len(classes)))
+        for case in range(estimates.cases)
+    )
+
+
+def _class_loads(
+    candidate: Candidate, parts: Sequence[Part], buckets: Sequence[Bucket], cases: int
+) -> tuple[float | None, ...]:
+    sums = [0.0] * cases
+    capacities = (*candidate.capacities, *candidate.strays)
+    for part in parts:
+        capacity = capacity_of(part, capacities)
         if isinstance(capacity, Skipped):
-            return None
-        load += buckets[index].rate_rps / (capacity.request_rate_rps * candidate.replicas_per_instance)
-    return load
+            return (None,) * cases
+        load = buckets[part.bucket].rate_rps / (capacity.request_rate_rps * candidate.replicas_per_instance)
+        for case, fraction in enumerate(part.fractions):
+            sums[case] += load * fraction
+    return tuple(sums)
+
+
+def _weights(
+    classes: RoutingClasses, buckets: Sequence[Bucket], estimates: SizeEstimates, total_rps: float
+) -> tuple[float, ...]:
+    """The fraction of all requests that is taken for each class."""
+    of = _class_of(classes)
+    sums = [0.0] * len(classes)
+    for part in estimates.parts:
+        sums[of[part.taken_for]] += buckets[part.bucket].rate_rps * part.fractions[0]
+    return tuple(each / total_rps for each in sums)
+
+
+def _class_of(classes: RoutingClasses) -> dict[int, int]:
+    return {index: r for r, members in enumerate(classes) for index in members}
 
 
 def _caps(limits: Constraints, candidates: Sequence[Candidate]) -> Iterator[Cap]:

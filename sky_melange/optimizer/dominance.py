@@ -33,14 +33,14 @@ def undominated(problem: Problem) -> tuple[int, ...]:
 
 
 class _Table:
-    """A problem as arrays: `loads` [class, candidate], infinite where it cannot serve; one row a limit elsewhere."""
+    """A problem as arrays: `loads` [class in a case, candidate], infinite where it cannot serve; one row a limit elsewhere."""
 
     def __init__(self, problem: Problem) -> None:
         import numpy as np
 
         size = problem.candidate_count
-        rows = [[np.inf if load is None else load for load in row] for row in problem.loads]
-        self.loads = np.array(rows, dtype=float).reshape(problem.class_count, size)
+        rows = [[np.inf if load is None else load for load in row] for loads in problem.cases for row in loads]
+        self.loads = np.array(rows, dtype=float).reshape(len(rows), size)
         self.prices = np.array(problem.prices, dtype=float)
         floors = [floor.supply for floor in problem.floors]
         if problem.min_replicas > 1:

@@ -43,12 +43,13 @@ def kinds_of(problem: Problem, *, merged: bool = True) -> Kinds:
     of: list[int] = []
     first: list[int] = []
     strength: list[float] = []
+    rows = [row for loads in problem.cases for row in loads]
     for c in range(problem.candidate_count):
-        column = [row[c] for row in problem.loads]
+        column = [row[c] for row in rows]
         scale = next((load for load in column if load is not None), 1.0)
         shape = tuple(None if load is None else round(load / scale, 9) for load in column)
         key = (shape, tuple(limit.members[c] for limit in problem.share_limits))
-        alike = (k for k in found.get(key, []) if _are_proportional(problem, first[k], column, scale))
+        alike = (k for k in found.get(key, []) if _are_proportional(rows, first[k], column, scale))
         kind = next(alike, None)
         if kind is None:
             kind = len(first)
@@ -60,8 +61,10 @@ def kinds_of(problem: Problem, *, merged: bool = True) -> Kinds:
     return Kinds(of=tuple(of), first=tuple(first), strength=tuple(strength))
 
 
-def _are_proportional(problem: Problem, first: int, column: Sequence[float | None], scale: float) -> bool:
-    pairs = [(row[first], load) for row, load in zip(problem.loads, column, strict=True)]
+def _are_proportional(
+    rows: Sequence[Sequence[float | None]], first: int, column: Sequence[float | None], scale: float
+) -> bool:
+    pairs = [(row[first], load) for row, load in zip(rows, column, strict=True)]
     reference = next((load for load, _ in pairs if load is not None), 1.0)
     return all(
         ours is not None and theirs is not None and abs(ours * scale - theirs * reference) <= _SAME * ours * scale

@@ -10,6 +10,7 @@ from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Offer
+from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.errors import MissingDataError
 from sky_melange.optimizer.build import build_problem
@@ -38,7 +39,8 @@ class Model:
     def under(self, policy: RoutingPolicy) -> Problem:
         """The problem under another routing policy."""
         classes = routing_classes(policy, self.buckets)
-        changed = build_problem(self.workload, self.buckets, classes, self.candidates)
+        estimates = size_estimates(self.workload, policy)
+        changed = build_problem(self.workload, self.buckets, classes, self.candidates, estimates)
         mine = self.problem
         return replace(changed, max_cost_usd_per_hour=mine.max_cost_usd_per_hour, charges=mine.charges)
 
@@ -76,7 +78,7 @@ def build_model(
         raise _nothing_to_choose_from(found)
     classes = routing_classes(workload.routing, buckets)
     machines = overhead_machines(workload, [*offers, *listed], clouds)
-    problem = build_problem(workload, buckets, classes, found.candidates)
+    problem = build_problem(workload, buckets, classes, found.candidates, size_estimates(workload))
     return Model(
         workload=workload,
         buckets=buckets,

@@ -142,7 +142,7 @@ def _max_count(problem: Problem, c: int, most_traffic: float | None) -> int:
 
     With `keep`, those that run already may stay.
     """
-    load = math.fsum(row[c] or 0.0 for row in problem.loads) * (most_traffic or 1.0)
+    load = max(math.fsum(row[c] or 0.0 for row in loads) for loads in problem.cases) * (most_traffic or 1.0)
     enough = math.ceil(load / problem.max_utilization) + math.ceil(problem.min_replicas / problem.replicas[c]) + 1
     enough += sum(math.ceil(floor.minimum / floor.supply[c]) for floor in problem.floors if floor.supply[c])
     enough += problem.losses

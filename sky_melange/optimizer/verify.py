@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
-from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, ReplicaGroup, Route
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, Route
 from sky_melange.domain.profile import Skipped
+from sky_melange.domain.size_estimate import capacity_of, size_estimates
 from sky_melange.domain.workload import ControllerPlace, LaunchMode, RoutingPolicy, Workload
 from sky_melange.optimizer.verify_limits import limit_violations
 from sky_melange.optimizer.verify_losses import TOLERANCE, GroupCapacities, loss_violations
@@ -24,7 +25,7 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
     """Every way in which the plan does not do what it says; empty when it holds."""
     buckets = workload.traffic.buckets()
     return (
-        *_demand(plan, buckets),
+        *_demand(plan, workload, buckets),
         *_capacity(plan, workload, buckets, capacities),
         *_policy(plan, workload),
         *limit_violations(plan, workload),
@@ -34,19 +35,23 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
     )
 
 
-def _demand(plan: Plan, buckets: Sequence[Bucket]) -> Iterator[str]:
+def _demand(plan: Plan, workload: Workload, buckets: Sequence[Bucket]) -> Iterator[str]:
     """Every bucket with traffic is routed, whole, to groups that exist."""
     names = {group.name for group in plan.groups}
     routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
     if len(routed) != len(plan.routing):
         yield "a bucket is routed twice"
-    for bucket in buckets:
+    taken = size_estimates(workload).taken_rps(buckets)
+    for index, bucket in enumerate(buckets):
         route = routed.get((bucket.input_tokens, bucket.output_tokens))
         if route is None:
             yield f"bucket {bucket.label} has traffic but no route"
             continue
         if not math.isclose(route.rate_rps, bucket.rate_rps, rel_tol=TOLERANCE):
             yield f"bucket {bucket.label} is planned for {route.rate_rps:g} req/s, the workload has {bucket.rate_rps:g}"
+        taken_rps = bucket.rate_rps if taken is None else taken[index]
+        if not math.isclose(route.routed_rps, taken_rps, rel_tol=TOLERANCE, abs_tol=1e-12):
+            yield f"bucket {bucket.label} is taken to get {route.routed_rps:g} req/s, recomputed {taken_rps:g}"
         if not math.isclose(math.fsum(share for _, share in route.shares), 1.0, rel_tol=TOLERANCE):
             yield f"the shares of bucket {bucket.label} do not sum to 1"
         for name, share in route.shares:
@@ -59,27 +64,38 @@ def _demand(plan: Plan, buckets: Sequence[Bucket]) -> Iterator[str]:
 def _capacity(plan: Plan, workload: Workload, buckets: Sequence[Bucket], capacities: GroupCapacities) -> Iterator[str]:
     """No group carries more than its replicas sustain within the allowed utilisation, on buckets that it can serve."""
     routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
+    estimates = size_estimates(workload)
+    shares = [_shares(routed.get((bucket.input_tokens, bucket.output_tokens))) for bucket in buckets]
     for group in plan.groups:
-        busy_replicas = 0.0
-        for index, bucket in enumerate(buckets):
-            share = _share(routed.get((bucket.input_tokens, bucket.output_tokens)), group)
+        busy_replicas = [0.0] * estimates.cases
+        for part in estimates.parts:
+            bucket = buckets[part.bucket]
+            share = shares[part.taken_for].get(group.name, 0.0)
             if share == 0:
                 continue
-            capacity = capacities[group.name][index]
+            capacity = capacity_of(part, capacities[group.name])
             if isinstance(capacity, Skipped):
-                yield f"{group.name} is sent bucket {bucket.label}, which it cannot serve: {capacity.detail}"
+                as_what = "" if part.taken_for == part.bucket else f" as if it were {buckets[part.taken_for].label}"
+                yield f"{group.name} is sent bucket {bucket.label}{as_what}, which it cannot serve: {capacity.detail}"
                 continue
-            busy_replicas += bucket.rate_rps * share / capacity.request_rate_rps
-        utilization = busy_replicas / group.replicas if group.replicas else math.inf
+            for case, fraction in enumerate(part.fractions):
+                busy_replicas[case] += bucket.rate_rps * share * fraction / capacity.request_rate_rps
+        utilization = busy_replicas[0] / group.replicas if group.replicas else math.inf
+        most = max(busy_replicas)
         limit = workload.constraints.max_utilization
-        if busy_replicas > 0 and utilization > limit * (1 + TOLERANCE):
-            yield f"{group.name} is used to {utilization:.4f} of its {group.replicas} replicas, over {limit:g}"
+        if most > 0 and most > group.replicas * limit * (1 + TOLERANCE):
+            used = most / group.replicas if group.replicas else math.inf
+            where = "" if most == busy_replicas[0] else ", where all estimates of sizes are off"
+            yield f"{group.name} is used to {used:.4f} of its {group.replicas} replicas, over {limit:g}{where}"
         elif not math.isclose(utilization if group.replicas else 0.0, group.utilization, abs_tol=1e-6):
             yield f"{group.name} states a utilisation of {group.utilization:g}, recomputed {utilization:g}"
 
 
-def _share(route: Route | None, group: ReplicaGroup) -> float:
-    return 0.0 if route is None else math.fsum(share for name, share in route.shares if name == group.name)
+def _shares(route: Route | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, share in () if route is None else route.shares:
+        found[name] = found.get(name, 0.0) + share
+    return found
 
 
 def _policy(plan: Plan, workload: Workload) -> Iterator[str]:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.profile import Profile
+from sky_melange.domain.buckets import Bucket
+from sky_melange.domain.profile import Capacity, Profile, Skipped
+from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import MissingDataError
 from sky_melange.optimizer import ProfileCapacities, context_limited
@@ -36,22 +38,24 @@ def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Pro
 def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[ProfileCapacities]:
     """What one replica of each profile sustains on each bucket; layouts that cannot hold the context are left out."""
     buckets = workload.traffic.buckets()
+    strays = size_estimates(workload).strays
     max_model_len = workload.model.max_model_len
     found = []
     for profile in profiles:
-        capacities = tuple(
-            max_capacity(
-                profile,
-                bucket.planned_input_tokens,
-                bucket.planned_output_tokens,
-                workload.slo,
-                extrapolate=workload.profiles.extrapolate,
-            )
-            for bucket in buckets
-        )
+        known: dict[tuple[int, int], Capacity | Skipped] = {}
+
+        def sustained(bucket: Bucket, profile: Profile = profile, known: dict[tuple[int, int], Capacity | Skipped] = known) -> Capacity | Skipped:
+            size = (bucket.planned_input_tokens, bucket.planned_output_tokens)
+            if size not in known:
+                known[size] = max_capacity(profile, *size, workload.slo, extrapolate=workload.profiles.extrapolate)
+            return known[size]
+
+        capacities = tuple(sustained(bucket) for bucket in (*buckets, *strays))
         if max_model_len is not None:
-            capacities = context_limited(profile, capacities, buckets, max_model_len)
-        found.append(ProfileCapacities(profile=profile, capacities=capacities))
+            capacities = context_limited(profile, capacities, (*buckets, *strays), max_model_len)
+        found.append(
+            ProfileCapacities(profile=profile, capacities=capacities[: len(buckets)], strays=capacities[len(buckets) :])
+        )
     return found
 
 

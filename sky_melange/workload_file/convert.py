@@ -34,11 +34,12 @@ from sky_melange.workload_file.traffic_convert import ResolveTraffic, to_traffic
 
 def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTraffic | None = None) -> Workload:
     """The workload; `file_name` is the origin of a histogram that names none."""
+    traffic = to_traffic(file.traffic, file_name, trace_traffic)
     return Workload(
         name=file.name,
         model=_model(file.model),
         slo=_slo(file.slo),
-        traffic=to_traffic(file.traffic, file_name, trace_traffic),
+        traffic=traffic,
         candidates=_candidates(file.candidates),
         constraints=_constraints(file.constraints),
         routing=file.routing,
@@ -47,7 +48,7 @@ def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTra
         solver=_solver(file.solver),
         launch=_launch(file.launch),
         profiles=_profiles(file.profiles),
-        router=to_router(file.router),
+        router=to_router(file.router, traffic.fit),
         objective=file.objective,
     )
 
