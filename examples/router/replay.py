@@ -61,7 +61,9 @@ def main() -> None:
     draw = random.Random(arguments.seed)  # noqa: S311 - no secret
     sizes = sizes if arguments.requests is None else draw.sample(sizes, arguments.requests)
     bodies = [
-        _body(tokens * arguments.bytes_per_token * draw.uniform(1 - arguments.noise, 1 + arguments.noise), most, arguments)
+        _body(
+            tokens * arguments.bytes_per_token * draw.uniform(1 - arguments.noise, 1 + arguments.noise), most, arguments
+        )
         for tokens, most in sizes
     ]
     served = asyncio.run(_replay(planned, bodies))
@@ -141,9 +143,7 @@ def _body(prompt_bytes: float, output_tokens: int, arguments: argparse.Namespace
     turns = arguments.turns
     room = max(turns, round(prompt_bytes - TEMPLATE_TOKENS * (turns - 1) * arguments.bytes_per_token))
     texts = ["x" * (room // turns + (turn < room % turns)) for turn in range(turns)]
-    messages = [
-        {"role": "assistant" if turn % 2 else "user", "content": text} for turn, text in enumerate(texts)
-    ]
+    messages = [{"role": "assistant" if turn % 2 else "user", "content": text} for turn, text in enumerate(texts)]
     return json.dumps({"model": MODEL, "messages": messages, "max_tokens": output_tokens, "stream": True}).encode()
 
 

@@ -62,7 +62,9 @@ def _kinds(plan: Plan, policy: Policy) -> Iterator[Check]:
     if policy.max_spot_fraction is not None:
         spot = {group.name for group in plan.groups if group.use_spot}
         total = sum(route.routed_rps for route in plan.routing)
-        on_spot = sum(route.routed_rps * share for route in plan.routing for name, share in route.shares if name in spot)
+        on_spot = sum(
+            route.routed_rps * share for route in plan.routing for name, share in route.shares if name in spot
+        )
         yield Check(
             name="policy-spot",
             verdict=within(on_spot / total, policy.max_spot_fraction),

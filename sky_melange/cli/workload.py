@@ -168,7 +168,9 @@ def _columns(text: str) -> LogColumns:
     found = {role.strip(): name.strip() for role, _, name in parts}
     wrong = [role for role in found if role not in _ROLES or not found[role]]
     if wrong or len(parts) != len(found) or not {"input", "output"} <= set(found):
-        message = f"want input=NAME,output=NAME,time=NAME,bytes=NAME (time and bytes may be left out), found {text[:100]!r}"
+        message = (
+            f"want input=NAME,output=NAME,time=NAME,bytes=NAME (time and bytes may be left out), found {text[:100]!r}"
+        )
         raise InputError([Mistake(source="--columns", message=message)])
     return LogColumns(input=found["input"], output=found["output"], time=found.get("time"), bytes=found.get("bytes"))
 

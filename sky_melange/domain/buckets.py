@@ -73,8 +73,8 @@ class Traffic:
     `rates_rps[input bucket][output bucket]`, requests/s, none negative, at least one positive.
     `origin` says in words where the distribution comes from; `notes` what deserves doubt about it.
     `mean_tokens[input bucket][output bucket]` are the mean (input, output) sizes of a bucket's requests, None where it
-    has none; they are wanted for `BucketSize.MEAN`. `input_parts[input bucket][part]` says how the bucket's requests are
-    spread over its range, in any scale (see `part_edges`); empty where nobody knows.
+    has none; they are wanted for `BucketSize.MEAN`. `input_parts[input bucket][part]` says how the bucket's requests
+    are spread over its range, in any scale (see `part_edges`); empty where nobody knows.
     `fit` is what a log says of bytes and tokens. `is_counted`: from a log or preset, not written in the workload.
     """
 

@@ -22,8 +22,8 @@ class RequestClass:
     Those of up to `max_input_tokens` and `max_output_tokens` that no smaller class takes; None: of any size. In a
     `size_aware` plan a class without `max_output_tokens` takes the requests that state no limit of their answer.
     `shares` are (group name, fraction 0..1), summing to 1, largest first. `spare` names the other groups that meet the
-    targets on every request of the class, the least used first. `rate_rps` is the planned rate of what is taken for it; 0 for a class that
-    stands in for others.
+    targets on every request of the class, the least used first. `rate_rps` is the planned rate of what is taken for
+    it; 0 for a class that stands in for others.
     """
 
     name: str

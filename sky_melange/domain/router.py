@@ -19,7 +19,7 @@ class RouterKind(StrEnum):
 class SizeFit:
     """Bytes of a request = `envelope_bytes` + `bytes_per_token` × input tokens, fitted to `requests` of a log.
 
-    Least squares, weighted by 1 ÷ tokens. `error_fraction`: the half-width of the uniform relative error of equal variance.
+    Least squares, weighted by 1 ÷ tokens. `error_fraction`: the half-width of the uniform error with their variance.
     """
 
     bytes_per_token: float
@@ -34,8 +34,8 @@ class RouterSettings:
 
     HAProxy knows a request's bytes, not its tokens: input tokens = (body - `envelope_bytes`) / `bytes_per_token`.
     `envelope_bytes` is the JSON around the prompt; None: that of a minimal chat request for the model, and of every
-    further message. The router listens on `port`. The estimate of a single request is wrong by up to `size_error_fraction`, that of all together by
-    up to `size_bias_fraction`: the plan holds whatever it is within these.
+    further message. The router listens on `port`. The estimate of a single request is wrong by up to
+    `size_error_fraction`, that of all together by up to `size_bias_fraction`: the plan holds within these.
     """
 
     kind: RouterKind = RouterKind.HAPROXY

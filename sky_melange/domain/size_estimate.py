@@ -66,8 +66,8 @@ def size_estimates(workload: Workload, policy: RoutingPolicy | None = None) -> S
     """What the workload's front door makes of its traffic, under its routing policy or another.
 
     Only HAProxy estimates, and only where the policy looks at input sizes. The error of a single request is taken to be
-    uniform within ±`size_error_fraction`. Within a bucket sizes lie as `Traffic.input_parts` says; where it does not, they
-    are taken to follow the power law of their mean, or to be uniform.
+    uniform within ±`size_error_fraction`. Within a bucket sizes lie as `Traffic.input_parts` says; where it does not,
+    they are taken to follow the power law of their mean, or to be uniform.
     """
     buckets, router = workload.traffic.buckets(), workload.router
     if router.kind is not RouterKind.HAPROXY or not (router.size_error_fraction or router.size_bias_fraction):
@@ -124,18 +124,16 @@ def _row_fractions(
     low = edges[bucket.input_index - 1] if bucket.input_index else 0
     high = bucket.input_tokens
     draws = [1 + error * (2 * number + 1 - _DRAWS) / _DRAWS for number in range(_DRAWS)] if error else [1.0]
-
     parts = _parts(traffic, bucket)
-    if parts:
-        heights = list(accumulate((0.0, *(part / math.fsum(parts) for part in parts))))
-        bounds = (low, *part_edges(low, high))
+    heights = list(accumulate((part / math.fsum(parts) for part in parts), initial=0.0))
+    bounds = (low, *part_edges(low, high))
 
     def below(tokens: float) -> float:
         if parts and low < tokens < high:
             place = bisect_left(bounds, tokens)
             inside = (tokens - bounds[place - 1]) / (bounds[place] - bounds[place - 1])
             return heights[place - 1] + inside * (heights[place] - heights[place - 1])
-        return min(1.0, max(0.0, (tokens - low) / (high - low))) ** steepness
+        return math.pow(min(1.0, max(0.0, (tokens - low) / (high - low))), steepness)
 
     found: dict[int, tuple[float, ...]] = {}
     for place, row in enumerate(rows):

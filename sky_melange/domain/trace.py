@@ -168,7 +168,8 @@ class TraceSummary:
     """A counted log. `source` says in words where it comes from.
 
     `cells` are those with requests, by input then output index of `grid`. `rate` is None for a log without times.
-    `fit` and `input_parts` (as in `Traffic`, requests) are None for a log without bytes. `notes` are sentences on what a reader should know: rows left out, requests outside the grid, guesses made.
+    `fit` and `input_parts` (as in `Traffic`, requests) are None for a log without bytes.
+    `notes` are sentences on what a reader should know: rows left out, requests outside the grid, guesses made.
     """
 
     source: str

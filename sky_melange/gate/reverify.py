@@ -112,7 +112,9 @@ def _capacities_of(
     model = f"{workload.model.profiled_id} ({workload.model.dtype})"
     layout = f"{group.accelerator} TP {group.tensor_parallel}"
     detail = f"there is no profile today of {model} on {layout} with its engine settings"
-    return tuple(Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail) for _ in (*buckets, *size_estimates(workload).strays))
+    return tuple(
+        Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail) for _ in (*buckets, *size_estimates(workload).strays)
+    )
 
 
 def _routes_at(plan: Plan, workload: Workload, buckets: Sequence[Bucket]) -> tuple[Route, ...]:

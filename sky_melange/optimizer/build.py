@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.profile import Skipped
-from sky_melange.domain.size_estimate import Part, SizeEstimates, capacity_of
+from sky_melange.domain.size_estimate import Part, SizeEstimates, capacity_of, size_estimates
 from sky_melange.domain.workload import Constraints, Workload
 from sky_melange.optimizer.limits import Cap, Floor, Keep, ShareLimit
 from sky_melange.optimizer.problem import Loads, Problem, RoutingClasses
@@ -19,9 +19,13 @@ def build_problem(
     buckets: Sequence[Bucket],
     classes: RoutingClasses,
     candidates: Sequence[Candidate],
-    estimates: SizeEstimates,
+    estimates: SizeEstimates | None = None,
 ) -> Problem:
-    """The problem; `buckets` are those with traffic, in the order of `Candidate.capacities`."""
+    """The problem; `buckets` are those with traffic, in the order of `Candidate.capacities`.
+
+    `estimates`: those under another routing policy than the workload's.
+    """
+    estimates = estimates or size_estimates(workload)
     limits = workload.constraints
     total_rps = sum(bucket.rate_rps for bucket in buckets)
     loads, *biased = _loads(candidates, classes, buckets, estimates)

@@ -33,7 +33,7 @@ def undominated(problem: Problem) -> tuple[int, ...]:
 
 
 class _Table:
-    """A problem as arrays: `loads` [class in a case, candidate], infinite where it cannot serve; one row a limit elsewhere."""
+    """A problem as arrays: `loads` [class of a case, candidate], infinite: cannot serve; elsewhere one row a limit."""
 
     def __init__(self, problem: Problem) -> None:
         import numpy as np

@@ -78,7 +78,7 @@ def build_model(
         raise _nothing_to_choose_from(found)
     classes = routing_classes(workload.routing, buckets)
     machines = overhead_machines(workload, [*offers, *listed], clouds)
-    problem = build_problem(workload, buckets, classes, found.candidates, size_estimates(workload))
+    problem = build_problem(workload, buckets, classes, found.candidates)
     return Model(
         workload=workload,
         buckets=buckets,

@@ -9,7 +9,6 @@ from typing import Final
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Quarantined
-from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import Model, Problem, solve_problem
 from sky_melange.optimizer.build import build_problem
@@ -107,9 +106,7 @@ def _used(model: Model, usd_per_hour: float, added: Sequence[Candidate]) -> tupl
 
 
 def _problem(model: Model, candidates: Sequence[Candidate]) -> Problem:
-    problem = build_problem(
-        model.workload, model.buckets, model.classes, candidates, size_estimates(model.workload)
-    )
+    problem = build_problem(model.workload, model.buckets, model.classes, candidates)
     return replace(problem, charges=model.machines.charges(candidates))
 
 

@@ -28,7 +28,7 @@ class Problem:
     `loads[r][c]`: instances of c that all of class r would keep fully busy, Σ_{b∈r} λ_b ÷ μ_bc; None when c cannot
     serve some bucket of r. With a front door that estimates sizes, r are the requests that it takes for those of r, and
     `biased[k]` are the loads where all estimates are off by as much as they may be: a plan holds in each of these cases
-    (but not where instances are lost as well). `prices[c]`: USD per hour an instance. `replicas[c]`: replicas an instance.
+    (but not where instances are lost as well). `prices[c]`: USD per hour an instance. `replicas[c]`: replicas of one.
     `weights[r]`: fraction of all requests in class r, wanted for `share_limits`. `max_cost_usd_per_hour`: of the total.
     `losses`: instances, whichever, that the plan must be able to lose and still serve all traffic; `loss_cuts` are
     conditions known to follow from that. `charges`: what is paid beside the replicas.

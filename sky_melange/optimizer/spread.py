@@ -80,4 +80,6 @@ def peak_of(problem: Problem, counts: Sequence[int], shares: Sequence[Sequence[f
 
 def _weights(lp: pulp.LpProblem, used: Sequence[int], counts: Sequence[int]) -> tuple[float, ...]:
     duals = {constraint.name: constraint.pi for constraint in lp.constraints()}
-    return tuple(max(0.0, -(duals[f"load_{c}_0"] or 0.0)) / count if c in used else 0.0 for c, count in enumerate(counts))
+    return tuple(
+        max(0.0, -(duals[f"load_{c}_0"] or 0.0)) / count if c in used else 0.0 for c, count in enumerate(counts)
+    )

@@ -18,7 +18,7 @@ TOLERANCE: Final = 1e-5
 """Relative: shares are stored with twelve decimals, and the solver's own tolerance is 1e-6."""
 
 GroupCapacities = Mapping[str, Sequence[Capacity | Skipped]]
-"""What ONE replica of each group (by name) sustains on each bucket, in the order of `Traffic.buckets()`, then on each stray (`SizeEstimates`)."""
+"""What ONE replica of each group (by name) sustains on each of `Traffic.buckets()`, then of `SizeEstimates.strays`."""
 
 
 def loss_violations(plan: Plan, workload: Workload, capacities: GroupCapacities) -> Iterator[str]:

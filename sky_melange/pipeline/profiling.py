@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.buckets import Bucket
+from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.profile import Capacity, Profile, Skipped
 from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import Workload
@@ -40,23 +40,28 @@ def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[Profi
     buckets = workload.traffic.buckets()
     strays = size_estimates(workload).strays
     max_model_len = workload.model.max_model_len
+    places = {(bucket.input_index, bucket.output_index): place for place, bucket in enumerate(buckets)}
+    own = [places[stray.input_index, stray.output_index] for stray in strays]
     found = []
     for profile in profiles:
-        known: dict[tuple[int, int], Capacity | Skipped] = {}
-
-        def sustained(bucket: Bucket, profile: Profile = profile, known: dict[tuple[int, int], Capacity | Skipped] = known) -> Capacity | Skipped:
-            size = (bucket.planned_input_tokens, bucket.planned_output_tokens)
-            if size not in known:
-                known[size] = max_capacity(profile, *size, workload.slo, extrapolate=workload.profiles.extrapolate)
-            return known[size]
-
-        capacities = tuple(sustained(bucket) for bucket in (*buckets, *strays))
+        capacities = [_capacity(profile, bucket, workload) for bucket in buckets]
+        # What can be served at its bucket's size needs no second look.
+        capacities += [
+            capacities[place] if isinstance(capacities[place], Capacity) else _capacity(profile, stray, workload)
+            for place, stray in zip(own, strays, strict=True)
+        ]
         if max_model_len is not None:
-            capacities = context_limited(profile, capacities, (*buckets, *strays), max_model_len)
+            capacities = [*context_limited(profile, capacities, (*buckets, *strays), max_model_len)]
+        split = len(buckets)
         found.append(
-            ProfileCapacities(profile=profile, capacities=capacities[: len(buckets)], strays=capacities[len(buckets) :])
+            ProfileCapacities(profile=profile, capacities=tuple(capacities[:split]), strays=tuple(capacities[split:]))
         )
     return found
+
+
+def _capacity(profile: Profile, bucket: Bucket, workload: Workload) -> Capacity | Skipped:
+    size = (bucket.planned_input_tokens, bucket.planned_output_tokens)
+    return max_capacity(profile, *size, workload.slo, extrapolate=workload.profiles.extrapolate)
 
 
 def selected_profiles(workload: Workload, profiles: Iterable[Profile]) -> tuple[Profile, ...]:

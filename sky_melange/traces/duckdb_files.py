@@ -266,9 +266,9 @@ def _csv_query(paths: str, file: LogFile, wanted: Sequence[tuple[str, str]]) -> 
 
 
 def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
-    repeated = [name
-        for name in (columns.input, columns.output, columns.time, columns.bytes)
-        if name and have.count(name) > 1]
+    repeated = [
+        name for name in (columns.input, columns.output, columns.time, columns.bytes) if name and have.count(name) > 1
+    ]
     if repeated:
         raise InputError([Mistake(source=path, line=1, message=f"has the column {name!r} twice") for name in repeated])
 

@@ -60,7 +60,7 @@ def counts(
 
 
 def size_sums(logs: Sequence[Log]) -> ir.Table:
-    """One row of sums over the requests that have bytes y and tokens t: what a fit of y to t, weighted by 1 ÷ t, needs."""
+    """One row: the sums over requests of y bytes and t tokens that a fit of y to t, weighted by 1 ÷ t, needs."""
 
     def ratios(log: Log) -> ir.Table:
         table = log.table.select(raw_tokens=log.table[log.columns.input], raw_bytes=log.table[log.columns.bytes])

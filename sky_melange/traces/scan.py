@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from sky_melange.domain.buckets import TokenGrid, part_edges
+from sky_melange.domain.router import SizeFit
 from sky_melange.domain.trace import (
     REJECTION_MEANINGS,
     Cell,
@@ -18,7 +19,6 @@ from sky_melange.domain.trace import (
     TraceOptions,
     TraceSummary,
 )
-from sky_melange.domain.router import SizeFit
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import expression, numbers
 from sky_melange.traces.auto_edges import Step, choose
@@ -90,8 +90,8 @@ def _fit(log: LogTables) -> SizeFit:
         envelope, slope = (ratios * t - n * y) / spread, (inverses * y - n * ratios) / spread
     if not _LEAST_BYTES_PER_TOKEN <= slope <= _MOST_BYTES_PER_TOKEN:
         message = (
-            f"its column of bytes has {slope:.3g} bytes a token over {n:,.0f} requests, which no text has; name another "
-            "column (bytes=…), or none"
+            f"its column of bytes has {slope:.3g} bytes a token over {n:,.0f} requests, which no text has; name "
+            "another column (bytes=…), or none"
         )
         raise InputError([Mistake(source=log.source, message=message)])
     squares = sums["squares"] + envelope**2 * inverses + slope**2 * t
@@ -116,9 +116,9 @@ def _input_parts(log: LogTables, grid: TokenGrid) -> tuple[tuple[int, ...], ...]
             counts[row["i"]] += row["requests"]
     starts = list(accumulate((0, *map(len, edges))))
     return tuple(
-        tuple(counts[place] for place in range(start, start + len(row))) if any(
-            counts[place] for place in range(start, start + len(row))
-        ) else ()
+        tuple(counts[place] for place in range(start, start + len(row)))
+        if any(counts[place] for place in range(start, start + len(row)))
+        else ()
         for start, row in zip(starts, edges, strict=False)
     )
 

@@ -31,7 +31,7 @@ class RouterSection(Section):
     )
     size_error: Annotated[float, Field(ge=0, le=0.5)] | None = Field(
         default=None,
-        description="How far the estimate of a single request's input size may be off, as a fraction of it. Without it: "
+        description="How far the estimate of a single request's input size may be off, as a fraction. Without it: "
         f"what the trace says, or {RouterSettings().size_error_fraction:g}.",
         examples=[0.15],
     )
@@ -47,7 +47,7 @@ class RouterSection(Section):
 
 
 def to_router(section: RouterSection, fit: SizeFit | None) -> RouterSettings:
-    """In base units; what the section leaves out is as fitted to the log, unless it has a `bytes_per_token` of its own."""
+    """In base units; what is left out is as fitted to the log, unless `bytes_per_token` is given."""
     usual = RouterSettings() if fit is None or section.bytes_per_token is not None else RouterSettings.fitted(fit)
     return RouterSettings(
         kind=section.kind,

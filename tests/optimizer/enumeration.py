@@ -37,7 +37,7 @@ def plans(problem: Problem, *, slack: float = 0.0) -> Iterator[tuple[int, ...]]:
 def _counts(problem: Problem) -> Iterator[tuple[int, ...]]:
     most = []
     for c in range(problem.candidate_count):
-        everything = sum(Fraction(str(row[c])) for row in problem.loads if row[c] is not None)
+        everything = max(sum(Fraction(str(row[c])) for row in loads if row[c] is not None) for loads in problem.cases)
         enough = math.ceil(everything / Fraction(str(problem.max_utilization))) + problem.min_replicas + problem.losses
         enough += sum(floor.minimum for floor in problem.floors)
         running = 0 if problem.keep is None else problem.keep.previous[c]
@@ -96,9 +96,11 @@ def _fits(problem: Problem, counts: Sequence[int], wider: Fraction, *, shares: b
         return False
     equal = [([Fraction(int(r == row)) for r, _ in pairs], Fraction(1)) for row in range(problem.class_count)]
     at_most = []
-    for candidate in range(problem.candidate_count):
-        loads = [Fraction(str(problem.loads[r][c])) if c == candidate else Fraction(0) for r, c in pairs]
-        at_most.append((loads, Fraction(str(problem.max_utilization)) * counts[candidate] * wider))
+    # When instances are lost, estimates are right on average.
+    for case in problem.cases if shares else (problem.loads,):
+        for candidate in range(problem.candidate_count):
+            loads = [Fraction(str(case[r][c])) if c == candidate else Fraction(0) for r, c in pairs]
+            at_most.append((loads, Fraction(str(problem.max_utilization)) * counts[candidate] * wider))
     for limit in problem.share_limits if shares else ():
         weights = [Fraction(str(problem.weights[r])) if limit.members[c] else Fraction(0) for r, c in pairs]
         at_most.append((weights, Fraction(str(limit.limit_fraction)) * wider))
