@@ -53,7 +53,7 @@ def secret_values(launch: Launch) -> dict[str, str]:
     from sky_melange.domain.front_door import needs_router
     from sky_melange.render.router_sky_yaml import router_secrets
 
-    wanted = list(launch.workload.launch.secrets)
+    wanted = list(launch.workload.launch.all_secrets)
     if needs_router(launch.plan.groups, launch.workload):
         wanted += router_secrets(launch.workload)
     mistakes = [

@@ -106,6 +106,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             plan=plan,
             workload=workload,
             is_blind=plan.policy is RoutingPolicy.BLIND,
+            api_key=workload.launch.api_key_secret,
             reads_output=plan.policy is RoutingPolicy.SIZE_AWARE,
             backends=backends,
             dispatch=dispatch,

@@ -125,6 +125,7 @@ def _launch(section: LaunchSection) -> Launch:
         engine=section.engine,
         engine_args=section.engine_args,
         secrets=section.secrets,
+        api_key_secret=section.wanted_api_key_secret,
     )
 
 

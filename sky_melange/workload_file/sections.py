@@ -5,7 +5,7 @@ Rules that span several keys are in `checks.py`. Defaults come from the domain c
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
@@ -254,6 +254,10 @@ class SolverSection(Section):
     )
 
 
+API_KEY_VARIABLE: Final = "VLLM_API_KEY"
+"""Where the engine itself looks for its key."""
+
+
 class LaunchSection(Section):
     """How the emitted files start the engine."""
 
@@ -284,3 +288,16 @@ class LaunchSection(Section):
         examples=[["HF_TOKEN"]],
         json_schema_extra={"uniqueItems": True},
     )
+    api_key_secret: Annotated[str, Field(pattern=ENVIRONMENT_VARIABLE, max_length=100)] | None = Field(
+        default=None,
+        description="Name of the secret that clients must send as a bearer token, and replicas ask for. Without the key: "
+        f"{API_KEY_VARIABLE} in mode serve, none in mode cluster. `null`: replicas and router are open to the world.",
+        examples=[API_KEY_VARIABLE],
+    )
+
+    @property
+    def wanted_api_key_secret(self) -> str | None:
+        """As given, or the default of the mode."""
+        if "api_key_secret" in self.model_fields_set:
+            return self.api_key_secret
+        return API_KEY_VARIABLE if self.mode is LaunchMode.SERVE else None

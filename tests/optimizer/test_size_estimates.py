@@ -141,7 +141,8 @@ def test_the_verifier_refuses_what_only_holds_where_sizes_are_known(planned: pip
     known = capacities(planned)
     exact = replace(planned.workload, router=RouterSettings(size_error_fraction=0.0, size_bias_fraction=0.0))
     assert any("is taken to get" in line for line in verify(planned.plan, exact, known))
-    nominal = max(group.utilization for group in planned.plan.groups)
-    tight = replace(planned.workload.constraints, max_utilization=nominal * 1.001)
-    (violation,) = verify(planned.plan, replace(planned.workload, constraints=tight), known)
-    assert violation.endswith("where all estimates of sizes are off")
+    # The same plan within what its groups carry when estimates are right: off, they carry more.
+    peaks = [group.utilization for group in planned.plan.groups]
+    tight = replace(planned.workload.constraints, max_utilization=min(peaks))
+    found = verify(planned.plan, replace(planned.workload, constraints=tight), known)
+    assert any(line.endswith("where all estimates of sizes are off") for line in found)
