@@ -149,7 +149,7 @@ def make_profile() -> ProfileFactory:
 
 @pytest.fixture(scope="session")
 def make_workload() -> WorkloadFactory:
-    """A workload over inputs 100, 1000 × outputs 100, 500, all sizes known at the front door; any field may be given."""
+    """A workload over inputs 100, 1000 × outputs 100, 500, sizes known at the front door; any field may be given."""
 
     def make(
         rates_rps: Sequence[Sequence[float]] = ((4.0, 2.0), (1.0, 1.0)),

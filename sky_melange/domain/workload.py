@@ -265,7 +265,7 @@ class ProfilePolicy:
 class Launch:
     """How the emitted files start the engine. `secrets` are names only; `engine_args` are appended verbatim, quoted.
 
-    `api_key_secret` names the one whose value clients, and then replicas, want as a bearer token; None: nobody is asked.
+    `api_key_secret` names the one whose value router and replicas want as a bearer token; None: they ask nobody.
     """
 
     mode: LaunchMode = LaunchMode.SERVE

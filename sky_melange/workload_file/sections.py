@@ -290,7 +290,7 @@ class LaunchSection(Section):
     )
     api_key_secret: Annotated[str, Field(pattern=ENVIRONMENT_VARIABLE, max_length=100)] | None = Field(
         default=None,
-        description="Name of the secret that clients must send as a bearer token, and replicas ask for. Without the key: "
+        description="Name of the secret that clients must send as a bearer token, and replicas ask for. Left out: "
         f"{API_KEY_VARIABLE} in mode serve, none in mode cluster. `null`: replicas and router are open to the world.",
         examples=[API_KEY_VARIABLE],
     )

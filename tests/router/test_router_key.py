@@ -1,4 +1,4 @@
-"""Neither router nor replicas answer whoever does not know the key; the key itself is in no file and no list of processes."""
+"""Neither router nor replicas answer whoever does not know the key; no file and no list of processes has it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_only_the_key_opens_the_router_and_it_reaches_the_replicas(tmp_path: Pat
         assert Counter(reply.status for reply in replies) == {200: 60}
         assert set.union(*(stub.seen.authorizations for stub in stubs)) == {f"Bearer {KEY}"}
         listed = subprocess.run(
-            ["ps", "-ww", "-p", str(router.process.pid), "-o", "args"], capture_output=True, text=True
+            ["ps", "-ww", "-p", str(router.process.pid), "-o", "args"], capture_output=True, text=True, check=True
         )
         assert KEY not in listed.stdout
     assert all(KEY not in path.read_text() for path in tmp_path.iterdir())
@@ -78,7 +78,7 @@ def test_the_engine_gets_the_key_by_its_environment(tmp_path: Path) -> None:
     key, arguments = started.stdout.splitlines()
     assert key == f"key={KEY}"
     assert KEY not in arguments
-    refused = subprocess.run(["bash", "-c", task["run"]], env=environment, capture_output=True, text=True)
+    refused = subprocess.run(["bash", "-c", task["run"]], env=environment, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert refused.stderr == f"{SECRET} is empty: launch with --secret {SECRET}\n"
 
