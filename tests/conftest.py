@@ -24,6 +24,7 @@ from sky_melange.domain.profile import (
     ProfileKind,
     ProfileProvenance,
 )
+from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.workload import CandidateFilter, Constraints, Model, RoutingPolicy, Slo, SpotUse, Workload
 
 # `pytest --hypothesis-profile ci` draws as many examples as a test names, otherwise a fifth (property_examples.py).
@@ -53,6 +54,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 MODEL = "example/model-8b"
 OfferFactory = Callable[..., Offer]
 ProfileFactory = Callable[..., Profile]
+EXACT_SIZES = RouterSettings(size_error_fraction=0.0, size_bias_fraction=0.0)
+
 WorkloadFactory = Callable[..., Workload]
 
 
@@ -153,7 +156,7 @@ def make_profile() -> ProfileFactory:
 
 @pytest.fixture(scope="session")
 def make_workload() -> WorkloadFactory:
-    """A workload over inputs 100, 1000 × outputs 100, 500; `rates_rps` and any field may be given."""
+    """A workload over inputs 100, 1000 × outputs 100, 500, sizes known at the front door; any field may be given."""
 
     def make(
         rates_rps: Sequence[Sequence[float]] = ((4.0, 2.0), (1.0, 1.0)),
@@ -175,6 +178,7 @@ def make_workload() -> WorkloadFactory:
             "candidates": CandidateFilter(spot=SpotUse.NEVER),
             "constraints": Constraints(**{"max_utilization": 0.9, "min_replicas": 1, **(limits or {})}),
             "routing": RoutingPolicy.SIZE_AWARE,
+            "router": EXACT_SIZES,
         }
         return Workload(**(fields | changes))
 

@@ -10,6 +10,7 @@ from sky_melange import pipeline
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.plan import Plan, ReplicaGroup, Route
 from sky_melange.domain.profile import Capacity, Profile, Skipped, SkipReason
+from sky_melange.domain.size_estimate import capacity_of, size_estimates
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer import ProfileCapacities
 from sky_melange.optimizer.verify import verify
@@ -30,13 +31,13 @@ def violations_of(
     known = pipeline.capacities_of(wanted, _launched(plan, (*selected, *profiles)))
     chosen = {group.name: _profile_of(group, known) for group in plan.groups}
     capacities = {group.name: _capacities_of(group, chosen[group.name], wanted, buckets) for group in plan.groups}
-    routing = _routes_at(plan, buckets)
+    routing = _routes_at(plan, wanted, buckets)
     now = plan
     is_same_basis = pipeline.profiles_digest(selected) == plan.inputs.profiles
     if routing != plan.routing or not is_same_basis:
         # Loads that are stated for other rates or profiles are computed anew; otherwise they must be what is stated.
         groups = tuple(
-            _group_today(group, chosen[group.name], capacities[group.name], buckets, routing) for group in plan.groups
+            _group_today(group, chosen[group.name], capacities[group.name], wanted, routing) for group in plan.groups
         )
         now = replace(plan, groups=groups, routing=routing)
     stated = _other_basis(plan, chosen) if is_same_basis else ()
@@ -107,20 +108,27 @@ def _capacities_of(
     group: ReplicaGroup, entry: ProfileCapacities | None, workload: Workload, buckets: Sequence[Bucket]
 ) -> _Capacities:
     if entry is not None:
-        return entry.capacities
+        return (*entry.capacities, *entry.strays)
     model = f"{workload.model.profiled_id} ({workload.model.dtype})"
     layout = f"{group.accelerator} TP {group.tensor_parallel}"
     detail = f"there is no profile today of {model} on {layout} with its engine settings"
-    return tuple(Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail) for _ in buckets)
+    return tuple(
+        Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail) for _ in (*buckets, *size_estimates(workload).strays)
+    )
 
 
-def _routes_at(plan: Plan, buckets: Sequence[Bucket]) -> tuple[Route, ...]:
+def _routes_at(plan: Plan, workload: Workload, buckets: Sequence[Bucket]) -> tuple[Route, ...]:
     """The plan's shares at the rates of the workload; buckets without traffic any more are left out."""
     planned = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
     if len(planned) != len(plan.routing):
         return plan.routing
     rates: Mapping[tuple[int, int], float] = {(b.input_tokens, b.output_tokens): b.rate_rps for b in buckets}
-    routes = tuple(replace(planned[size], rate_rps=rate) for size, rate in rates.items() if size in planned)
+    taken = size_estimates(workload).taken_rps(buckets) or (None,) * len(buckets)
+    routes = tuple(
+        replace(planned[size], rate_rps=rate, taken_rps=taken_rps)
+        for (size, rate), taken_rps in zip(rates.items(), taken, strict=True)
+        if size in planned
+    )
     return routes or plan.routing
 
 
@@ -128,15 +136,17 @@ def _group_today(
     group: ReplicaGroup,
     entry: ProfileCapacities | None,
     capacities: _Capacities,
-    buckets: Sequence[Bucket],
+    workload: Workload,
     routing: Sequence[Route],
 ) -> ReplicaGroup:
     """The group with its load recomputed and, where there is one, today's provenance of its throughput."""
     shares = {(route.input_tokens, route.output_tokens): dict(route.shares).get(group.name, 0.0) for route in routing}
+    buckets = workload.traffic.buckets()
+    of_bucket = [shares.get((bucket.input_tokens, bucket.output_tokens), 0.0) for bucket in buckets]
     busy_replicas = math.fsum(
-        bucket.rate_rps * shares.get((bucket.input_tokens, bucket.output_tokens), 0.0) / capacity.request_rate_rps
-        for bucket, capacity in zip(buckets, capacities, strict=True)
-        if isinstance(capacity, Capacity)
+        buckets[part.bucket].rate_rps * part.fractions[0] * of_bucket[part.taken_for] / capacity.request_rate_rps
+        for part in size_estimates(workload).parts
+        if isinstance(capacity := capacity_of(part, capacities), Capacity)
     )
     profile = group.profile if entry is None else entry.profile.provenance
     return replace(group, utilization=busy_replicas / group.replicas, profile=profile)

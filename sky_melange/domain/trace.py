@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from sky_melange.domain.buckets import BucketSize, TokenGrid
+from sky_melange.domain.router import SizeFit
 
 CALENDAR_FROM_S: Final = 100_000_000
 """Times from here on (1973-03-03) are seconds since 1970, UTC; smaller ones are seconds since the log began."""
@@ -70,11 +71,13 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogColumns:
-    """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports."""
+    """Which columns of a log hold what. `time` None: the log has no times. `bytes` holds the
+    bytes of a request's body, or of its prompt. `layout` names the format, for reports."""
 
     input: str
     output: str
     time: str | None = None
+    bytes: str | None = None
     time_unit: TimeUnit = TimeUnit.AUTO
     layout: str = "columns as given"
 
@@ -165,6 +168,7 @@ class TraceSummary:
     """A counted log. `source` says in words where it comes from.
 
     `cells` are those with requests, by input then output index of `grid`. `rate` is None for a log without times.
+    `fit` and `input_parts` (as in `Traffic`, requests) are None for a log without bytes.
     `notes` are sentences on what a reader should know: rows left out, requests outside the grid, guesses made.
     """
 
@@ -177,6 +181,8 @@ class TraceSummary:
     zoneless: int = 0
     rate: RateSummary | None = None
     notes: tuple[str, ...] = ()
+    fit: SizeFit | None = None
+    input_parts: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def requests_inside(self) -> int:

@@ -272,13 +272,22 @@ class ProfilePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How the emitted files start the engine. `secrets` are names only; `engine_args` are appended verbatim, quoted."""
+    """How the emitted files start the engine. `secrets` are names only; `engine_args` are appended verbatim, quoted.
+
+    `api_key_secret` names the one whose value router and replicas want as a bearer token; None: they ask nobody.
+    """
 
     mode: LaunchMode = LaunchMode.SERVE
     controller: ControllerPlace = ControllerPlace.MACHINE
     engine: str = "vllm"
     engine_args: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    api_key_secret: str | None = None
+
+    @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """Names of all that the launch files of the groups ask for."""
+        return tuple(dict.fromkeys((*self.secrets, *filter(None, [self.api_key_secret]))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

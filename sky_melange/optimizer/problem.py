@@ -18,7 +18,7 @@ RoutingClasses = tuple[tuple[int, ...], ...]
 """Buckets (by index) that the front door cannot distinguish, and which therefore share one set of weights."""
 
 GroupCapacities = Mapping[str, Sequence[Capacity | Skipped]]
-"""What ONE replica of each group (by name) sustains on each bucket, in the order of `Traffic.buckets()`."""
+"""What ONE replica of each group (by name) sustains on each of `Traffic.buckets()`, then of `SizeEstimates.strays`."""
 
 Terms = Sequence[tuple[object, float]]
 """Σ factor · variable. A variable of the program is opaque to a limit; a plain number stands for itself."""
@@ -178,19 +178,25 @@ class LossCut:
         return replace(self, weights=tuple(self.weights[c] for c in kept), lost=tuple(self.lost[c] for c in kept))
 
 
+Loads = tuple[tuple[float | None, ...], ...]
+"""`[class][candidate]`, instances kept fully busy; None: cannot serve."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Sets: routing classes r, candidates c.
 
     `loads[r][c]`: instances of c that all of class r would keep fully busy, Σ_{b∈r} λ_b ÷ μ_bc; None when c cannot
-    serve some bucket of r. `prices[c]`: USD per hour an instance. `replicas[c]`: replicas an instance.
+    serve some bucket of r. With a front door that estimates sizes, r are the requests that it takes for those of r, and
+    `biased[k]` are the loads where all estimates are off by as much as they may be: a plan holds in each of these cases
+    (but not where instances are lost as well). `prices[c]`: USD per hour an instance. `replicas[c]`: replicas of one.
     `weights[r]`: fraction of all requests in class r, wanted by limits on shares. `max_cost_usd_per_hour`: of the
     total. `losses`: instances, whichever, that the plan must be able to lose and still serve all traffic; `loss_cuts`
     are conditions known to follow from that. `charges`: what is paid beside the replicas. `limits`: all others; see
     `limits_of`.
     """
 
-    loads: tuple[tuple[float | None, ...], ...]
+    loads: Loads
     prices: tuple[float, ...]
     replicas: tuple[int, ...]
     max_utilization: float = 1.0
@@ -201,6 +207,12 @@ class Problem:
     loss_cuts: tuple[LossCut, ...] = ()
     keep: Keep | None = None
     charges: Charges = field(default_factory=Charges)
+    biased: tuple[Loads, ...] = ()
+
+    @property
+    def cases(self) -> tuple[Loads, ...]:
+        """The loads in every case that a plan must carry."""
+        return (self.loads, *self.biased)
 
     @property
     def class_count(self) -> int:
@@ -212,15 +224,16 @@ class Problem:
         """Number of candidates."""
         return len(self.prices)
 
-    def loads_on(self, c: int) -> list[tuple[int, float]]:
-        """(class, load in instances) of the classes that candidate c can serve."""
-        return [(r, load) for r, row in enumerate(self.loads) if (load := row[c]) is not None]
+    def loads_on(self, c: int, loads: Loads | None = None) -> list[tuple[int, float]]:
+        """(class, load in instances) of the classes that candidate c can serve; `loads`: of another case."""
+        return [(r, load) for r, row in enumerate(loads or self.loads) if (load := row[c]) is not None]
 
     def restricted_to(self, kept: Sequence[int]) -> Problem:
         """The same problem with the candidates `kept` only, in that order."""
         return replace(
             self,
             loads=tuple(tuple(row[c] for c in kept) for row in self.loads),
+            biased=tuple(tuple(tuple(row[c] for c in kept) for row in loads) for loads in self.biased),
             prices=tuple(self.prices[c] for c in kept),
             replicas=tuple(self.replicas[c] for c in kept),
             limits=tuple(limit.restricted_to(kept) for limit in self.limits),
@@ -233,7 +246,8 @@ class Problem:
         """The same problem for `factor` times the traffic."""
         return replace(
             self,
-            loads=tuple(tuple(None if load is None else load * factor for load in row) for row in self.loads),
+            loads=_times(self.loads, factor),
+            biased=tuple(_times(loads, factor) for loads in self.biased),
             loss_cuts=tuple(replace(cut, demand=cut.demand * factor) for cut in self.loss_cuts),
         )
 
@@ -248,6 +262,10 @@ class Problem:
     def objective(self, counts: Sequence[int]) -> float:
         """What is minimised: the total, and what `keep` charges for changes; USD per hour."""
         return self.cost(counts) + (0.0 if self.keep is None else self.keep.penalty(counts))
+
+
+def _times(loads: Loads, factor: float) -> Loads:
+    return tuple(tuple(None if load is None else load * factor for load in row) for row in loads)
 
 
 def routing_classes(policy: RoutingPolicy, buckets: Sequence[Bucket]) -> RoutingClasses:

@@ -13,6 +13,7 @@ from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, Route
 from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import ControllerPlace, LaunchMode, RoutingPolicy, SpotUse, Workload
 from sky_melange.optimizer.limits import LIMITS
 from sky_melange.optimizer.limits.utilization import TOLERANCE
@@ -25,7 +26,7 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
     """Every way in which the plan does not do what it says; empty when it holds."""
     buckets = workload.traffic.buckets()
     return (
-        *_demand(plan, buckets),
+        *_demand(plan, workload, buckets),
         *_policy(plan, workload),
         *_candidates(plan, workload),
         *(message for kind in LIMITS.values() for message in kind.violations(plan, workload, capacities)),
@@ -34,19 +35,23 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
     )
 
 
-def _demand(plan: Plan, buckets: Sequence[Bucket]) -> Iterator[str]:
+def _demand(plan: Plan, workload: Workload, buckets: Sequence[Bucket]) -> Iterator[str]:
     """Every bucket with traffic is routed, whole, to groups that exist."""
     names = {group.name for group in plan.groups}
     routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
     if len(routed) != len(plan.routing):
         yield "a bucket is routed twice"
-    for bucket in buckets:
+    taken = size_estimates(workload).taken_rps(buckets)
+    for index, bucket in enumerate(buckets):
         route = routed.get((bucket.input_tokens, bucket.output_tokens))
         if route is None:
             yield f"bucket {bucket.label} has traffic but no route"
             continue
         if not math.isclose(route.rate_rps, bucket.rate_rps, rel_tol=TOLERANCE):
             yield f"bucket {bucket.label} is planned for {route.rate_rps:g} req/s, the workload has {bucket.rate_rps:g}"
+        taken_rps = bucket.rate_rps if taken is None else taken[index]
+        if not math.isclose(route.routed_rps, taken_rps, rel_tol=TOLERANCE, abs_tol=1e-12):
+            yield f"bucket {bucket.label} is taken to get {route.routed_rps:g} req/s, recomputed {taken_rps:g}"
         if not math.isclose(math.fsum(share for _, share in route.shares), 1.0, rel_tol=TOLERANCE):
             yield f"the shares of bucket {bucket.label} do not sum to 1"
         for name, share in route.shares:

@@ -187,7 +187,9 @@ def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -
 
 
 def _check(plan: Plan, workload: Workload, optimum: Optimum) -> None:
-    capacities = {name: candidate.capacities for name, candidate in optimum.assembled.candidates.items()}
+    capacities = {
+        name: (*candidate.capacities, *candidate.strays) for name, candidate in optimum.assembled.candidates.items()
+    }
     violations = verify(plan, workload, capacities)
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)

@@ -40,6 +40,9 @@ API_PATHS: Final = (
 )
 """What is let through, beside the name of a model under /v1/models. None of them changes an engine."""
 
+TEMPLATE_BYTES: Final = 14
+"""With the brackets around a message as much as the five tokens of its template (`<|im_start|>user`, line ends, …)."""
+
 MIN_BUFFER_BYTES: Final = 64 * 1024
 MAX_BUFFER_BYTES: Final = 1024 * 1024
 MIN_CONNECTIONS: Final = 8000
@@ -103,6 +106,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             plan=plan,
             workload=workload,
             is_blind=plan.policy is RoutingPolicy.BLIND,
+            api_key=workload.launch.api_key_secret,
             reads_output=plan.policy is RoutingPolicy.SIZE_AWARE,
             backends=backends,
             dispatch=dispatch,
@@ -112,6 +116,9 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             least_limit=min(limits.values()),
             max_connections=max(MIN_CONNECTIONS, 4 * sum(limits.values())),
             envelope_bytes=envelope_bytes(workload),
+            counts_messages=workload.router.envelope_bytes is None,
+            template_bytes=TEMPLATE_BYTES,
+            first_message_bytes=len('"role": "user", "content": ') - TEMPLATE_BYTES,
             buffer_bytes=_buffer_bytes(classes, workload),
             check_interval_ms=max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND)),
             metrics_port=METRICS_PORT,

@@ -56,6 +56,7 @@ def to_json(summary: TraceSummary) -> str:
                 for cell in summary.cells
             ],
         },
+        "size_fit": None if summary.fit is None else dataclasses.asdict(summary.fit),
         "rate": None if rate is None else dataclasses.asdict(rate),
         "notes": summary.notes,
     }

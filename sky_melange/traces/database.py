@@ -63,6 +63,16 @@ class DatabaseTable:
         # Sums come as decimals from some databases; all of them are whole numbers.
         return [{name: int(value) for name, value in row.items()} for row in found]
 
+    def size_sums(self) -> dict[str, float]:
+        """Of the whole table, in one query."""
+        log = Log(table=self._table, columns=self.columns[0])
+        try:
+            with unfused():
+                (row,) = self._plain_rows(expression.size_sums([log]))
+        except Exception as error:
+            raise self._explained(error, self.source) from error
+        return {name: float(value or 0) for name, value in row.items()}
+
     @property
     def _needs_fence(self) -> bool:
         """PostgreSQL copies each step into every use of it: for text, minutes instead of a second."""

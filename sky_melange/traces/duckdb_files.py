@@ -16,12 +16,12 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import files
-from sky_melange.traces.duckdb_sql import WITH_ZONE, Queries, View, lookups, queries_of
+from sky_melange.traces.duckdb_sql import WITH_ZONE, Queries, View, lookups, queries_of, size_query
 from sky_melange.traces.engine import Progress, Row
 from sky_melange.traces.expression import CELL
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import find_columns
-from sky_melange.traces.prepared import INPUT, OUTPUT, TIME
+from sky_melange.traces.prepared import BYTES, INPUT, OUTPUT, TIME
 from sky_melange.traces.text import one_line
 
 _POLL_S: Final = 0.2
@@ -64,6 +64,11 @@ class DuckDbFiles:
             # A cut-off file explains whatever else the engine said about it.
             verified.result()
             return scanned.result()
+
+    def size_sums(self) -> dict[str, float]:
+        """Scans the files once more."""
+        (row,) = self._run(size_query(self._views))
+        return {name: float(value or 0) for name, value in row.items()}
 
     def _run_all(self, queries: Queries, grid: TokenGrid, stop: threading.Event) -> list[Row]:
         if not queries.naming:
@@ -181,6 +186,7 @@ class DuckDbFiles:
         _check_unique(columns, have, file.path)
         wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
         wanted += [] if columns.time is None else [(columns.time, TIME)]
+        wanted += [] if columns.bytes is None else [(columns.bytes, BYTES)]
         paths = "[" + ", ".join(_quoted(member.path) for member in group) + "]"
         kinds = dict(zip(have, types, strict=True))
         selected = ", ".join(f"{_value(column, kinds[column])} AS {alias}" for column, alias in wanted)
@@ -200,6 +206,7 @@ class DuckDbFiles:
             name=name,
             columns=columns,
             types=(kinds[columns.input], kinds[columns.output], of_time),
+            bytes_type=None if columns.bytes is None else kinds[columns.bytes],
             is_remote=any(member.is_remote for member in group),
         )
 
@@ -259,7 +266,9 @@ def _csv_query(paths: str, file: LogFile, wanted: Sequence[tuple[str, str]]) -> 
 
 
 def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
-    repeated = [name for name in (columns.input, columns.output, columns.time) if name and have.count(name) > 1]
+    repeated = [
+        name for name in (columns.input, columns.output, columns.time, columns.bytes) if name and have.count(name) > 1
+    ]
     if repeated:
         raise InputError([Mistake(source=path, line=1, message=f"has the column {name!r} twice") for name in repeated])
 

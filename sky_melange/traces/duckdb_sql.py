@@ -11,7 +11,7 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns
 from sky_melange.traces.bucket_index import lookup_steps
 from sky_melange.traces.engine import unfused
-from sky_melange.traces.prepared import INPUT, OUTPUT, TIME, ColumnTypes, prepared_sql
+from sky_melange.traces.prepared import BYTES, INPUT, OUTPUT, TIME, ColumnTypes, prepared_sql
 
 WITH_ZONE: Final = "TIMESTAMP WITH TIME ZONE"
 """Views have such times as UTC without a zone: calendars with zones make DuckDB ten times as slow."""
@@ -30,6 +30,7 @@ class View:
     name: str
     columns: LogColumns
     types: ColumnTypes
+    bytes_type: str | None = None
     is_remote: bool = False
 
     @property
@@ -73,6 +74,24 @@ def queries_of(
     if prepared is not None:
         return Queries(counting=prepared[0], naming=tuple(prepared[1:]))
     return compiled(source, views, grid, window_s, with_largest=with_largest)
+
+
+def size_query(views: Sequence[View]) -> str:
+    """SQL of `expression.size_sums`."""
+    import ibis
+    from ibis.backends.sql.datatypes import DuckDBType
+
+    from sky_melange.traces import expression
+    from sky_melange.traces.request_rows import Log
+
+    logs = []
+    for view in views:
+        types = {INPUT: view.types[0], BYTES: view.bytes_type or "VARCHAR"}
+        schema = {name: DuckDBType.from_string(kind) for name, kind in types.items()}
+        columns = LogColumns(input=INPUT, output=OUTPUT, bytes=BYTES)
+        logs.append(Log(table=ibis.table(schema, name=view.name), columns=columns))
+    with unfused():
+        return str(ibis.duckdb.compile(expression.size_sums(logs)))
 
 
 def compiled(

@@ -35,6 +35,10 @@ class LogTables(Protocol):
         """
         ...
 
+    def size_sums(self) -> dict[str, float]:
+        """The row of `expression.size_sums`; the log has a column of bytes."""
+        ...
+
 
 @contextmanager
 def unfused() -> Iterator[None]:

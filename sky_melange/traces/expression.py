@@ -15,6 +15,9 @@ from sky_melange.traces.request_rows import Log
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+MAX_BODY_BYTES: Final = 1_000_000_000
+"""Larger requests are no text."""
+
 CELL: Final = 0
 WINDOW: Final = 1
 COLUMNS: Final = (
@@ -54,6 +57,26 @@ def counts(
     if window_s is None or not _have_times(logs):
         return (cells,)
     return cells, _windows(rows.filter(rows.status == 0), window_s)
+
+
+def size_sums(logs: Sequence[Log]) -> ir.Table:
+    """One row: the sums over requests of y bytes and t tokens that a fit of y to t, weighted by 1 ÷ t, needs."""
+
+    def ratios(log: Log) -> ir.Table:
+        table = log.table.select(raw_tokens=log.table[log.columns.input], raw_bytes=log.table[log.columns.bytes])
+        rows = table.select(tokens=numbers.number(table.raw_tokens), size=numbers.number(table.raw_bytes))
+        rows = rows.filter(numbers.is_count(rows.tokens) & rows["size"].between(1, MAX_BODY_BYTES))
+        return rows.select(t=rows.tokens.cast("float64"), y=rows["size"].cast("float64"))
+
+    rows = _union(logs, ratios)
+    return rows.aggregate(
+        requests=rows.count(),
+        tokens=rows.t.sum(),
+        bytes=rows.y.sum(),
+        inverses=(1 / rows.t).sum(),
+        ratios=(rows.y / rows.t).sum(),
+        squares=(rows.y * rows.y / rows.t).sum(),
+    )
 
 
 def counts_by_column(

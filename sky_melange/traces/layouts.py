@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sky_melange.domain.trace import LogColumns, TimeUnit
@@ -69,7 +69,7 @@ def find_columns(given: LogColumns | None, unit: TimeUnit | None, have: Sequence
 
 
 def _given(given: LogColumns, have: Sequence[str], source: str) -> LogColumns:
-    wanted = {"input": given.input, "output": given.output, "time": given.time}
+    wanted = {"input": given.input, "output": given.output, "time": given.time, "bytes": given.bytes}
     found = {role: None if name is None else _match(name, have) for role, name in wanted.items()}
     missing = [(role, name) for role, name in wanted.items() if name is not None and found[role] is None]
     if missing:
@@ -80,16 +80,18 @@ def _given(given: LogColumns, have: Sequence[str], source: str) -> LogColumns:
             ]
         )
     return LogColumns(
-        input=str(found["input"]), output=str(found["output"]), time=found["time"], time_unit=given.time_unit
+        input=str(found["input"]),
+        output=str(found["output"]),
+        time=found["time"],
+        bytes=found["bytes"],
+        time_unit=given.time_unit,
     )
 
 
 def _with_unit(columns: LogColumns, unit: TimeUnit | None) -> LogColumns:
     if unit is None:
         return columns
-    return LogColumns(
-        input=columns.input, output=columns.output, time=columns.time, time_unit=unit, layout=columns.layout
-    )
+    return replace(columns, time_unit=unit)
 
 
 def _match(name: str, have: Sequence[str]) -> str | None:

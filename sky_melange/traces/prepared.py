@@ -21,6 +21,7 @@ VIEW: Final = "log_0"
 INPUT: Final = "log_input"
 OUTPUT: Final = "log_output"
 TIME: Final = "log_time"
+BYTES: Final = "log_bytes"
 """The names of the view and of its columns, whatever those of the log are."""
 
 ColumnTypes = tuple[str, str, str | None]

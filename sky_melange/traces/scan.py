@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
-from sky_melange.domain.buckets import TokenGrid
+from sky_melange.domain.buckets import TokenGrid, part_edges
+from sky_melange.domain.router import SizeFit
 from sky_melange.domain.trace import (
     REJECTION_MEANINGS,
     Cell,
@@ -24,6 +27,8 @@ from sky_melange.traces.engine import LogTables, Row
 from sky_melange.traces.rates import summarize
 
 _MAX_WINDOW_S = 7 * 86_400
+_LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
+_MOST_PARTS = 3_200
 
 
 def check_options(options: TraceOptions) -> None:
@@ -58,6 +63,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
     zoneless = sum(row["zoneless"] for row in accepted)
     rate = _rate([row for row in rows if row["kind"] == expression.WINDOW], options)
     outside = _outside(accepted, grid)
+    fit = None if columns.bytes is None else _fit(log)
     return TraceSummary(
         source=log.source,
         columns=columns,
@@ -68,6 +74,52 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         zoneless=zoneless,
         rate=rate,
         notes=tuple(_notes(accepted, rejected, outside, grid, zoneless, rate)),
+        fit=fit,
+        input_parts=None if fit is None else _input_parts(log, grid),
+    )
+
+
+def _fit(log: LogTables) -> SizeFit:
+    """Raises InputError where bytes and tokens have nothing to do with each other."""
+    sums = log.size_sums()
+    n, t, y = sums["requests"], sums["tokens"], sums["bytes"]
+    inverses, ratios = sums["inverses"], sums["ratios"]
+    envelope, slope = 0.0, y / t if t else 0.0
+    spread = inverses * t - n * n
+    if spread > 1e-9 * n * n and ratios * t > n * y and inverses * y > n * ratios:
+        envelope, slope = (ratios * t - n * y) / spread, (inverses * y - n * ratios) / spread
+    if not _LEAST_BYTES_PER_TOKEN <= slope <= _MOST_BYTES_PER_TOKEN:
+        message = (
+            f"its column of bytes has {slope:.3g} bytes a token over {n:,.0f} requests, which no text has; name "
+            "another column (bytes=…), or none"
+        )
+        raise InputError([Mistake(source=log.source, message=message)])
+    squares = sums["squares"] + envelope**2 * inverses + slope**2 * t
+    squares += 2 * (envelope * slope * n - envelope * ratios - slope * y)
+    error = math.sqrt(3 * max(0.0, squares) / t) / slope
+    return SizeFit(
+        bytes_per_token=round(slope, 3), envelope_bytes=round(envelope), error_fraction=error, requests=int(n)
+    )
+
+
+def _input_parts(log: LogTables, grid: TokenGrid) -> tuple[tuple[int, ...], ...] | None:
+    """By a second scan with finer buckets; None where those would be too many."""
+    lows = (0, *grid.input_edges)
+    edges = [part_edges(low, high) for low, high in zip(lows, grid.input_edges, strict=False)]
+    finer = tuple(edge for row in edges for edge in row)
+    if len(finer) > _MOST_PARTS:
+        return None
+    rows = log.rows(TokenGrid(input_edges=finer, output_edges=grid.output_edges[-1:]), None)
+    counts = Counter[int]()
+    for row in rows:
+        if row["status"] == 0 and row["j"] == 0:
+            counts[row["i"]] += row["requests"]
+    starts = list(accumulate((0, *map(len, edges))))
+    return tuple(
+        tuple(counts[place] for place in range(start, start + len(row)))
+        if any(counts[place] for place in range(start, start + len(row)))
+        else ()
+        for start, row in zip(starts, edges, strict=False)
     )
 
 

@@ -35,11 +35,12 @@ from sky_melange.workload_file.traffic_convert import ResolveTraffic, to_traffic
 
 def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTraffic | None = None) -> Workload:
     """The workload; `file_name` is the origin of a histogram that names none."""
+    traffic = to_traffic(file.traffic, file_name, trace_traffic)
     return Workload(
         name=file.name,
         model=_model(file.model),
         slo=_slo(file.slo),
-        traffic=to_traffic(file.traffic, file_name, trace_traffic),
+        traffic=traffic,
         candidates=_candidates(file.candidates),
         constraints=_constraints(file.constraints),
         routing=file.routing,
@@ -48,7 +49,7 @@ def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTra
         solver=_solver(file.solver),
         launch=_launch(file.launch),
         profiles=_profiles(file.profiles),
-        router=to_router(file.router),
+        router=to_router(file.router, traffic.fit),
         objective=file.objective,
     )
 
@@ -125,6 +126,7 @@ def _launch(section: LaunchSection) -> Launch:
         engine=section.engine,
         engine_args=section.engine_args,
         secrets=section.secrets,
+        api_key_secret=section.wanted_api_key_secret,
     )
 
 

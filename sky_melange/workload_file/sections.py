@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
@@ -277,6 +277,10 @@ class SolverSection(Section):
     )
 
 
+API_KEY_VARIABLE: Final = "VLLM_API_KEY"
+"""Where the engine itself looks for its key."""
+
+
 class LaunchSection(Section):
     """How the emitted files start the engine."""
 
@@ -307,3 +311,16 @@ class LaunchSection(Section):
         examples=[["HF_TOKEN"]],
         json_schema_extra={"uniqueItems": True},
     )
+    api_key_secret: Annotated[str, Field(pattern=ENVIRONMENT_VARIABLE, max_length=100)] | None = Field(
+        default=None,
+        description="Name of the secret that clients must send as a bearer token, and replicas ask for. Left out: "
+        f"{API_KEY_VARIABLE} in mode serve, none in mode cluster. `null`: replicas and router are open to the world.",
+        examples=[API_KEY_VARIABLE],
+    )
+
+    @property
+    def wanted_api_key_secret(self) -> str | None:
+        """As given, or the default of the mode."""
+        if "api_key_secret" in self.model_fields_set:
+            return self.api_key_secret
+        return API_KEY_VARIABLE if self.mode is LaunchMode.SERVE else None

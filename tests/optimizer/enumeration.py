@@ -41,7 +41,7 @@ def plans(problem: Problem, *, slack: float = 0.0) -> Iterator[tuple[int, ...]]:
 def _counts(problem: Problem) -> Iterator[tuple[int, ...]]:
     most = []
     for c in range(problem.candidate_count):
-        everything = sum(Fraction(str(row[c])) for row in problem.loads if row[c] is not None)
+        everything = max(sum(Fraction(str(row[c])) for row in loads if row[c] is not None) for loads in problem.cases)
         enough = math.ceil(everything / Fraction(str(problem.max_utilization))) + problem.losses
         for kind in (MinReplicas, MinOnDemandReplicas):
             enough += sum(floor.limit for floor in limits_of_kind(problem, kind))
@@ -101,9 +101,11 @@ def _fits(problem: Problem, counts: Sequence[int], wider: Fraction, *, shares: b
         return False
     equal = [([Fraction(int(r == row)) for r, _ in pairs], Fraction(1)) for row in range(problem.class_count)]
     at_most = []
-    for candidate in range(problem.candidate_count):
-        loads = [Fraction(str(problem.loads[r][c])) if c == candidate else Fraction(0) for r, c in pairs]
-        at_most.append((loads, Fraction(str(problem.max_utilization)) * counts[candidate] * wider))
+    # When instances are lost, estimates are right on average.
+    for case in problem.cases if shares else (problem.loads,):
+        for candidate in range(problem.candidate_count):
+            loads = [Fraction(str(case[r][c])) if c == candidate else Fraction(0) for r, c in pairs]
+            at_most.append((loads, Fraction(str(problem.max_utilization)) * counts[candidate] * wider))
     for limit in limits_of_kind(problem, ShareLimit) if shares else ():
         for _, members in limit.places:
             weights = [Fraction(str(problem.weights[r])) if members[c] else Fraction(0) for r, c in pairs]

@@ -10,7 +10,7 @@ import pytest
 from enumeration import least_objective, plans
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from problems import EXACT, charges_of, cost_of, limited, problems
+from problems import EXACT, SLICED, charges_of, cost_of, limited, problems
 from property_examples import examples
 from rational_lp import is_feasible
 
@@ -197,6 +197,33 @@ def test_a_contingency_for_every_loss_routes_all_traffic(problem: Problem, losse
             assert carried <= problem.max_utilization * count * (1 + 1e-5)
         for row in contingency.shares:
             assert sum(row) == pytest.approx(1.0)
+
+
+@examples(60)
+@given(problems(limited=False, max_classes=3), st.data())
+def test_plans_hold_in_every_case_of_the_estimates(problem: Problem, data: st.DataObject) -> None:
+    """With loads that differ by case, the cheapest plan costs what enumeration finds; in slices it holds too."""
+    problem = _with_cases(data, problem)
+    expected = least_objective(problem)
+    assume(expected == least_objective(problem, slack=_TOLERANCE) == least_objective(problem, slack=-1e-9))
+    assert cost_of(problem) == pytest.approx(expected, rel=1e-9)
+    for formulation in (EXACT, SLICED):
+        solution = solve_problem(problem, formulation)
+        for loads in problem.cases:
+            for c, count in enumerate(solution.counts):
+                carried = sum(load * solution.shares[r][c] for r, load in problem.loads_on(c, loads))
+                assert carried <= problem.max_utilization * count * (1 + 2e-6)
+
+
+def _with_cases(data: st.DataObject, problem: Problem) -> Problem:
+    cases = tuple(
+        tuple(
+            tuple(None if load is None else load * data.draw(st.sampled_from((0.8, 1.0, 1.25, 1.6))) for load in row)
+            for row in problem.loads
+        )
+        for _ in range(data.draw(st.integers(1, 2)))
+    )
+    return replace(problem, biased=cases)
 
 
 def test_survival_costs_what_it_must() -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.plan import Contingency, Plan
 from sky_melange.domain.profile import Capacity
+from sky_melange.domain.size_estimate import capacity_of, size_estimates
 from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.optimizer.limits.shapes import BuiltIn
 from sky_melange.optimizer.limits.utilization import TOLERANCE
@@ -81,15 +82,17 @@ def _holds(
         yield f"{what} {len(contingency.shares)} buckets are routed, there are {len(buckets)}"
         return
     busy_replicas = dict.fromkeys(left, 0.0)
-    for index, (bucket, shares) in enumerate(zip(buckets, contingency.shares, strict=True)):
+    for bucket, shares in zip(buckets, contingency.shares, strict=True):
         if not math.isclose(math.fsum(share for _, share in shares), 1.0, rel_tol=TOLERANCE):
             yield f"{what} the shares of bucket {bucket.label} do not sum to 1"
-        for name, share in shares:
-            capacity = capacities[name][index] if left.get(name, 0) > 0 else None
+    for part in size_estimates(workload).parts:
+        bucket = buckets[part.bucket]
+        for name, share in contingency.shares[part.taken_for]:
+            capacity = capacity_of(part, capacities[name]) if left.get(name, 0) > 0 else None
             if not isinstance(capacity, Capacity) or share < 0:
                 yield f"{what} bucket {bucket.label} is sent to {name}, which cannot serve it"
             else:
-                busy_replicas[name] += bucket.rate_rps * share / capacity.request_rate_rps
+                busy_replicas[name] += bucket.rate_rps * share * part.fractions[0] / capacity.request_rate_rps
     for group in plan.groups:
         replicas = left[group.name] * group.replicas_per_instance
         limit = workload.constraints.max_utilization

@@ -96,11 +96,11 @@ def _members(candidates: Sequence[Candidate], places: Sequence[str]) -> tuple[tu
 
 
 def _over(plan: Plan, key: str, limit: float | None, place_of: Callable[[ReplicaGroup], str]) -> Iterator[str]:
-    total = math.fsum(route.rate_rps for route in plan.routing)
+    total = math.fsum(route.routed_rps for route in plan.routing)
     for place in sorted({place_of(group) for group in plan.groups} - {""}):
         names = {group.name for group in plan.groups if place_of(group) == place}
         routed = math.fsum(
-            route.rate_rps * share for route in plan.routing for name, share in route.shares if name in names
+            route.routed_rps * share for route in plan.routing for name, share in route.shares if name in names
         )
         if limit is not None and total > 0 and routed / total > limit + _TOLERANCE:
             yield f"{place} gets {routed / total:.4%} of the requests, constraints.{key} allows {limit:.4%}"

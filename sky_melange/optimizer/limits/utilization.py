@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sky_melange.domain.plan import Plan, ReplicaGroup, Route
+from sky_melange.domain.plan import Plan, Route
 from sky_melange.domain.profile import Skipped
+from sky_melange.domain.size_estimate import capacity_of, size_estimates
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer.limits.shapes import BuiltIn
 from sky_melange.optimizer.problem import GroupCapacities, Limit, Problem
@@ -54,21 +55,29 @@ class MaxUtilization(BuiltIn):
         """No group carries more than its replicas sustain within it, on buckets that it can serve."""
         buckets = workload.traffic.buckets()
         routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
+        estimates = size_estimates(workload)
+        shares = [_shares(routed.get((bucket.input_tokens, bucket.output_tokens))) for bucket in buckets]
         for group in plan.groups:
-            busy_replicas = 0.0
-            for index, bucket in enumerate(buckets):
-                share = _share(routed.get((bucket.input_tokens, bucket.output_tokens)), group)
+            busy_replicas = [0.0] * estimates.cases
+            for part in estimates.parts:
+                bucket = buckets[part.bucket]
+                share = shares[part.taken_for].get(group.name, 0.0)
                 if share == 0:
                     continue
-                capacity = capacities[group.name][index]
+                capacity = capacity_of(part, capacities[group.name])
                 if isinstance(capacity, Skipped):
-                    yield f"{group.name} is sent bucket {bucket.label}, which it cannot serve: {capacity.detail}"
+                    taken = "" if part.taken_for == part.bucket else f" as if it were {buckets[part.taken_for].label}"
+                    yield f"{group.name} is sent bucket {bucket.label}{taken}, which it cannot serve: {capacity.detail}"
                     continue
-                busy_replicas += bucket.rate_rps * share / capacity.request_rate_rps
-            utilization = busy_replicas / group.replicas if group.replicas else math.inf
+                for case, fraction in enumerate(part.fractions):
+                    busy_replicas[case] += bucket.rate_rps * share * fraction / capacity.request_rate_rps
+            utilization = busy_replicas[0] / group.replicas if group.replicas else math.inf
+            most = max(busy_replicas)
             limit = workload.constraints.max_utilization
-            if busy_replicas > 0 and utilization > limit * (1 + TOLERANCE):
-                yield f"{group.name} is used to {utilization:.4f} of its {group.replicas} replicas, over {limit:g}"
+            if most > 0 and most > group.replicas * limit * (1 + TOLERANCE):
+                used = most / group.replicas if group.replicas else math.inf
+                where = "" if most == busy_replicas[0] else ", where all estimates of sizes are off"
+                yield f"{group.name} is used to {used:.4f} of its {group.replicas} replicas, over {limit:g}{where}"
             elif not math.isclose(utilization if group.replicas else 0.0, group.utilization, abs_tol=1e-6):
                 yield f"{group.name} states a utilisation of {group.utilization:g}, recomputed {utilization:g}"
 
@@ -82,5 +91,8 @@ class MaxUtilization(BuiltIn):
         return replace(problem, max_utilization=1.0)
 
 
-def _share(route: Route | None, group: ReplicaGroup) -> float:
-    return 0.0 if route is None else math.fsum(share for name, share in route.shares if name == group.name)
+def _shares(route: Route | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, share in () if route is None else route.shares:
+        found[name] = found.get(name, 0.0) + share
+    return found

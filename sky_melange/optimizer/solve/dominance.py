@@ -35,13 +35,13 @@ def undominated(problem: Problem) -> tuple[int, ...]:
 
 
 class _Table:
-    """A problem with its loads as an array [class, candidate], infinite where it cannot serve."""
+    """A problem with its loads as an array [class of a case, candidate], infinite where it cannot serve."""
 
     def __init__(self, problem: Problem) -> None:
         import numpy as np
 
-        rows = [[np.inf if load is None else load for load in row] for row in problem.loads]
-        self.loads = np.array(rows, dtype=float).reshape(problem.class_count, problem.candidate_count)
+        rows = [[np.inf if load is None else load for load in row] for loads in problem.cases for row in loads]
+        self.loads = np.array(rows, dtype=float).reshape(len(rows), problem.candidate_count)
         self.prices = np.array(problem.prices, dtype=float)
         self.limits = problem.limits
         self.has_minima = any(limit.is_minimum for limit in problem.limits)

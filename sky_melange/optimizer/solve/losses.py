@@ -32,8 +32,9 @@ class Survival:
 def survival(problem: Problem, counts: Sequence[int], session: Session) -> Survival:
     """Tries every loss of `problem.losses` instances of these counts, the traffic routed anew each time.
 
-    Fewer losses need no test of their own: what is left of the plan is more.
+    Fewer losses need no test of their own: what is left of the plan is more. Estimates of sizes are right on average.
     """
+    problem = replace(problem, biased=())
     contingencies, cuts = [], []
     for lost in losses_of(counts, problem.losses):
         left = [count - gone for count, gone in zip(counts, lost, strict=True)]

@@ -27,14 +27,17 @@ def assignment(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> No
 def utilization(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:
     """Σ_r load_rk · x_rk ÷ S ≤ u · Σ_{c∈k} s_c · n_c for every kind k that can serve anything.
 
-    Candidates of one kind have proportional loads; s_c is the strength of an instance (see `Kinds`).
+    Candidates of one kind have proportional loads; s_c is the strength of an instance (see `Kinds`). In each case of
+    the estimates of sizes: the loads of the first, then those of `biased`.
     """
     strength = variables.kinds.strength
     for k, first in enumerate(variables.kinds.first):
-        terms = [(variables.shares[r][k], load / variables.slices) for r, load in problem.loads_on(first)]
-        if terms:
-            room = [(variables.counts[c], -problem.max_utilization * strength[c]) for c in variables.kinds.members(k)]
-            lp.addConstraint(pulp.LpAffineExpression([*terms, *room]) <= 0, f"load_{first}")
+        room = [(variables.counts[c], -problem.max_utilization * strength[c]) for c in variables.kinds.members(k)]
+        for case, loads in enumerate(problem.cases):
+            terms = [(variables.shares[r][k], load / variables.slices) for r, load in problem.loads_on(first, loads)]
+            if terms:
+                name = f"load_{first}_{case}" if case else f"load_{first}"
+                lp.addConstraint(pulp.LpAffineExpression([*terms, *room]) <= 0, name)
 
 
 def coverage(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:

@@ -20,10 +20,10 @@ _TOLERANCE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """`peak_utilization`: the least possible value of the largest load ÷ instances over the candidates in use.
+    """`peak_utilization`: the least possible value of the largest load ÷ instances over candidates in use and cases.
 
-    `shares[r][c]` attain it. `weights[c]` ≥ 0 are its dual values an instance: Σ_c weights[c]·counts[c] = 1 and
-    Σ_r min_c weights[c]·load_rc = `peak_utilization`.
+    `shares[r][c]` attain it. Where there is one case, `weights[c]` ≥ 0 are its dual values an instance:
+    Σ_c weights[c]·counts[c] = 1 and Σ_r min_c weights[c]·load_rc = `peak_utilization`.
     """
 
     peak_utilization: float
@@ -32,7 +32,7 @@ class Spread:
 
 
 def spread(problem: Problem, counts: Sequence[int], session: Session, *, limited: bool = True) -> Spread | None:
-    """Minimises max_c Σ_r load_rc·x_rc ÷ n_c; None when some class has no instance that serves it.
+    """Minimises max_c Σ_r load_rc·x_rc ÷ n_c over all cases; None when some class has no instance that serves it.
 
     `limited`: within all limits, None where they do not allow these counts. Without them there always is an answer.
     """
@@ -50,9 +50,10 @@ def spread(problem: Problem, counts: Sequence[int], session: Session, *, limited
     lp.setObjective(peak)
     for r in range(problem.class_count):
         lp.addConstraint(pulp.lpSum(shares[r, c] for c in used if (r, c) in shares) == 1, f"assign_{r}")
-    for c in used:
-        terms = [(shares[r, c], load / counts[c]) for r, load in problem.loads_on(c)]
-        lp.addConstraint(pulp.LpAffineExpression([*terms, (peak, -1)]) <= 0, f"load_{c}")
+    for case, loads in enumerate(problem.cases):
+        for c in used:
+            terms = [(shares[r, c], load / counts[c]) for r, load in problem.loads_on(c, loads)]
+            lp.addConstraint(pulp.LpAffineExpression([*terms, (peak, -1)]) <= 0, f"load_{c}_{case}")
     if limited:
         program = FixedCounts(problem, counts, lp, shares)
         for limit in limits_of(problem):
@@ -126,9 +127,10 @@ class FixedCounts:
 
 
 def peak_of(problem: Problem, counts: Sequence[int], shares: Sequence[Sequence[float]]) -> float:
-    """The largest load ÷ instances over the candidates in use, recomputed from the shares."""
+    """The largest load ÷ instances over candidates in use and cases, recomputed from the shares."""
     return max(
-        math.fsum(load * shares[r][c] for r, load in problem.loads_on(c)) / count
+        math.fsum(load * shares[r][c] for r, load in problem.loads_on(c, loads)) / count
+        for loads in problem.cases
         for c, count in enumerate(counts)
         if count > 0
     )
@@ -136,4 +138,6 @@ def peak_of(problem: Problem, counts: Sequence[int], shares: Sequence[Sequence[f
 
 def _weights(lp: pulp.LpProblem, used: Sequence[int], counts: Sequence[int]) -> tuple[float, ...]:
     duals = {constraint.name: constraint.pi for constraint in lp.constraints()}
-    return tuple(max(0.0, -(duals[f"load_{c}"] or 0.0)) / count if c in used else 0.0 for c, count in enumerate(counts))
+    return tuple(
+        max(0.0, -(duals[f"load_{c}_0"] or 0.0)) / count if c in used else 0.0 for c, count in enumerate(counts)
+    )

@@ -47,15 +47,16 @@ def kinds_of(problem: Problem, *, merged: bool = True) -> Kinds:
     of: list[int] = []
     first: list[int] = []
     strength: list[float] = []
+    rows = [row for loads in problem.cases for row in loads]
     for c in range(problem.candidate_count):
-        column = [row[c] for row in problem.loads]
+        column = [row[c] for row in rows]
         scale = next((load for load in column if load is not None), 1.0)
         shape = tuple(None if load is None else round(load / scale, 9) for load in column)
         alike = (
             k
             for k in found.get(shape, [])
             if all(limit.counts_alike(first[k], c) for limit in problem.limits)
-            and _are_proportional(problem, first[k], column, scale)
+            and _are_proportional(rows, first[k], column, scale)
         )
         kind = next(alike, None)
         if kind is None:
@@ -68,8 +69,10 @@ def kinds_of(problem: Problem, *, merged: bool = True) -> Kinds:
     return Kinds(of=tuple(of), first=tuple(first), strength=tuple(strength))
 
 
-def _are_proportional(problem: Problem, first: int, column: Sequence[float | None], scale: float) -> bool:
-    pairs = [(row[first], load) for row, load in zip(problem.loads, column, strict=True)]
+def _are_proportional(
+    rows: Sequence[Sequence[float | None]], first: int, column: Sequence[float | None], scale: float
+) -> bool:
+    pairs = [(row[first], load) for row, load in zip(rows, column, strict=True)]
     reference = next((load for load, _ in pairs if load is not None), 1.0)
     return all(
         ours is not None and theirs is not None and abs(ours * scale - theirs * reference) <= _SAME * ours * scale
@@ -203,7 +206,7 @@ def _max_count(problem: Problem, limits: Sequence[Limit], c: int, most_traffic: 
 
     With `keep`, those that run already may stay.
     """
-    load = math.fsum(row[c] or 0.0 for row in problem.loads) * (most_traffic or 1.0)
+    load = max(math.fsum(row[c] or 0.0 for row in loads) for loads in problem.cases) * (most_traffic or 1.0)
     enough = math.ceil(load / problem.max_utilization) + 1 + sum(limit.extra_instances(c) for limit in limits)
     if problem.keep is not None:
         enough = max(enough, problem.keep.previous[c])
