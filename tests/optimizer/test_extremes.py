@@ -11,11 +11,12 @@ from test_properties import assert_holds
 
 from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer import Solution, solve_problem, solver
+from sky_melange.optimizer import Solution, solve_problem
 from sky_melange.optimizer.limits.accelerators import Cap
 from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.limits.replicas import MinReplicas
 from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.solve import solver
 from sky_melange.optimizer.solve.session import Session
 
 _FORMULATIONS = pytest.mark.parametrize("formulation", [EXACT, SLICED], ids=["exact", "sliced"])

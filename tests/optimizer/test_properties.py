@@ -16,11 +16,12 @@ from property_examples import examples
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer import Solution, solve_problem, solver
+from sky_melange.optimizer import Solution, solve_problem
 from sky_melange.optimizer.limits.accelerators import Cap
 from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.limits.replicas import MinReplicas
 from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.solve import solver
 from sky_melange.optimizer.solve.reduction import reduce_problem
 from sky_melange.optimizer.solve.session import Session
 
