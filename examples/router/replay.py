@@ -35,10 +35,12 @@ from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.pipeline import Planned
 from sky_melange.render import router_haproxy
 from sky_melange.render.router_names import HAPROXY_FILE, endpoint_variables
+from sky_melange.render.router_sky_yaml import router_secrets
 
 HERE = Path(__file__).resolve().parent
 SHOWN_GROUP = "x-sky-melange-group"
 CONNECTIONS = 32
+KEY = "replayed"
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 TEMPLATE_TOKENS = 5
 """That a chat template adds for each message."""
@@ -96,6 +98,7 @@ async def _replay(planned: Planned, bodies: list[bytes]) -> list[str]:
     addresses = {
         name: f"127.0.0.1:{stub.sockets[0].getsockname()[1]}" for name, stub in zip(variables, stubs, strict=True)
     }
+    addresses |= dict.fromkeys(router_secrets(workload), KEY)
     files = router_haproxy.render(plan, workload)
     served = [""] * len(bodies)
     queue = iter(enumerate(bodies))
@@ -104,8 +107,8 @@ async def _replay(planned: Planned, bodies: list[bytes]) -> list[str]:
         async def client() -> None:
             reader, writer = await _connect(port)
             for number, body in queue:
-                head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: router\r\nContent-Length: {len(body)}\r\n\r\n"
-                writer.write(head.encode() + body)
+                head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: router\r\nAuthorization: Bearer {KEY}\r\n"
+                writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
                 answer = (await reader.readuntil(b"\r\n\r\n")).decode()
                 headers = dict(line.split(": ", 1) for line in answer.split("\r\n")[1:] if line)
                 await reader.readexactly(int(headers["content-length"]))
