@@ -55,13 +55,17 @@ def main() -> None:
     parser.add_argument("--bytes-per-token", type=float, default=4.0, help="of the prompts that are sent")
     parser.add_argument("--noise", type=float, default=0.0, help="prompts have up to this fraction more or less bytes")
     parser.add_argument("--turns", type=int, default=1, help="messages of each prompt")
+    parser.add_argument("--within", action="store_true", help="sizes drawn from within the buckets, not their edges")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--requests", type=int, help="so many, drawn at random, instead of all")
     arguments = parser.parse_args()
     planned = pipeline.plan_file(arguments.workload)
     sizes = _counted(planned) if arguments.trace is None else _traced(arguments.trace)
     draw = random.Random(arguments.seed)  # noqa: S311 - no secret
-    sizes = sizes if arguments.requests is None else draw.sample(sizes, arguments.requests)
+    if arguments.within:
+        sizes = _drawn(planned, draw, arguments.requests or 6000)
+    elif arguments.requests is not None:
+        sizes = draw.sample(sizes, arguments.requests)
     bodies = [
         _body(
             tokens * arguments.bytes_per_token * draw.uniform(1 - arguments.noise, 1 + arguments.noise), most, arguments
@@ -88,6 +92,20 @@ def _counted(planned: Planned) -> list[Size]:
         for index in range(round(bucket.rate_rps / least))
     ]
     return [size for _, size in sorted(each)]
+
+
+def _drawn(planned: Planned, draw: random.Random, count: int) -> list[Size]:
+    """Requests by the rates of the plan's buckets, within each so that they have the mean of the bucket."""
+    traffic = planned.workload.traffic
+    buckets, lows = traffic.buckets(), (0, *traffic.grid.input_edges)
+    sizes = []
+    for bucket in draw.choices(buckets, weights=[bucket.rate_rps for bucket in buckets], k=count):
+        low = lows[bucket.input_index]
+        mean = None if traffic.mean_tokens is None else traffic.mean_tokens[bucket.input_index][bucket.output_index]
+        place = 0.5 if mean is None else min(0.99, max(0.01, (mean[0] - low) / (bucket.input_tokens - low)))
+        place = draw.random() ** ((1 - place) / place)
+        sizes.append((max(low + 1, round(low + place * (bucket.input_tokens - low))), bucket.output_tokens))
+    return sizes
 
 
 async def _replay(planned: Planned, bodies: list[bytes]) -> list[str]:

@@ -71,7 +71,7 @@ def _not_set(name: str, launch: Launch) -> str:
     if name != launch.workload.launch.api_key_secret:
         return message
     advice = f"clients and replicas share it: for example `export {name}=$(openssl rand -hex 32)`"
-    return f"{message} ({advice}; `launch: {{api_key_secret: null}}` leaves replicas open to the world)"
+    return f"{message} ({advice}; `launch: {{api_key_secret: none}}` leaves replicas open to the world)"
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -30,6 +30,7 @@ from sky_melange.workload_file.field_types import (
     MAX_LOSSES,
     MAX_TOKENS,
     MODEL_ID,
+    VARIABLE_OR_NONE,
     Count,
     ListOf,
     Milliseconds,
@@ -311,10 +312,10 @@ class LaunchSection(Section):
         examples=[["HF_TOKEN"]],
         json_schema_extra={"uniqueItems": True},
     )
-    api_key_secret: Annotated[str, Field(pattern=ENVIRONMENT_VARIABLE, max_length=100)] | None = Field(
+    api_key_secret: Annotated[str, Field(pattern=VARIABLE_OR_NONE, max_length=100)] | None = Field(
         default=None,
         description="Name of the secret that clients must send as a bearer token, and replicas ask for. Left out: "
-        f"{API_KEY_VARIABLE} in mode serve, none in mode cluster. `null`: replicas and router are open to the world.",
+        f"{API_KEY_VARIABLE} in mode serve, `none` in mode cluster. `none`: replicas and router are open to the world.",
         examples=[API_KEY_VARIABLE],
     )
 
@@ -322,5 +323,5 @@ class LaunchSection(Section):
     def wanted_api_key_secret(self) -> str | None:
         """As given, or the default of the mode."""
         if "api_key_secret" in self.model_fields_set:
-            return self.api_key_secret
+            return None if self.api_key_secret == "none" else self.api_key_secret  # noqa: S105
         return API_KEY_VARIABLE if self.mode is LaunchMode.SERVE else None
