@@ -123,6 +123,9 @@ def _routes_at(plan: Plan, workload: Workload, buckets: Sequence[Bucket]) -> tup
     if len(planned) != len(plan.routing):
         return plan.routing
     rates: Mapping[tuple[int, int], float] = {(b.input_tokens, b.output_tokens): b.rate_rps for b in buckets}
+    if all(size in planned and planned[size].rate_rps == rate for size, rate in rates.items()):
+        # At the rates that it was made for, what it states of the router must hold as stated.
+        return tuple(planned[size] for size in rates)
     taken = size_estimates(workload).taken_rps(buckets) or (None,) * len(buckets)
     routes = tuple(
         replace(planned[size], rate_rps=rate, taken_rps=taken_rps)
