@@ -35,7 +35,7 @@ def _mistake(*paths: Path | str, options: TraceOptions | None = None) -> str:
     [
         ("empty.csv", b"", "empty.csv: is empty"),
         ("blank.csv", b"\n\n  \n", "blank.csv: is empty"),
-        ("empty.csv.gz", gzip.compress(b""), "empty.csv.gz: is empty"),
+        ("empty.csv.gz", gzip.compress(b"", mtime=0), "empty.csv.gz: is empty"),
         ("short.csv", HEADER + ROW + "5\n", "short.csv:3: cannot be read"),
         ("long.csv", HEADER + ROW * 9 + "5,5,2025-03-03 11:07:09,1\n", "long.csv:11: cannot be read"),
         ("quote.csv", HEADER + ROW + '5,5,"2025\n' + ROW, "quote.csv:3: cannot be read"),
