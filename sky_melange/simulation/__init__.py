@@ -11,7 +11,7 @@ It knows plans and profiles, and no solver. No clock, no environment; chance com
 
 from __future__ import annotations
 
-from sky_melange.simulation.arrivals import Arrivals, Log, parse_arrivals
+from sky_melange.simulation.arrivals import Arrivals, parse_arrivals
 from sky_melange.simulation.fleet import Fleet, Group, fleet_of, without
 from sky_melange.simulation.run import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, simulate
 
@@ -21,7 +21,6 @@ __all__ = [
     "Arrivals",
     "Fleet",
     "Group",
-    "Log",
     "Scenario",
     "fleet_of",
     "parse_arrivals",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sky_melange.domain.buckets import Traffic
 from sky_melange.errors import InputError, Mistake
+from sky_melange.traces.request_log import RequestLog
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,24 +32,6 @@ class Arrivals:
         if self.cv == 1.0:
             return "Poisson"
         return "evenly spaced" if self.cv == 0.0 else f"gamma, coefficient of variation {self.cv:g}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
-    """Requests of a log, by rising time. `times_s` None: the log has no times. `source` names it."""
-
-    source: str
-    inputs: Ints
-    outputs: Ints
-    times_s: Floats | None
-
-    @property
-    def span_s(self) -> float:
-        """From the first request to where the one after the last would be expected."""
-        if self.times_s is None or len(self.times_s) < 2:
-            return 0.0
-        span = float(self.times_s[-1] - self.times_s[0])
-        return span * len(self.times_s) / (len(self.times_s) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +63,7 @@ def stream(seed: int, purpose: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))
 
 
-def drawn(traffic: Traffic, arrivals: Arrivals, count: int, rate_rps: float, seed: int, log: Log | None = None) -> Drawn:
+def drawn(traffic: Traffic, arrivals: Arrivals, count: int, rate_rps: float, seed: int, log: RequestLog | None = None) -> Drawn:
     """Requests at `rate_rps`: of the traffic's histogram, or of sizes that a log has."""
     if log is None:
         inputs, outputs = _sizes(traffic, count, stream(seed, 1))
@@ -90,7 +73,7 @@ def drawn(traffic: Traffic, arrivals: Arrivals, count: int, rate_rps: float, see
     return Drawn(times_s=_times(arrivals, count, rate_rps, stream(seed, 2)), inputs=inputs, outputs=outputs)
 
 
-def replayed(log: Log, count: int, rate_rps: float, seed: int) -> tuple[Drawn, str]:
+def replayed(log: RequestLog, count: int, rate_rps: float, seed: int) -> tuple[Drawn, str]:
     """The log's own requests at `rate_rps`, and how in words: as many copies as needed, each begun elsewhere in the log.
 
     More users, that is, at the pace of the log: its clock is not compressed. Where the rate is no whole multiple of the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,16 +25,18 @@ class StepLaw:
     """Arrays by number of running requests, 0 to the most.
 
     A step takes base + context·C + prompt·P + square·S seconds: C tokens in the KV cache of the running requests, P
-    prompt tokens computed, S the sum over those of 2 × the tokens before each. The first token of a prompt of I tokens
-    comes no sooner than ttft + ttft_token·I after the request is admitted.
+    prompt tokens computed, S the sum over those of 2 × the tokens before each. The first token of a prompt of
+    `knots[k]` tokens comes no sooner than `first[number running, k]` after the request is admitted; linear in between.
+    `burdens`: while a first token is not due, its prompt counts in each step as a running request's does on average.
     """
 
     base: Floats
     context: Floats
     prompt: Floats
     square: Floats
-    ttft: Floats
-    ttft_token: Floats
+    knots: Floats
+    first: Floats
+    burdens: bool
 
 
 def step_law(profile: Profile, most: int) -> StepLaw:
@@ -63,13 +66,15 @@ def _of_model(form: LatencyModelForm, numbers: Floats) -> StepLaw:
     tpot, ttft = form.tpot, form.ttft
     same = np.ones_like(numbers)
     others = np.maximum(numbers - 1.0, 1.0)
+    knots = np.array([0.0, 1024.0])
     return StepLaw(
         base=tpot.fixed_s + tpot.sequence_s * numbers**tpot.sequence_exponent,
         context=tpot.context_s * same,
         prompt=tpot.prefill_s * np.maximum(numbers, 2.0) / others,
         square=0.0 * same,
-        ttft=ttft.fixed_s + ttft.sequence_s * numbers,
-        ttft_token=ttft.prompt_s + ttft.queue_s * numbers,
+        knots=knots,
+        first=(ttft.fixed_s + ttft.sequence_s * numbers)[:, None] + np.outer(ttft.prompt_s + ttft.queue_s * numbers, knots),
+        burdens=True,
     )
 
 
@@ -89,22 +94,43 @@ def _of_points(form: PointsForm, numbers: Floats, budget: int) -> StepLaw:
     if known[0] == 1 and len(known) > 1:
         # A single request meets no other's prompt: what those cost is told by two.
         fitted[0, 2:4] = fitted[1, 2:4]
-    at = np.array(known, dtype=np.float64)
-    columns = [np.interp(numbers, at, fitted[:, column]) for column in range(6)]
+    knots = np.array(sorted({inputs for inputs, _ in form.latencies}), dtype=np.float64)
+    firsts = np.array([_first_s(np.array(rows[n], dtype=np.float64), knots) for n in known])
+    steps = _over_numbers(numbers, known, fitted)
+    return StepLaw(
+        base=steps[:, 0],
+        context=np.interp(numbers, known, fitted[:, 1]),
+        prompt=np.interp(numbers, known, fitted[:, 2]),
+        square=np.interp(numbers, known, fitted[:, 3]),
+        knots=knots,
+        first=_over_numbers(numbers, known, firsts),
+        burdens=False,
+    )
+
+
+def _over_numbers(numbers: Floats, known: Sequence[int], values: Floats) -> Floats:
+    """Columns of `values`, linear between the known numbers running, and beyond the last as they rose before it."""
+    found = np.stack([np.interp(numbers, known, column) for column in values.T], axis=1)
     if len(known) > 1:
-        beyond = np.maximum(0.0, numbers - at[-1]) / (at[-1] - at[-2])
-        columns[0] += beyond * max(0.0, fitted[-1, 0] - fitted[-2, 0])
-        columns[4] += beyond * max(0.0, fitted[-1, 4] - fitted[-2, 4])
-    base, context, prompt, square, ttft, ttft_token = columns
-    return StepLaw(base=base, context=context, prompt=prompt, square=square, ttft=ttft, ttft_token=ttft_token)
+        beyond = np.maximum(0.0, numbers - known[-1]) / (known[-1] - known[-2])
+        found += np.outer(beyond, np.maximum(0.0, values[-1] - values[-2]))
+    return found
 
 
-def _coefficients(n: int, rows: Floats) -> tuple[float, ...]:
-    inputs, outputs, ttft_s, tpot_s = rows.T
+def _first_s(rows: Floats, knots: Floats) -> Floats:
+    """TTFT at each knot, the median over outputs; where no point has it, as a line through the others says."""
+    inputs, _, ttft_s, _ = rows.T
+    line = _relative(np.stack([np.ones_like(inputs), inputs], axis=1), ttft_s)
+    known = [ttft_s[inputs == knot] for knot in knots]
+    found = [np.median(here) if len(here) else line[0] + line[1] * knot for here, knot in zip(known, knots, strict=True)]
+    return np.maximum.accumulate(np.array(found))
+
+
+def _coefficients(n: int, rows: Floats) -> Floats:
+    inputs, outputs, _, tpot_s = rows.T
     prompts = (n - 1) * inputs / outputs
     steps = np.stack([np.ones_like(inputs), n * (inputs + outputs / 2), prompts, prompts * inputs], axis=1)
-    firsts = np.stack([np.ones_like(inputs), inputs], axis=1)
-    return (*_relative(steps, tpot_s), *_relative(firsts, ttft_s))
+    return _relative(steps, tpot_s)
 
 
 def _relative(columns: Floats, measured: Floats) -> Floats:

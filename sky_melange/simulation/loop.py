@@ -53,34 +53,32 @@ of its first and last token (-1: not yet) and its group; the rest is the loop's 
 GROUP: Final = np.dtype(
     [
         ("first_engine", "i8"), ("first_instance", "i8"), ("instances", "i8"), ("ranks", "i8"), ("kv", "f8"),
-        ("most", "i8"), ("budget", "i8"), ("limit", "f8"), ("reserves", "i8"), ("turns", "i8"), ("turn", "i8"),
+        ("most", "i8"), ("budget", "i8"), ("limit", "f8"), ("reserves", "i8"), ("burdens", "i8"), ("turns", "i8"), ("turn", "i8"),
         ("in_flight", "i8"), ("flight_s", "f8"), ("early", "f8"), ("late", "f8"), ("busy_s", "f8"),
         ("running", "f8"), ("steps", "f8"), ("preempted", "i8"), ("prompt_tokens", "f8"), ("output_tokens", "f8"),
     ]
 )  # fmt: skip
 """A group: `instances` of `ranks` replicas; of a replica the tokens of its cache, the `most` that run, and the tokens of a
-step; `limit` in flight before requests go elsewhere. `reserves`: a request's whole cache is taken at once. `turns`:
-instances in turn instead of the least busy. The rest is counted: requests in flight · seconds in both halves of the
+step; `limit` in flight before requests go elsewhere. `reserves`: a request's whole cache is taken at once. `burdens`: see `_hold`.
+`turns`: instances in turn instead of the least busy. The rest is counted: requests in flight · seconds in both halves of the
 window, replicas busy · seconds, requests running · seconds in the window; steps, preemptions and tokens in all."""
 
 BASE: Final = 0
 CONTEXT: Final = 1
 PROMPT: Final = 2
 SQUARE: Final = 3
-TTFT: Final = 4
-TTFT_TOKEN: Final = 5
-"""Columns of `laws[group, requests running]`, see `law.StepLaw`."""
+"""Columns of `Laws.steps[group, requests running]`, see `law.StepLaw`."""
 
 _ENGINE: Final = np.dtype(
     [
         ("key", "f8"), ("start", "f8"), ("duration", "f8"), ("context", "f8"), ("kv", "f8"),
-        ("place", "i8"), ("group", "i8"), ("instance", "i8"), ("step", "i8"), ("length", "i8"), ("mixed", "i8"),
+        ("burden", "f8"), ("place", "i8"), ("group", "i8"), ("instance", "i8"), ("step", "i8"), ("length", "i8"), ("mixed", "i8"),
         ("running", "i8"), ("held", "i8"), ("prefilling", "i8"), ("waiting", "i8"), ("ends", "i8"), ("holds", "i8"),
         ("oldest", "i8"), ("newest", "i8"), ("prefill_head", "i8"), ("wait_head", "i8"), ("wait_tail", "i8"),
     ]
 )  # fmt: skip
 """A replica: when its segment ends (`key`, at `place` of the heap of events), began, how many steps it has; the tokens of
-its running requests and of its cache; counts; the sizes of its two heaps; its lists."""
+its running requests and of its cache; what held requests add to a step, as prompt tokens; counts; the sizes of its two heaps; its lists."""
 
 
 class Router(NamedTuple):
@@ -93,10 +91,19 @@ class Router(NamedTuple):
     credit: Floats
 
 
+class Laws(NamedTuple):
+    """By group: times of steps and of first tokens, see `World`."""
+
+    steps: Floats
+    firsts: Floats
+    knots: Floats
+
+
 class World(NamedTuple):
     """All that the loop works on: arrays of `REQUEST` by rising arrival, `GROUP`, and `_ENGINE`.
 
-    `flight`: requests in flight by instance. `gaps`: tokens by the time since the token before, in bins; then their sum
+    `firsts[group, requests running, knot]`: the least TTFT of prompts of `knots[group]` tokens. `flight`: requests in
+    flight by instance. `gaps`: tokens by the time since the token before, in bins; then their sum
     in seconds, and the window (from, to) in which things are counted. `events`: replicas as a heap, and its size last.
     `ends`, `holds`: of each replica, requests that decode by their last step, and held ones by when their first token
     is due.
@@ -105,6 +112,8 @@ class World(NamedTuple):
     requests: Any
     groups: Any
     laws: Floats
+    firsts: Floats
+    knots: Floats
     engines: Any
     flight: Ints
     gaps: Floats
@@ -184,6 +193,56 @@ def _unschedule(s: Any, heap: Ints, e: int) -> None:
         s[last].place = i
         _up(s, heap, i)
         _down(s, heap, s[last].place)
+
+
+@_jit
+def _step_s(w: World, e: int) -> float:
+    """Seconds of the next step, if no prompt is computed in it."""
+    s = w.engines
+    law = w.laws[s[e].group, s[e].running]
+    return float(law[BASE] + law[CONTEXT] * s[e].context + law[PROMPT] * s[e].burden)
+
+
+@_jit
+def _first_s(w: World, group: int, n: int, tokens: int) -> float:
+    """The profile's TTFT with `n` running, linear between the knots and beyond the last."""
+    knots, firsts = w.knots[group], w.firsts[group, n]
+    if tokens <= knots[0]:
+        return float(firsts[0])
+    k = 1
+    while k < len(knots) - 1 and knots[k] < tokens:
+        k += 1
+    share = (tokens - knots[k - 1]) / (knots[k] - knots[k - 1])
+    return float(firsts[k - 1] + share * (firsts[k] - firsts[k - 1]))
+
+
+@_jit
+def _hold(w: World, e: int, r: int, due: float) -> None:
+    """A first token that is not due yet. Meanwhile its prompt burdens each step as that of a running request does on
+    average, so that the mean step is the profile's however long first tokens take.
+    """
+    q, s = w.requests, w.engines
+    q[r].status = _HELD
+    s[e].held += 1
+    if w.groups[s[e].group].burdens:
+        s[e].burden += q[r].inputs / q[r].outputs
+    _push(w.holds[e], w.holds_request[e], s[e].holds, due, r)
+    s[e].holds += 1
+
+
+@_jit
+def _unhold(w: World, e: int, i: int) -> int:
+    """Takes entry `i` out of the held ones; returns the request."""
+    q, s = w.requests, w.engines
+    r = w.holds_request[e, i]
+    _remove(w.holds[e], w.holds_request[e], s[e].holds, i)
+    s[e].holds -= 1
+    s[e].held -= 1
+    if s[e].holds == 0:
+        s[e].burden = 0.0
+    elif w.groups[s[e].group].burdens:
+        s[e].burden -= q[r].inputs / q[r].outputs
+    return int(r)
 
 
 @_jit
@@ -313,12 +372,9 @@ def _preempt(w: World, e: int, now: float) -> None:
         if s[e].prefill_head == r:
             s[e].prefill_head = -1
     elif q[r].status == _HELD:
-        s[e].held -= 1
         s[e].context -= q[r].inputs
         s[e].kv -= q[r].inputs
-        i = _index(w.holds_request[e], s[e].holds, r)
-        _remove(w.holds[e], w.holds_request[e], s[e].holds, i)
-        s[e].holds -= 1
+        _unhold(w, e, _index(w.holds_request[e], s[e].holds, r))
     else:
         so_far = q[r].outputs - (q[r].done_step - s[e].step)
         s[e].context -= q[r].inputs + so_far - 1
@@ -367,16 +423,8 @@ def _decode(w: World, e: int, r: int, now: float) -> None:
 def _release(w: World, e: int, now: float) -> None:
     """First tokens whose time has come, to the nearest step."""
     s = w.engines
-    group = s[e].group
-    while s[e].holds > 0:
-        half = 0.5 * (w.laws[group, s[e].running, BASE] + w.laws[group, s[e].running, CONTEXT] * s[e].context)
-        if w.holds[e, 0] > now + half:
-            return
-        r = w.holds_request[e, 0]
-        _remove(w.holds[e], w.holds_request[e], s[e].holds, 0)
-        s[e].holds -= 1
-        s[e].held -= 1
-        _decode(w, e, r, now)
+    while s[e].holds > 0 and w.holds[e, 0] <= now + 0.5 * _step_s(w, e):
+        _decode(w, e, _unhold(w, e, 0), now)
 
 
 @_jit
@@ -405,12 +453,9 @@ def _end_segment(w: World, e: int, now: float) -> None:
             after = q[r].after
             s[e].prefilling -= 1
             s[e].context += q[r].inputs + q[r].generated
-            law = w.laws[group, n, TTFT] + w.laws[group, n, TTFT_TOKEN] * q[r].inputs
+            law = _first_s(w, group, n, q[r].inputs)
             if q[r].generated == 0 and q[r].admitted_s + law > now:
-                q[r].status = _HELD
-                s[e].held += 1
-                _push(w.holds[e], w.holds_request[e], s[e].holds, q[r].admitted_s + law, r)
-                s[e].holds += 1
+                _hold(w, e, r, q[r].admitted_s + law)
             else:
                 _decode(w, e, r, now)
             r = after
@@ -498,7 +543,7 @@ def _begin_segment(w: World, e: int, now: float) -> None:
             r = q[r].after
     n = s[e].running
     s[e].start = now
-    a = w.laws[group, n, BASE] + w.laws[group, n, CONTEXT] * s[e].context
+    a = _step_s(w, e)
     if prompts > 0:
         s[e].mixed = 1
         s[e].length = 1
@@ -534,7 +579,7 @@ def _interrupt(w: World, e: int, now: float) -> None:
         elif s[e].length > 1:
             group = s[e].group
             n = s[e].running
-            a = w.laws[group, n, BASE] + w.laws[group, n, CONTEXT] * s[e].context
+            a = _step_s(w, e)
             b = w.laws[group, n, CONTEXT] * (n - s[e].held - s[e].prefilling)
             k = _steps_until(a, b, now - s[e].start)
             if k < s[e].length:
@@ -650,7 +695,7 @@ def _run(w: World, router: Router, until: int, closed: int) -> float:
 
 
 def run(
-    requests: Any, groups: Any, laws: Floats, router: Router, gaps: Floats, *, until: int, closed: int = 0
+    requests: Any, groups: Any, laws: Laws, router: Router, gaps: Floats, *, until: int, closed: int = 0
 ) -> float:
     """Serves the requests; ends when all before number `until` are served. Returns the time of the end.
 
@@ -673,7 +718,9 @@ def run(
     world = World(
         requests=requests,
         groups=groups,
-        laws=laws,
+        laws=laws.steps,
+        firsts=laws.firsts,
+        knots=laws.knots,
         engines=engines,
         flight=np.zeros(int(groups["instances"].sum()), np.int64),
         gaps=gaps,

@@ -17,9 +17,10 @@ from sky_melange.domain.profile import LatencyModelForm
 from sky_melange.domain.simulation import MissedFractions, SimulatedBucket, SimulatedGroup, Simulation, Spread
 from sky_melange.domain.workload import Slo
 from sky_melange.simulation import compiled
-from sky_melange.simulation.arrivals import Arrivals, Drawn, Log, drawn, replayed
+from sky_melange.simulation.arrivals import Arrivals, Drawn, drawn, replayed
 from sky_melange.simulation.fleet import Fleet, kinds, router_tables, thinned
 from sky_melange.simulation.law import budget_of, step_law
+from sky_melange.traces.request_log import RequestLog
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ class Scenario:
     traffic: Traffic
     request_rate_rps: float
     arrivals: Arrivals | None = None
-    log: Log | None = None
+    log: RequestLog | None = None
     requests: int = DEFAULT_REQUESTS
     seed: int = 0
 
@@ -110,10 +111,16 @@ def _is_refused(fleet: Fleet, requests: Drawn) -> NDArray[np.bool_]:
     return np.asarray(total > min(limit, min(most)))
 
 
-def _groups(loop: ModuleType, fleet: Fleet) -> tuple[Any, Floats]:
+def _groups(loop: ModuleType, fleet: Fleet) -> tuple[Any, Any]:
     most = max(group.most_running for group in fleet.groups)
     table = np.zeros(len(fleet.groups), loop.GROUP)
-    laws = np.zeros((len(fleet.groups), most + 1, 6))
+    found = [step_law(group.profile, most) for group in fleet.groups]
+    count = max(len(law.knots) for law in found)
+    laws = loop.Laws(
+        steps=np.zeros((len(found), most + 1, 4)),
+        firsts=np.zeros((len(found), most + 1, count)),
+        knots=np.zeros((len(found), count)),
+    )
     for row, group in enumerate(fleet.groups):
         form = group.profile.form
         lost = dict(fleet.lost).get(group.name, 0) * (fleet.thinned_to or 1.0)
@@ -125,9 +132,15 @@ def _groups(loop: ModuleType, fleet: Fleet) -> tuple[Any, Floats]:
         table[row]["limit"] = planned if fleet.spills else _NO_LIMIT
         table[row]["reserves"] = isinstance(form, LatencyModelForm) and form.output_share_held >= 1.0
         table[row]["turns"] = group.in_turn
-        law = step_law(group.profile, most)
-        columns = (law.base, law.context, law.prompt, law.square, law.ttft, law.ttft_token)
-        laws[row] = np.stack(columns, axis=1) * (1.0 + fleet.slower_fraction)
+        law = found[row]
+        table[row]["burdens"] = law.burdens
+        longer = 1.0 + fleet.slower_fraction
+        laws.steps[row] = longer * np.stack((law.base, law.context, law.prompt, law.square), axis=1)
+        # Rows of equal length: more knots on the line through the last two change nothing.
+        more = np.arange(1, count - len(law.knots) + 1) * (law.knots[-1] - law.knots[-2])
+        laws.knots[row] = np.concatenate((law.knots, law.knots[-1] + more))
+        slope = (law.first[:, -1] - law.first[:, -2]) / (law.knots[-1] - law.knots[-2])
+        laws.firsts[row] = longer * np.concatenate((law.first, law.first[:, -1:] + np.outer(slope, more)), axis=1)
     return table, laws
 
 
