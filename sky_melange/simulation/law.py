@@ -27,7 +27,7 @@ class StepLaw:
     A step takes base + context·C + prompt·P + square·S seconds: C tokens in the KV cache of the running requests, P
     prompt tokens computed, S the sum over those of 2 × the tokens before each. The first token of a prompt of
     `knots[k]` tokens comes no sooner than `first[number running, k]` after the request is admitted; linear in between.
-    `burdens`: while a first token is not due, its prompt counts in each step as a running request's does on average.
+    `burdens`, `own_from`: see `loop._step_s`.
     """
 
     base: Floats
@@ -37,6 +37,7 @@ class StepLaw:
     knots: Floats
     first: Floats
     burdens: bool
+    own_from: int
 
 
 def step_law(profile: Profile, most: int) -> StepLaw:
@@ -59,30 +60,27 @@ def budget_of(profile: Profile) -> int:
 
 
 def _of_model(form: LatencyModelForm, numbers: Floats) -> StepLaw:
-    """The terms of the law are those of a step, in which N·I/O prompt tokens are computed in steady state.
-
-    A request waits for the prompts of the N − 1 others, its own being over, so each of those weighs N ÷ (N − 1).
-    """
+    """The terms of the law are those of a step, in which N·I/O prompt tokens are computed in steady state."""
     tpot, ttft = form.tpot, form.ttft
     same = np.ones_like(numbers)
-    others = np.maximum(numbers - 1.0, 1.0)
     knots = np.array([0.0, 1024.0])
     return StepLaw(
         base=tpot.fixed_s + tpot.sequence_s * numbers**tpot.sequence_exponent,
         context=tpot.context_s * same,
-        prompt=tpot.prefill_s * np.maximum(numbers, 2.0) / others,
+        prompt=tpot.prefill_s * same,
         square=0.0 * same,
         knots=knots,
         first=(ttft.fixed_s + ttft.sequence_s * numbers)[:, None] + np.outer(ttft.prompt_s + ttft.queue_s * numbers, knots),
         burdens=True,
+        own_from=1,
     )
 
 
 def _of_points(form: PointsForm, numbers: Floats, budget: int) -> StepLaw:
     """Fitted to the points of each concurrency by least relative error, and linear in between.
 
-    A request of a closed loop of N meets the prompts of the N − 1 others, one in each O steps. Points at which those
-    would not fit into the step's budget say how they queue, which the simulator does itself.
+    In points of two requests and more a step has N·I/O prompt tokens. Points at which those would not fit into the
+    step's budget say how they queue, which the simulator does itself.
     """
     rows: defaultdict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
     for (inputs, outputs), curve in form.latencies.items():
@@ -105,6 +103,7 @@ def _of_points(form: PointsForm, numbers: Floats, budget: int) -> StepLaw:
         knots=knots,
         first=_over_numbers(numbers, known, firsts),
         burdens=False,
+        own_from=2,
     )
 
 
@@ -128,7 +127,7 @@ def _first_s(rows: Floats, knots: Floats) -> Floats:
 
 def _coefficients(n: int, rows: Floats) -> Floats:
     inputs, outputs, _, tpot_s = rows.T
-    prompts = (n - 1) * inputs / outputs
+    prompts = (n if n > 1 else 0) * inputs / outputs
     steps = np.stack([np.ones_like(inputs), n * (inputs + outputs / 2), prompts, prompts * inputs], axis=1)
     return _relative(steps, tpot_s)
 

@@ -53,13 +53,13 @@ of its first and last token (-1: not yet) and its group; the rest is the loop's 
 GROUP: Final = np.dtype(
     [
         ("first_engine", "i8"), ("first_instance", "i8"), ("instances", "i8"), ("ranks", "i8"), ("kv", "f8"),
-        ("most", "i8"), ("budget", "i8"), ("limit", "f8"), ("reserves", "i8"), ("burdens", "i8"), ("turns", "i8"), ("turn", "i8"),
+        ("most", "i8"), ("budget", "i8"), ("limit", "f8"), ("reserves", "i8"), ("burdens", "i8"), ("own_from", "i8"), ("turns", "i8"), ("turn", "i8"),
         ("in_flight", "i8"), ("flight_s", "f8"), ("early", "f8"), ("late", "f8"), ("busy_s", "f8"),
         ("running", "f8"), ("steps", "f8"), ("preempted", "i8"), ("prompt_tokens", "f8"), ("output_tokens", "f8"),
     ]
 )  # fmt: skip
 """A group: `instances` of `ranks` replicas; of a replica the tokens of its cache, the `most` that run, and the tokens of a
-step; `limit` in flight before requests go elsewhere. `reserves`: a request's whole cache is taken at once. `burdens`: see `_hold`.
+step; `limit` in flight before requests go elsewhere. `reserves`: a request's whole cache is taken at once. `burdens`, `own_from`: see `_step_s`.
 `turns`: instances in turn instead of the least busy. The rest is counted: requests in flight · seconds in both halves of the
 window, replicas busy · seconds, requests running · seconds in the window; steps, preemptions and tokens in all."""
 
@@ -72,13 +72,14 @@ SQUARE: Final = 3
 _ENGINE: Final = np.dtype(
     [
         ("key", "f8"), ("start", "f8"), ("duration", "f8"), ("context", "f8"), ("kv", "f8"),
-        ("burden", "f8"), ("place", "i8"), ("group", "i8"), ("instance", "i8"), ("step", "i8"), ("length", "i8"), ("mixed", "i8"),
+        ("burden", "f8"), ("own", "f8"), ("place", "i8"), ("group", "i8"), ("instance", "i8"), ("step", "i8"), ("length", "i8"), ("mixed", "i8"),
         ("running", "i8"), ("held", "i8"), ("prefilling", "i8"), ("waiting", "i8"), ("ends", "i8"), ("holds", "i8"),
         ("oldest", "i8"), ("newest", "i8"), ("prefill_head", "i8"), ("wait_head", "i8"), ("wait_tail", "i8"),
     ]
 )  # fmt: skip
 """A replica: when its segment ends (`key`, at `place` of the heap of events), began, how many steps it has; the tokens of
-its running requests and of its cache; what held requests add to a step, as prompt tokens; counts; the sizes of its two heaps; its lists."""
+its running requests and of its cache; what held requests and all requests add to a
+step, as prompt tokens; counts; the sizes of its two heaps; its lists."""
 
 
 class Router(NamedTuple):
@@ -197,10 +198,27 @@ def _unschedule(s: Any, heap: Ints, e: int) -> None:
 
 @_jit
 def _step_s(w: World, e: int) -> float:
-    """Seconds of the next step, if no prompt is computed in it."""
+    """Seconds of the next step, if no prompt is computed in it.
+
+    A profile's TPOT holds I/O prompt tokens a step for each of N requests, one's own among them. In a replica a request
+    meets the prompts of the others alone, so from `own_from` requests on the mean I/O of those that run is added. And
+    while a first token is not due (`_hold`), no prompt follows it: with `burdens` its I/O is added meanwhile.
+    """
     s = w.engines
-    law = w.laws[s[e].group, s[e].running]
-    return float(law[BASE] + law[CONTEXT] * s[e].context + law[PROMPT] * s[e].burden)
+    n = s[e].running
+    law = w.laws[s[e].group, n]
+    tokens = s[e].burden
+    if n >= w.groups[s[e].group].own_from:
+        tokens += s[e].own / n
+    return float(law[BASE] + law[CONTEXT] * s[e].context + law[PROMPT] * tokens)
+
+
+@_jit
+def _count_own(w: World, e: int, r: int, sign: float) -> None:
+    """A request begins (1) or ceases (-1) to decode or to be held."""
+    q, s = w.requests, w.engines
+    # Nothing is left of rounding once the replica is empty.
+    s[e].own = s[e].own + sign * q[r].inputs / q[r].outputs if s[e].running > 0 else 0.0
 
 
 @_jit
@@ -218,9 +236,7 @@ def _first_s(w: World, group: int, n: int, tokens: int) -> float:
 
 @_jit
 def _hold(w: World, e: int, r: int, due: float) -> None:
-    """A first token that is not due yet. Meanwhile its prompt burdens each step as that of a running request does on
-    average, so that the mean step is the profile's however long first tokens take.
-    """
+    """A first token that is not due yet."""
     q, s = w.requests, w.engines
     q[r].status = _HELD
     s[e].held += 1
@@ -375,12 +391,14 @@ def _preempt(w: World, e: int, now: float) -> None:
         s[e].context -= q[r].inputs
         s[e].kv -= q[r].inputs
         _unhold(w, e, _index(w.holds_request[e], s[e].holds, r))
+        _count_own(w, e, r, -1.0)
     else:
         so_far = q[r].outputs - (q[r].done_step - s[e].step)
         s[e].context -= q[r].inputs + so_far - 1
         s[e].kv -= q[r].inputs + so_far - 1
         q[r].generated = so_far
         q[r].paused_s = now
+        _count_own(w, e, r, -1.0)
         i = _index(w.ends_request[e], s[e].ends, r)
         _remove(w.ends[e], w.ends_request[e], s[e].ends, i)
         s[e].ends -= 1
@@ -398,6 +416,7 @@ def _complete(w: World, e: int, r: int, now: float) -> None:
     s[e].kv -= q[r].inputs + q[r].outputs - (0 if g[group].reserves else 1)
     g[group].output_tokens += q[r].outputs
     _leave(w, e, r)
+    _count_own(w, e, r, -1.0)
     w.flight[s[e].instance] -= 1
     _count_flight(w, group, now, -1)
 
@@ -453,6 +472,7 @@ def _end_segment(w: World, e: int, now: float) -> None:
             after = q[r].after
             s[e].prefilling -= 1
             s[e].context += q[r].inputs + q[r].generated
+            _count_own(w, e, r, 1.0)
             law = _first_s(w, group, n, q[r].inputs)
             if q[r].generated == 0 and q[r].admitted_s + law > now:
                 _hold(w, e, r, q[r].admitted_s + law)
