@@ -123,7 +123,7 @@ def _at(scenario: Scenario, rate_rps: float) -> Scenario:
     return replace(scenario, request_rate_rps=rate_rps, requests=min(scenario.requests, _PLOTTED_REQUESTS))
 
 
-def _checked(  # noqa: PLR0917 - the options of one command
+def _checked(
     rate: float | None,
     requests: int | None,
     require: float | None,
@@ -139,7 +139,9 @@ def _checked(  # noqa: PLR0917 - the options of one command
         mistakes.append(Mistake(source="--requests", message=f"want 1 to {most_requests:,}, found {requests:,}"))
     if require is not None and not 0 < require <= 1:
         hint = f"; {require:g} percent is {require / 100:g}" if 1 < require <= 100 else ""
-        mistakes.append(Mistake(source="--require", message=f"want a share above 0 and at most 1, found {require:g}{hint}"))
+        mistakes.append(
+            Mistake(source="--require", message=f"want a share above 0 and at most 1, found {require:g}{hint}")
+        )
     fraction = 0.0
     if slower is not None:
         try:
@@ -153,7 +155,9 @@ def _checked(  # noqa: PLR0917 - the options of one command
     for text in lose:
         name, _, count = text.partition("=")
         if not name or not count.isdecimal() or len(count) > 9:
-            mistakes.append(Mistake(source="--lose", message=f"want GROUP=NUMBER, such as chat-h100=1, found {text[:80]!r}"))
+            mistakes.append(
+                Mistake(source="--lose", message=f"want GROUP=NUMBER, such as chat-h100=1, found {text[:80]!r}")
+            )
         else:
             lost[name] = lost.get(name, 0) + int(count)
     if mistakes:

@@ -70,4 +70,3 @@ def _missing(group: ReplicaGroup, workload: Workload) -> MissingDataError:
         f"{group.name}: there is no profile of {model} on {group.accelerator} at tensor parallel "
         f"{group.tensor_parallel} with the engine settings of the plan; plan again"
     )
-

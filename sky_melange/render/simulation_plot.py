@@ -25,7 +25,7 @@ _RED: Final = "#c02020"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationPlot:
-    """`points` are (requests/s, attainment, half of its 95 % interval) by rising rate; `planned` is at the planned rate.
+    """`points`: (requests/s, attainment, half of its 95 % interval) by rising rate; `planned`: at the planned rate.
 
     `required`: the attainment that is asked for, drawn as a line; None: none. Targets in seconds.
     """
@@ -76,14 +76,16 @@ def _curve(plot: SimulationPlot) -> str:
 
     line = " ".join(f"{x(rate):.1f},{y(share):.1f}" for rate, share, _ in plot.points)
     marks = "".join(
-        f'<line x1="{x(rate):.1f}" x2="{x(rate):.1f}" y1="{y(min(1.0, share + error)):.1f}" y2="{y(share - error):.1f}" '
-        f'stroke="{_BLUE}"/><circle cx="{x(rate):.1f}" cy="{y(share):.1f}" r="3" fill="{_BLUE}">'
+        f'<line x1="{x(rate):.1f}" x2="{x(rate):.1f}" y1="{y(min(1.0, share + error)):.1f}" '
+        f'y2="{y(share - error):.1f}" stroke="{_BLUE}"/>'
+        f'<circle cx="{x(rate):.1f}" cy="{y(share):.1f}" r="3" fill="{_BLUE}">'
         f"<title>{rate:.4g} req/s: {share:.3%}</title></circle>"
         for rate, share, error in plot.points
     )
     planned = x(plot.planned.request_rate_rps)
     ticks = "".join(
-        f'<text x="{x(rate):.1f}" y="{_HEIGHT - 14}" text-anchor="middle">{rate:.4g}</text>' for rate, _, _ in plot.points[::2]
+        f'<text x="{x(rate):.1f}" y="{_HEIGHT - 14}" text-anchor="middle">{rate:.4g}</text>'
+        for rate, _, _ in plot.points[::2]
     )
     levels = "".join(
         f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(level):.1f}" y2="{y(level):.1f}" stroke="#ddd"/>'
@@ -116,7 +118,8 @@ def _histogram(bins: Sequence[tuple[float, int]], target: float | None) -> str:
 
     bars = "".join(
         f'<rect x="{x(low):.1f}" y="{(_HEIGHT - _BOTTOM) * (1 - count / most) + 6:.1f}" '
-        f'width="{max(1.0, x(low + width_s) - x(low) - 1):.1f}" height="{(_HEIGHT - _BOTTOM) * count / most:.1f}" fill="{_BLUE}">'
+        f'width="{max(1.0, x(low + width_s) - x(low) - 1):.1f}" height="{(_HEIGHT - _BOTTOM) * count / most:.1f}" '
+        f'fill="{_BLUE}">'
         f"<title>{s_to_ms(low):.4g} ms: {count:,}</title></rect>"
         for low, count in bins
     )

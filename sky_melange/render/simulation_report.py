@@ -59,8 +59,8 @@ def headline(found: Simulation, name: str) -> str:
 def _sentences(found: Simulation, slo: Slo) -> Iterator[str]:
     if not found.is_stable:
         yield (
-            f"NOT STABLE: {found.queue_growth_rps:.3g} more requests are in flight every second; the longer it lasts, the "
-            "fewer meet the targets."
+            f"NOT STABLE: {found.queue_growth_rps:.3g} more requests are in flight every second; the longer it lasts, "
+            "the fewer meet the targets."
         )
     missed = found.missed
     causes = [
@@ -132,7 +132,7 @@ def _row(group: SimulatedGroup) -> tuple[Any, ...]:
 
 def _basis(found: Simulation) -> Iterator[str]:
     yield (
-        f"{found.requests:,} requests in {found.duration_s:,.0f} s, after as long a start as the longest answers take; seed "
+        f"{found.requests:,} requests in {found.duration_s:,.0f} s, after a start in which the fleet fills; seed "
         f"{found.seed}. Running: requests on a replica while it is busy."
     )
     if found.thinned_to is not None:

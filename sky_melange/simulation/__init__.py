@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from sky_melange.simulation.arrivals import Arrivals, parse_arrivals
 from sky_melange.simulation.fleet import Fleet, Group, fleet_of, without
-from sky_melange.simulation.run import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, simulate
+from sky_melange.simulation.run import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, closed_loop, simulate
 
 __all__ = [
     "DEFAULT_REQUESTS",
@@ -22,6 +22,7 @@ __all__ = [
     "Fleet",
     "Group",
     "Scenario",
+    "closed_loop",
     "fleet_of",
     "parse_arrivals",
     "simulate",

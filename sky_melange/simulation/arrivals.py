@@ -63,7 +63,9 @@ def stream(seed: int, purpose: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))
 
 
-def drawn(traffic: Traffic, arrivals: Arrivals, count: int, rate_rps: float, seed: int, log: RequestLog | None = None) -> Drawn:
+def drawn(
+    traffic: Traffic, arrivals: Arrivals, count: int, rate_rps: float, seed: int, log: RequestLog | None = None
+) -> Drawn:
     """Requests at `rate_rps`: of the traffic's histogram, or of sizes that a log has."""
     if log is None:
         inputs, outputs = _sizes(traffic, count, stream(seed, 1))
@@ -74,10 +76,10 @@ def drawn(traffic: Traffic, arrivals: Arrivals, count: int, rate_rps: float, see
 
 
 def replayed(log: RequestLog, count: int, rate_rps: float, seed: int) -> tuple[Drawn, str]:
-    """The log's own requests at `rate_rps`, and how in words: as many copies as needed, each begun elsewhere in the log.
+    """The log's own requests at `rate_rps`, and how in words: as many copies as needed, each begun elsewhere in it.
 
-    More users, that is, at the pace of the log: its clock is not compressed. Where the rate is no whole multiple of the
-    log's, one copy more is made and requests are left out of all by chance. The log is a circle.
+    More users, that is, at the pace of the log: its clock is not compressed. Where the rate is not a whole multiple of
+    the log's, one copy more is made and requests are left out of all by chance. The log is a circle.
 
     Raises InputError for a log without times, of one request, of one moment, or far too slow.
     """
@@ -93,8 +95,8 @@ def replayed(log: RequestLog, count: int, rate_rps: float, seed: int) -> tuple[D
     copies = max(1, math.ceil(rate_rps / own - 1e-9))
     if copies > MOST_COPIES:
         message = (
-            f"has {own:.3g} requests/s on average over {span / _DAY_S:.3g} days, and {rate_rps:g} requests/s would need "
-            f"{copies:,} copies of it; cut out the busy part, or add --arrivals poisson to draw times"
+            f"has {own:.3g} requests/s on average over {span / _DAY_S:.3g} days, and {rate_rps:g} requests/s would "
+            f"need {copies:,} copies of it; cut out the busy part, or add --arrivals poisson to draw times"
         )
         raise InputError([Mistake(source=log.source, message=message)])
     kept = rate_rps / (own * copies)
@@ -154,7 +156,9 @@ def _sizes(traffic: Traffic, count: int, chance: np.random.Generator) -> tuple[I
         for number, bucket in enumerate(buckets):
             index = (bucket.input_index, bucket.output_index)[axis]
             low[number], high[number] = (edges[index - 1] if index else 0.5), edges[index]
-            means = None if traffic.mean_tokens is None else traffic.mean_tokens[bucket.input_index][bucket.output_index]
+            means = (
+                None if traffic.mean_tokens is None else traffic.mean_tokens[bucket.input_index][bucket.output_index]
+            )
             bend[number] = 0.0 if means is None else _bend(low[number], high[number], means[axis])
         axes.append(_between(low[which], high[which], bend[which], shares[axis]))
     return axes[0], axes[1]

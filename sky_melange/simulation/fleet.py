@@ -136,7 +136,7 @@ def thinned(fleet: Fleet) -> Fleet:
         group.name: counts[group.name] / (group.instances * fraction) if group.instances else 1.0
         for group in fleet.groups
     }
-    lost = {name: count for name, count in fleet.lost}
+    lost = dict(fleet.lost)
     # A group that lost instances keeps its share for the planned number.
     grown = {name: grown[name] if name not in lost else 1.0 for name in grown}
     classes = []

@@ -1,4 +1,4 @@
-"""How long one step of a replica takes, and when its first tokens come: a profile as tables by number of running requests."""
+"""A profile as tables by number of running requests: how long a step of a replica takes, when first tokens come."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ def step_law(profile: Profile, most: int) -> StepLaw:
             "simulated; measure one (`sky-melange profiles measure`) or use a bundled one"
         )
     numbers = np.arange(most + 1, dtype=np.float64)
-    return _of_model(form, numbers) if isinstance(form, LatencyModelForm) else _of_points(form, numbers, budget_of(profile))
+    return (
+        _of_model(form, numbers)
+        if isinstance(form, LatencyModelForm)
+        else _of_points(form, numbers, budget_of(profile))
+    )
 
 
 def budget_of(profile: Profile) -> int:
@@ -70,7 +74,8 @@ def _of_model(form: LatencyModelForm, numbers: Floats) -> StepLaw:
         prompt=tpot.prefill_s * same,
         square=0.0 * same,
         knots=knots,
-        first=(ttft.fixed_s + ttft.sequence_s * numbers)[:, None] + np.outer(ttft.prompt_s + ttft.queue_s * numbers, knots),
+        first=(ttft.fixed_s + ttft.sequence_s * numbers)[:, None]
+        + np.outer(ttft.prompt_s + ttft.queue_s * numbers, knots),
         burdens=True,
         own_from=1,
     )
@@ -121,7 +126,9 @@ def _first_s(rows: Floats, knots: Floats) -> Floats:
     inputs, _, ttft_s, _ = rows.T
     line = _relative(np.stack([np.ones_like(inputs), inputs], axis=1), ttft_s)
     known = [ttft_s[inputs == knot] for knot in knots]
-    found = [np.median(here) if len(here) else line[0] + line[1] * knot for here, knot in zip(known, knots, strict=True)]
+    found = [
+        np.median(here) if len(here) else line[0] + line[1] * knot for here, knot in zip(known, knots, strict=True)
+    ]
     return np.maximum.accumulate(np.array(found))
 
 

@@ -1,4 +1,4 @@
-"""The event loop, compiled: arrivals, router, and replicas that batch continuously. Import it where it is run: numba is slow.
+"""The event loop, compiled: arrivals, router, and replicas that batch continuously. Import it late: numba is slow.
 
 All of it is one file, since numba's cache notices a change only in the file of the function that is called from Python.
 Randomness, sizes and times come in as arrays, so the same arrays give the same results.
@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 import numba
 import numpy as np
 from numpy.typing import NDArray
-
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,21 +46,23 @@ REQUEST: Final = np.dtype(
         ("status", "i4"), ("before", "i4"), ("after", "i4"), ("generated", "i4"), ("position", "i4"),
     ]
 )  # fmt: skip
-"""A request: given are `arrival_s`, sizes and `kind` (the row of the router's tables; -1: refused). Written are the times
-of its first and last token (-1: not yet) and its group; the rest is the loop's own."""
+"""A request: given are `arrival_s`, sizes and `kind` (the row of the router's tables; -1: refused). Written are the
+times of its first and last token (-1: not yet) and its group; the rest is the loop's own."""
 
 GROUP: Final = np.dtype(
     [
         ("first_engine", "i8"), ("first_instance", "i8"), ("instances", "i8"), ("ranks", "i8"), ("kv", "f8"),
-        ("most", "i8"), ("budget", "i8"), ("limit", "f8"), ("reserves", "i8"), ("burdens", "i8"), ("own_from", "i8"), ("turns", "i8"), ("turn", "i8"),
-        ("in_flight", "i8"), ("flight_s", "f8"), ("early", "f8"), ("late", "f8"), ("busy_s", "f8"),
+        ("most", "i8"), ("budget", "i8"), ("limit", "f8"), ("reserves", "i8"), ("burdens", "i8"), ("own_from", "i8"),
+        ("turns", "i8"), ("turn", "i8"), ("in_flight", "i8"), ("flight_s", "f8"), ("early", "f8"),
+        ("late", "f8"), ("busy_s", "f8"),
         ("running", "f8"), ("steps", "f8"), ("preempted", "i8"), ("prompt_tokens", "f8"), ("output_tokens", "f8"),
     ]
 )  # fmt: skip
-"""A group: `instances` of `ranks` replicas; of a replica the tokens of its cache, the `most` that run, and the tokens of a
-step; `limit` in flight before requests go elsewhere. `reserves`: a request's whole cache is taken at once. `burdens`, `own_from`: see `_step_s`.
-`turns`: instances in turn instead of the least busy. The rest is counted: requests in flight · seconds in both halves of the
-window, replicas busy · seconds, requests running · seconds in the window; steps, preemptions and tokens in all."""
+"""A group: `instances` of `ranks` replicas; of a replica the tokens of its cache, the `most` that run, and the tokens
+of a step; `limit` in flight before requests go elsewhere. `reserves`: a request's whole cache is taken at once.
+`burdens`, `own_from`: see `_step_s`. `turns`: instances in turn instead of the least busy. The rest is counted:
+requests in flight · seconds in both halves of the window, replicas busy · seconds, requests running · seconds in it;
+steps, preemptions and tokens in all."""
 
 BASE: Final = 0
 CONTEXT: Final = 1
@@ -72,14 +73,15 @@ SQUARE: Final = 3
 _ENGINE: Final = np.dtype(
     [
         ("key", "f8"), ("start", "f8"), ("duration", "f8"), ("context", "f8"), ("kv", "f8"),
-        ("burden", "f8"), ("own", "f8"), ("place", "i8"), ("group", "i8"), ("instance", "i8"), ("step", "i8"), ("length", "i8"), ("mixed", "i8"),
+        ("burden", "f8"), ("own", "f8"), ("place", "i8"), ("group", "i8"), ("instance", "i8"),
+        ("step", "i8"), ("length", "i8"), ("mixed", "i8"),
         ("running", "i8"), ("held", "i8"), ("prefilling", "i8"), ("waiting", "i8"), ("ends", "i8"), ("holds", "i8"),
         ("oldest", "i8"), ("newest", "i8"), ("prefill_head", "i8"), ("wait_head", "i8"), ("wait_tail", "i8"),
     ]
 )  # fmt: skip
-"""A replica: when its segment ends (`key`, at `place` of the heap of events), began, how many steps it has; the tokens of
-its running requests and of its cache; what held requests and all requests add to a
-step, as prompt tokens; counts; the sizes of its two heaps; its lists."""
+"""A replica: when its segment ends (`key`, at `place` of the heap of events), began, how many steps it has; the tokens
+of its running requests and of its cache; what held requests and all requests add to a step, as prompt tokens; counts;
+the sizes of its two heaps; its lists."""
 
 
 class Router(NamedTuple):
@@ -506,10 +508,10 @@ def _fits(w: World, e: int) -> bool:
 def _steps_until(a: float, b: float, seconds: float) -> int:
     """The fewest steps k with k·a + b·k·(k − 1)/2 ≥ seconds; at least 1."""
     if b <= 1e-12 * a:
-        k = int(math.ceil(seconds / a))
+        k = math.ceil(seconds / a)
     else:
         half = a - 0.5 * b
-        k = int(math.ceil((math.sqrt(half * half + 2.0 * b * seconds) - half) / b))
+        k = math.ceil((math.sqrt(half * half + 2.0 * b * seconds) - half) / b)
     k = max(k, 1)
     while k > 1 and (k - 1) * a + 0.5 * b * (k - 1) * (k - 2) >= seconds:
         k -= 1
@@ -519,8 +521,36 @@ def _steps_until(a: float, b: float, seconds: float) -> int:
 
 
 @_jit
-def _begin_segment(w: World, e: int, now: float) -> None:
-    """Admits what fits, and schedules the end of what comes next: a step with prompts, or decoding until something ends."""
+def _admit(w: World, e: int, now: float) -> int:
+    """The first waiting request begins to run."""
+    q, s = w.requests, w.engines
+    r = s[e].wait_head
+    s[e].wait_head = q[r].after
+    s[e].waiting -= 1
+    s[e].kv += _held_tokens(w, s[e].group, r)
+    q[r].status = _PREFILL
+    q[r].position = 0
+    q[r].admitted_s = now
+    q[r].after = -1
+    q[r].before = s[e].newest
+    if s[e].newest >= 0:
+        q[s[e].newest].after = r
+    else:
+        s[e].oldest = r
+    s[e].newest = r
+    s[e].running += 1
+    s[e].prefilling += 1
+    if s[e].prefill_head < 0:
+        s[e].prefill_head = r
+    return int(r)
+
+
+@_jit
+def _fill_step(w: World, e: int, now: float) -> tuple[float, float]:
+    """Prompt tokens of the next step: first what is begun, then of requests that fit in the cache; see `law.StepLaw`.
+
+    Where decoding alone would overflow the cache, requests are put back first, and none is admitted.
+    """
     q, s, g = w.requests, w.engines, w.groups
     group = s[e].group
     is_short = False
@@ -528,32 +558,14 @@ def _begin_segment(w: World, e: int, now: float) -> None:
         while s[e].running > 1 and s[e].kv + s[e].running - s[e].held - s[e].prefilling > g[group].kv:
             _preempt(w, e, now)
             is_short = True
-    decoding = s[e].running - s[e].held - s[e].prefilling
-    budget = max(_LEAST_BUDGET, g[group].budget - decoding)
+    budget = max(_LEAST_BUDGET, g[group].budget - (s[e].running - s[e].held - s[e].prefilling))
     prompts, square = 0.0, 0.0
     r = s[e].prefill_head
     while budget > 0:
         if r < 0:
             if is_short or not _fits(w, e):
                 break
-            r = s[e].wait_head
-            s[e].wait_head = q[r].after
-            s[e].waiting -= 1
-            s[e].kv += _held_tokens(w, group, r)
-            q[r].status = _PREFILL
-            q[r].position = 0
-            q[r].admitted_s = now
-            q[r].after = -1
-            q[r].before = s[e].newest
-            if s[e].newest >= 0:
-                q[s[e].newest].after = r
-            else:
-                s[e].oldest = r
-            s[e].newest = r
-            s[e].running += 1
-            s[e].prefilling += 1
-            if s[e].prefill_head < 0:
-                s[e].prefill_head = r
+            r = _admit(w, e, now)
         part = min(budget, q[r].inputs + q[r].generated - q[r].position)
         prompts += part
         square += part * (2.0 * q[r].position + part)
@@ -561,6 +573,16 @@ def _begin_segment(w: World, e: int, now: float) -> None:
         budget -= part
         if q[r].position >= q[r].inputs + q[r].generated:
             r = q[r].after
+    return prompts, square
+
+
+@_jit
+def _begin_segment(w: World, e: int, now: float) -> None:
+    """Schedules the end of what comes next: a step with prompts, or decoding until something ends."""
+    s, g = w.engines, w.groups
+    group = s[e].group
+    prompts, square = _fill_step(w, e, now)
+    decoding = s[e].running - s[e].held - s[e].prefilling
     n = s[e].running
     s[e].start = now
     a = _step_s(w, e)
@@ -633,7 +655,7 @@ def _group_of(w: World, router: Router, kind: int) -> int:
 
 @_jit
 def _engine_in(w: World, group: int) -> int:
-    """The instance with the fewest requests in flight (or the next in turn), and in it the replica with the least work."""
+    """The instance with the fewest requests in flight (or the next in turn), and in it the least busy replica."""
     s, g = w.engines, w.groups
     count = g[group].instances
     first = g[group].first_instance
@@ -674,6 +696,16 @@ def _arrive(w: World, group: int, r: int, now: float) -> int:
 
 
 @_jit
+def _follow(w: World, arrived: int, closed: int, now: float) -> int:
+    """In a closed loop: requests take the place of those that are done; returns how many."""
+    count = 0
+    while arrived + count < len(w.requests) and w.groups[0].in_flight < closed:
+        _arrive(w, 0, arrived + count, now)
+        count += 1
+    return count
+
+
+@_jit
 def _run(w: World, router: Router, until: int, closed: int) -> float:
     q, s, g = w.requests, w.engines, w.groups
     n = len(q)
@@ -705,16 +737,14 @@ def _run(w: World, router: Router, until: int, closed: int) -> float:
         else:
             now = s[e].key
             _end_segment(w, e, now)
-            while closed > 0 and arrived < n and g[0].in_flight < closed:
-                _arrive(w, 0, arrived, now)
-                arrived += 1
+            arrived += _follow(w, arrived, closed, now)
             _begin_segment(w, e, now)
     for group in range(len(g)):
         _count_flight(w, group, now, 0)
     return now
 
 
-def run(
+def run(  # noqa: PLR0913 - the arrays of one run
     requests: Any, groups: Any, laws: Laws, router: Router, gaps: Floats, *, until: int, closed: int = 0
 ) -> float:
     """Serves the requests; ends when all before number `until` are served. Returns the time of the end.
@@ -728,7 +758,9 @@ def run(
     count, most = int(replicas.sum()), int(groups["most"].max())
     engines = np.zeros(count, _ENGINE)
     engines["group"] = np.repeat(np.arange(len(groups)), replicas)
-    engines["instance"] = np.repeat(np.arange(groups["instances"].sum()), np.repeat(groups["ranks"], groups["instances"]))
+    engines["instance"] = np.repeat(
+        np.arange(groups["instances"].sum()), np.repeat(groups["ranks"], groups["instances"])
+    )
     for name in ("place", "oldest", "newest", "prefill_head", "wait_head", "wait_tail"):
         engines[name] = -1
     for name in ("before", "after", "group"):
@@ -755,4 +787,4 @@ def run(
 
 def is_ready() -> bool:
     """Whether the loop is compiled in this process."""
-    return bool(_run.signatures)
+    return bool(getattr(_run, "signatures", ()))

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sky_melange.domain.buckets import TokenGrid, Traffic
-from sky_melange.domain.profile import LatencyModelForm
+from sky_melange.domain.profile import LatencyModelForm, Profile
 from sky_melange.domain.simulation import MissedFractions, SimulatedBucket, SimulatedGroup, Simulation, Spread
-from sky_melange.domain.workload import Slo
+from sky_melange.domain.workload import RoutingPolicy, Slo
 from sky_melange.simulation import compiled
 from sky_melange.simulation.arrivals import Arrivals, Drawn, drawn, replayed
-from sky_melange.simulation.fleet import Fleet, kinds, router_tables, thinned
+from sky_melange.simulation.fleet import Fleet, Group, kinds, router_tables, thinned
 from sky_melange.simulation.law import budget_of, step_law
 from sky_melange.traces.request_log import RequestLog
 
@@ -32,6 +32,9 @@ _USUAL_TPOT_S: Final = 0.05
 _BATCHES: Final = 20
 _STUDENT_19: Final = 2.093
 """97.5 % quantile of Student's t with 19 degrees of freedom."""
+
+_ROUNDS: Final = 8
+"""Of a closed loop: as many requests, one after the other."""
 
 _GROWTH_FRACTION: Final = 0.01
 _GROWTH_FACTOR: Final = 1.2
@@ -70,24 +73,60 @@ def simulate(
     loop = compiled.loop(cache_folder, progress)
     warm = _warm_requests(scenario, slo, rate_rps)
     requests, how = _requests(scenario, warm, rate_rps)
+    counted = slice(warm, warm + scenario.requests)
+    table, groups, gaps = serve(loop, fleet, requests, counted, scenario.seed)
+    return _summed_up(loop, fleet, scenario, slo, table[counted], groups, gaps, rate_rps, how)
+
+
+def serve(loop: ModuleType, fleet: Fleet, requests: Drawn, counted: slice, seed: int) -> tuple[Any, Any, Floats]:
+    """The requests after they were served, the groups, and gaps between tokens, as `loop` has them.
+
+    It ends when all up to the last that is counted are done; sums are of the time in which the counted ones arrive.
+    """
     table = np.zeros(len(requests.times_s), loop.REQUEST)
     table["arrival_s"] = requests.times_s
     table["inputs"], table["outputs"] = requests.inputs, requests.outputs
     tables = router_tables(fleet)
-    kind = kinds(fleet, requests.inputs, requests.outputs, scenario.seed)
+    kind = kinds(fleet, requests.inputs, requests.outputs, seed)
     table["kind"] = np.where(_is_refused(fleet, requests) | (tables.known[kind] == 0), -1, kind)
     groups, laws = _groups(loop, fleet)
     gaps = np.zeros(loop.ITL_BINS + 3)
-    last = warm + scenario.requests - 1
-    gaps[-2], gaps[-1] = table["arrival_s"][warm], table["arrival_s"][last]
+    gaps[-2], gaps[-1] = table["arrival_s"][counted][[0, -1]]
     router = loop.Router(tables.order, tables.planned, tables.known, tables.shares, np.zeros_like(tables.shares))
-    loop.run(table, groups, laws, router, gaps, until=last + 1)
-    return _summed_up(loop, fleet, scenario, slo, table[warm : last + 1], groups, gaps, rate_rps, how)
+    loop.run(table, groups, laws, router, gaps, until=counted.stop)
+    return table, groups, gaps
+
+
+def closed_loop(
+    profile: Profile, input_tokens: int, output_tokens: int, concurrency: int, *, cache_folder: Path | None = None
+) -> tuple[float, float, float]:
+    """(TTFT, TPOT, requests/s) of one replica with `concurrency` requests of one size in it at any time, as a benchmark
+    has them: what the profile itself says. The first ones are of different lengths, so that they do not end together.
+    """
+    loop = compiled.loop(cache_folder)
+    form = profile.form
+    most = form.max_running if isinstance(form, LatencyModelForm) and form.max_running else concurrency
+    group = Group(name="", profile=profile, instances=1, ranks=1, running_limit=min(most, concurrency))
+    groups, laws = _groups(loop, Fleet(groups=(group,), classes=(), policy=RoutingPolicy.BLIND, spills=False))
+    table = np.zeros(_ROUNDS * concurrency, loop.REQUEST)
+    table["inputs"], table["outputs"] = input_tokens, output_tokens
+    table["outputs"][:concurrency] = np.maximum(1, np.arange(1, concurrency + 1) * output_tokens // concurrency)
+    none = np.zeros((1, 1), np.int32)
+    router = loop.Router(none, none[0], none[0], np.zeros((1, 1)), np.zeros((1, 1)))
+    until = (_ROUNDS - 1) * concurrency
+    loop.run(table, groups, laws, router, np.zeros(loop.ITL_BINS + 3), until=until, closed=concurrency)
+    counted = table[2 * concurrency : until]
+    ttft = counted["first_s"] - counted["arrival_s"]
+    latency = counted["last_s"] - counted["arrival_s"]
+    tpot = (latency - ttft) / max(output_tokens - 1, 1)
+    return float(ttft.mean()), float(tpot.mean()), concurrency / float(latency.mean())
 
 
 def _warm_requests(scenario: Scenario, slo: Slo, rate_rps: float) -> int:
     """Requests before those that are counted: twice the time of a long answer."""
-    outputs = scenario.traffic.grid.output_edges[-1] if scenario.log is None else np.quantile(scenario.log.outputs, 0.99)
+    outputs = (
+        scenario.traffic.grid.output_edges[-1] if scenario.log is None else np.quantile(scenario.log.outputs, 0.99)
+    )
     low, high = _WARM_S
     seconds = min(high, max(low, 1.5 * float(outputs) * (slo.tpot_s or _USUAL_TPOT_S)))
     return int(min(_MOST_WARM, math.ceil(seconds * rate_rps)))
@@ -108,7 +147,7 @@ def _is_refused(fleet: Fleet, requests: Drawn) -> NDArray[np.bool_]:
     held = [group.profile.kv_cache_tokens for group in fleet.groups]
     most = [_NO_LIMIT if tokens is None else float(tokens) for tokens in held]
     limit = _NO_LIMIT if fleet.max_model_len is None else float(fleet.max_model_len)
-    return np.asarray(total > min(limit, min(most)))
+    return np.asarray(total > min(limit, *most))
 
 
 def _groups(loop: ModuleType, fleet: Fleet) -> tuple[Any, Any]:
@@ -144,7 +183,7 @@ def _groups(loop: ModuleType, fleet: Fleet) -> tuple[Any, Any]:
     return table, laws
 
 
-def _summed_up(  # noqa: PLR0913 - the arrays of one run
+def _summed_up(  # noqa: PLR0913, PLR0917 - the arrays of one run
     loop: ModuleType,
     fleet: Fleet,
     scenario: Scenario,
@@ -205,7 +244,7 @@ def _summed_up(  # noqa: PLR0913 - the arrays of one run
     )
 
 
-def _group(  # noqa: PLR0913 - the arrays of one run
+def _group(  # noqa: PLR0913, PLR0917 - the arrays of one run
     fleet: Fleet, row: int, own: Any, met: Any, latencies: Sequence[Floats], groups: Any, duration_s: float
 ) -> SimulatedGroup:
     group, table = fleet.groups[row], groups[row]
@@ -288,7 +327,11 @@ def _buckets(grid: TokenGrid, counted: Any, met: Any) -> tuple[SimulatedBucket, 
                 attainment=float(met[own].mean()),
             )
         )
-    return tuple(sorted(found, key=lambda bucket: (bucket.input_tokens is None, bucket.input_tokens or 0, bucket.output_tokens or 0)))
+    return tuple(
+        sorted(
+            found, key=lambda bucket: (bucket.input_tokens is None, bucket.input_tokens or 0, bucket.output_tokens or 0)
+        )
+    )
 
 
 def _histogram(values: Floats) -> tuple[tuple[float, int], ...]:

@@ -124,7 +124,7 @@ def compiled(
 
 
 def requests_query(source: str, views: Sequence[View], most: int) -> str:
-    """SQL for at most `most` valid requests, with the columns of `request_log`; raises InputError as `compiled` does."""
+    """SQL for at most `most` valid requests, with the columns of `request_log`. Raises as `compiled` does."""
     import ibis
 
     from sky_melange.traces import request_rows
