@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 DEFAULT_BUDGET_TOKENS: Final = 8192
 """Tokens that an engine computes in one step, where the profile does not say (vLLM's and SGLang's default)."""
 
+_LEAST_STEP_S: Final = 1e-6
+"""Time passes, whatever a profile says."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLaw:
@@ -69,7 +72,7 @@ def _of_model(form: LatencyModelForm, numbers: Floats) -> StepLaw:
     same = np.ones_like(numbers)
     knots = np.array([0.0, 1024.0])
     return StepLaw(
-        base=tpot.fixed_s + tpot.sequence_s * numbers**tpot.sequence_exponent,
+        base=np.maximum(tpot.fixed_s + tpot.sequence_s * numbers**tpot.sequence_exponent, _LEAST_STEP_S),
         context=tpot.context_s * same,
         prompt=tpot.prefill_s * same,
         square=0.0 * same,
@@ -98,10 +101,12 @@ def _of_points(form: PointsForm, numbers: Floats, budget: int) -> StepLaw:
         # A single request meets no other's prompt: what those cost is told by two.
         fitted[0, 2:4] = fitted[1, 2:4]
     knots = np.array(sorted({inputs for inputs, _ in form.latencies}), dtype=np.float64)
+    if len(knots) == 1:
+        knots = np.array([knots[0], 2.0 * knots[0]])
     firsts = np.array([_first_s(np.array(rows[n], dtype=np.float64), knots) for n in known])
     steps = _over_numbers(numbers, known, fitted)
     return StepLaw(
-        base=steps[:, 0],
+        base=np.maximum(steps[:, 0], _LEAST_STEP_S),
         context=np.interp(numbers, known, fitted[:, 1]),
         prompt=np.interp(numbers, known, fitted[:, 2]),
         square=np.interp(numbers, known, fitted[:, 3]),
