@@ -66,7 +66,6 @@ def command(
     limits) to replicas that batch continuously, whose steps take the time that the profiles say. A request that is too
     long for the model is refused, and has missed. The same seed gives the same answer.
     """
-    from sky_melange.cli.profile_plot import check_plot
     from sky_melange.pipeline import planned_fleet
     from sky_melange.plan_file import read_plan
     from sky_melange.prices.site import cache_folder
@@ -74,7 +73,10 @@ def command(
     from sky_melange.simulation import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, parse_arrivals, simulate, without
 
     slower_fraction, lost = _checked(rate, requests, require, slower, lose, MOST_REQUESTS)
-    check_plot(plot)
+    if plot is not None:
+        from sky_melange.cli.profile_plot import check_plot
+
+        check_plot(plot)
     wanted = None if arrivals is None else parse_arrivals(arrivals)
     document = read_plan(plan)
     fleet, warnings = planned_fleet(document)

@@ -15,6 +15,7 @@ from sky_melange.domain.workload import Slo
 from sky_melange.render.text import Breakable, new_table, to_text
 
 _WORST_BUCKETS: Final = 3
+_LEAST_SHOWN: Final = 0.00005
 _HIDDEN: Final = ("histogram_tpot_s", "histogram_ttft_s")
 _LATENCIES: Final = (("TTFT", "ttft_s"), ("TPOT", "tpot_s"), ("ITL", "itl_s"), ("Latency", "latency_s"))
 
@@ -46,9 +47,7 @@ def table(found: Simulation, slo: Slo, name: str, *, color: bool) -> str:
 def headline(found: Simulation, name: str) -> str:
     """`chat: 99.95% (± 0.02) of 50,000 simulated requests at 32 req/s are within targets (Poisson).`"""
     # What is nearly all is not all.
-    share = f"{min(found.attainment, 0.99999) if found.attainment < 1 else 1:.2%}"
-    if found.attainment < 1 and share == "100.00%":
-        share = ">99.99%"
+    share = ">99.99%" if 1 - _LEAST_SHOWN < found.attainment < 1 else f"{found.attainment:.2%}"
     error = f" (±{100 * found.attainment_error:.2g} points)" if 0 < found.attainment_error < 1 else ""
     return (
         f"{name}: {share}{error} of {found.requests:,} simulated requests at {found.request_rate_rps:,.6g} req/s are "
@@ -64,7 +63,7 @@ def _sentences(found: Simulation, slo: Slo) -> Iterator[str]:
         )
     missed = found.missed
     causes = [
-        f"{share:.2%} {what}"
+        f"{f'{share:.2%}' if share >= _LEAST_SHOWN else '<0.01%'} {what}"
         for share, what in (
             (missed.refused, "refused"),
             (missed.ttft, f"TTFT over {_ms(slo.ttft_s)}"),

@@ -43,8 +43,23 @@ class StepLaw:
     own_from: int
 
 
+_KEPT: Final[dict[tuple[int, int], tuple[Profile, StepLaw]]] = {}
+_MOST_KEPT: Final = 64
+"""A search simulates the same profiles again and again, and a fit to points takes as long as 20,000 requests."""
+
+
 def step_law(profile: Profile, most: int) -> StepLaw:
     """The law of a profile, for up to `most` running requests. Raises MissingDataError for rates without latencies."""
+    # A profile that is kept alive here has its id to itself.
+    key = (id(profile), most)
+    if key not in _KEPT:
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[key] = (profile, _step_law(profile, most))
+    return _KEPT[key][1]
+
+
+def _step_law(profile: Profile, most: int) -> StepLaw:
     form = profile.form
     if isinstance(form, MatrixForm):
         key = profile.key
