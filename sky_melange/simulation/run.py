@@ -37,7 +37,7 @@ _ROUNDS: Final = 8
 """Of a closed loop: as many requests, one after the other."""
 
 _GROWTH_FRACTION: Final = 0.01
-_GROWTH_FACTOR: Final = 1.2
+_GROWTH_DEVIATIONS: Final = 5.0
 _GROWTH_REQUESTS: Final = 3.0
 _HISTOGRAM_BINS: Final = 60
 _NO_LIMIT: Final = 1e18
@@ -279,7 +279,7 @@ def _grows(early: float, growth: float, duration_s: float, rate_rps: float) -> b
     if duration_s <= 0:
         return False
     before, more = early / (0.5 * duration_s), growth / (0.5 * duration_s)
-    is_more = before + more > _GROWTH_FACTOR * before + _GROWTH_REQUESTS
+    is_more = more > _GROWTH_DEVIATIONS * math.sqrt(before) + _GROWTH_REQUESTS
     return bool(is_more and _per_second(growth, duration_s) > _GROWTH_FRACTION * rate_rps)
 
 

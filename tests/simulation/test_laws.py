@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def served(fleet: Fleet, requests: Drawn) -> tuple[np.ndarray, np.ndarray]:
     kv=st.sampled_from([4600, 9000, 50_000]),
     seed=st.integers(0, 1000),
 )
-def test_requests_and_tokens_are_conserved(
+def test_requests_and_tokens_are_conserved(  # noqa: PLR0917
     make_fleet: FleetFactory,
     h100: Profile,
     instances: int,
@@ -78,7 +79,7 @@ def test_small_caches_put_requests_back(make_fleet: FleetFactory, h100: Profile)
 @pytest.mark.parametrize("seed", range(3))
 def test_attainment_does_not_rise_with_the_rate(make_fleet: FleetFactory, seed: int) -> None:
     found = [run(make_fleet(2), rate, seed=seed) for rate in (10, 20, 30, 45, 60, 80, 120, 200)]
-    for low, high in zip(found, found[1:], strict=False):
+    for low, high in itertools.pairwise(found):
         assert high.attainment <= low.attainment + low.attainment_error + high.attainment_error
     assert found[-1].attainment < 0.5 < found[0].attainment
 
@@ -86,7 +87,7 @@ def test_attainment_does_not_rise_with_the_rate(make_fleet: FleetFactory, seed: 
 @pytest.mark.parametrize("seed", range(3))
 def test_attainment_does_not_fall_with_more_replicas(make_fleet: FleetFactory, seed: int) -> None:
     found = [run(make_fleet(count), 80.0, seed=seed) for count in (1, 2, 3, 4, 6)]
-    for few, more in zip(found, found[1:], strict=False):
+    for few, more in itertools.pairwise(found):
         assert more.attainment >= few.attainment - few.attainment_error - more.attainment_error
     assert found[0].attainment < 0.5 < found[-1].attainment
 
@@ -95,7 +96,7 @@ def test_attainment_does_not_fall_with_more_replicas(make_fleet: FleetFactory, s
 def test_attainment_does_not_fall_with_a_faster_engine(make_fleet: FleetFactory, seed: int) -> None:
     slower = (1.0, 0.5, 0.2, 0.1, 0.0)
     found = [run(dataclasses.replace(make_fleet(2), slower_fraction=by), 50.0, seed=seed) for by in slower]
-    for slow, fast in zip(found, found[1:], strict=False):
+    for slow, fast in itertools.pairwise(found):
         assert fast.attainment >= slow.attainment - slow.attainment_error - fast.attainment_error
     assert found[0].attainment < found[-1].attainment
 
