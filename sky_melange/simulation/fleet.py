@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 from sky_melange.domain.front_door import RequestClass, needs_router, request_classes
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.profile import LatencyModelForm, Profile
-from sky_melange.domain.router import RouterKind
+from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.simulation.arrivals import stream
 
 MOST_REPLICAS: Final = 128
 """Larger fleets are simulated thinned: a group of so many is as steady as a larger one, nearly."""
-
-SIZE_ERROR_FRACTION: Final = 0.1
-"""Standard deviation of the router's estimate of input tokens: bytes per token differ from request to request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +63,7 @@ class Fleet:
     classes: tuple[RequestClass, ...]
     policy: RoutingPolicy
     spills: bool = True
-    size_error_fraction: float = SIZE_ERROR_FRACTION
+    size_error_fraction: float = RouterSettings().size_error_fraction
     max_model_len: int | None = None
     slower_fraction: float = 0.0
     thinned_to: float | None = None
@@ -92,7 +89,7 @@ def fleet_of(plan: Plan, workload: Workload, profiles: Mapping[str, Profile]) ->
         classes=request_classes(plan),
         policy=plan.policy,
         spills=has_router and is_haproxy,
-        size_error_fraction=SIZE_ERROR_FRACTION if has_router and is_haproxy else 0.0,
+        size_error_fraction=workload.router.size_error_fraction if has_router and is_haproxy else 0.0,
         max_model_len=workload.model.max_model_len,
     )
 
@@ -186,12 +183,12 @@ def router_tables(fleet: Fleet) -> Tables:
 def kinds(fleet: Fleet, inputs: NDArray[np.int64], outputs: NDArray[np.int64], seed: int) -> NDArray[np.int32]:
     """The class that the front door takes each request for.
 
-    Input tokens are estimated, log-normally around the truth; the limit of the answer that a request states is taken
-    to be its length.
+    Input tokens are estimated, evenly within the error around the truth; the limit of the answer that a
+    request states is taken to be its length.
     """
     guess = inputs.astype(np.float64)
     if fleet.size_error_fraction > 0 and fleet.policy is not RoutingPolicy.BLIND:
-        guess *= np.exp(fleet.size_error_fraction * stream(seed, 4).standard_normal(len(inputs)))
+        guess *= 1.0 + fleet.size_error_fraction * (2.0 * stream(seed, 4).random(len(inputs)) - 1.0)
     stating = [
         (row, one)
         for row, one in enumerate(fleet.classes)
