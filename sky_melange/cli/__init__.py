@@ -20,6 +20,7 @@ from sky_melange.errors import SkyMelangeError
 COMMANDS: Final = {
     "plan": "Find the cheapest GPU mix for a workload and write the files to launch it.",
     "explain": "Say why a plan is what it is: what binds, and what would change it.",
+    "simulate": "Replay requests through a plan: the share of them that meets every target.",
     "solve": "Solve the released Mélange solver's JSON, exactly; same answer format.",
     "prices": "List GPU prices: the cheapest offers by accelerator, and what is quarantined.",
     "profiles": "Throughput profiles: list, show, estimate, import, measure.",

@@ -3,6 +3,7 @@
 reading.py     a workload with all that it names
 profiling.py   its profiles, and what a replica of each sustains
 planning.py    workload, prices and profiles -> a verified plan
+simulating.py  a plan.json -> the fleet to simulate
 melange.py     the released Mélange solver's JSON, solved
 digests.py     digests of the inputs
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sky_melange.pipeline.planning import Planned, check_budget, make_plan, plan_file
     from sky_melange.pipeline.profiling import capacities_of, profiles_digest, profiles_for, selected_profiles
     from sky_melange.pipeline.reading import embedded_book, read
+    from sky_melange.pipeline.simulating import planned_fleet
 
 __all__ = [
     "Planned",
@@ -28,6 +30,7 @@ __all__ = [
     "embedded_book",
     "make_plan",
     "plan_file",
+    "planned_fleet",
     "profiles_digest",
     "profiles_for",
     "read",
@@ -42,6 +45,7 @@ _NAMES: Final = {
     "planning": ("Planned", "check_budget", "make_plan", "plan_file"),
     "profiling": ("capacities_of", "profiles_digest", "profiles_for", "selected_profiles"),
     "reading": ("embedded_book", "read"),
+    "simulating": ("planned_fleet",),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -24,10 +24,11 @@ def price_site() -> PriceSite:
     """Where catalogs are kept and come from. Raises InputError for a variable that cannot be followed."""
     address = os.environ.get(CATALOG_VARIABLE, "")
     bases = parse_bases(address, source=CATALOG_VARIABLE) if address.strip() else ()
-    return PriceSite(cache_folder=_cache_folder(), bases=bases)
+    return PriceSite(cache_folder=cache_folder(), bases=bases)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where this user's caches are. Raises InputError for a variable that cannot be followed."""
     chosen = os.environ.get(CACHE_VARIABLE, "")
     if not chosen.strip():
         from platformdirs import user_cache_path

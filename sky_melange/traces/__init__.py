@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.trace import TraceOptions, TraceReference, TraceSummary
 from sky_melange.traces.engine import Progress
 from sky_melange.traces.presets import preset_names
 
-__all__ = ["Progress", "preset_names", "resolve_traffic", "scan_files", "scan_table"]
+if TYPE_CHECKING:
+    from sky_melange.traces.request_log import RequestLog
+
+__all__ = ["Progress", "preset_names", "read_requests", "resolve_traffic", "scan_files", "scan_table"]
 
 
 def scan_files(
@@ -31,6 +35,17 @@ def scan_files(
 
     check_options(options)
     return summarize_log(DuckDbFiles(expand(patterns, folder), options, progress), options)
+
+
+def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Path | None = None) -> RequestLog:
+    """The valid requests of the files, one by one. Raises InputError as `scan_files` does."""
+    from sky_melange.traces.duckdb_files import DuckDbFiles
+    from sky_melange.traces.files import expand
+    from sky_melange.traces.scan import check_same_kind
+
+    log = DuckDbFiles(expand(patterns, folder), options)
+    check_same_kind(log)
+    return log.requests()
 
 
 def scan_table(url: str, table: str, options: TraceOptions) -> TraceSummary:

@@ -16,12 +16,13 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import files
-from sky_melange.traces.duckdb_sql import WITH_ZONE, Queries, View, lookups, queries_of, size_query
+from sky_melange.traces.duckdb_sql import WITH_ZONE, Queries, View, lookups, queries_of, requests_query, size_query
 from sky_melange.traces.engine import Progress, Row
 from sky_melange.traces.expression import CELL
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import find_columns
 from sky_melange.traces.prepared import BYTES, INPUT, OUTPUT, TIME
+from sky_melange.traces.request_log import MOST_REQUESTS, QUERY_COLUMNS, RequestLog, request_log
 from sky_melange.traces.text import one_line
 
 _POLL_S: Final = 0.2
@@ -69,6 +70,17 @@ class DuckDbFiles:
         """Scans the files once more."""
         (row,) = self._run(size_query(self._views))
         return {name: float(value or 0) for name, value in row.items()}
+
+    def requests(self) -> RequestLog:
+        """The valid requests one by one. Raises InputError when there are none, or too many to hold."""
+        query = requests_query(self.source, self._views, MOST_REQUESTS + 1)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
+            verified = pool.submit(_verify_all, compressed, threading.Event())
+            rows = self._run(query)
+            verified.result()
+        columns = {name: [row[name] for row in rows] for name in QUERY_COLUMNS}
+        return request_log(self.source, columns, has_times=self.columns[0].time is not None)
 
     def _run_all(self, queries: Queries, grid: TokenGrid, stop: threading.Event) -> list[Row]:
         if not queries.naming:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns
 from sky_melange.traces.bucket_index import lookup_steps
 from sky_melange.traces.engine import unfused
 from sky_melange.traces.prepared import BYTES, INPUT, OUTPUT, TIME, ColumnTypes, prepared_sql
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from sky_melange.traces.request_rows import Log
 
 WITH_ZONE: Final = "TIMESTAMP WITH TIME ZONE"
 """Views have such times as UTC without a zone: calendars with zones make DuckDB ten times as slow."""
@@ -99,6 +104,51 @@ def compiled(
 ) -> Queries:
     """The same, by Ibis in any case."""
     import ibis
+
+    from sky_melange.traces import expression
+
+    logs = _logs(source, views)
+    if all(view.is_by_column for view in views):
+        parts = expression.counts_by_column(logs, grid, window_s, with_largest=with_largest)
+        rejections = expression.rejections(logs)
+    else:
+        parts = expression.counts(logs, grid, window_s, with_largest=with_largest)
+        rejections = ()
+    # One query for all that reads the same rows: DuckDB feeds both from one scan.
+    together = reduce(lambda left, right: left.union(right), parts)
+    with unfused():
+        return Queries(
+            counting=str(ibis.duckdb.compile(together)),
+            naming=tuple(str(ibis.duckdb.compile(part)) for part in rejections),
+        )
+
+
+def requests_query(source: str, views: Sequence[View], most: int) -> str:
+    """SQL for at most `most` valid requests, with the columns of `request_log`. Raises as `compiled` does."""
+    import ibis
+
+    from sky_melange.traces import request_rows
+
+    def valid(log: request_rows.Log) -> ir.Table:
+        rows = request_rows.read(log)
+        rows = rows.mutate(status=request_rows.status(rows))
+        raw = rows.raw_time.cast("string") if log.times is not None else ibis.literal("")
+        return rows.filter(rows.status == 0).select(
+            input=rows.input.cast("int64"),
+            output=rows.output.cast("int64"),
+            second=rows.second,
+            fraction=raw.re_extract(":[0-9]{2}[.,]([0-9]{1,9})", 1),
+            raw=raw,
+        )
+
+    together = reduce(lambda left, right: left.union(right), (valid(log) for log in _logs(source, views)))
+    with unfused():
+        return str(ibis.duckdb.compile(together.limit(most)))
+
+
+def _logs(source: str, views: Sequence[View]) -> list[Log]:
+    """Raises InputError where a column's type is of no use."""
+    import ibis
     from ibis.backends.sql.datatypes import DuckDBType
 
     from sky_melange.traces import expression
@@ -113,16 +163,4 @@ def compiled(
         columns = LogColumns(input=INPUT, output=OUTPUT, time=time, time_unit=view.columns.time_unit)
         logs.append(Log(table=ibis.table(schema, name=view.name), columns=columns, is_utc=is_utc))
     expression.check_types(source, logs, [view.columns for view in views])
-    if all(view.is_by_column for view in views):
-        parts = expression.counts_by_column(logs, grid, window_s, with_largest=with_largest)
-        rejections = expression.rejections(logs)
-    else:
-        parts = expression.counts(logs, grid, window_s, with_largest=with_largest)
-        rejections = ()
-    # One query for all that reads the same rows: DuckDB feeds both from one scan.
-    together = reduce(lambda left, right: left.union(right), parts)
-    with unfused():
-        return Queries(
-            counting=str(ibis.duckdb.compile(together)),
-            naming=tuple(str(ibis.duckdb.compile(part)) for part in rejections),
-        )
+    return logs

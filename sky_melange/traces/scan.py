@@ -51,7 +51,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
 
     Raises InputError when it cannot be read, has no valid row, or its times have no known unit.
     """
-    columns = _common_columns(log)
+    columns = check_same_kind(log)
     grid = _grid(log, options)
     rows = log.rows(grid, options.window_s)
     cells = [row for row in rows if row["kind"] == expression.CELL]
@@ -123,7 +123,8 @@ def _input_parts(log: LogTables, grid: TokenGrid) -> tuple[tuple[int, ...], ...]
     )
 
 
-def _common_columns(log: LogTables) -> LogColumns:
+def check_same_kind(log: LogTables) -> LogColumns:
+    """The columns of a log. Raises InputError when only some of its files have times."""
     first = log.columns[0]
     if any((columns.time is None) != (first.time is None) for columns in log.columns):
         message = "some of the files have times and some have none; read them apart"

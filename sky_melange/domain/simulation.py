@@ -1,0 +1,92 @@
+"""What a simulated fleet did to its requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Mean and percentiles of a latency, seconds."""
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedGroup:
+    """One replica group. Latencies and attainment are None where it served no request.
+
+    `share_fraction`: of all requests, the part that it served. `busy_fraction`: of its replicas' time, the part with a
+    step under way. `mean_running`: requests running on a replica while one is; at most `running_limit`.
+    `queue_growth_rps`: requests in flight added per second; near 0 in a steady state. `preemptions`: requests put back
+    because the KV cache was full.
+    """
+
+    name: str
+    instances: int
+    replicas: int
+    requests: int
+    share_fraction: float
+    attainment: float | None
+    ttft_s: Spread | None
+    tpot_s: Spread | None
+    busy_fraction: float
+    mean_running: float
+    running_limit: int
+    queue_growth_rps: float
+    preemptions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedBucket:
+    """The requests of one bucket by their true sizes; edges None: larger than the last one."""
+
+    input_tokens: int | None
+    output_tokens: int | None
+    requests: int
+    attainment: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissedFractions:
+    """Of all requests, those that missed a target, by the target; a request may miss several."""
+
+    refused: float
+    ttft: float
+    tpot: float
+    ntpot: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """The answer. `attainment`: the share of all `requests` that met every target; a refused request has missed.
+
+    `attainment_error`: half of the 95 % confidence interval. Latencies are those of requests that were served, None
+    where there are none (`tpot_s`: none with more than one token). `arrivals` says in words how they came.
+    `thinned_to`: the fleet was simulated at this fraction of its size; None: whole.
+    """
+
+    attainment: float
+    attainment_error: float
+    refused_fraction: float
+    requests: int
+    request_rate_rps: float
+    duration_s: float
+    arrivals: str
+    seed: int
+    ttft_s: Spread | None
+    tpot_s: Spread | None
+    itl_s: Spread | None
+    latency_s: Spread | None
+    missed: MissedFractions
+    groups: tuple[SimulatedGroup, ...]
+    buckets: tuple[SimulatedBucket, ...]
+    is_stable: bool
+    queue_growth_rps: float
+    thinned_to: float | None = None
+    histogram_tpot_s: tuple[tuple[float, int], ...] = ()
+    histogram_ttft_s: tuple[tuple[float, int], ...] = ()

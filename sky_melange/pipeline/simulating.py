@@ -1,0 +1,72 @@
+"""A plan.json -> the fleet that a simulation runs: its groups with the profiles of today."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.profile import Profile
+from sky_melange.domain.workload import Workload
+from sky_melange.errors import MissingDataError
+from sky_melange.plan_file import PlanDocument
+from sky_melange.profiles import load_profiles, read_profiles
+from sky_melange.simulation import Fleet, fleet_of
+
+
+def planned_fleet(document: PlanDocument) -> tuple[Fleet, tuple[str, ...]]:
+    """The fleet, and a sentence for each group whose profile is not the one that was planned with.
+
+    Raises MissingDataError when a group has no profile, InputError for a file of the workload's that cannot be read.
+    """
+    plan, workload = document.plan, document.workload
+    known = _profiles(plan, workload, _workload_folder(document))
+    chosen, warnings = {}, []
+    for group in plan.groups:
+        own = [profile for profile in known if _is_of(profile, group)]
+        if not own:
+            raise _missing(group, workload)
+        same = next((profile for profile in own if profile.provenance == group.profile), None)
+        if same is None:
+            warnings.append(
+                f"{group.name} was planned with another profile of {group.accelerator} than there is now; plan again."
+            )
+        chosen[group.name] = same or own[0]
+    return fleet_of(plan, workload, chosen), tuple(warnings)
+
+
+def _profiles(plan: Plan, workload: Workload, folder: Path) -> Sequence[Profile]:
+    """Of the plan's accelerators: bundled, the workload's own files, and estimates where it asks for them."""
+    model, engine = workload.model, workload.launch.engine
+    wanted = sorted({group.accelerator for group in plan.groups})
+    found = [*load_profiles(model.profiled_id, model.dtype, engine, wanted)]
+    paths = [folder / name for name in workload.profiles.files]
+    found += read_profiles(paths, model.profiled_id, model.dtype, engine, wanted)
+    missing = set(wanted) - {profile.key.accelerator for profile in found}
+    if workload.profiles.estimate and missing:
+        from sky_melange.profiles.estimates import estimated_profiles
+
+        found += estimated_profiles(model.profiled_id, model.dtype, engine, missing)[0]
+    return found
+
+
+def _is_of(profile: Profile, group: ReplicaGroup) -> bool:
+    key = profile.key
+    return (
+        (key.accelerator, key.tensor_parallel, profile.layout) == (group.accelerator, group.tensor_parallel, "")
+        and tuple(sorted(profile.engine_args.items())) == group.engine_args
+    )  # fmt: skip
+
+
+def _workload_folder(document: PlanDocument) -> Path:
+    """Files that a workload names are relative to it."""
+    name = document.plan.inputs.workload_file
+    return document.path.parent if name is None else (document.path.parent / name).parent
+
+
+def _missing(group: ReplicaGroup, workload: Workload) -> MissingDataError:
+    model = f"{workload.model.profiled_id} ({workload.model.dtype})"
+    return MissingDataError(
+        f"{group.name}: there is no profile of {model} on {group.accelerator} at tensor parallel "
+        f"{group.tensor_parallel} with the engine settings of the plan; plan again"
+    )

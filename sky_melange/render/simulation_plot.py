@@ -1,0 +1,168 @@
+"""Attainment against the rate, and how latencies spread, as one HTML page without scripts, or as a PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from sky_melange.domain.simulation import Simulation
+from sky_melange.domain.units import s_to_ms
+
+_STYLE: Final = (
+    "body{font:14px system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em;color:#222}"
+    "svg{width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#444}"
+)
+_WIDTH: Final = 800
+_HEIGHT: Final = 260
+_LEFT: Final = 60
+_BOTTOM: Final = 40
+_BLUE: Final = "#1450a0"
+_RED: Final = "#c02020"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationPlot:
+    """`points`: (requests/s, attainment, half of its 95 % interval) by rising rate; `planned`: at the planned rate.
+
+    `required`: the attainment that is asked for, drawn as a line; None: none. Targets in seconds.
+    """
+
+    title: str
+    points: tuple[tuple[float, float, float], ...]
+    planned: Simulation
+    required: float | None
+    ttft_s: float | None
+    tpot_s: float | None
+
+
+def page(plot: SimulationPlot) -> str:
+    """The page; the same bytes for the same plot."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(plot.title)}</title>'
+        f"<style>{_STYLE}</style></head><body>\n" + "\n".join(_body(plot)) + "\n</body></html>\n"
+    )
+
+
+def _body(plot: SimulationPlot) -> Iterator[str]:
+    yield f"<h1>{escape(plot.title)}</h1>"
+    yield (
+        "<p>Share of requests within all targets, by request rate. The upright line is the planned rate; bars are 95 % "
+        "confidence intervals.</p>"
+    )
+    yield _curve(plot)
+    for name, bins, target in _histograms(plot):
+        most = f", the last bar holds what is longer than {s_to_ms(bins[-1][0]):.4g} ms" if bins else ""
+        yield f"<p>{name} at the planned rate, requests by ms{most}; the upright line is the target.</p>"
+        yield _histogram(bins, target)
+
+
+def _histograms(plot: SimulationPlot) -> Iterator[tuple[str, tuple[tuple[float, int], ...], float | None]]:
+    yield "TPOT", plot.planned.histogram_tpot_s, plot.tpot_s
+    yield "TTFT", plot.planned.histogram_ttft_s, plot.ttft_s
+
+
+def _curve(plot: SimulationPlot) -> str:
+    top = max(rate for rate, _, _ in plot.points)
+    low = _floor(plot)
+
+    def x(rate: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT) * rate / top
+
+    def y(share: float) -> float:
+        return (_HEIGHT - _BOTTOM) * (1.0 - (max(share, low) - low) / (1.0 - low)) + 6
+
+    line = " ".join(f"{x(rate):.1f},{y(share):.1f}" for rate, share, _ in plot.points)
+    marks = "".join(
+        f'<line x1="{x(rate):.1f}" x2="{x(rate):.1f}" y1="{y(min(1.0, share + error)):.1f}" '
+        f'y2="{y(share - error):.1f}" stroke="{_BLUE}"/>'
+        f'<circle cx="{x(rate):.1f}" cy="{y(share):.1f}" r="3" fill="{_BLUE}">'
+        f"<title>{rate:.4g} req/s: {share:.3%}</title></circle>"
+        for rate, share, error in plot.points
+    )
+    planned = x(plot.planned.request_rate_rps)
+    ticks = "".join(
+        f'<text x="{x(rate):.1f}" y="{_HEIGHT - 14}" text-anchor="middle">{rate:.4g}</text>'
+        for rate, _, _ in plot.points[::2]
+    )
+    levels = "".join(
+        f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(level):.1f}" y2="{y(level):.1f}" stroke="#ddd"/>'
+        f'<text x="{_LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.0%}</text>'
+        for level in (low, (1 + low) / 2, 1.0)
+    )
+    if plot.required is not None and plot.required > low:
+        levels += _across(y(plot.required))
+    return _svg(
+        f'{levels}{_upright(planned)}<polyline points="{line}" fill="none" stroke="{_BLUE}" stroke-width="2"/>{marks}'
+        f'{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">requests/s</text>'
+    )
+
+
+def _floor(plot: SimulationPlot) -> float:
+    """Where the axis begins: at a round share below the lowest, so that the high ones can be distinguished."""
+    lowest = min(share for _, share, _ in plot.points)
+    return 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
+
+
+def _histogram(bins: Sequence[tuple[float, int]], target: float | None) -> str:
+    if not bins:
+        return "<p>No request was served.</p>"
+    width_s = bins[1][0] - bins[0][0] if len(bins) > 1 else bins[0][0] or 1.0
+    top = max(bins[-1][0] + width_s, target or 0.0)
+    most = max(count for _, count in bins)
+
+    def x(seconds: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT) * seconds / top
+
+    bars = "".join(
+        f'<rect x="{x(low):.1f}" y="{(_HEIGHT - _BOTTOM) * (1 - count / most) + 6:.1f}" '
+        f'width="{max(1.0, x(low + width_s) - x(low) - 1):.1f}" height="{(_HEIGHT - _BOTTOM) * count / most:.1f}" '
+        f'fill="{_BLUE}">'
+        f"<title>{s_to_ms(low):.4g} ms: {count:,}</title></rect>"
+        for low, count in bins
+    )
+    ticks = "".join(
+        f'<text x="{x(top * part):.1f}" y="{_HEIGHT - 14}" text-anchor="middle">{s_to_ms(top * part):.4g}</text>'
+        for part in (0.0, 0.25, 0.5, 0.75)
+    )
+    line = "" if target is None else _upright(x(target))
+    return _svg(f'{bars}{line}{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">ms</text>')
+
+
+def _upright(at: float) -> str:
+    return f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{_HEIGHT - _BOTTOM + 6}" stroke="{_RED}" stroke-width="2"/>'
+
+
+def _across(at: float) -> str:
+    return f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{at:.1f}" y2="{at:.1f}" stroke="{_RED}" stroke-dasharray="4"/>'
+
+
+def _svg(content: str) -> str:
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 4}" role="img">{content}</svg>'
+
+
+def png(plot: SimulationPlot) -> bytes:
+    """The same by matplotlib, which must be installed (`heat_map_png.require_matplotlib`)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    curve, *spreads = figure.subplots(3, 1)
+    rates, shares, errors = zip(*plot.points, strict=True)
+    curve.errorbar(rates, shares, yerr=errors, color=_BLUE, marker="o", markersize=3)
+    curve.axvline(plot.planned.request_rate_rps, color=_RED)
+    if plot.required is not None:
+        curve.axhline(plot.required, color=_RED, linestyle="--")
+    curve.set(title=plot.title, xlabel="requests/s", ylabel="within targets", ylim=(_floor(plot), 1.005))
+    for axes, (name, bins, target) in zip(spreads, _histograms(plot), strict=True):
+        if len(bins) > 1:
+            width = bins[1][0] - bins[0][0]
+            axes.bar([s_to_ms(low) for low, _ in bins], [n for _, n in bins], s_to_ms(width), align="edge", color=_BLUE)
+        if target is not None:
+            axes.axvline(s_to_ms(target), color=_RED)
+        axes.set(xlabel=f"{name}, ms", ylabel="requests")
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(stream)
+    return stream.getvalue()

@@ -1,0 +1,164 @@
+"""A profile as tables by number of running requests: how long a step of a replica takes, when first tokens come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sky_melange.domain.profile import LatencyModelForm, MatrixForm, PointsForm, Profile
+from sky_melange.errors import MissingDataError
+from sky_melange.profiles.least_squares import non_negative
+
+Floats = NDArray[np.float64]
+
+DEFAULT_BUDGET_TOKENS: Final = 8192
+"""Tokens that an engine computes in one step, where the profile does not say (vLLM's and SGLang's default)."""
+
+_LEAST_STEP_S: Final = 1e-6
+"""Time passes, whatever a profile says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLaw:
+    """Arrays by number of running requests, 0 to the most.
+
+    A step takes base + context·C + prompt·P + square·S seconds: C tokens in the KV cache of the running requests, P
+    prompt tokens computed, S the sum over those of 2 × the tokens before each. The first token of a prompt of
+    `knots[k]` tokens comes no sooner than `first[number running, k]` after the request is admitted; linear in between.
+    `burdens`, `own_from`: see `loop._step_s`.
+    """
+
+    base: Floats
+    context: Floats
+    prompt: Floats
+    square: Floats
+    knots: Floats
+    first: Floats
+    burdens: bool
+    own_from: int
+
+
+_KEPT: Final[dict[tuple[int, int], tuple[Profile, StepLaw]]] = {}
+_MOST_KEPT: Final = 64
+"""A search simulates the same profiles again and again, and a fit to points takes as long as 20,000 requests."""
+
+
+def step_law(profile: Profile, most: int) -> StepLaw:
+    """The law of a profile, for up to `most` running requests. Raises MissingDataError for rates without latencies."""
+    # A profile that is kept alive here has its id to itself.
+    key = (id(profile), most)
+    if key not in _KEPT:
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[key] = (profile, _step_law(profile, most))
+    return _KEPT[key][1]
+
+
+def _step_law(profile: Profile, most: int) -> StepLaw:
+    form = profile.form
+    if isinstance(form, MatrixForm):
+        key = profile.key
+        raise MissingDataError(
+            f"the profile of {key.model} on {key.accelerator} states request rates, no latencies, so it cannot be "
+            "simulated; measure one (`sky-melange profiles measure`) or use a bundled one"
+        )
+    numbers = np.arange(most + 1, dtype=np.float64)
+    return (
+        _of_model(form, numbers)
+        if isinstance(form, LatencyModelForm)
+        else _of_points(form, numbers, budget_of(profile))
+    )
+
+
+def budget_of(profile: Profile) -> int:
+    """Tokens that its engine computes in one step."""
+    text = profile.engine_args.get("max-num-batched-tokens", "")
+    return int(text) if text.isdecimal() and int(text) > 0 else DEFAULT_BUDGET_TOKENS
+
+
+def _of_model(form: LatencyModelForm, numbers: Floats) -> StepLaw:
+    """The terms of the law are those of a step, in which N·I/O prompt tokens are computed in steady state."""
+    tpot, ttft = form.tpot, form.ttft
+    same = np.ones_like(numbers)
+    knots = np.array([0.0, 1024.0])
+    return StepLaw(
+        base=np.maximum(tpot.fixed_s + tpot.sequence_s * numbers**tpot.sequence_exponent, _LEAST_STEP_S),
+        context=tpot.context_s * same,
+        prompt=tpot.prefill_s * same,
+        square=0.0 * same,
+        knots=knots,
+        first=(ttft.fixed_s + ttft.sequence_s * numbers)[:, None]
+        + np.outer(ttft.prompt_s + ttft.queue_s * numbers, knots),
+        burdens=True,
+        own_from=1,
+    )
+
+
+def _of_points(form: PointsForm, numbers: Floats, budget: int) -> StepLaw:
+    """Fitted to the points of each concurrency by least relative error, and linear in between.
+
+    In points of two requests and more a step has N·I/O prompt tokens. Points at which those would not fit into the
+    step's budget say how they queue, which the simulator does itself.
+    """
+    rows: defaultdict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
+    for (inputs, outputs), curve in form.latencies.items():
+        for n, ttft_s, tpot_s in curve:
+            if n * inputs / outputs + n <= budget or n == 1:
+                rows[n].append((inputs, outputs, ttft_s, tpot_s))
+    known = sorted(rows)
+    fitted = np.array([_coefficients(n, np.array(rows[n], dtype=np.float64)) for n in known])
+    if known[0] == 1 and len(known) > 1:
+        # A single request meets no other's prompt: what those cost is told by two.
+        fitted[0, 2:4] = fitted[1, 2:4]
+    knots = np.array(sorted({inputs for inputs, _ in form.latencies}), dtype=np.float64)
+    if len(knots) == 1:
+        knots = np.array([knots[0], 2.0 * knots[0]])
+    firsts = np.array([_first_s(np.array(rows[n], dtype=np.float64), knots) for n in known])
+    steps = _over_numbers(numbers, known, fitted)
+    return StepLaw(
+        base=np.maximum(steps[:, 0], _LEAST_STEP_S),
+        context=np.interp(numbers, known, fitted[:, 1]),
+        prompt=np.interp(numbers, known, fitted[:, 2]),
+        square=np.interp(numbers, known, fitted[:, 3]),
+        knots=knots,
+        first=_over_numbers(numbers, known, firsts),
+        burdens=False,
+        own_from=2,
+    )
+
+
+def _over_numbers(numbers: Floats, known: Sequence[int], values: Floats) -> Floats:
+    """Columns of `values`, linear between the known numbers running, and beyond the last as they rose before it."""
+    found = np.stack([np.interp(numbers, known, column) for column in values.T], axis=1)
+    if len(known) > 1:
+        beyond = np.maximum(0.0, numbers - known[-1]) / (known[-1] - known[-2])
+        found += np.outer(beyond, np.maximum(0.0, values[-1] - values[-2]))
+    return found
+
+
+def _first_s(rows: Floats, knots: Floats) -> Floats:
+    """TTFT at each knot, the median over outputs; where no point has it, as a line through the others says."""
+    inputs, _, ttft_s, _ = rows.T
+    line = _relative(np.stack([np.ones_like(inputs), inputs], axis=1), ttft_s)
+    known = [ttft_s[inputs == knot] for knot in knots]
+    found = [
+        np.median(here) if len(here) else line[0] + line[1] * knot for here, knot in zip(known, knots, strict=True)
+    ]
+    return np.maximum.accumulate(np.array(found))
+
+
+def _coefficients(n: int, rows: Floats) -> Floats:
+    inputs, outputs, _, tpot_s = rows.T
+    prompts = (n if n > 1 else 0) * inputs / outputs
+    steps = np.stack([np.ones_like(inputs), n * (inputs + outputs / 2), prompts, prompts * inputs], axis=1)
+    return _relative(steps, tpot_s)
+
+
+def _relative(columns: Floats, measured: Floats) -> Floats:
+    ones = np.ones((1, len(measured)))
+    return np.asarray(non_negative((columns / measured[:, None])[None], ones, ones)[0])
