@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import expression
-from sky_melange.traces.engine import Row, unfused
+from sky_melange.traces.edges import MAX_TOKENS
+from sky_melange.traces.engine import Counted, KeyCount, Sizes, unfused
 from sky_melange.traces.layouts import find_columns
 from sky_melange.traces.request_rows import Log
 from sky_melange.traces.text import one_line
@@ -46,20 +49,36 @@ class DatabaseTable:
         self._table, columns = self._open(table, options)
         self.columns = [columns]
 
-    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
-        """One query a part: in a union, databases would write out every row that both parts read.
+    def count(self, grid: TokenGrid) -> Counted:
+        """One query by key and one by second: in a union, databases would write out every row that both read."""
+        rows = self._keyed_rows(grid)
+        keys = sorted(self._fetched(expression.by_key(rows)), key=lambda row: row["key"])
+        found = Sizes(tokens=np.array([], dtype=np.int64), requests=np.array([], dtype=np.int64))
+        if self.columns[0].time is not None:
+            found = self._by_value(rows, "second")
+        return Counted(keys=tuple(KeyCount(**row) for row in keys), seconds=found.tokens, requests=found.requests)
 
-        Raises InputError with the database's message when it refuses a query.
-        """
+    def sizes(self) -> tuple[Sizes, Sizes]:
+        """A query for each."""
+        rows = self._keyed_rows(TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)))
+        return self._by_value(rows, "input"), self._by_value(rows, "output")
+
+    def _keyed_rows(self, grid: TokenGrid) -> ir.Table:
         logs = [Log(table=self._table, columns=self.columns[0])]
         expression.check_types(self.source, logs, self.columns)
-        found: list[dict[str, Any]] = []
-        for part in expression.counts(logs, grid, window_s, with_largest=with_largest):
-            try:
-                with unfused():
-                    found += self._fenced_rows(part) if self._needs_fence else self._plain_rows(part)
-            except Exception as error:
-                raise self._explained(error, self.source) from error
+        return expression.keyed_rows(logs, grid)
+
+    def _by_value(self, rows: ir.Table, column: str) -> Sizes:
+        found = self._fetched(expression.by_value(rows, column))
+        pairs = np.array(sorted((row["value"], row["requests"]) for row in found), dtype=np.int64).reshape(-1, 2)
+        return Sizes(tokens=pairs[:, 0], requests=pairs[:, 1])
+
+    def _fetched(self, query: ir.Table) -> list[dict[str, int]]:
+        try:
+            with unfused():
+                found = self._fenced_rows(query) if self._needs_fence else self._plain_rows(query)
+        except Exception as error:
+            raise self._explained(error, self.source) from error
         # Sums come as decimals from some databases; all of them are whole numbers.
         return [{name: int(value) for name, value in row.items()} for row in found]
 

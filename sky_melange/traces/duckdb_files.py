@@ -10,29 +10,41 @@ import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import files
-from sky_melange.traces.duckdb_sql import WITH_ZONE, Queries, View, lookups, queries_of
-from sky_melange.traces.engine import Progress, Row
-from sky_melange.traces.expression import CELL
+from sky_melange.traces.edges import MAX_TOKENS
+from sky_melange.traces.engine import Counted, KeyCount, Progress, Sizes, unfused
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import find_columns
-from sky_melange.traces.prepared import INPUT, OUTPUT, TIME
+from sky_melange.traces.plain_rows import INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
 from sky_melange.traces.text import one_line
 
 _POLL_S: Final = 0.2
-_COUNTING: Final = 0.7
-"""Share of the work that counting is where naming what is wrong may follow."""
+_QUICK: Final = 0.4
+"""Share of the work that the quick way is where the thorough one may follow."""
 _CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
 _CSV_FILE: Final = re.compile(r"^\s*file = (.+)$", re.MULTILINE)
 _JSON_FILE: Final = re.compile(r'in file "([^"]+)"')
 _ADVICE: Final = re.compile(r"Possible fixes:|Possible Solution|Try setting|\n\nLINE \d+:")
 _NO_PARQUET: Final = re.compile("No magic bytes|Footer length|too small to be a Parquet file")
 _EXTENSION: Final = re.compile(r"[Ee]xtension \"?'?(\w+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Files that are alike, as a view `name` of columns INPUT, OUTPUT and, where there are times, TIME.
+
+    `columns` are those of the log, in its own names; `types` of input, output and time as DuckDB names them.
+    """
+
+    name: str
+    columns: LogColumns
+    types: tuple[str, str, str | None]
 
 
 class DuckDbFiles:
@@ -43,7 +55,7 @@ class DuckDbFiles:
 
         self._connection = duckdb.connect()
         self._progress = progress
-        self._share = 1.0
+        self._done, self._share = 0.0, 0.0
         self._files: list[LogFile] = []
         self.source = _named(paths)
         # Text is cast in UTC whatever the machine's zone; the result is sorted by us, so order costs nothing.
@@ -52,48 +64,79 @@ class DuckDbFiles:
         self._views = self._open(options)
         self.columns = [view.columns for view in self._views]
 
-    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
-        """Runs the queries. The checksums of compressed files are verified beside them."""
-        queries = queries_of(self.source, self._views, grid, window_s, with_largest=with_largest)
+    def count(self, grid: TokenGrid) -> Counted:
+        """Counts by key and by second, in one scan where every row is plain, otherwise in a second one.
+
+        The checksums of compressed files are verified meanwhile.
+        """
+        found = self._scanned(grid, _BY_KEY + (_BY_SECOND if self.columns[0].time is not None else ""))
+        is_key = found["of"] == _OF_KEY
+        names = ("value", "requests", "input_tokens", "output_tokens", "zoneless")
+        keys = sorted(zip(*(found[name][is_key].tolist() for name in names), strict=True))
+        seconds, requests = _sorted(found, _OF_SECOND)
+        counts = [dict(zip(("key", *names[1:]), key, strict=True)) for key in keys]
+        return Counted(keys=tuple(KeyCount(**count) for count in counts), seconds=seconds, requests=requests)
+
+    def sizes(self) -> tuple[Sizes, Sizes]:
+        """In one scan, or two."""
+        found = self._scanned(TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)), _BY_KEY + _BY_SIZE)
+        (inputs, of_inputs), (outputs, of_outputs) = (_sorted(found, of) for of in (_OF_INPUT, _OF_OUTPUT))
+        return Sizes(tokens=inputs, requests=of_inputs), Sizes(tokens=outputs, requests=of_outputs)
+
+    def _scanned(self, grid: TokenGrid, groups: str) -> Any:
         with ThreadPoolExecutor(max_workers=2) as pool:
             compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
             stop = threading.Event()
             verified = pool.submit(_verify_all, compressed, stop)
-            scanned = pool.submit(self._run_all, queries, grid, stop)
+            scanned = pool.submit(self._grouped, grid, groups, stop)
             self._watch(scanned, stop)
             # A cut-off file explains whatever else the engine said about it.
             verified.result()
             return scanned.result()
 
-    def _run_all(self, queries: Queries, grid: TokenGrid, stop: threading.Event) -> list[Row]:
-        if not queries.naming:
-            return self._run(queries.counting)
-        self._connection.execute(lookups(grid))
-        self._share = _COUNTING
-        rows = self._run(queries.counting)
-        missing = self._rows_in_files() - sum(row["requests"] for row in rows if row["kind"] == CELL)
-        for query in queries.naming:
-            if missing and not stop.is_set():
-                rejected = self._run(query)
-                missing -= sum(row["requests"] for row in rejected)
-                rows += rejected
-        if missing and not stop.is_set():
-            # Of one state of the files, the queries tell every row apart, as tests prove.
-            message = f"changed while it was read, {abs(missing)} rows differ; try again"
-            raise InputError([Mistake(source=self.source, message=message)])
-        return rows
+    def _grouped(self, grid: TokenGrid, groups: str, stop: threading.Event) -> Any:
+        plain = [self._plain_rows(view, grid) for view in self._views]
+        if None not in plain:
+            self._done, self._share = 0.0, _QUICK
+            found = self._run(" UNION ALL ".join(f"({rows})" for rows in plain), groups)
+            if stop.is_set() or not (found["value"][found["of"] == _OF_KEY] == UNUSUAL).any():
+                return found
+        self._done, self._share = self._share, 1.0
+        return self._run(self._thorough_rows(grid), groups)
 
-    def _rows_in_files(self) -> int:
-        parts = " UNION ALL ".join(f"SELECT count(*) AS rows FROM {view.name}" for view in self._views)
-        return self._run(f"SELECT sum(rows) AS rows FROM ({parts})")[0]["rows"]
+    def _plain_rows(self, view: View, grid: TokenGrid) -> str | None:
+        if TEXT not in view.types and view.types[2] is not None:
+            return plain_rows(view.name, view.types, view.columns.time_unit, None, grid)
+        first = None
+        if view.types[2] == TEXT:
+            first = self._sql(f"SELECT {TIME} FROM {view.name} WHERE {TIME} IS NOT NULL LIMIT 1").fetchone()
+        return plain_rows(view.name, view.types, view.columns.time_unit, None if first is None else first[0], grid)
 
-    def _run(self, query: str) -> list[Row]:
+    def _thorough_rows(self, grid: TokenGrid) -> str:
+        import ibis
+        from ibis.backends.sql.datatypes import DuckDBType
+
+        from sky_melange.traces import expression
+        from sky_melange.traces.request_rows import Log
+
+        logs = []
+        for view in self._views:
+            is_utc = view.types[2] == WITH_ZONE
+            types = dict(zip((INPUT, OUTPUT, TIME), view.types, strict=True)) | ({TIME: "TIMESTAMP"} if is_utc else {})
+            schema = {name: DuckDBType.from_string(kind) for name, kind in types.items() if kind is not None}
+            time = None if view.types[2] is None else TIME
+            columns = LogColumns(input=INPUT, output=OUTPUT, time=time, time_unit=view.columns.time_unit)
+            logs.append(Log(table=ibis.table(schema, name=view.name), columns=columns, is_utc=is_utc))
+        expression.check_types(self.source, logs, self.columns)
+        with unfused():
+            return str(ibis.duckdb.compile(expression.keyed_rows(logs, grid)))
+
+    def _run(self, rows: str, groups: str) -> Any:
+        """The result of `groups` over `rows`, by column. One query: DuckDB feeds all of them from one scan."""
         import duckdb
 
         try:
-            result = self._connection.execute(query)
-            names = [column[0] for column in result.description]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            return self._connection.execute(f"WITH rows AS ({rows}) {groups}").fetchnumpy()
         except duckdb.Error as error:
             raise self._explained(error) from error
 
@@ -105,7 +148,8 @@ class DuckDbFiles:
             while not done.wait(_POLL_S):
                 if self._progress is not None:
                     # Never back, when a query after the first begins.
-                    share = max(share, self._share * self._connection.query_progress() / 100)
+                    of_query = self._connection.query_progress() / 100
+                    share = max(share, self._done + (self._share - self._done) * of_query)
                     self._progress(share)
         except BaseException:
             # Ctrl-C must not wait for a scan of hours.
@@ -176,7 +220,7 @@ class DuckDbFiles:
             # A name that is there twice is refused below.
             have, types = zip(*self._parquet_shape(file), strict=True)
         else:
-            have, types = file.columns, ("VARCHAR",) * len(file.columns)
+            have, types = file.columns, (TEXT,) * len(file.columns)
         columns = find_columns(options.columns, options.time_unit, have, source=file.path)
         _check_unique(columns, have, file.path)
         wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
@@ -200,10 +244,9 @@ class DuckDbFiles:
             name=name,
             columns=columns,
             types=(kinds[columns.input], kinds[columns.output], of_time),
-            is_remote=any(member.is_remote for member in group),
         )
 
-    def _sql(self, query: str, path: str) -> Any:
+    def _sql(self, query: str, path: str = "") -> Any:
         import duckdb
 
         try:
@@ -224,6 +267,34 @@ class DuckDbFiles:
         if source in by_path and by_path[source].format == "jsonl":
             number = files.bad_json_line(by_path[source])
         return InputError([Mistake(source=one_line(source), line=number, message=_reason(text))])
+
+
+_OF_KEY, _OF_SECOND, _OF_INPUT, _OF_OUTPUT = range(4)
+_BY_KEY: Final = (
+    f"SELECT {_OF_KEY} AS of, CAST(key AS BIGINT) AS value, count(*) AS requests, "
+    # Sums of rejected rows could overflow, and are of no use.
+    "CAST(CASE WHEN key >= 0 THEN sum(input) ELSE 0 END AS BIGINT) AS input_tokens, "
+    "CAST(CASE WHEN key >= 0 THEN sum(output) ELSE 0 END AS BIGINT) AS output_tokens, "
+    "CAST(sum(no_zone) AS BIGINT) AS zoneless FROM rows GROUP BY key"
+)
+
+
+def _by(of: int, column: str) -> str:
+    return (
+        f" UNION ALL SELECT {of}, CAST({column} AS BIGINT), count(*), 0, 0, 0 FROM rows "
+        f"WHERE key >= 0 GROUP BY {column}"
+    )
+
+
+_BY_SECOND: Final = _by(_OF_SECOND, "second")
+_BY_SIZE: Final = _by(_OF_INPUT, "input") + _by(_OF_OUTPUT, "output")
+
+
+def _sorted(found: Any, of: int) -> tuple[Any, Any]:
+    """(values, requests) of one group, by rising value."""
+    values, requests = (found[name][found["of"] == of] for name in ("value", "requests"))
+    order = values.argsort()
+    return values[order], requests[order]
 
 
 def _verify_all(compressed: Sequence[LogFile], stop: threading.Event) -> None:

@@ -1,10 +1,11 @@
-"""What runs an expression: DuckDB inside this process, or a database that Ibis connects to."""
+"""What counts a log: DuckDB inside this process, or a database that Ibis connects to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns
@@ -12,11 +13,46 @@ from sky_melange.domain.trace import LogColumns
 Progress = Callable[[float], None]
 """Told the share of a scan that is done, 0..1."""
 
-Row = dict[str, int]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCount:
+    """The rows of one key: a bucket (`input index · width + output index`), or minus the code of a rejection.
+
+    The sums of tokens are those of a bucket. `zoneless` rows have a date that names no zone.
+    """
+
+    key: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    zoneless: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A log by bucket, and its valid requests by second: two arrays of whole numbers, the seconds in rising order.
+
+    The arrays are empty where the log has no times.
+    """
+
+    keys: tuple[KeyCount, ...]
+    seconds: Any
+    requests: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Two arrays of whole numbers: the sizes of valid requests, in rising order, and how many have each."""
+
+    tokens: Any
+    requests: Any
 
 
 class LogTables(Protocol):
-    """A log as tables, and the means to count them. `source` says in words where it comes from."""
+    """A log as tables, and the means to count them. `source` says in words where it comes from.
+
+    Both ways to count raise InputError for what the log or the connection does wrong.
+    """
 
     @property
     def source(self) -> str:
@@ -28,12 +64,18 @@ class LogTables(Protocol):
         """Of each table: they may differ in name but not in meaning."""
         ...
 
-    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
-        """The rows of `expression.counts`.
-
-        Raises InputError for what the log or the connection does wrong, every column of a wrong type named.
-        """
+    def count(self, grid: TokenGrid) -> Counted:
+        """Every row once. Indices run to the number of edges: that last one holds what lies beyond."""
         ...
+
+    def sizes(self) -> tuple[Sizes, Sizes]:
+        """The input and the output sizes; none where no row is valid."""
+        ...
+
+
+def width(grid: TokenGrid) -> int:
+    """Keys of one input index: an output index each, and one for what lies beyond."""
+    return len(grid.output_edges) + 1
 
 
 @contextmanager
