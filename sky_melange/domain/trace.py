@@ -132,10 +132,10 @@ class Outside:
 class RateSummary:
     """Requests per second by window.
 
-    Windows are `window_s` seconds long and begin at whole multiples of it (since 1970, UTC; or since the log's zero).
-    `windows` counts from the first to the last, empty ones included; `complete` those that the log covers whole.
-    `planned_rps` is the percentile; `mean_rps` and `dispersion` (variance ÷ mean of the requests in a window, 1 for a
-    Poisson process; None with fewer than two windows) are over complete windows; `peak_rps` over all.
+    Windows are `window_s` seconds long; one begins at every second, so they overlap. `windows` lie within the log, and
+    so are `complete`; where the log is shorter than a window, there is one and none is complete. `empty` ones have no
+    request. `planned_rps` is the percentile and `peak_rps` the most of any window, `mean_rps` that of the log;
+    `dispersion` is variance ÷ mean of the requests in a window (1 for a Poisson process; None with a single window).
     `hour_of_week[day from Monday][hour UTC]` in requests/s, None where the log says nothing; None without a calendar.
     `over_time` are (start in seconds, requests/s) of at most some hundred equal spans, for a chart.
     """

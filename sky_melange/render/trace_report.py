@@ -72,8 +72,8 @@ def moment(rate: RateSummary, second: int) -> str:
 def rate_lines(rate: RateSummary) -> Iterator[str]:
     """The rate in sentences."""
     yield (
-        f"Planned for {rate.planned_rps:.4g} requests/s: percentile {rate.percentile:g} of {rate.windows:,} windows of "
-        f"{rate.window_s} s ({rate.complete:,} complete, {rate.empty:,} empty)."
+        f"Planned for {rate.planned_rps:.4g} requests/s: percentile {rate.percentile:g} of all windows of "
+        f"{rate.window_s} s, whatever second they begin at ({rate.empty / rate.windows:.1%} of them empty)."
     )
     burst = "" if rate.dispersion is None else f", index of dispersion {rate.dispersion:.4g} (1: Poisson arrivals)"
     yield f"Mean {rate.mean_rps:.4g}, peak {rate.peak_rps:.4g} requests/s{burst}."

@@ -150,20 +150,9 @@ def _beyond(cells: Sequence[Cell], inside: Sequence[Cell]) -> Outside:
 
 
 def _rate(counted: Counted, options: TraceOptions) -> RateSummary | None:
-    import numpy as np
-
     if not len(counted.seconds):
         return None
-    windows = counted.seconds // options.window_s
-    starts = np.flatnonzero(np.diff(windows, prepend=windows[0] - 1))
-    requests = np.add.reduceat(counted.requests, starts)
-    return summarize(
-        dict(zip(windows[starts].tolist(), requests.tolist(), strict=True)),
-        first_s=int(counted.seconds[0]),
-        last_s=int(counted.seconds[-1]),
-        window_s=options.window_s,
-        percentile=options.rate_percentile,
-    )
+    return summarize(counted.seconds, counted.requests, window_s=options.window_s, percentile=options.rate_percentile)
 
 
 def _notes(summary: TraceSummary) -> Iterator[str]:
@@ -190,6 +179,6 @@ def _notes(summary: TraceSummary) -> Iterator[str]:
         )
     if rate.planned_rps == 0:
         yield (
-            f"{rate.empty:,} of {rate.windows:,} windows of {rate.window_s} s have no request, so percentile "
+            f"{rate.empty / rate.windows:.2%} of all windows of {rate.window_s} s have no request, so percentile "
             f"{rate.percentile:g} of the rate is 0; give a request rate, a longer window or a higher percentile."
         )
