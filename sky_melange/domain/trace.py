@@ -44,6 +44,9 @@ class Rejection(StrEnum):
     TIME_UNREADABLE = "time_unreadable"
     TIME_UNIT_UNKNOWN = "time_unit_unknown"
     TIME_OUT_OF_RANGE = "time_out_of_range"
+    FAILED = "failed"
+    FROM_CACHE = "from_cache"
+    NO_GENERATION = "no_generation"
 
 
 REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
@@ -64,19 +67,26 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
     Rejection.TIME_MISSING: "no time",
     Rejection.TIME_UNREADABLE: "time is neither a number nor an ISO 8601 date and time",
     Rejection.TIME_UNIT_UNKNOWN: "time is a small number of unknown unit",
+    Rejection.FAILED: "the gateway says that the request failed",
+    Rejection.FROM_CACHE: "answered from the gateway's cache, so no GPU works for it",
+    Rejection.NO_GENERATION: "an embedding or another call that generates no tokens",
     Rejection.TIME_OUT_OF_RANGE: "time lies before 1970, before the log's zero, or after 9999",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogColumns:
-    """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports."""
+    """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports.
+
+    `model` names the model of a request, where a log may hold several.
+    """
 
     input: str
     output: str
     time: str | None = None
     time_unit: TimeUnit = TimeUnit.AUTO
     layout: str = "columns as given"
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +94,8 @@ class TraceOptions:
     """How a log is counted.
 
     `columns` None: recognised by their names. `buckets`: `melange`, `extend`, `auto:K`, or edges `25,100x25,100`.
-    `rate_percentile` is in 0..100, over windows of `window_s` whole seconds.
+    `rate_percentile` is in 0..100, over windows of `window_s` whole seconds. `where` says which rows are the traffic
+    (see traces/where.py), `model_column` which column names the model.
     """
 
     columns: LogColumns | None = None
@@ -92,6 +103,8 @@ class TraceOptions:
     buckets: str = "melange"
     window_s: int = 60
     rate_percentile: float = 99.0
+    where: str | None = None
+    model_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +178,7 @@ class TraceSummary:
     """A counted log. `source` says in words where it comes from.
 
     `cells` are those with requests, by input then output index of `grid`. `rate` is None for a log without times.
+    `time_reading` says in a sentence which unit its times were taken to be in, and why, where that had to be found out.
     `notes` are sentences on what a reader should know: rows left out, requests outside the grid, guesses made.
     """
 
@@ -176,6 +190,7 @@ class TraceSummary:
     rejected: Mapping[Rejection, int] = field(default_factory=dict)
     zoneless: int = 0
     rate: RateSummary | None = None
+    time_reading: str | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -10,20 +10,23 @@ import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns, TraceOptions
+from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces import files
+from sky_melange.traces import files, where
 from sky_melange.traces.edges import MAX_TOKENS
-from sky_melange.traces.engine import Counted, KeyCount, Progress, Sizes, unfused
+from sky_melange.traces.engine import Clock, Counted, KeyCount, Progress, Seen, Sizes, unfused
 from sky_melange.traces.files import LogFile
-from sky_melange.traces.layouts import find_columns
+from sky_melange.traces.layouts import asides, column_named, find_columns
+from sky_melange.traces.numbers import CODES
 from sky_melange.traces.plain_rows import INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
 from sky_melange.traces.text import one_line
 
+_ASIDE: Final = "log_aside"
+_MODEL: Final = "log_model"
 _POLL_S: Final = 0.2
 _QUICK: Final = 0.4
 """Share of the work that the quick way is where the thorough one may follow."""
@@ -40,11 +43,13 @@ class View:
     """Files that are alike, as a view `name` of columns INPUT, OUTPUT and, where there are times, TIME.
 
     `columns` are those of the log, in its own names; `types` of input, output and time as DuckDB names them.
+    `is_mixed`: columns say what a row is, and a second view has them.
     """
 
     name: str
     columns: LogColumns
     types: tuple[str, str, str | None]
+    is_mixed: bool
 
 
 class DuckDbFiles:
@@ -82,6 +87,37 @@ class DuckDbFiles:
         found = self._scanned(TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)), _BY_KEY + _BY_SIZE)
         (inputs, of_inputs), (outputs, of_outputs) = (_sorted(found, of) for of in (_OF_INPUT, _OF_OUTPUT))
         return Sizes(tokens=inputs, requests=of_inputs), Sizes(tokens=outputs, requests=of_outputs)
+
+    def survey(self) -> list[Seen]:
+        """In a scan of its own, of the columns that say what a row is."""
+        mixed = [view for view in self._views if view.is_mixed]
+        if not mixed:
+            return []
+        tokens = " + ".join(f"coalesce(TRY_CAST({column} AS BIGINT), 0)" for column in (INPUT, OUTPUT))
+        rows = " UNION ALL ".join(
+            f"SELECT CAST({_MODEL} AS VARCHAR) AS model, {_ASIDE} AS aside, {tokens} AS tokens "
+            f"FROM {view.name}_{_ASIDE}"
+            for view in mixed
+        )
+        found = self._sql(
+            f"SELECT model, aside, count(*), CAST(sum(tokens) AS BIGINT) FROM ({rows}) "
+            "GROUP BY ALL ORDER BY 3 DESC, 1, 2"
+        ).fetchall()
+        return [Seen(model=model, aside=aside, requests=count, tokens=total) for model, aside, count, total in found]
+
+    def clock(self) -> Clock:
+        """In a scan of one column."""
+        number = f"TRY_CAST(CAST({TIME} AS VARCHAR) AS DOUBLE)"
+        rows = " UNION ALL ".join(f"SELECT {number} AS x FROM {view.name}" for view in self._views)
+        low, high, count, fractions = self._sql(
+            f"SELECT min(x), max(x), count(x), count(*) FILTER (x <> floor(x)) FROM ({rows}) WHERE isfinite(x)"
+        ).fetchone()
+        return Clock(lowest=low or 0.0, highest=high or 0.0, requests=count, fractions=fractions)
+
+    def set_unit(self, unit: TimeUnit) -> None:
+        """Of all files."""
+        self._views = [replace(view, columns=replace(view.columns, time_unit=unit)) for view in self._views]
+        self.columns = [view.columns for view in self._views]
 
     def _scanned(self, grid: TokenGrid, groups: str) -> Any:
         with ThreadPoolExecutor(max_workers=2) as pool:
@@ -221,29 +257,42 @@ class DuckDbFiles:
             have, types = zip(*self._parquet_shape(file), strict=True)
         else:
             have, types = file.columns, (TEXT,) * len(file.columns)
-        columns = find_columns(options.columns, options.time_unit, have, source=file.path)
+        columns = find_columns(options, have, source=file.path)
         _check_unique(columns, have, file.path)
+        chosen = where.parse_where("TRUE" if options.where is None else options.where)
+        set_aside = asides(columns, have)
         wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
         wanted += [] if columns.time is None else [(columns.time, TIME)]
         paths = "[" + ", ".join(_quoted(member.path) for member in group) + "]"
         kinds = dict(zip(have, types, strict=True))
-        selected = ", ".join(f"{_value(column, kinds[column])} AS {alias}" for column, alias in wanted)
-        if file.format == "parquet":
-            query = f"SELECT {selected} FROM read_parquet({paths})"
-        elif file.format == "jsonl":
-            named = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in dict.fromkeys(c for c, _ in wanted))
-            query = (
-                f"SELECT {selected} FROM read_ndjson({paths}, columns = {{{named}}}, "
-                f"compression = '{file.compression}', maximum_object_size = {files.MAX_LINE_BYTES})"
-            )
-        else:
-            query = _csv_query(paths, file, wanted)
-        self._sql(f"CREATE TEMP VIEW {name} AS {query}", file.path)
+        read: dict[str, None] = dict.fromkeys(column for column, _ in wanted)
+
+        def named(name: str) -> str:
+            column = column_named(name, have, "where", source=file.path)
+            read[column] = None
+            return f"c{have.index(column)}" if file.format == "csv" else _identifier(column)
+
+        values = [f"{_value(named(column), kinds[column])} AS {alias}" for column, alias in wanted]
+        branches = "".join(f"WHEN {where.to_sql(which, named)} THEN {CODES[why]} " for why, which in set_aside)
+        model = "NULL" if columns.model is None else named(columns.model)
+        values += [f"CASE {branches or 'WHEN false THEN 0 '}ELSE 0 END AS {_ASIDE}", f"{model} AS {_MODEL}"]
+        condition = where.to_sql(chosen, named)
+        rows = _reader(paths, file, list(read))
+        query = f"SELECT {', '.join(values)} FROM {rows} WHERE {condition}"
+        self._sql(f"CREATE TEMP VIEW {name}_{_ASIDE} AS {query}", file.path)
+        names = ", ".join(alias for _, alias in wanted)
+        self._sql(
+            f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE} WHERE {_ASIDE} = 0"
+            if set_aside
+            else f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE}",
+            file.path,
+        )
         of_time = None if columns.time is None else kinds[columns.time]
         return View(
             name=name,
             columns=columns,
             types=(kinds[columns.input], kinds[columns.output], of_time),
+            is_mixed=bool(set_aside) or columns.model is not None,
         )
 
     def _sql(self, query: str, path: str = "") -> Any:
@@ -319,12 +368,20 @@ def _no_extension(text: str, source: str) -> InputError:
     return InputError([Mistake(source=one_line(source), message=message)])
 
 
-def _csv_query(paths: str, file: LogFile, wanted: Sequence[tuple[str, str]]) -> str:
-    """Every column is text and named by its position: headers may repeat names or hold anything."""
+def _reader(paths: str, file: LogFile, columns: Sequence[str]) -> str:
+    """The table that these columns are read from, as text where it is text."""
+    if file.format == "parquet":
+        return f"read_parquet({paths})"
+    if file.format == "jsonl":
+        named = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in columns)
+        return (
+            f"read_ndjson({paths}, columns = {{{named}}}, compression = '{file.compression}', "
+            f"maximum_object_size = {files.MAX_LINE_BYTES})"
+        )
+    # Columns of CSV are named by their position: headers may repeat names or hold anything.
     types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(file.columns)))
-    selected = ", ".join(f"c{file.columns.index(column)} AS {alias}" for column, alias in wanted)
     return (
-        f"SELECT {selected} FROM read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
+        f"read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
         f"delim = {_literal(file.delimiter)}, quote = '\"', escape = '\"', compression = '{file.compression}')"
     )
 
@@ -335,9 +392,8 @@ def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
         raise InputError([Mistake(source=path, line=1, message=f"has the column {name!r} twice") for name in repeated])
 
 
-def _value(column: str, kind: str) -> str:
+def _value(name: str, kind: str) -> str:
     """A column, or the same times in UTC without a zone; never what is not finite, which is no number."""
-    name = _identifier(column)
     if kind != WITH_ZONE:
         return name
     return f"CASE WHEN isfinite({name}) THEN make_timestamp(epoch_us({name})) ELSE CAST({name} AS TIMESTAMP) END"

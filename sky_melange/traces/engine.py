@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns
+from sky_melange.domain.trace import LogColumns, TimeUnit
 
 Progress = Callable[[float], None]
 """Told the share of a scan that is done, 0..1."""
@@ -48,10 +48,30 @@ class Sizes:
     requests: Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The rows of one model that are the traffic (`aside` 0), or that are not (the code of the rejection)."""
+
+    model: str | None
+    aside: int
+    requests: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The times that are numbers: the least, the greatest, how many, and how many have a fraction."""
+
+    lowest: float
+    highest: float
+    requests: int
+    fractions: int
+
+
 class LogTables(Protocol):
     """A log as tables, and the means to count them. `source` says in words where it comes from.
 
-    Both ways to count raise InputError for what the log or the connection does wrong.
+    All ways to count raise InputError for what the log or the connection does wrong.
     """
 
     @property
@@ -65,7 +85,19 @@ class LogTables(Protocol):
         ...
 
     def count(self, grid: TokenGrid) -> Counted:
-        """Every row once. Indices run to the number of edges: that last one holds what lies beyond."""
+        """Every row of the traffic once. Indices run to the number of edges: that last one holds what lies beyond."""
+        ...
+
+    def survey(self) -> list[Seen]:
+        """What the rows are that `where` chose, the most frequent first; nothing where no column says so."""
+        ...
+
+    def clock(self) -> Clock:
+        """What the column of times holds, in whatever unit that is."""
+        ...
+
+    def set_unit(self, unit: TimeUnit) -> None:
+        """From now on, numbers in the column of times are in this unit."""
         ...
 
     def sizes(self) -> tuple[Sizes, Sizes]:

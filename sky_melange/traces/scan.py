@@ -9,10 +9,10 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import (
     REJECTION_MEANINGS,
     Cell,
-    LogColumns,
     Outside,
     RateSummary,
     Rejection,
+    TimeUnit,
     TraceOptions,
     TraceSummary,
 )
@@ -20,10 +20,14 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import numbers
 from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
-from sky_melange.traces.engine import Counted, LogTables, Sizes, width
+from sky_melange.traces.engine import Counted, LogTables, Seen, Sizes, width
 from sky_melange.traces.rates import summarize
+from sky_melange.traces.text import one_line
+from sky_melange.traces.units import choose_unit, is_odd_date
+from sky_melange.traces.where import columns_of, parse_where
 
 _MAX_WINDOW_S = 7 * 86_400
+_MOST_SHOWN = 20
 
 
 def check_options(options: TraceOptions) -> None:
@@ -37,6 +41,10 @@ def check_options(options: TraceOptions) -> None:
         parse_buckets(options.buckets)
     except InputError as error:
         mistakes.extend(error.mistakes)
+    try:
+        parse_where("TRUE" if options.where is None else options.where)
+    except InputError as error:
+        mistakes.extend(error.mistakes)
     if mistakes:
         raise InputError(mistakes)
 
@@ -46,10 +54,17 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
 
     Raises InputError when it cannot be read, has no valid row, or its times have no known unit.
     """
-    columns = _common_columns(log)
+    _common_columns(log)
+    seen = log.survey()
+    _check_one_model(log, seen, options)
+    reading = _settle_unit(log, options) if _has_writer(log, options) else None
     grid = _grid(log, options)
     counted = log.count(grid)
-    rejected = _rejected(counted)
+    rejected = _rejected(counted, seen)
+    if rejected.get(Rejection.TIME_UNIT_UNKNOWN) and options.time_unit is None:
+        reading = _settle_unit(log, options)
+        counted = log.count(grid)
+        rejected = _rejected(counted, seen)
     _check_accepted(log.source, counted, rejected)
     cells = _cells(counted, grid)
     if options.buckets == "extend":
@@ -57,23 +72,49 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
     inside = [c for c in cells if c.input_index < len(grid.input_edges) and c.output_index < len(grid.output_edges)]
     summary = TraceSummary(
         source=log.source,
-        columns=columns,
+        columns=log.columns[0],
         grid=grid,
         cells=tuple(inside),
         outside=_beyond(cells, inside),
         rejected=rejected,
         zoneless=sum(key.zoneless for key in counted.keys if key.key >= 0),
         rate=_rate(counted, options),
+        time_reading=reading,
     )
-    return dataclasses.replace(summary, notes=tuple(_notes(summary)))
+    return dataclasses.replace(summary, notes=(*_notes(summary), *_odd_dates(log, summary, options)))
 
 
-def _common_columns(log: LogTables) -> LogColumns:
+def _odd_dates(log: LogTables, summary: TraceSummary, options: TraceOptions) -> Iterator[str]:
+    rate = summary.rate
+    if rate is None or options.time_unit is not None or not is_odd_date(rate.first_s, rate.last_s):
+        return
+    if log.clock().requests:
+        yield (
+            "Its times are numbers, and read as dates since 1970 they are before 2015 or after 2100. If they count "
+            "from the log's start, the rate is wrong: give their unit with --time-unit (time_unit: in a workload)."
+        )
+
+
+def _has_writer(log: LogTables, options: TraceOptions) -> bool:
+    """Whether the unit of the times is known from the format alone, and so has to be held against the data."""
+    first = log.columns[0]
+    return options.time_unit is None and first.time is not None and first.time_unit is not TimeUnit.AUTO
+
+
+def _settle_unit(log: LogTables, options: TraceOptions) -> str | None:
+    first = log.columns[0]
+    unit, note = choose_unit(
+        log.clock(), first.time_unit, layout=first.layout, window_s=options.window_s, source=log.source
+    )
+    log.set_unit(unit)
+    return note
+
+
+def _common_columns(log: LogTables) -> None:
     first = log.columns[0]
     if any((columns.time is None) != (first.time is None) for columns in log.columns):
         message = "some of the files have times and some have none; read them apart"
         raise InputError([Mistake(source=log.source, message=message)])
-    return first
 
 
 def _grid(log: LogTables, options: TraceOptions) -> TokenGrid:
@@ -100,8 +141,43 @@ def _steps(sizes: Sizes) -> list[Step]:
     return [Step(requests=count, tokens=total, largest=most) for count, total, most in steps]
 
 
-def _rejected(counted: Counted) -> dict[Rejection, int]:
+def _check_one_model(log: LogTables, seen: Sequence[Seen], options: TraceOptions) -> None:
+    """A fleet serves one model: a log of several needs to be told which, or that they are one."""
+    models = {each.model for each in seen if not each.aside}
+    column = log.columns[0].model
+    if len(models) < 2 or column is None:
+        return
+    if options.where is not None:
+        chosen = parse_where(options.where)
+        names = {name.casefold() for name in columns_of(chosen)}
+        if not names or column.casefold() in names:
+            return
+    shown = seen[:_MOST_SHOWN]
+    lines = [f"{each.requests:>12,} rows {each.tokens:>16,} tokens  {_named(each)}" for each in shown]
+    if len(seen) > len(shown):
+        lines.append(f"and {len(seen) - len(shown):,} more")
+    first = next(each.model for each in seen if not each.aside and each.model is not None)
+    quoted = first.replace("'", "''")
+    name = column if column.isidentifier() else '"' + column.replace('"', '""') + '"'
+    message = (
+        f"holds the requests of {len(models):,} models, and a workload is one model's. Choose it, for example: "
+        f"--where \"{name} = '{quoted}'\" (where: in a workload), or --where TRUE if they are one. The log has:\n"
+        + "\n".join(lines)
+    )
+    raise InputError([Mistake(source=log.source, message=message)])
+
+
+def _named(seen: Seen) -> str:
+    model = "(no model)" if seen.model is None else one_line(seen.model)
+    why = {code: REJECTION_MEANINGS[name] for name, code in numbers.CODES.items()}.get(seen.aside)
+    return model if why is None else f"{model}: {why}"
+
+
+def _rejected(counted: Counted, seen: Sequence[Seen]) -> dict[Rejection, int]:
     counts = {-key.key: key.requests for key in counted.keys if key.key < 0}
+    for each in seen:
+        if each.aside:
+            counts[each.aside] = counts.get(each.aside, 0) + each.requests
     return {rejection: counts[code] for rejection, code in numbers.CODES.items() if code in counts}
 
 
