@@ -146,8 +146,8 @@ def check(  # noqa: PLR0913 - a keyword for each limit
         MissingDataError: a profile or cloud that is not known.
 
     """
-    from sky_melange.gate import Limits
-    from sky_melange.gate.plan_file import check_plan_file
+    from sky_melange.check.plan_file import check_plan_file
+    from sky_melange.check.report import Limits
 
     limits = {
         "max_usd_per_hour": max_usd_per_hour,
@@ -178,7 +178,7 @@ def diff(old: PathLike, new: PathLike) -> PlanDiff:
 
     Raises InputError with the mistakes of both files.
     """
-    from sky_melange.check import Side, compare
+    from sky_melange.check.diff import Side, compare
     from sky_melange.errors import InputError, Mistake
     from sky_melange.plan_file import read_plan
 

@@ -24,12 +24,20 @@ from sky_melange.domain.profile import (
     ProfileKind,
     ProfileProvenance,
 )
+from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.workload import CandidateFilter, Constraints, Model, RoutingPolicy, Slo, SpotUse, Workload
 
-settings.register_profile(
-    "ci", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("ci")
+# `pytest --hypothesis-profile ci` draws as many examples as a test names, otherwise a fifth (property_examples.py).
+for _name, _examples in (("quick", 20), ("ci", 100)):
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile("quick")
 
 # No test reaches the network by accident: without an address of its own a command finds nobody at this one, and nothing
 # in this cache (the commands that tests start inherit both).
@@ -46,6 +54,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 MODEL = "example/model-8b"
 OfferFactory = Callable[..., Offer]
 ProfileFactory = Callable[..., Profile]
+EXACT_SIZES = RouterSettings(size_error_fraction=0.0, size_bias_fraction=0.0)
+
 WorkloadFactory = Callable[..., Workload]
 
 
@@ -146,7 +156,7 @@ def make_profile() -> ProfileFactory:
 
 @pytest.fixture(scope="session")
 def make_workload() -> WorkloadFactory:
-    """A workload over inputs 100, 1000 × outputs 100, 500; `rates_rps` and any field may be given."""
+    """A workload over inputs 100, 1000 × outputs 100, 500, sizes known at the front door; any field may be given."""
 
     def make(
         rates_rps: Sequence[Sequence[float]] = ((4.0, 2.0), (1.0, 1.0)),
@@ -168,6 +178,7 @@ def make_workload() -> WorkloadFactory:
             "candidates": CandidateFilter(spot=SpotUse.NEVER),
             "constraints": Constraints(**{"max_utilization": 0.9, "min_replicas": 1, **(limits or {})}),
             "routing": RoutingPolicy.SIZE_AWARE,
+            "router": EXACT_SIZES,
         }
         return Workload(**(fields | changes))
 

@@ -1,4 +1,4 @@
-"""nginx as three replicas: each answers any request at once, with a small JSON. Loopback only."""
+"""nginx as replicas that answer any request at once, with a small JSON, and as a plain proxy before the first."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ _SERVER = """\
 server {{ listen 127.0.0.1:{port} backlog=4096 reuseport; default_type application/json;
     location / {{ return 200 '{{"object": "chat.completion", "replica": {number}}}'; }} }}
 """
+_PROXY = """\
+upstream first {{ server 127.0.0.1:{to}; keepalive 64; }}
+server {{ listen 127.0.0.1:{port} backlog=4096 reuseport;
+    location / {{ proxy_pass http://first; proxy_http_version 1.1; proxy_set_header Connection ""; }} }}
+"""
 
 
 def program() -> str | None:
@@ -48,9 +53,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def replicas(folder: Path, count: int) -> Iterator[list[int]]:
-    """Runs nginx until the block ends; yields the ports, one a replica."""
-    ports = [free_port() for _ in range(count)]
-    servers = "\n".join(_SERVER.format(port=port, number=number) for number, port in enumerate(ports))
+    """Runs nginx until the block ends; yields the ports: that of the proxy, then one a replica."""
+    ports = [free_port() for _ in range(count + 1)]
+    servers = "\n".join(_SERVER.format(port=port, number=number) for number, port in enumerate(ports[1:]))
+    servers += "\n" + _PROXY.format(port=ports[0], to=ports[1])
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, servers=servers), encoding="utf-8")
     process = subprocess.Popen([program() or "nginx", "-p", str(folder), "-c", str(config)], stderr=subprocess.DEVNULL)

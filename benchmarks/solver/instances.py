@@ -11,7 +11,8 @@ import math
 import random
 from dataclasses import dataclass, replace
 
-from sky_melange.optimizer.problem import Cap, Problem
+from sky_melange.optimizer.limits.accelerators import Cap
+from sky_melange.optimizer.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +74,8 @@ def with_quotas(problem: Problem, *, gpus: int) -> Problem:
                 for index, count in enumerate(problem.replicas)
             )
             if any(usage):
-                caps.append(Cap(name=f"quota of gpu {gpu} in place {place}", usage=usage, limit=gpus))
-    return replace(problem, caps=tuple(caps))
+                caps.append(Cap(name=f"quota of gpu {gpu} in place {place}", weights=usage, limit=gpus))
+    return replace(problem, limits=tuple(caps))
 
 
 def unstructured(seed: int, *, classes: int, candidates: int, total_load: float = 40.0) -> Problem:

@@ -31,6 +31,7 @@ def one(family: str, candidates: int, classes: int, seed: int, *, limited: bool)
     from sky_melange.domain.workload import SolverSettings
     from sky_melange.errors import SkyMelangeError
     from sky_melange.optimizer import solve_problem
+    from sky_melange.optimizer.limits.groups import MaxGroups
 
     if family == "unstructured":
         problem = unstructured(seed, classes=classes, candidates=candidates)
@@ -39,7 +40,7 @@ def one(family: str, candidates: int, classes: int, seed: int, *, limited: bool)
     if family == "quotas":
         problem = with_quotas(problem, gpus=4)
     if limited:
-        problem = replace(problem, max_groups=4, losses=1)
+        problem = replace(problem, limits=(*problem.limits, MaxGroups(limit=4)), losses=1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     found: dict[str, object] = {}

@@ -19,6 +19,7 @@ import csv
 import gzip
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -30,13 +31,19 @@ from pathlib import Path
 from sky_melange import pipeline
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.profile import Capacity
+from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.pipeline import Planned
 from sky_melange.render import router_haproxy
 from sky_melange.render.router_names import HAPROXY_FILE, endpoint_variables
+from sky_melange.render.router_sky_yaml import router_secrets
 
 HERE = Path(__file__).resolve().parent
 SHOWN_GROUP = "x-sky-melange-group"
 CONNECTIONS = 32
+KEY = "replayed"
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+TEMPLATE_TOKENS = 5
+"""That a chat template adds for each message."""
 Size = tuple[int, int]
 
 
@@ -44,12 +51,28 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trace", type=Path)
+    parser.add_argument("--workload", type=Path, default=HERE / "workload.yaml")
     parser.add_argument("--bytes-per-token", type=float, default=4.0, help="of the prompts that are sent")
-    parser.add_argument("--requests", type=int, help="only the first so many")
+    parser.add_argument("--noise", type=float, default=0.0, help="prompts have up to this fraction more or less bytes")
+    parser.add_argument("--turns", type=int, default=1, help="messages of each prompt")
+    parser.add_argument("--within", action="store_true", help="sizes drawn from within the buckets, not their edges")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--requests", type=int, help="so many, drawn at random, instead of all")
     arguments = parser.parse_args()
-    planned = pipeline.plan_file(HERE / "workload.yaml")
-    sizes = (_counted(planned) if arguments.trace is None else _traced(arguments.trace))[: arguments.requests]
-    served = asyncio.run(_replay(planned, sizes, arguments.bytes_per_token))
+    planned = pipeline.plan_file(arguments.workload)
+    sizes = _counted(planned) if arguments.trace is None else _traced(arguments.trace)
+    draw = random.Random(arguments.seed)  # noqa: S311 - no secret
+    if arguments.within:
+        sizes = _drawn(planned, draw, arguments.requests or 6000)
+    elif arguments.requests is not None:
+        sizes = draw.sample(sizes, arguments.requests)
+    bodies = [
+        _body(
+            tokens * arguments.bytes_per_token * draw.uniform(1 - arguments.noise, 1 + arguments.noise), most, arguments
+        )
+        for tokens, most in sizes
+    ]
+    served = asyncio.run(_replay(planned, bodies))
     print(_table(planned, sizes, served))
 
 
@@ -71,7 +94,21 @@ def _counted(planned: Planned) -> list[Size]:
     return [size for _, size in sorted(each)]
 
 
-async def _replay(planned: Planned, sizes: list[Size], bytes_per_token: float) -> list[str]:
+def _drawn(planned: Planned, draw: random.Random, count: int) -> list[Size]:
+    """Requests by the rates of the plan's buckets, within each so that they have the mean of the bucket."""
+    traffic = planned.workload.traffic
+    buckets, lows = traffic.buckets(), (0, *traffic.grid.input_edges)
+    sizes = []
+    for bucket in draw.choices(buckets, weights=[bucket.rate_rps for bucket in buckets], k=count):
+        low = lows[bucket.input_index]
+        mean = None if traffic.mean_tokens is None else traffic.mean_tokens[bucket.input_index][bucket.output_index]
+        place = 0.5 if mean is None else min(0.99, max(0.01, (mean[0] - low) / (bucket.input_tokens - low)))
+        place = draw.random() ** ((1 - place) / place)
+        sizes.append((max(low + 1, round(low + place * (bucket.input_tokens - low))), bucket.output_tokens))
+    return sizes
+
+
+async def _replay(planned: Planned, bodies: list[bytes]) -> list[str]:
     """The group that served each request, by the header that the router adds."""
     plan, workload = planned.plan, planned.workload
     stubs = [await asyncio.start_server(_stub, "127.0.0.1", 0, backlog=1024) for _ in plan.groups]
@@ -79,18 +116,17 @@ async def _replay(planned: Planned, sizes: list[Size], bytes_per_token: float) -
     addresses = {
         name: f"127.0.0.1:{stub.sockets[0].getsockname()[1]}" for name, stub in zip(variables, stubs, strict=True)
     }
+    addresses |= dict.fromkeys(router_secrets(workload), KEY)
     files = router_haproxy.render(plan, workload)
-    envelope = router_haproxy.envelope_bytes(workload)
-    served = [""] * len(sizes)
-    queue = iter(enumerate(sizes))
+    served = [""] * len(bodies)
+    queue = iter(enumerate(bodies))
     with _router(files, addresses) as port:
 
         async def client() -> None:
             reader, writer = await _connect(port)
-            for number, (input_tokens, output_tokens) in queue:
-                body = _body(round(input_tokens * bytes_per_token) + envelope, output_tokens)
-                head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: router\r\nContent-Length: {len(body)}\r\n\r\n"
-                writer.write(head.encode() + body)
+            for number, body in queue:
+                head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: router\r\nAuthorization: Bearer {KEY}\r\n"
+                writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
                 answer = (await reader.readuntil(b"\r\n\r\n")).decode()
                 headers = dict(line.split(": ", 1) for line in answer.split("\r\n")[1:] if line)
                 await reader.readexactly(int(headers["content-length"]))
@@ -123,11 +159,13 @@ async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     raise SystemExit("haproxy did not start")
 
 
-def _body(size: int, output_tokens: int) -> bytes:
-    """A chat request of that many bytes."""
-    request = {"messages": [{"role": "user", "content": ""}], "max_tokens": output_tokens}
-    filler = max(0, size - len(json.dumps(request)))
-    return json.dumps({**request, "messages": [{"role": "user", "content": "x" * filler}]}).encode()
+def _body(prompt_bytes: float, output_tokens: int, arguments: argparse.Namespace) -> bytes:
+    """A chat request whose messages have that many bytes, but for those that their template's tokens stand for."""
+    turns = arguments.turns
+    room = max(turns, round(prompt_bytes - TEMPLATE_TOKENS * (turns - 1) * arguments.bytes_per_token))
+    texts = ["x" * (room // turns + (turn < room % turns)) for turn in range(turns)]
+    messages = [{"role": "assistant" if turn % 2 else "user", "content": text} for turn, text in enumerate(texts)]
+    return json.dumps({"model": MODEL, "messages": messages, "max_tokens": output_tokens, "stream": True}).encode()
 
 
 @contextlib.contextmanager
@@ -158,14 +196,14 @@ def _table(planned: Planned, sizes: list[Size], served: list[str]) -> str:
     plan, traffic = planned.plan, planned.workload.traffic
     seconds = len(sizes) / traffic.request_rate_rps
     requests = Counter(served)
-    total = sum(route.rate_rps for route in plan.routing)
+    total = sum(route.routed_rps for route in plan.routing)
     lines = [
         f"{len(sizes):,} requests, {requests['']:,} without an answer from a group; "
         f"at {traffic.request_rate_rps:g} requests/s they arrive in {seconds:.0f} s",
         f"{'group':24} {'replicas':>8} {'requests':>9} {'planned':>8} {'load':>7} {'planned':>8}",
     ]
     for group in plan.groups:
-        share = sum(route.rate_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing) / total
+        share = sum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing) / total
         busy = _busy_replica_seconds(
             planned, group, [s for s, name in zip(sizes, served, strict=True) if name == group.name]
         )
@@ -186,12 +224,21 @@ def _busy_replica_seconds(planned: Planned, group: ReplicaGroup, sizes: list[Siz
         == (group.cloud, group.region, group.instance_type, group.use_spot, group.tensor_parallel)
     )
     grid, buckets = planned.workload.traffic.grid, planned.workload.traffic.buckets()
-    capacities = {(b.input_index, b.output_index): c for b, c in zip(buckets, candidate.capacities, strict=True)}
+    places = {(b.input_index, b.output_index): number for number, b in enumerate(buckets)}
+    strays = list(zip(size_estimates(planned.workload).strays, candidate.strays, strict=True))
     total = 0.0
     for input_tokens, output_tokens in sizes:
         i = min(bisect.bisect_left(grid.input_edges, input_tokens), len(grid.input_edges) - 1)
         o = min(bisect.bisect_left(grid.output_edges, output_tokens), len(grid.output_edges) - 1)
-        capacity = capacities[i, o]
+        capacity = candidate.capacities[places[i, o]]
+        if not isinstance(capacity, Capacity):
+            # Not at the targets for all of its bucket: a request near its lower edge that was taken for a smaller one.
+            able = (
+                found
+                for stray, found in strays
+                if (stray.input_index, stray.output_index) == (i, o) and stray.input_tokens >= input_tokens
+            )
+            capacity = next(able, capacity)
         if not isinstance(capacity, Capacity):
             raise SystemExit(
                 f"{group.name} was sent a request of {input_tokens} × {output_tokens}, which it cannot serve"

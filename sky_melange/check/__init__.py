@@ -1,38 +1,14 @@
-"""The budget gate: a plan, today's prices, limits -> verdicts; two plans -> what changed. Pure, one check a function.
+"""The budget gate: a plan, today's prices and profiles, limits -> a report; two plans -> what changed.
 
-lock.py      the plan was made for what the workload file asks for now
-prices.py    every machine has a price, and none is too old
-budget.py    total, worst case, overhead and month against the budget
-serves.py    the plan still carries the workload
-files.py     the files beside plan.json are what it renders
-drift.py     no plan is much cheaper now
-policies.py  the rules of policy.yaml
-diff.py      what changed between two plans
-inputs.py    what changed between two workloads or profiles
+checks.py      the lock, the load, the files beside plan.json, the drift
+prices.py      every machine has a price, and none is too old
+budget.py      total, worst case, overhead and month against the budget
+policies.py    the rules of policy.yaml
+repricing.py   the plan's machines at other prices, without solving
+reverify.py    the plan's shares and loads under today's workload and profiles
+lock.py        the workload file that the plan was made from, and what was edited since
+report.py      every check, in order
+plan_file.py   the same over files, with the prices of this moment
+diff.py        what changed between two plans
+inputs.py      what changed between two workloads or profiles
 """
-
-from __future__ import annotations
-
-from sky_melange.check.budget import budget_checks
-from sky_melange.check.diff import Side, compare
-from sky_melange.check.drift import drift
-from sky_melange.check.files import files
-from sky_melange.check.lock import lock
-from sky_melange.check.policies import policy_checks
-from sky_melange.check.prices import not_confirmed, prices_fresh, prices_known, without_prices
-from sky_melange.check.serves import serves
-
-__all__ = [
-    "Side",
-    "budget_checks",
-    "compare",
-    "drift",
-    "files",
-    "lock",
-    "not_confirmed",
-    "policy_checks",
-    "prices_fresh",
-    "prices_known",
-    "serves",
-    "without_prices",
-]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from sky_melange.check.outcome import within
+from sky_melange.check.checks import within
 from sky_melange.domain.check import Check, PriceChange, Unit, Verdict
 from sky_melange.domain.plan import Cost
 from sky_melange.domain.units import usd_per_month

@@ -105,8 +105,8 @@ def _group_change(old: ReplicaGroup | None, new: ReplicaGroup | None, before: Pl
 
 def request_fraction(plan: Plan, name: str) -> float:
     """The part of all requests (0..1) that the plan routes to a group."""
-    total = math.fsum(route.rate_rps for route in plan.routing)
-    return math.fsum(route.rate_rps * dict(route.shares).get(name, 0.0) for route in plan.routing) / total
+    total = math.fsum(route.routed_rps for route in plan.routing)
+    return math.fsum(route.routed_rps * dict(route.shares).get(name, 0.0) for route in plan.routing) / total
 
 
 def _route_changes(old: Plan, new: Plan, names: Mapping[str, str]) -> tuple[tuple[RouteChange, ...], float]:

@@ -1,22 +1,124 @@
-"""The plan was made for what the workload file asks for now."""
+"""Finds the workload that a plan was made from, and tells what of it was edited since."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
 
-from sky_melange.check.outcome import within
-from sky_melange.domain.check import Check, Unit, Verdict
+from sky_melange import pipeline
+from sky_melange.check.inputs import workload_changes
+from sky_melange.domain.workload import Objective, Workload
+from sky_melange.errors import InputError, Mistake
+from sky_melange.pipeline.digests import WORKLOAD_ENDINGS
+from sky_melange.plan_file import PlanDocument
+
+_TOLERANCE: Final = 1e-9
 
 
-def lock(differences: Sequence[str] | None, *, reason: str = "") -> Check:
-    """`differences` between the file and what was planned, None with the `reason` where they are not compared."""
-    says = "differences between the workload file and what was planned: edited since, and not planned again"
-    return Check(
-        name="lock",
-        verdict=Verdict.SKIPPED if differences is None else within(len(differences), 0),
-        figure=None if differences is None else len(differences),
-        limit=0,
-        unit=Unit.VIOLATIONS,
-        says=f"{says}; {reason}" if reason else says,
-        details=tuple(differences or ()),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """What a plan is held against: `workload`, and the folder whose files it names.
+
+    `differences` are those between the file and what was planned; None, with the `reason`: they were not compared.
+    """
+
+    workload: Workload
+    folder: Path
+    differences: tuple[str, ...] | None
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def lock_of(document: PlanDocument, given: Path | None) -> Lock:
+    """The workload that the plan names, or the one that is `given`.
+
+    Raises InputError for a file with mistakes in it. One that is not there is a difference.
+    """
+    recorded = _recorded(document)
+    path = given or recorded
+    if path is None or (given is None and not path.exists() and not path.is_symlink()):
+        says = "names no workload file" if path is None else f"was made from {path}, which is not there"
+        asked = document.workload
+        if asked.profiles.files or asked.prices.overrides is not None:
+            message = f"{says}, and with files beside it; give --workload"
+            raise InputError([Mistake(source=str(document.path), message=message)])
+        difference = _unsealed(document) or f"{document.path} {says}; plan again, or give --workload"
+        return Lock(workload=document.workload, folder=document.path.parent, differences=(difference,))
+    if given is None and path.is_symlink():
+        message = "is a link; the workload of a plan is a plain file, or given with --workload"
+        raise InputError([Mistake(source=str(path), message=message)])
+    wanted, warnings = _read(path, document)
+    if given is not None and recorded is not None and recorded.is_file() and not recorded.samefile(given):
+        reason = f"not compared, since the plan was made from {recorded} and is checked against {given}"
+        return Lock(workload=wanted, folder=path.parent, differences=None, reason=reason, warnings=warnings)
+    is_edited = pipeline.workload_digest(path) != document.plan.inputs.workload
+    wanted = _as_planned(wanted, document.workload)
+    unsealed = _unsealed(document)
+    differences = (unsealed,) if unsealed else tuple(_differences(path, wanted, document.workload, is_edited=is_edited))
+    return Lock(workload=wanted, folder=path.parent, differences=differences, warnings=warnings)
+
+
+def _unsealed(document: PlanDocument) -> str:
+    says = "was made by an earlier release, which did not lock the workload; plan again"
+    return "" if document.is_sealed else f"{document.path} {says}"
+
+
+def _recorded(document: PlanDocument) -> Path | None:
+    """Raises InputError for a path that `plan` never writes."""
+    name = document.plan.inputs.workload_file
+    if name is None:
+        return None
+    if PurePosixPath(name).is_absolute() or not name.endswith(WORKLOAD_ENDINGS):
+        message = f"want a path relative to the plan that ends in .yaml or .yml, found {name[:80]!r}"
+        raise InputError([Mistake(source=str(document.path), key="inputs.workload_file", message=message)])
+    return document.path.parent / name
+
+
+def _read(path: Path, document: PlanDocument) -> tuple[Workload, tuple[str, ...]]:
+    """The workload as it is now; where a file that it names is missing, with what was counted from that then."""
+    try:
+        return pipeline.read(path), ()
+    except InputError as error:
+        try:
+            wanted = pipeline.read(path, planned=document.workload)
+        except InputError:
+            raise error from None
+        return wanted, (f"{error}; the traffic and running groups are those of the plan.",)
+
+
+def _as_planned(wanted: Workload, planned: Workload) -> Workload:
+    """The file's workload with what `plan` itself finds: the groups that ran, and the most traffic."""
+    keep, kept = wanted.constraints.keep, planned.constraints.keep
+    if keep is not None and kept is not None and keep.plan == kept.plan:
+        # The plan may have been written in the place of the one that ran.
+        constraints = replace(wanted.constraints, keep=replace(keep, groups=kept.groups))
+        wanted = replace(wanted, constraints=constraints)
+    if wanted.objective is planned.objective is Objective.MOST_TRAFFIC:
+        factor = planned.traffic.request_rate_rps / wanted.traffic.request_rate_rps
+        rates = tuple(tuple(rate * factor for rate in row) for row in wanted.traffic.rates_rps)
+        if _are_close(rates, planned.traffic.rates_rps):
+            rates = planned.traffic.rates_rps
+        wanted = replace(wanted, traffic=replace(wanted.traffic, rates_rps=rates))
+    return wanted
+
+
+def _are_close(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:
+    first, second = ([rate for row in rates for rate in row] for rates in (one, other))
+    return len(first) == len(second) and all(
+        abs(a - b) <= _TOLERANCE * max(a, b) for a, b in zip(first, second, strict=True)
     )
+
+
+def _differences(path: Path, wanted: Workload, planned: Workload, *, is_edited: bool) -> Iterator[str]:
+    if wanted.prices.overrides is not None:
+        # plan.json has only the name.
+        wanted = replace(wanted, prices=replace(wanted.prices, overrides=Path(wanted.prices.overrides.name)))
+    changes = workload_changes(planned, wanted)
+    for change in changes:
+        yield f"{change.key}: {change.note or f'{change.old} when planned, {change.new} in {path}'}"
+    if wanted != planned and not changes:
+        yield f"{path} asks for other figures in the last digits"
+    elif is_edited and not changes:
+        yield f"{path} was edited since; what it asks for is the same"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sky_melange.check.outcome import within
+from sky_melange.check.checks import within
 from sky_melange.domain.check import Check, Unit, Verdict
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.policy import Policy
@@ -61,8 +61,10 @@ def _kinds(plan: Plan, policy: Policy) -> Iterator[Check]:
         yield _count("policy-accelerators", f"groups on other accelerators than {', '.join(allowed)}", found)
     if policy.max_spot_fraction is not None:
         spot = {group.name for group in plan.groups if group.use_spot}
-        total = sum(route.rate_rps for route in plan.routing)
-        on_spot = sum(route.rate_rps * share for route in plan.routing for name, share in route.shares if name in spot)
+        total = sum(route.routed_rps for route in plan.routing)
+        on_spot = sum(
+            route.routed_rps * share for route in plan.routing for name, share in route.shares if name in spot
+        )
         yield Check(
             name="policy-spot",
             verdict=within(on_spot / total, policy.max_spot_fraction),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from sky_melange.check.outcome import within
+from sky_melange.check.checks import within
 from sky_melange.domain.ages import age_hours
 from sky_melange.domain.check import Check, PriceAge, PriceChange, Unit, Verdict
 from sky_melange.domain.offer import Obtained, PriceBook, PriceState

@@ -14,8 +14,8 @@ from sky_melange.cli.options import is_ci, use_color
 from sky_melange.errors import CheckFailedError, InputError, Mistake, PriceSourceError
 
 if TYPE_CHECKING:
+    from sky_melange.check.report import Limits
     from sky_melange.domain.check import CheckReport
-    from sky_melange.gate import Limits
 
 FORMATS = ("table", "json", "markdown", "junit", "github")
 
@@ -120,7 +120,7 @@ def write_targets(writes: Sequence[str]) -> list[tuple[str, Path]]:
 def _limits(
     budget: float | None, monthly_budget: float | None, max_drift: float | None, max_age_hours: float | None
 ) -> Limits:
-    from sky_melange.gate import Limits
+    from sky_melange.check.report import Limits
 
     mistakes = [
         Mistake(source=option, message=f"want a number {wanted}, found {value:g}")

@@ -12,11 +12,12 @@ from sky_melange.cli.options import format_option
 from sky_melange.domain.launch_files import ENDPOINTS_FILE
 
 
-@click.command(name="down", epilog="Example: sky-melange down plan --yes")
+@click.command(name="down", epilog="Example: sky-melange down plan --dry-run")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Print what would end; ask SkyPilot nothing, end nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @format_option
-def command(*, folder: Path, yes: bool, output_format: str) -> None:
+def command(*, folder: Path, dry_run: bool, yes: bool, output_format: str) -> None:
     """End what `up` started from FOLDER: the router first, then every replica group.
 
     Only what launch.json lists is taken down. The SkyServe controller is SkyPilot's and may serve others: it stays
@@ -31,6 +32,9 @@ def command(*, folder: Path, yes: bool, output_format: str) -> None:
     steps = steps_down(launch.record.started)
     if not steps:
         say(f"{folder}: nothing was started from here.")
+    elif dry_run:
+        for step in steps if output_format != "json" else ():
+            click.echo(f"{step.action.value:7} {step.kind.value:8} {step.name}")
     else:
         for step in steps:
             say(f"{step.action.value:7} {step.kind.value:8} {step.name}")
@@ -40,7 +44,8 @@ def command(*, folder: Path, yes: bool, output_format: str) -> None:
         say("All of it is down.")
     leaves_controller = any(step.kind is UnitKind.SERVICE for step in steps)
     if leaves_controller:
-        say("The SkyServe controller still runs, and costs; `sky status` names it, `sky down` ends it.")
+        still = "would still run, and cost" if dry_run else "still runs, and costs"
+        say(f"The SkyServe controller {still}; `sky status` names it, `sky down` ends it.")
     if output_format == "json":
-        done = {"steps": steps_json(steps), "controller_still_runs": leaves_controller}
+        done = {"steps": steps_json(steps), "controller_still_runs": leaves_controller, "dry_run": dry_run}
         click.echo(json.dumps(done, indent=2))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def read_launch(folder: Path) -> Launch:
     """A plan folder and what was started from it. Raises InputError for either when it is broken."""
+    from sky_melange.check.report import files_of
     from sky_melange.cli.plan_folder import recover
-    from sky_melange.gate import files_of
     from sky_melange.plan_file import read_files_beside, read_plan
     from sky_melange.skypilot.launch.launch import Launch
     from sky_melange.skypilot.launch.record import read_record
@@ -53,17 +53,25 @@ def secret_values(launch: Launch) -> dict[str, str]:
     from sky_melange.domain.front_door import needs_router
     from sky_melange.render.router_sky_yaml import router_secrets
 
-    wanted = list(launch.workload.launch.secrets)
+    wanted = list(launch.workload.launch.all_secrets)
     if needs_router(launch.plan.groups, launch.workload):
         wanted += router_secrets(launch.workload)
     mistakes = [
-        Mistake(source="environment", key=name, message="is not set; the launch files ask for this secret")
+        Mistake(source="environment", key=name, message=_not_set(name, launch))
         for name in dict.fromkeys(wanted)
         if not os.environ.get(name)
     ]
     if mistakes:
         raise InputError(mistakes)
     return {name: os.environ[name] for name in wanted}
+
+
+def _not_set(name: str, launch: Launch) -> str:
+    message = "is not set; the launch files ask for this secret"
+    if name != launch.workload.launch.api_key_secret:
+        return message
+    advice = f"clients and replicas share it: for example `export {name}=$(openssl rand -hex 32)`"
+    return f"{message} ({advice}; `launch: {{api_key_secret: none}}` leaves replicas open to the world)"
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -12,11 +12,14 @@ import click
 
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say, secret_values
 from sky_melange.cli.options import format_option
+from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
+from sky_melange.domain.plan import CONTROLLER_PURPOSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sky_melange.domain.plan import Overhead, ReplicaGroup
     from sky_melange.skypilot.launch.launch import Launch
     from sky_melange.skypilot.launch.steps import Step
 
@@ -97,19 +100,39 @@ def _check(folder: Path, workload: Path | None, *, offline: bool) -> None:
 def _show(launch: Launch, steps: Sequence[Step], *, print_line: Callable[[str], None]) -> None:
     """The steps and what they cost: the answer of a dry run, and progress of any other."""
     cost = launch.plan.cost
-    prices = {group.name: group.cost_usd_per_hour for group in launch.plan.groups}
+    machines = {group.name: _machines(group) for group in launch.plan.groups}
+    beside = {machine.purpose: machine for machine in launch.plan.overhead}
+    if CONTROLLER_PURPOSE in beside:
+        machines[CONTROLLER_PURPOSE] = _machine(beside[CONTROLLER_PURPOSE])
     for step in steps:
         # A group may be several clusters; its cost is shown once.
-        price = None if step.unit is None else prices.pop(step.unit.group, None)
-        shown = "" if price is None else f"  USD {price:.4f} per hour"
+        group = "" if step.unit is None else machines.pop(step.unit.group, "")
+        if step.unit is not None and step.kind.value == "router" and ROUTER_PURPOSE in beside:
+            group = _machine(beside[ROUTER_PURPOSE])
+        shown = f"  {group}" if group else ""
         print_line(
             f"{step.action.value:7} {step.kind.value:8} {step.name}{shown}{f'  ({step.why})' if step.why else ''}"
         )
+    if CONTROLLER_PURPOSE in machines and any(step.kind.value == "service" and step.unit for step in steps):
+        print_line(f"SkyPilot starts the SkyServe controller where none runs: {machines[CONTROLLER_PURPOSE]}")
     print_line(
         f"The plan costs USD {cost.total_usd_per_hour:.4f} per hour: {cost.replicas_usd_per_hour:.4f} for replicas, "
         f"{cost.overhead_usd_per_hour:.4f} beside them{_at_worst(launch)}. "
         "While groups are replaced, old and new both cost."
     )
+
+
+def _machines(group: ReplicaGroup) -> str:
+    """`2 × g6.xlarge (1 × L4) on aws us-east-1 at USD 0.8048: USD 1.6096 per hour`."""
+    from sky_melange.render.skypilot_yaml import summary
+
+    return f"{summary(group)} at USD {group.price_usd_per_hour:.4f}: USD {group.cost_usd_per_hour:.4f} per hour"
+
+
+def _machine(machine: Overhead) -> str:
+    price = machine.price_usd_per_hour
+    cost = "at a price that is not known" if price is None else f"USD {price:.4f} per hour"
+    return f"{machine.instance_type or 'any small machine'} on {machine.cloud} {machine.region}: {cost}"
 
 
 def _at_worst(launch: Launch) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sky_melange.domain.trace import TraceSummary
     from sky_melange.traces import Progress
 
-_ROLES = ("input", "output", "time")
+_ROLES = ("input", "output", "time", "bytes")
 
 
 @click.group(name="workload", epilog="Example: sky-melange workload from-trace requests.csv.gz -o workload.yaml")
@@ -41,7 +41,7 @@ def command() -> None:
     "--output-file", "-o", type=click.Path(path_type=Path), help="Write the workload here; without it, to stdout."
 )
 @click.option("--force", is_flag=True, help="Replace an --output-file that says something else.")
-@click.option("--columns", help="Columns of an unknown format: input=NAME,output=NAME[,time=NAME].")
+@click.option("--columns", help="Columns of an unknown format: input=NAME,output=NAME[,time=NAME][,bytes=NAME].")
 @click.option("--where", help="Count only these rows, such as \"model = 'llama' AND status <> 'failure'\".")
 @click.option("--model-column", help="The column that names the model; a log of several asks for --where.")
 @click.option("--time-unit", type=click.Choice([unit.value for unit in TimeUnit]), help="Unit of numbers in time.")
@@ -174,9 +174,11 @@ def _columns(text: str) -> LogColumns:
     found = {role.strip(): name.strip() for role, _, name in parts}
     wrong = [role for role in found if role not in _ROLES or not found[role]]
     if wrong or len(parts) != len(found) or not {"input", "output"} <= set(found):
-        message = f"want input=NAME,output=NAME,time=NAME (time may be left out), found {text[:100]!r}"
+        message = (
+            f"want input=NAME,output=NAME,time=NAME,bytes=NAME (time and bytes may be left out), found {text[:100]!r}"
+        )
         raise InputError([Mistake(source="--columns", message=message)])
-    return LogColumns(input=found["input"], output=found["output"], time=found.get("time"))
+    return LogColumns(input=found["input"], output=found["output"], time=found.get("time"), bytes=found.get("bytes"))
 
 
 def _scan(files: tuple[str, ...], options: TraceOptions, url: str | None, table: str | None) -> TraceSummary:

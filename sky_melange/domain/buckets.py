@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from sky_melange.domain.router import SizeFit
 
 
 class BucketSize(StrEnum):
@@ -45,6 +48,15 @@ class TokenGrid:
     output_edges: tuple[int, ...]
 
 
+PARTS: Final = 16
+"""Into so many parts the range of an input bucket is divided, where it is known how its requests lie."""
+
+
+def part_edges(low: int, high: int) -> tuple[int, ...]:
+    """Upper edges of the parts of the sizes above `low` up to `high`; fewer where there are not so many sizes."""
+    return tuple(sorted({low + -(-(high - low) * part // PARTS) for part in range(1, PARTS + 1)}))
+
+
 def rates_of(weights: Sequence[Sequence[float]], request_rate_rps: float) -> tuple[tuple[float, ...], ...]:
     """The rate of each bucket, requests/s, from weights of any scale `[input bucket][output bucket]`, one positive."""
     # Divided by the largest first: the sum of weights near the largest float would overflow.
@@ -61,7 +73,9 @@ class Traffic:
     `rates_rps[input bucket][output bucket]`, requests/s, none negative, at least one positive.
     `origin` says in words where the distribution comes from; `notes` what deserves doubt about it.
     `mean_tokens[input bucket][output bucket]` are the mean (input, output) sizes of a bucket's requests, None where it
-    has none; they are wanted for `BucketSize.MEAN`. `is_counted`: from a log or preset, not written in the workload.
+    has none; they are wanted for `BucketSize.MEAN`. `input_parts[input bucket][part]` says how the bucket's requests
+    are spread over its range, in any scale (see `part_edges`); empty where nobody knows.
+    `fit` is what a log says of bytes and tokens. `is_counted`: from a log or preset, not written in the workload.
     """
 
     grid: TokenGrid
@@ -71,6 +85,8 @@ class Traffic:
     bucket_size: BucketSize = BucketSize.UPPER
     notes: tuple[str, ...] = ()
     is_counted: bool = False
+    input_parts: tuple[tuple[float, ...], ...] | None = None
+    fit: SizeFit | None = None
 
     @property
     def request_rate_rps(self) -> float:

@@ -13,13 +13,14 @@ class Candidate:
     """An offer × a replica layout: `replicas_per_instance` engines of `profile.key.tensor_parallel` GPUs each.
 
     `capacities[bucket]` is what ONE REPLICA sustains on each bucket with traffic (the order of `Traffic.buckets()`),
-    or why it cannot serve it.
+    or why it cannot serve it; `strays[stray]` the same of `SizeEstimates.strays`.
     """
 
     offer: Offer
     profile: Profile
     replicas_per_instance: int
     capacities: tuple[Capacity | Skipped, ...]
+    strays: tuple[Capacity | Skipped, ...] = ()
 
     @property
     def identity(self) -> tuple[object, ...]:

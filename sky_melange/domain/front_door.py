@@ -22,8 +22,8 @@ class RequestClass:
     Those of up to `max_input_tokens` and `max_output_tokens` that no smaller class takes; None: of any size. In a
     `size_aware` plan a class without `max_output_tokens` takes the requests that state no limit of their answer.
     `shares` are (group name, fraction 0..1), summing to 1, largest first. `spare` names the other groups that meet the
-    targets on every request of the class, the least used first. `rate_rps` is the planned rate; 0 for a class that
-    stands in for others.
+    targets on every request of the class, the least used first. `rate_rps` is the planned rate of what is taken for
+    it; 0 for a class that stands in for others.
     """
 
     name: str
@@ -80,7 +80,7 @@ def _class(
         name=name,
         max_input_tokens=input_tokens,
         max_output_tokens=output_tokens,
-        rate_rps=0.0 if stands_in else math.fsum(route.rate_rps for route in routes),
+        rate_rps=0.0 if stands_in else math.fsum(route.routed_rps for route in routes),
         shares=shares,
         spare=tuple(sorted(able - planned, key=lambda group: (-spare_replicas.get(group, 0.0), group))),
     )
@@ -100,7 +100,7 @@ def _mean_shares(routes: Sequence[Route], able: Iterable[str]) -> tuple[tuple[st
     sums: defaultdict[str, float] = defaultdict(float)
     for route in routes:
         for group, share in route.shares:
-            sums[group] += share * route.rate_rps
+            sums[group] += share * route.routed_rps
     kept = {group: total for group, total in sums.items() if group in set(able) and total > 0}
     kept = kept or {group: total for group, total in sums.items() if total > 0}
     whole = math.fsum(kept.values())

@@ -86,7 +86,8 @@ class Route:
     """How one bucket is divided. `shares` are (group name, fraction 0..1), summing to 1, largest group name last.
 
     `can_serve` names every group of the plan that meets the targets on this bucket, whatever its share: where requests
-    may go when their own groups are down or full.
+    may go when their own groups are down or full. `taken_rps`: the requests that the front door takes for those of the
+    bucket, and divides so, where it estimates sizes; None: those of the bucket.
     """
 
     input_tokens: int
@@ -94,6 +95,12 @@ class Route:
     rate_rps: float
     shares: tuple[tuple[str, float], ...]
     can_serve: tuple[str, ...] = ()
+    taken_rps: float | None = None
+
+    @property
+    def routed_rps(self) -> float:
+        """Requests/s that are divided so."""
+        return self.rate_rps if self.taken_rps is None else self.taken_rps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,15 +16,41 @@ class RouterKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SizeFit:
+    """Bytes of a request = `envelope_bytes` + `bytes_per_token` × input tokens, fitted to `requests` of a log.
+
+    Least squares, weighted by 1 ÷ tokens. `error_fraction`: the half-width of the uniform error with their variance.
+    """
+
+    bytes_per_token: float
+    envelope_bytes: int
+    error_fraction: float
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouterSettings:
     """How requests reach the replica groups.
 
     HAProxy knows a request's bytes, not its tokens: input tokens = (body - `envelope_bytes`) / `bytes_per_token`.
-    `envelope_bytes` is the JSON around the prompt; None: that of a minimal chat request for the model. The router
-    listens on `port`.
+    `envelope_bytes` is the JSON around the prompt; None: that of a minimal chat request for the model, and of every
+    further message. The router listens on `port`. The estimate of a single request is wrong by up to
+    `size_error_fraction`, that of all together by up to `size_bias_fraction`: the plan holds within these.
     """
 
     kind: RouterKind = RouterKind.HAPROXY
     bytes_per_token: float = 4.0
     envelope_bytes: int | None = None
+    size_error_fraction: float = 0.15
+    size_bias_fraction: float = 0.15
     port: int = 8080
+
+    @classmethod
+    def fitted(cls, fit: SizeFit) -> RouterSettings:
+        """By a log. What is served later is taken to differ from it by at most a twentieth on average."""
+        return cls(
+            bytes_per_token=fit.bytes_per_token,
+            envelope_bytes=fit.envelope_bytes,
+            size_error_fraction=min(0.5, max(0.01, math.ceil(fit.error_fraction * 100) / 100)),
+            size_bias_fraction=0.05,
+        )

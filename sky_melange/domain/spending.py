@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sky_melange.domain.units import HOURS_PER_MONTH
+
 ANYONE = "*"
 """In place of a user's or workspace's name: each one that no entry names, by itself."""
 
@@ -42,12 +44,28 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendingLimit:
-    """One budget. `mode` None: that of the file."""
+    """One budget. `mode` None: that of the file. `usd_per_month`: what the limit per hour comes from, where it does."""
 
     scope: Scope
     name: str
     usd_per_hour: float
     mode: GuardMode | None = None
+    usd_per_month: float | None = None
+
+    @classmethod
+    def of(
+        cls, *, scope: Scope, name: str, usd_per_hour: float | None, usd_per_month: float | None, mode: GuardMode | None
+    ) -> SpendingLimit:
+        """The tighter of two limits. Raises ValueError without any.
+
+        What costs more per hour at its worst than 730 hours of a month's budget allow may exceed it in a month.
+        """
+        if usd_per_month is None or (usd_per_hour is not None and usd_per_hour <= usd_per_month / HOURS_PER_MONTH):
+            if usd_per_hour is None:
+                raise ValueError(f"the budget of {name!r} has no limit")
+            return cls(scope=scope, name=name, usd_per_hour=usd_per_hour, mode=mode)
+        hourly = usd_per_month / HOURS_PER_MONTH
+        return cls(scope=scope, name=name, usd_per_hour=hourly, mode=mode, usd_per_month=usd_per_month)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from sky_melange.domain.buckets import BucketSize, TokenGrid
+from sky_melange.domain.router import SizeFit
 
 CALENDAR_FROM_S: Final = 100_000_000
 """Times from here on (1973-03-03) are seconds since 1970, UTC; smaller ones are seconds since the log began."""
@@ -78,12 +79,14 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
 class LogColumns:
     """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports.
 
-    `model` names the model of a request, where a log may hold several.
+    `bytes` holds the bytes of a request's body, or of its prompt. `model` names the model of a request, where a log may
+    hold several.
     """
 
     input: str
     output: str
     time: str | None = None
+    bytes: str | None = None
     time_unit: TimeUnit = TimeUnit.AUTO
     layout: str = "columns as given"
     model: str | None = None
@@ -178,6 +181,7 @@ class TraceSummary:
     """A counted log. `source` says in words where it comes from.
 
     `cells` are those with requests, by input then output index of `grid`. `rate` is None for a log without times.
+    `fit` and `input_parts` (as in `Traffic`, requests) are None for a log without bytes.
     `time_reading` says in a sentence which unit its times were taken to be in, and why, where that had to be found out.
     `notes` are sentences on what a reader should know: rows left out, requests outside the grid, guesses made.
     """
@@ -192,6 +196,8 @@ class TraceSummary:
     rate: RateSummary | None = None
     time_reading: str | None = None
     notes: tuple[str, ...] = ()
+    fit: SizeFit | None = None
+    input_parts: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def requests_inside(self) -> int:

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.units import HOURS_PER_MONTH
+
+
+def key(*, default: Any, description: str, example: object, **bounds: float) -> Any:
+    """A field that workload.yaml has as a key of the same name, declared here alone; `bounds` as `ge=1, le=9`."""
+    return field(default=default, metadata={"description": description, "examples": [example], **bounds})
 
 
 class RoutingPolicy(StrEnum):
@@ -154,7 +159,11 @@ class Constraints:
     max_spot_share_fraction: float | None = None
     tolerate_replica_losses: int = 0
     keep: KeepExisting | None = None
-    min_profile_kind: ProfileKind | None = None
+    min_profile_kind: ProfileKind | None = key(
+        default=None,
+        description="The weakest kind of throughput profile to rely on: measured, fitted, published or estimated.",
+        example="fitted",
+    )
 
 
 class Objective(StrEnum):
@@ -263,13 +272,22 @@ class ProfilePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How the emitted files start the engine. `secrets` are names only; `engine_args` are appended verbatim, quoted."""
+    """How the emitted files start the engine. `secrets` are names only; `engine_args` are appended verbatim, quoted.
+
+    `api_key_secret` names the one whose value router and replicas want as a bearer token; None: they ask nobody.
+    """
 
     mode: LaunchMode = LaunchMode.SERVE
     controller: ControllerPlace = ControllerPlace.MACHINE
     engine: str = "vllm"
     engine_args: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    api_key_secret: str | None = None
+
+    @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """Names of all that the launch files of the groups ask for."""
+        return tuple(dict.fromkeys((*self.secrets, *filter(None, [self.api_key_secret]))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,13 @@ from sky_melange.domain.workload import LaunchMode, Objective, RoutingPolicy, So
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.assemble import Assembled, assemble
 from sky_melange.optimizer.candidates import ProfileCapacities, context_limited
-from sky_melange.optimizer.infeasible import describe_limits, describe_unserved, unserved_classes
+from sky_melange.optimizer.charges import Charges
 from sky_melange.optimizer.model import Model, build_model, traffic_rounded_down
-from sky_melange.optimizer.problem import Charges, Problem
-from sky_melange.optimizer.remedies import Surroundings, quarantined_reasons, remedies
-from sky_melange.optimizer.solution import Solution
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.solve.solution import Solution
 from sky_melange.optimizer.spot import with_fallback
+from sky_melange.optimizer.why.infeasible import describe_limits, describe_unserved, unserved_classes
+from sky_melange.optimizer.why.remedies import Surroundings, quarantined_reasons, remedies
 from sky_melange.resources import interruption_bands
 
 __all__ = [
@@ -78,7 +79,7 @@ def optimize(model: Model) -> Optimum:
 
     Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
     """
-    from sky_melange.optimizer.alternatives import single_types
+    from sky_melange.optimizer.why.alternatives import single_types
 
     model = model.within(_limiting_budget(model.workload))
     try:
@@ -160,8 +161,8 @@ def _passed_over(model: Model, solution: Solution) -> str | None:
 
 
 def solve_problem(problem: Problem, settings: SolverSettings) -> Solution:
-    """Solves a problem of plain numbers; see `sky_melange.optimizer.solver.solve`."""
-    from sky_melange.optimizer.solver import solve
+    """Solves a problem of plain numbers; see `sky_melange.optimizer.solve.solver.solve`."""
+    from sky_melange.optimizer.solve.solver import solve
 
     return solve(problem, settings)
 
@@ -176,7 +177,7 @@ class _Most:
 
 
 def _most_traffic(model: Model) -> _Most:
-    from sky_melange.optimizer.traffic import most_traffic
+    from sky_melange.optimizer.solve.traffic import most_traffic
 
     found = most_traffic(model.problem, model.workload.solver)
     factor = traffic_rounded_down(model.workload.traffic.request_rate_rps, found.factor)

@@ -11,11 +11,12 @@ from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.plan import Contingency, ReplicaGroup, Route
 from sky_melange.domain.profile import Capacity, Skipped
+from sky_melange.domain.size_estimate import SizeEstimates, capacity_of, size_estimates
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import SkyMelangeError
 from sky_melange.optimizer.problem import RoutingClasses
-from sky_melange.optimizer.solution import Contingency as FoundContingency
-from sky_melange.optimizer.solution import Solution
+from sky_melange.optimizer.solve.solution import Contingency as FoundContingency
+from sky_melange.optimizer.solve.solution import Solution
 
 _SHARE_DECIMALS = 12
 
@@ -42,6 +43,8 @@ def assemble(
     names = group_names(workload.name, [candidates[c] for c in used])
     name_of = dict(zip(used, names, strict=True))
     routing: dict[int, Route] = {}
+    estimates = size_estimates(workload)
+    taken_rps = estimates.taken_rps(buckets)
     for members, row in zip(classes, solution.shares, strict=True):
         shares = _rounded([(name_of[c], row[c]) for c in used if row[c] > 0])
         for index in members:
@@ -51,9 +54,10 @@ def assemble(
                 rate_rps=buckets[index].rate_rps,
                 shares=shares,
                 can_serve=tuple(sorted(name_of[c] for c in used if _can_serve(candidates[c], index))),
+                taken_rps=None if taken_rps is None else taken_rps[index],
             )
     routes = tuple(routing[index] for index in range(len(buckets)))
-    groups = [_group(name_of[c], candidates[c], solution.counts[c], buckets, routes) for c in used]
+    groups = [_group(name_of[c], candidates[c], solution.counts[c], buckets, routes, estimates) for c in used]
     return Assembled(
         groups=tuple(sorted(groups, key=lambda group: group.name)),
         routing=routes,
@@ -120,16 +124,23 @@ def _rounded(shares: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ..
 
 
 def _group(
-    name: str, candidate: Candidate, instances: int, buckets: Sequence[Bucket], routes: Sequence[Route]
+    name: str,
+    candidate: Candidate,
+    instances: int,
+    buckets: Sequence[Bucket],
+    routes: Sequence[Route],
+    estimates: SizeEstimates,
 ) -> ReplicaGroup:
     offer, profile = candidate.offer, candidate.profile
     busy_replicas = 0.0
     in_flight = 0.0
-    for bucket, route, capacity in zip(buckets, routes, candidate.capacities, strict=True):
-        share = dict(route.shares).get(name, 0.0)
+    shares = [dict(route.shares).get(name, 0.0) for route in routes]
+    capacities = (*candidate.capacities, *candidate.strays)
+    for part in estimates.parts:
+        share = shares[part.taken_for] * part.fractions[0]
         if share > 0:
-            served = _served(capacity)
-            load = bucket.rate_rps * share / served.request_rate_rps
+            served = _served(capacity_of(part, capacities))
+            load = buckets[part.bucket].rate_rps * share / served.request_rate_rps
             busy_replicas += load
             in_flight += load * served.concurrency
     return ReplicaGroup(

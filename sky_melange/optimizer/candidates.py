@@ -15,10 +15,11 @@ from sky_melange.domain.workload import SpotUse, Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileCapacities:
-    """A profile and what one of its replicas sustains on each bucket with traffic."""
+    """A profile and what one of its replicas sustains on each bucket with traffic, and on each stray."""
 
     profile: Profile
     capacities: tuple[Capacity | Skipped, ...]
+    strays: tuple[Capacity | Skipped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,7 @@ def _layouts(offer: Offer, profiles: Iterable[ProfileCapacities]) -> Iterable[Ca
                 profile=entry.profile,
                 replicas_per_instance=offer.accelerators_per_instance // tensor_parallel,
                 capacities=entry.capacities,
+                strays=entry.strays,
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,13 +11,15 @@ from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Offer
-from sky_melange.domain.workload import RoutingPolicy, Workload
+from sky_melange.domain.profile import Skipped
+from sky_melange.domain.size_estimate import Part, SizeEstimates, capacity_of, size_estimates
+from sky_melange.domain.workload import Constraints, RoutingPolicy, Workload
 from sky_melange.errors import MissingDataError
-from sky_melange.optimizer.build import build_problem
 from sky_melange.optimizer.candidates import CandidateSet, ProfileCapacities, build_candidates
-from sky_melange.optimizer.infeasible import describe_rejected
+from sky_melange.optimizer.limits import LIMITS
 from sky_melange.optimizer.overhead import OverheadMachines, overhead_machines
-from sky_melange.optimizer.problem import Problem, RoutingClasses, routing_classes
+from sky_melange.optimizer.problem import Keep, Loads, Problem, RoutingClasses, routing_classes
+from sky_melange.optimizer.why.infeasible import describe_rejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,8 @@ class Model:
     def under(self, policy: RoutingPolicy) -> Problem:
         """The problem under another routing policy."""
         classes = routing_classes(policy, self.buckets)
-        changed = build_problem(self.workload, self.buckets, classes, self.candidates)
+        estimates = size_estimates(self.workload, policy)
+        changed = build_problem(self.workload, self.buckets, classes, self.candidates, estimates)
         mine = self.problem
         return replace(changed, max_cost_usd_per_hour=mine.max_cost_usd_per_hour, charges=mine.charges)
 
@@ -103,3 +107,103 @@ def _nothing_to_choose_from(found: CandidateSet) -> MissingDataError:
     if not found.rejected:
         return MissingDataError("no price is known for any of candidates.clouds")
     return MissingDataError(f"no priced offer can run this workload:\n{describe_rejected(found.rejected)}")
+
+
+def build_problem(
+    workload: Workload,
+    buckets: Sequence[Bucket],
+    classes: RoutingClasses,
+    candidates: Sequence[Candidate],
+    estimates: SizeEstimates | None = None,
+) -> Problem:
+    """The problem; `buckets` are those with traffic, in the order of `Candidate.capacities`.
+
+    `estimates`: those under another routing policy than the workload's.
+    """
+    estimates = estimates or size_estimates(workload)
+    limits = workload.constraints
+    total_rps = sum(bucket.rate_rps for bucket in buckets)
+    loads, *biased = _loads(candidates, classes, buckets, estimates)
+    return Problem(
+        loads=loads,
+        biased=tuple(biased),
+        prices=tuple(candidate.offer.price_usd_per_hour for candidate in candidates),
+        replicas=tuple(candidate.replicas_per_instance for candidate in candidates),
+        max_utilization=limits.max_utilization,
+        limits=tuple(limit for kind in LIMITS.values() for limit in kind.of(workload, candidates)),
+        weights=_weights(classes, buckets, estimates, total_rps),
+        losses=limits.tolerate_replica_losses,
+        keep=_keep(limits, candidates),
+    )
+
+
+def _loads(
+    candidates: Sequence[Candidate], classes: RoutingClasses, buckets: Sequence[Bucket], estimates: SizeEstimates
+) -> tuple[Loads, ...]:
+    """Σ λ_b · fraction ÷ μ_bc in instances over the parts that are taken for class r, in each case.
+
+    None where the candidate cannot serve one of them.
+    """
+    of = _class_of(classes)
+    by_class: list[list[Part]] = [[] for _ in classes]
+    for part in estimates.parts:
+        by_class[of[part.taken_for]].append(part)
+    columns: dict[tuple[int, int], list[tuple[float | None, ...]]] = {}
+    for candidate in candidates:
+        key = (id(candidate.capacities), candidate.replicas_per_instance)
+        if key not in columns:
+            columns[key] = [_class_loads(candidate, parts, buckets, estimates.cases) for parts in by_class]
+    chosen = [columns[id(candidate.capacities), candidate.replicas_per_instance] for candidate in candidates]
+    return tuple(
+        tuple(tuple(column[r][case] for column in chosen) for r in range(len(classes)))
+        for case in range(estimates.cases)
+    )
+
+
+def _class_loads(
+    candidate: Candidate, parts: Sequence[Part], buckets: Sequence[Bucket], cases: int
+) -> tuple[float | None, ...]:
+    sums = [0.0] * cases
+    capacities = (*candidate.capacities, *candidate.strays)
+    for part in parts:
+        capacity = capacity_of(part, capacities)
+        if isinstance(capacity, Skipped):
+            return (None,) * cases
+        load = buckets[part.bucket].rate_rps / (capacity.request_rate_rps * candidate.replicas_per_instance)
+        for case, fraction in enumerate(part.fractions):
+            sums[case] += load * fraction
+    return tuple(sums)
+
+
+def _weights(
+    classes: RoutingClasses, buckets: Sequence[Bucket], estimates: SizeEstimates, total_rps: float
+) -> tuple[float, ...]:
+    """The fraction of all requests that is taken for each class."""
+    of = _class_of(classes)
+    sums = [0.0] * len(classes)
+    for part in estimates.parts:
+        sums[of[part.taken_for]] += buckets[part.bucket].rate_rps * part.fractions[0]
+    return tuple(each / total_rps for each in sums)
+
+
+def _class_of(classes: RoutingClasses) -> dict[int, int]:
+    return {index: r for r, members in enumerate(classes) for index in members}
+
+
+def _keep(limits: Constraints, candidates: Sequence[Candidate]) -> Keep | None:
+    """Previous groups that are no candidates now have to go whatever the plan, so they do not enter.
+
+    Where the same machine is sold twice, reserved and at its list price, the reserved ones are taken to run first.
+    """
+    if limits.keep is None:
+        return None
+    left = Counter[tuple[object, ...]]()
+    for group in limits.keep.groups:
+        left[group.identity] += group.instances
+    previous = [0] * len(candidates)
+    for c in sorted(range(len(candidates)), key=lambda c: (candidates[c].offer.reserved_instances is None, c)):
+        reserved = candidates[c].offer.reserved_instances
+        running = left[candidates[c].identity]
+        previous[c] = running if reserved is None else min(running, reserved)
+        left[candidates[c].identity] -= previous[c]
+    return Keep(previous=tuple(previous), usd_per_hour=limits.keep.switching_usd_per_hour)

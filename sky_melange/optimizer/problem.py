@@ -1,20 +1,185 @@
-"""The optimisation problem as plain numbers: no names of clouds or models, nothing of PuLP."""
+"""The optimisation problem as plain numbers, and what a limit of the plan is; nothing of PuLP."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol, Self
 
 from sky_melange.domain.buckets import Bucket
-from sky_melange.domain.workload import RoutingPolicy
+from sky_melange.domain.candidate import Candidate
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.profile import Capacity, Skipped
+from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.optimizer.charges import Charges
-from sky_melange.optimizer.limits import Cap, Floor, Keep, LossCut, ShareLimit
-
-__all__ = ["Cap", "Charges", "Floor", "Keep", "LossCut", "Problem", "RoutingClasses", "ShareLimit", "routing_classes"]
 
 RoutingClasses = tuple[tuple[int, ...], ...]
-"""Buckets (by index) that the front door cannot tell apart, and which therefore share one set of weights."""
+"""Buckets (by index) that the front door cannot distinguish, and which therefore share one set of weights."""
+
+GroupCapacities = Mapping[str, Sequence[Capacity | Skipped]]
+"""What ONE replica of each group (by name) sustains on each of `Traffic.buckets()`, then of `SizeEstimates.strays`."""
+
+Terms = Sequence[tuple[object, float]]
+"""Σ factor · variable. A variable of the program is opaque to a limit; a plain number stands for itself."""
+
+
+class Program(Protocol):
+    """What a limit sees of the program: an integer program, or one whose counts are fixed and are plain numbers."""
+
+    @property
+    def counts(self) -> Sequence[object]:
+        """n_c: instances of candidate c."""
+
+    @property
+    def whole(self) -> Terms:
+        """What all shares of the traffic sum to."""
+
+    def used(self) -> Sequence[object]:
+        """y_c: 1 where n_c > 0, else 0."""
+
+    def routed_to(self, members: Sequence[bool]) -> Terms:
+        """The part of all requests, in units of `whole`, that goes to candidates with `members[c]`."""
+
+    def cost(self) -> Terms:
+        """The total, USD per hour."""
+
+    def variable(self, name: str) -> object:
+        """A new variable ≥ 0 that may be fractional. Names come from indices, never from user text."""
+
+    def at_most(self, name: str, terms: Terms, bound: float) -> None:
+        """Adds the row Σ ≤ bound. `#` in a name becomes the number of the row, counted by name."""
+
+    def at_least(self, name: str, terms: Terms, bound: float) -> None:
+        """Adds the row Σ ≥ bound."""
+
+
+class Limit(Protocol):
+    """A limit of the plan: one record, from which everything that must know of limits takes it.
+
+    Subclass it in a file of `optimizer/limits/` and name it in `LIMITS`. Methods with a body here have defaults that
+    are right for every limit: the solve may be slower than it could be, never wrong.
+    """
+
+    __slots__ = ()
+
+    name: str
+    """As the workload writes it: `constraints.max_groups`."""
+
+    is_minimum: ClassVar[bool] = False
+    """Whether it asks for instances, instead of limiting them."""
+
+    @classmethod
+    def of(cls, workload: Workload, candidates: Sequence[Candidate]) -> Iterator[Self]:
+        """The limits of this kind that a workload sets, in the numbers of its candidates."""
+
+    @classmethod
+    def set_in(cls, problem: Problem) -> Iterator[Limit]:
+        """Those that are numbers of the problem itself, not among its `limits`."""
+        return iter(())
+
+    def restricted_to(self, kept: Sequence[int]) -> Self:
+        """The same over the candidates `kept`, in that order."""
+
+    def rows(self, program: Program) -> None:
+        """Adds its rows to the program."""
+
+    def setting(self) -> str:
+        """Its value, as the workload writes it."""
+
+    def text(self) -> str:
+        """What it is called in messages."""
+        return f"{self.name} = {self.setting()}"
+
+    @staticmethod
+    def violations(plan: Plan, workload: Workload, capacities: GroupCapacities) -> Iterator[str]:
+        """How a finished plan breaks the limits of this kind: from the plan alone, without the solver or a problem."""
+
+    def may_replace(self, one: int, other: int, copies: int) -> bool:
+        """Whether every plan that keeps this limit still does with each `other` replaced by so many `copies` of `one`.
+
+        True lets the solver drop `other` where `one` is cheaper.
+        """
+        return False
+
+    def counts_alike(self, one: int, other: int) -> bool:
+        """Whether traffic may move between these candidates as far as this limit is concerned."""
+        return False
+
+    def most_instances(self, c: int) -> int | None:
+        """No plan has more instances of c; None: this limit does not say."""
+        return None
+
+    def extra_instances(self, c: int) -> int:
+        """Instances of c that it may ask for on top of those that the traffic needs."""
+        return 1000
+
+    def bound(self) -> float | None:
+        """The number that it sets; None: it is no number, and is not relaxed."""
+        return None
+
+    def measure(self, program: Program) -> Terms:
+        """The quantity that is at most (of a minimum at least) `bound`; may add rows and variables of its own."""
+        return ()
+
+    def needed(self, measured: float) -> float:
+        """The setting that allows a measured quantity."""
+        return round(measured)
+
+    def looser(self, problem: Problem) -> Sequence[tuple[float, Problem]]:
+        """(setting, the problem with it), ever looser: for limits that are relaxed by trying, having no `measure`."""
+        return ()
+
+    def without(self, problem: Problem) -> Problem:
+        """The problem that lacks this limit."""
+        return replace(problem, limits=tuple(limit for limit in problem.limits if limit != self))
+
+    def in_the_way(self, problem: Problem, counts: Sequence[int], c: int, *, breaks: bool) -> Iterator[str]:
+        """What forbids one more instance of c; `breaks`: its rows do not hold then."""
+        if breaks:
+            yield self.text()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """What runs already: `previous[c]` instances; each instance more or less counts as `usd_per_hour` of cost."""
+
+    previous: tuple[int, ...]
+    usd_per_hour: float
+
+    def restricted_to(self, kept: Sequence[int]) -> Keep:
+        """The same over the candidates `kept`; what it costs to stop others is `stopping_others_usd_per_hour`."""
+        return replace(self, previous=tuple(self.previous[c] for c in kept))
+
+    def stopping_others_usd_per_hour(self, kept: Collection[int]) -> float:
+        """USD/h that every plan is charged which has only the candidates `kept`."""
+        return self.usd_per_hour * sum(before for c, before in enumerate(self.previous) if c not in kept)
+
+    def penalty(self, counts: Sequence[int]) -> float:
+        """USD/h that a plan of these counts is charged for its changes: s · Σ_c |n_c − previous_c|."""
+        return self.usd_per_hour * sum(abs(n - before) for n, before in zip(counts, self.previous, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossCut:
+    """A condition that every plan meets which still serves all traffic after losing any k instances.
+
+    For weights w ≥ 0 with w_c·load_rc ≥ π_r and any loss of k instances, u·Σ_c w_c·(n_c − lost_c) ≥ Σ_r π_r
+    (weak duality of the linear program over the shares). `weights[c]` are u·w_c and `demand` is Σ_r π_r; `lost[c]` is
+    the loss that led to it.
+    """
+
+    weights: tuple[float, ...]
+    demand: float
+    lost: tuple[int, ...]
+
+    def restricted_to(self, kept: Sequence[int]) -> LossCut:
+        """The same condition over the candidates `kept`."""
+        return replace(self, weights=tuple(self.weights[c] for c in kept), lost=tuple(self.lost[c] for c in kept))
+
+
+Loads = tuple[tuple[float | None, ...], ...]
+"""`[class][candidate]`, instances kept fully busy; None: cannot serve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,27 +187,32 @@ class Problem:
     """Sets: routing classes r, candidates c.
 
     `loads[r][c]`: instances of c that all of class r would keep fully busy, Σ_{b∈r} λ_b ÷ μ_bc; None when c cannot
-    serve some bucket of r. `prices[c]`: USD per hour an instance. `replicas[c]`: replicas an instance.
-    `weights[r]`: fraction of all requests in class r, wanted for `share_limits`. `max_cost_usd_per_hour`: of the total.
-    `losses`: instances, whichever, that the plan must be able to lose and still serve all traffic; `loss_cuts` are
-    conditions known to follow from that. `charges`: what is paid beside the replicas.
+    serve some bucket of r. With a front door that estimates sizes, r are the requests that it takes for those of r, and
+    `biased[k]` are the loads where all estimates are off by as much as they may be: a plan holds in each of these cases
+    (but not where instances are lost as well). `prices[c]`: USD per hour an instance. `replicas[c]`: replicas of one.
+    `weights[r]`: fraction of all requests in class r, wanted by limits on shares. `max_cost_usd_per_hour`: of the
+    total. `losses`: instances, whichever, that the plan must be able to lose and still serve all traffic; `loss_cuts`
+    are conditions known to follow from that. `charges`: what is paid beside the replicas. `limits`: all others; see
+    `limits_of`.
     """
 
-    loads: tuple[tuple[float | None, ...], ...]
+    loads: Loads
     prices: tuple[float, ...]
     replicas: tuple[int, ...]
     max_utilization: float = 1.0
-    min_replicas: int = 0
-    max_groups: int | None = None
-    caps: tuple[Cap, ...] = ()
-    floors: tuple[Floor, ...] = ()
-    share_limits: tuple[ShareLimit, ...] = ()
+    limits: tuple[Limit, ...] = ()
     weights: tuple[float, ...] = ()
     max_cost_usd_per_hour: float | None = None
     losses: int = 0
     loss_cuts: tuple[LossCut, ...] = ()
     keep: Keep | None = None
     charges: Charges = field(default_factory=Charges)
+    biased: tuple[Loads, ...] = ()
+
+    @property
+    def cases(self) -> tuple[Loads, ...]:
+        """The loads in every case that a plan must carry."""
+        return (self.loads, *self.biased)
 
     @property
     def class_count(self) -> int:
@@ -54,20 +224,19 @@ class Problem:
         """Number of candidates."""
         return len(self.prices)
 
-    def loads_on(self, c: int) -> list[tuple[int, float]]:
-        """(class, load in instances) of the classes that candidate c can serve."""
-        return [(r, load) for r, row in enumerate(self.loads) if (load := row[c]) is not None]
+    def loads_on(self, c: int, loads: Loads | None = None) -> list[tuple[int, float]]:
+        """(class, load in instances) of the classes that candidate c can serve; `loads`: of another case."""
+        return [(r, load) for r, row in enumerate(loads or self.loads) if (load := row[c]) is not None]
 
     def restricted_to(self, kept: Sequence[int]) -> Problem:
         """The same problem with the candidates `kept` only, in that order."""
         return replace(
             self,
             loads=tuple(tuple(row[c] for c in kept) for row in self.loads),
+            biased=tuple(tuple(tuple(row[c] for c in kept) for row in loads) for loads in self.biased),
             prices=tuple(self.prices[c] for c in kept),
             replicas=tuple(self.replicas[c] for c in kept),
-            caps=tuple(cap.restricted_to(kept) for cap in self.caps),
-            floors=tuple(floor.restricted_to(kept) for floor in self.floors),
-            share_limits=tuple(limit.restricted_to(kept) for limit in self.share_limits),
+            limits=tuple(limit.restricted_to(kept) for limit in self.limits),
             loss_cuts=tuple(cut.restricted_to(kept) for cut in self.loss_cuts),
             keep=None if self.keep is None else self.keep.restricted_to(kept),
             charges=self.charges.restricted_to(kept),
@@ -77,7 +246,8 @@ class Problem:
         """The same problem for `factor` times the traffic."""
         return replace(
             self,
-            loads=tuple(tuple(None if load is None else load * factor for load in row) for row in self.loads),
+            loads=_times(self.loads, factor),
+            biased=tuple(_times(loads, factor) for loads in self.biased),
             loss_cuts=tuple(replace(cut, demand=cut.demand * factor) for cut in self.loss_cuts),
         )
 
@@ -93,10 +263,9 @@ class Problem:
         """What is minimised: the total, and what `keep` charges for changes; USD per hour."""
         return self.cost(counts) + (0.0 if self.keep is None else self.keep.penalty(counts))
 
-    @property
-    def counts_groups(self) -> bool:
-        """Whether the program must know which candidates are used."""
-        return self.max_groups is not None or self.charges.depend_on_groups
+
+def _times(loads: Loads, factor: float) -> Loads:
+    return tuple(tuple(None if load is None else load * factor for load in row) for row in loads)
 
 
 def routing_classes(policy: RoutingPolicy, buckets: Sequence[Bucket]) -> RoutingClasses:

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
-from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, ReplicaGroup, Route
-from sky_melange.domain.profile import Skipped
-from sky_melange.domain.workload import ControllerPlace, LaunchMode, RoutingPolicy, Workload
-from sky_melange.optimizer.verify_limits import limit_violations
-from sky_melange.optimizer.verify_losses import TOLERANCE, GroupCapacities, loss_violations
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, Route
+from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.size_estimate import size_estimates
+from sky_melange.domain.workload import ControllerPlace, LaunchMode, RoutingPolicy, SpotUse, Workload
+from sky_melange.optimizer.limits import LIMITS
+from sky_melange.optimizer.limits.utilization import TOLERANCE
+from sky_melange.optimizer.problem import GroupCapacities
 
 __all__ = ["TOLERANCE", "GroupCapacities", "verify"]
 
@@ -24,29 +26,32 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
     """Every way in which the plan does not do what it says; empty when it holds."""
     buckets = workload.traffic.buckets()
     return (
-        *_demand(plan, buckets),
-        *_capacity(plan, workload, buckets, capacities),
+        *_demand(plan, workload, buckets),
         *_policy(plan, workload),
-        *limit_violations(plan, workload),
-        *loss_violations(plan, workload, capacities),
+        *_candidates(plan, workload),
+        *(message for kind in LIMITS.values() for message in kind.violations(plan, workload, capacities)),
         *_overhead(plan, workload),
         *_cost(plan),
     )
 
 
-def _demand(plan: Plan, buckets: Sequence[Bucket]) -> Iterator[str]:
+def _demand(plan: Plan, workload: Workload, buckets: Sequence[Bucket]) -> Iterator[str]:
     """Every bucket with traffic is routed, whole, to groups that exist."""
     names = {group.name for group in plan.groups}
     routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
     if len(routed) != len(plan.routing):
         yield "a bucket is routed twice"
-    for bucket in buckets:
+    taken = size_estimates(workload).taken_rps(buckets)
+    for index, bucket in enumerate(buckets):
         route = routed.get((bucket.input_tokens, bucket.output_tokens))
         if route is None:
             yield f"bucket {bucket.label} has traffic but no route"
             continue
         if not math.isclose(route.rate_rps, bucket.rate_rps, rel_tol=TOLERANCE):
             yield f"bucket {bucket.label} is planned for {route.rate_rps:g} req/s, the workload has {bucket.rate_rps:g}"
+        taken_rps = bucket.rate_rps if taken is None else taken[index]
+        if not math.isclose(route.routed_rps, taken_rps, rel_tol=TOLERANCE, abs_tol=1e-12):
+            yield f"bucket {bucket.label} is taken to get {route.routed_rps:g} req/s, recomputed {taken_rps:g}"
         if not math.isclose(math.fsum(share for _, share in route.shares), 1.0, rel_tol=TOLERANCE):
             yield f"the shares of bucket {bucket.label} do not sum to 1"
         for name, share in route.shares:
@@ -54,32 +59,6 @@ def _demand(plan: Plan, buckets: Sequence[Bucket]) -> Iterator[str]:
                 yield f"bucket {bucket.label} is routed to {name}, which is no group of the plan"
             if not 0 <= share <= 1 + TOLERANCE:
                 yield f"bucket {bucket.label} sends the share {share:g} to {name}"
-
-
-def _capacity(plan: Plan, workload: Workload, buckets: Sequence[Bucket], capacities: GroupCapacities) -> Iterator[str]:
-    """No group carries more than its replicas sustain within the allowed utilisation, on buckets that it can serve."""
-    routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
-    for group in plan.groups:
-        busy_replicas = 0.0
-        for index, bucket in enumerate(buckets):
-            share = _share(routed.get((bucket.input_tokens, bucket.output_tokens)), group)
-            if share == 0:
-                continue
-            capacity = capacities[group.name][index]
-            if isinstance(capacity, Skipped):
-                yield f"{group.name} is sent bucket {bucket.label}, which it cannot serve: {capacity.detail}"
-                continue
-            busy_replicas += bucket.rate_rps * share / capacity.request_rate_rps
-        utilization = busy_replicas / group.replicas if group.replicas else math.inf
-        limit = workload.constraints.max_utilization
-        if busy_replicas > 0 and utilization > limit * (1 + TOLERANCE):
-            yield f"{group.name} is used to {utilization:.4f} of its {group.replicas} replicas, over {limit:g}"
-        elif not math.isclose(utilization if group.replicas else 0.0, group.utilization, abs_tol=1e-6):
-            yield f"{group.name} states a utilisation of {group.utilization:g}, recomputed {utilization:g}"
-
-
-def _share(route: Route | None, group: ReplicaGroup) -> float:
-    return 0.0 if route is None else math.fsum(share for name, share in route.shares if name == group.name)
 
 
 def _policy(plan: Plan, workload: Workload) -> Iterator[str]:
@@ -97,6 +76,24 @@ def _policy(plan: Plan, workload: Workload) -> Iterator[str]:
                 f"{plan.policy} routing cannot tell ≤{route.input_tokens} in × ≤{route.output_tokens} out from "
                 f"≤{twin.input_tokens} in × ≤{twin.output_tokens} out, but their shares differ"
             )
+
+
+def _candidates(plan: Plan, workload: Workload) -> Iterator[str]:
+    """Every group is a machine that the workload considers, with a profile that it relies on."""
+    allowed, weakest = workload.candidates, workload.constraints.min_profile_kind
+    kinds = list(ProfileKind)
+    for group in plan.groups:
+        for key, found, among in (
+            ("accelerators", group.accelerator, allowed.accelerators),
+            ("clouds", group.cloud, allowed.clouds),
+            (f"regions.{group.cloud}", group.region, allowed.regions.get(group.cloud)),
+        ):
+            if among is not None and found not in among:
+                yield f"{group.name} is {found}, candidates.{key} allows {', '.join(among)}"
+        if allowed.spot is (SpotUse.NEVER if group.use_spot else SpotUse.ONLY):
+            yield f"{group.name} is {'' if group.use_spot else 'not '}spot, candidates.spot is {allowed.spot}"
+        if weakest is not None and kinds.index(group.profile.kind) > kinds.index(weakest):
+            yield f"the profile of {group.name} is {group.profile.kind}, constraints.min_profile_kind is {weakest}"
 
 
 def _overhead(plan: Plan, workload: Workload) -> Iterator[str]:

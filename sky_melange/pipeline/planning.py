@@ -16,9 +16,9 @@ from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Formulation, Objective, Workload
 from sky_melange.errors import CheckFailedError, InfeasibleError, InputError, MissingDataError, SkyMelangeError
 from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, optimize
-from sky_melange.optimizer.not_believed import missed, missed_warnings
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.verify import verify
+from sky_melange.optimizer.why.not_believed import missed, missed_warnings
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
 from sky_melange.pipeline.missing import missing_clouds
 from sky_melange.pipeline.profiling import (
@@ -165,7 +165,7 @@ def _check_size(groups: Iterable[ReplicaGroup]) -> None:
 
 
 def _explained(optimum: Optimum) -> Explanation:
-    from sky_melange.optimizer.explain import explain
+    from sky_melange.optimizer.why.explain import explain
 
     return explain(optimum)
 
@@ -187,7 +187,9 @@ def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -
 
 
 def _check(plan: Plan, workload: Workload, optimum: Optimum) -> None:
-    capacities = {name: candidate.capacities for name, candidate in optimum.assembled.candidates.items()}
+    capacities = {
+        name: (*candidate.capacities, *candidate.strays) for name, candidate in optimum.assembled.candidates.items()
+    }
     violations = verify(plan, workload, capacities)
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.profile import Profile
+from sky_melange.domain.profile import Capacity, Profile, Skipped
+from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import MissingDataError
 from sky_melange.optimizer import ProfileCapacities, context_limited
@@ -36,23 +38,30 @@ def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Pro
 def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[ProfileCapacities]:
     """What one replica of each profile sustains on each bucket; layouts that cannot hold the context are left out."""
     buckets = workload.traffic.buckets()
+    strays = size_estimates(workload).strays
     max_model_len = workload.model.max_model_len
+    places = {(bucket.input_index, bucket.output_index): place for place, bucket in enumerate(buckets)}
+    own = [places[stray.input_index, stray.output_index] for stray in strays]
     found = []
     for profile in profiles:
-        capacities = tuple(
-            max_capacity(
-                profile,
-                bucket.planned_input_tokens,
-                bucket.planned_output_tokens,
-                workload.slo,
-                extrapolate=workload.profiles.extrapolate,
-            )
-            for bucket in buckets
-        )
+        capacities = [_capacity(profile, bucket, workload) for bucket in buckets]
+        # What can be served at its bucket's size needs no second look.
+        capacities += [
+            capacities[place] if isinstance(capacities[place], Capacity) else _capacity(profile, stray, workload)
+            for place, stray in zip(own, strays, strict=True)
+        ]
         if max_model_len is not None:
-            capacities = context_limited(profile, capacities, buckets, max_model_len)
-        found.append(ProfileCapacities(profile=profile, capacities=capacities))
+            capacities = [*context_limited(profile, capacities, (*buckets, *strays), max_model_len)]
+        split = len(buckets)
+        found.append(
+            ProfileCapacities(profile=profile, capacities=tuple(capacities[:split]), strays=tuple(capacities[split:]))
+        )
     return found
+
+
+def _capacity(profile: Profile, bucket: Bucket, workload: Workload) -> Capacity | Skipped:
+    size = (bucket.planned_input_tokens, bucket.planned_output_tokens)
+    return max_capacity(profile, *size, workload.slo, extrapolate=workload.profiles.extrapolate)
 
 
 def selected_profiles(workload: Workload, profiles: Iterable[Profile]) -> tuple[Profile, ...]:

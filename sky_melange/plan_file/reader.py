@@ -49,7 +49,8 @@ def read_plan(path: Path) -> PlanDocument:
     prices that do not add up to the costs, or anything that is not as `plan` wrote it.
     """
     path = path / FILE_NAME if path.is_dir() else path
-    document = read_document(path)
+    # `diff <(git show main:plan/plan.json) plan`: a pipe that somebody named, not one that lies in a plan's place.
+    document = read_document(path, allow_pipe=path.name != FILE_NAME)
     _check_version(document, str(path))
     decoder = Decoder(source=str(path))
     plan = decoder.record(Plan, _flat(document), "", _PLACES)

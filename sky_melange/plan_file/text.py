@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from sky_melange.errors import InputError, Mistake
+from sky_melange.untrusted import read_bytes
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 """A plan over 100 x 100 buckets has about 3 MiB."""
@@ -15,10 +17,11 @@ MAX_BYTES: Final = 32 * 1024 * 1024
 _MAX_REPEATED: Final = 20
 
 
-def read_document(path: Path) -> Mapping[str, Any]:
-    """The top-level object of a file (or pipe).
+def read_document(path: Path, *, allow_pipe: bool = False) -> Mapping[str, Any]:
+    """The top-level object of a file.
 
-    Raises InputError: missing, too long, not UTF-8, truncated or otherwise no JSON, NaN, repeated keys, no object.
+    Raises InputError: missing, a pipe or device (unless `allow_pipe`), too long, not UTF-8, truncated or otherwise no
+    JSON, NaN, repeated keys, no object.
     """
     source = str(path)
     repeated: list[Mistake] = []
@@ -33,7 +36,11 @@ def read_document(path: Path) -> Mapping[str, Any]:
         return found
 
     try:
-        document = json.loads(_text(path), object_pairs_hook=unique, parse_constant=_refuse_constant)
+        document = json.loads(
+            _text(path, allow_pipe=allow_pipe),
+            object_pairs_hook=unique,
+            parse_constant=_refuse_constant,
+        )
     except json.JSONDecodeError as error:
         message = f"is not JSON: {error.msg}, column {error.colno}; is the file truncated?"
         raise InputError([Mistake(source=source, message=message, line=error.lineno)]) from None
@@ -48,18 +55,13 @@ def read_document(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _text(path: Path) -> str:
-    # One byte more than allowed is read, so that neither a huge file nor an endless pipe fills the memory.
+def _text(path: Path, *, allow_pipe: bool) -> str:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        message = f"cannot be read ({reason}); `sky-melange plan WORKLOAD --out FOLDER` writes FOLDER/plan.json"
-        raise InputError([Mistake(source=str(path), message=message)]) from None
-    if len(content) > MAX_BYTES:
-        message = f"is larger than {MAX_BYTES // 1024**2} MiB, the most that is read; is it a plan?"
-        raise InputError([Mistake(source=str(path), message=message)])
+        content = read_bytes(path, limit_bytes=MAX_BYTES, allow_pipe=allow_pipe)
+    except InputError as error:
+        advice = "`sky-melange plan WORKLOAD --out FOLDER` writes FOLDER/plan.json"
+        found = [replace(mistake, message=f"{mistake.message}; {advice}") for mistake in error.mistakes]
+        raise InputError(found) from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -16,13 +16,12 @@ from sky_melange.prices.freshness import warnings_of
 from sky_melange.prices.gpus import known_accelerators, load_gpus
 from sky_melange.prices.history import PriceHistory
 from sky_melange.prices.hosted.bases import parse_bases
-from sky_melange.prices.hosted.limits import FetchLimits
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import discounted
 from sky_melange.prices.past import embedded_past
 from sky_melange.prices.replica_price import cheapest_replica
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
-from sky_melange.prices.source import CatalogOffers, PriceSite, PriceSource
+from sky_melange.prices.source import CatalogOffers, FetchLimits, PriceSite, PriceSource
 
 __all__ = [
     "PRICE_SOURCES",

@@ -8,29 +8,32 @@ from typing import Final
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.prices.opinions import Opinions
 from sky_melange.prices.past import Past
-from sky_melange.prices.plausibility import judge
+from sky_melange.prices.plausibility import Judged, judge
 from sky_melange.prices.source import CatalogOffers
 
 LOSS_FRACTION: Final = 0.2
 """A catalog that lost so much at once was cut off, or changed more than catalogs do from one refresh to the next."""
 
 
-def make_book(
+def make_book(  # noqa: PLR0913 - one keyword for each circumstance
     catalogs: Iterable[CatalogOffers],
     opinions: Opinions,
     trust: Sequence[str] = (),
     clouds: Collection[str] | None = None,
     past: Past | None = None,
     agreed: Collection[str] = (),
+    *,
+    judged: Judged | None = None,
 ) -> PriceBook:
     """The price book of some clouds (all when None). The other catalogs serve only to compare with.
 
     `trust` names quarantined offers (`Offer.name`, or a prefix of it that ends at a `/`) to use all the same, at the
-    price of the catalog. `past` and `agreed` are what the judgement knows beside the catalogs: see `judge`.
+    price of the catalog. `past` and `agreed` are what the judgement knows beside the catalogs: see `judge`. `judged`:
+    its answer, where it was asked already.
     """
     catalogs = tuple(catalogs)
     past = past or Past()
-    judged = judge((offer for catalog in catalogs for offer in catalog.offers), opinions, past, agreed)
+    judged = judged or judge((offer for catalog in catalogs for offer in catalog.offers), opinions, past, agreed)
     failed = [entry for entry in judged.quarantined if clouds is None or entry.offer.cloud in clouds]
     trusted = [entry for entry in failed if is_trusted(entry.offer, trust)]
     # A corrected offer passes under the name of the one that it stands in for.

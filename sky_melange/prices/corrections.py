@@ -115,34 +115,39 @@ def _is_at(quotient: float, expected: float) -> bool:
 def _moved(offer: Offer, market: Market, uniform: float | None) -> _Fault | None:
     """A price that moved further than a market moves, or with most of its cloud by one factor.
 
-    The embedded prices judge before the last good copy, which may hold the same fault; of spot prices, which move, the
-    last good copy judges. What a list or a second source confirms is believed.
+    What was believed last judges, else what is embedded; no fall is believed that the embedded price refuses. An
+    on-demand price within a factor of 2 of the embedded one is no jump whatever was believed since. A witness that was
+    in doubt itself refuses no rise: it may have been the fault. For the same reason it is not used instead, unless it
+    is embedded.
     """
-    embedded, last = market.past.embedded(offer), market.past.last(offer)
-    witnesses = (last, embedded) if offer.use_spot else (embedded, last)
-    seen = next((witness for witness in witnesses if witness is not None), None)
-    judge = seen or (None if offer.use_spot else market.past.elsewhere(offer))
+    last, embedded = market.past.last(offer), market.past.embedded(offer)
+    newest = market.past.newest(offer)
+    elsewhere = None if offer.use_spot or newest is not None else market.past.elsewhere(offer)
     price = offer.price_usd_per_hour
     most = SPOT_JUMP_FACTOR if offer.use_spot else JUMP_FACTOR
-    is_far = judge is not None and not judge.low / most <= price <= judge.high * most
+    refuses = [seen for seen in (newest, embedded, elsewhere) if seen and price < seen.low / most]
+    for seen in (newest, elsewhere):
+        if seen is not None and seen.is_sure and price > seen.high * most:
+            refuses.append(seen)
     is_with_its_cloud = uniform is not None and (
-        judge is None or offer.use_spot or seen is None or _is_by(price / seen.high, uniform)
+        offer.use_spot or newest is None or _is_by(price / newest.high, uniform)
     )
-    if not (is_far or is_with_its_cloud) or market.confirms(offer):
+    if not (refuses or is_with_its_cloud) or market.confirms(offer):
+        return None
+    judge = refuses[0] if refuses else newest or elsewhere
+    if (
+        embedded is not None
+        and not offer.use_spot
+        and embedded.low / UNIFORM_FACTOR <= price <= embedded.high * UNIFORM_FACTOR
+    ):
         return None
     reason = f"{offer.cloud}: {price:.4f} USD per hour"
     if judge is not None:
         reason += f", but it was {judge.text}"
     if is_with_its_cloud:
         reason += f"; most on-demand prices of {offer.cloud} moved by {uniform:.3g} at once"
-    instead = seen
-    if seen is embedded and last is not None and embedded is not None and _is_between(last, embedded):
-        instead = last
-    return _Fault(rule=MOVED, reason=reason, instead=instead)
-
-
-def _is_between(last: Seen, embedded: Seen) -> bool:
-    return embedded.low / UNIFORM_FACTOR <= last.high <= embedded.high * UNIFORM_FACTOR
+    is_unusable = judge == elsewhere or (judge == last and last is not None and not last.is_sure)
+    return _Fault(rule=MOVED, reason=reason, instead=None if is_unusable else judge)
 
 
 def _is_by(quotient: float, factor: float) -> bool:
@@ -154,7 +159,7 @@ def _uniform_factors(market: Market) -> dict[str, float]:
     moved: dict[str, list[float]] = {}
     for offer in market.judged:
         if not offer.use_spot:
-            seen = market.past.embedded(offer) or market.past.last(offer)
+            seen = market.past.newest(offer)
             if seen is not None and seen.high > 0 and offer.price_usd_per_hour > 0:
                 moved.setdefault(offer.cloud, []).append(offer.price_usd_per_hour / seen.high)
     if not moved:
@@ -205,23 +210,29 @@ def unconfirmed(market: Market) -> Iterator[Offer]:
     """Suspects that nothing speaks for.
 
     No list, second source or earlier price of this machine, and no other machine with such a GPU between half and twice
-    its price.
+    its price. Another suspect of the same cloud may have the same fault and is no neighbour, where prices of the cloud
+    are known.
     """
-    neighbours: dict[tuple[str, bool], dict[tuple[str, ...], float]] = {
-        (offer.accelerator, offer.use_spot): {} for offer in market.judged
+    unknown = [offer for offer in market.judged if not market.confirms(offer)]
+    doubtful = {id(offer) for offer in unknown if market.past.knows(offer.cloud)}
+    neighbours: dict[tuple[str, bool], dict[tuple[object, ...], float]] = {
+        (offer.accelerator, offer.use_spot): {} for offer in unknown
     }
     for offer in market.offers:
         known = neighbours.get((offer.accelerator, offer.use_spot))
         if known is not None:
-            key = machine(offer)
+            key = (id(offer) in doubtful, *machine(offer))
             known[key] = min(known.get(key, math.inf), per_gpu(offer))
-    for offer in market.judged:
-        if market.confirms(offer):
-            continue
+    for offer in unknown:
         price = per_gpu(offer)
         others = neighbours[offer.accelerator, offer.use_spot]
-        if any(price / 2 <= other <= price * 2 for key, other in others.items() if key != machine(offer)):
+        own = machine(offer)
+        if any(
+            price / 2 <= other <= price * 2
+            for (is_doubtful, *key), other in others.items()
+            if (key[0] != offer.cloud if is_doubtful else tuple(key) != own)
+        ):
             continue
-        seen = market.past.last(offer) or market.past.embedded(offer) or market.past.elsewhere(offer)
-        if seen is None or not seen.low / 2 <= offer.price_usd_per_hour <= seen.high * 2:
+        seen = market.past.newest(offer) or market.past.elsewhere(offer)
+        if seen is None or not seen.is_sure or not seen.low / 2 <= offer.price_usd_per_hour <= seen.high * 2:
             yield offer

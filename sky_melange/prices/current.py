@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from sky_melange.domain.offer import MissingPrices, PriceBook, PriceState
+from sky_melange.domain.ages import iso_utc
+from sky_melange.domain.offer import MissingPrices, Obtained, Offer, PriceBook, PriceState
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import InputError, Mistake
 from sky_melange.prices.book import make_book
 from sky_melange.prices.freshness import missing_clouds, require_fresh, require_prices, with_age_limit
-from sky_melange.prices.hosted.source import SkypilotSource
+from sky_melange.prices.hosted.source import SkypilotSource, bases_of
+from sky_melange.prices.last_believed import LastBelieved
 from sky_melange.prices.merge import merge
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import apply_own_prices
-from sky_melange.prices.past import embedded_past
+from sky_melange.prices.past import Past, embedded_past
+from sky_melange.prices.plausibility import Judged, judge
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
 from sky_melange.prices.source import CatalogOffers, PriceRequest, PriceSite, PriceSource, SourcePrices
 
@@ -79,10 +82,11 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
     require_prices(states, policy.require_clouds, needed, offline=offline)
     too_old = {(state.source, state.cloud) for state in states if state.too_old}
     merged = merge([(name, _fresh(name, prices, too_old)) for name, prices in gathered.sources], policy.on_disagreement)
-    previous = [catalog for _, prices in gathered.sources for catalog in prices.previous]
-    past = embedded_past().with_last_good(previous)
-    judged = make_book(merged.catalogs, load_opinions(), policy.trust, clouds, past, merged.agreed)
-    missing = _missing(gathered, states, merged.catalogs, clouds)
+    believed = LastBelieved(site.cache_folder, [*policy.sources, *bases_of(request)])
+    past, opinions = embedded_past().with_last(believed.of), load_opinions()
+    verdict = judge((o for catalog in merged.catalogs for o in catalog.offers), opinions, past, merged.agreed)
+    judged = make_book(merged.catalogs, opinions, policy.trust, clouds, past, judged=verdict)
+    missing = _missing(gathered, states, merged.catalogs, clouds, past)
     shown = [entry for entry in merged.quarantined if clouds is None or entry.offer.cloud in clouds]
     book = replace(
         judged,
@@ -91,6 +95,7 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
             *judged.remarks,
             *merged.remarks,
             *(remark for _, prices in gathered.sources for remark in prices.remarks),
+            *_note_believed(believed, verdict, _due(gathered, states, merged.catalogs, believed, now), now),
         ),
         states=tuple(state for state in states if clouds is None or not state.cloud or state.cloud in clouds),
         missing=missing,
@@ -98,8 +103,44 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
     return apply_own_prices(book, policy)
 
 
+def _due(
+    gathered: _Gathered,
+    states: Sequence[PriceState],
+    used: Sequence[CatalogOffers],
+    believed: LastBelieved,
+    now: datetime,
+) -> set[str]:
+    """Clouds whose prices were confirmed, and are to be noted: once a day, and when their catalog changed."""
+    confirmed = {state.cloud for state in states if state.obtained is Obtained.CONFIRMED and not state.too_old}
+    changed = {cloud for _, prices in gathered.sources for cloud in prices.changed}
+    today = iso_utc(now)[:10]
+    in_use = confirmed & {catalog.cloud for catalog in used}
+    return {cloud for cloud in in_use if cloud in changed or believed.of(cloud).day != today}
+
+
+def _note_believed(believed: LastBelieved, verdict: Judged, due: Collection[str], now: datetime) -> Iterator[str]:
+    """Keeps what was believed of the clouds that are due; says so where the disk refuses."""
+    passed: dict[str, list[Offer]] = {cloud: [] for cloud in sorted(due)}
+    refused: dict[str, list[Offer]] = {cloud: [] for cloud in due}
+    for judged, where in ((verdict.passed, passed), ((entry.offer for entry in verdict.quarantined), refused)):
+        for offer in judged:
+            if offer.cloud in due:
+                where[offer.cloud].append(offer)
+    for cloud, offers in passed.items():
+        prices = believed.of(cloud).with_run(offers, refused[cloud], verdict.unconfirmed, now)
+        try:
+            believed.note(cloud, prices)
+        except OSError as error:
+            yield f"what is believed of the prices could not be noted: {error.strerror or error}"
+            return
+
+
 def _missing(
-    gathered: _Gathered, states: Sequence[PriceState], used: Sequence[CatalogOffers], clouds: Collection[str] | None
+    gathered: _Gathered,
+    states: Sequence[PriceState],
+    used: Sequence[CatalogOffers],
+    clouds: Collection[str] | None,
+    past: Past,
 ) -> tuple[MissingPrices, ...]:
     """The clouds without prices, each with what was last known of it: an earlier copy, else the embedded prices."""
     problems = {cloud: why for cloud, why in missing_clouds(states).items() if clouds is None or cloud in clouds}
@@ -112,7 +153,7 @@ def _missing(
     earlier = [known[cloud] for cloud in sorted(problems) if cloud in known]
     if not earlier:
         return tuple(MissingPrices(cloud=cloud, problem=why) for cloud, why in sorted(problems.items()))
-    offers = make_book([*used, *earlier], load_opinions(), clouds=set(problems), past=embedded_past()).offers
+    offers = make_book([*used, *earlier], load_opinions(), clouds=set(problems), past=past).offers
     return tuple(
         MissingPrices(cloud=cloud, problem=why, last_known=tuple(offer for offer in offers if offer.cloud == cloud))
         for cloud, why in sorted(problems.items())

@@ -1,14 +1,15 @@
-"""What was believed of a price before: the embedded prices, judged when they were built, and the last good copies."""
+"""What was believed of a price before: when the embedded prices were built, and by the last runs on this machine."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 from sky_melange.domain.offer import Offer
+from sky_melange.prices.last_believed import BelievedPrices, machine_key
 from sky_melange.prices.source import CatalogOffers
 from sky_melange.resources import data_path
 
@@ -69,18 +70,18 @@ class Past:
         believed: Mapping[str, _Machines] | None = None,
         verdicts: Mapping[str, Verdict] | None = None,
         unconfirmed: Collection[str] = (),
-        last_good: Iterable[CatalogOffers] = (),
+        last: Callable[[str], BelievedPrices] = lambda _: BelievedPrices(),
     ) -> None:
         self._believed = believed or {}
         self._verdicts = verdicts or {}
         self.unconfirmed = frozenset(unconfirmed)
         self._in_doubt = {_place(name) for name, verdict in self._verdicts.items() if not verdict.rule}
         self._counts: dict[str, dict[str, tuple[str, ...]]] = {}
-        self._last_good = {catalog.cloud: ranges_of(catalog.offers) for catalog in last_good}
+        self._last = last
 
-    def with_last_good(self, last_good: Iterable[CatalogOffers]) -> Past:
-        """The same, and what catalogs said before they were replaced.."""
-        return Past(self._believed, self._verdicts, self.unconfirmed, last_good)
+    def with_last(self, last: Callable[[str], BelievedPrices]) -> Past:
+        """The same, and what the last runs believed of each cloud."""
+        return Past(self._believed, self._verdicts, self.unconfirmed, last)
 
     def believes(self, offer: Offer) -> bool:
         """Whether this very price was believed when it was embedded. Asked of every offer of every catalog."""
@@ -93,6 +94,10 @@ class Past:
         low, high = (row[2], row[3]) if offer.use_spot else (row[0], row[1])
         price = offer.price_usd_per_hour
         return low is not None and high is not None and low <= price * _ABOVE and price <= high * _ABOVE
+
+    def knows(self, cloud: str) -> bool:
+        """Whether any price of a cloud is embedded."""
+        return cloud in self._believed
 
     def embedded(self, offer: Offer) -> Seen | None:
         """What the embedded prices say of this machine in this region; None where none was believed."""
@@ -116,8 +121,16 @@ class Past:
         return has[0] if same else ""
 
     def last(self, offer: Offer) -> Seen | None:
-        """What the last good copy says. None where the catalog has not changed since."""
-        return _seen(self._last_good.get(offer.cloud), offer, "the last good copy")
+        """What the last runs believed."""
+        row = self._last(offer.cloud).row(machine_key(offer), offer.region, use_spot=offer.use_spot)
+        if row is None:
+            return None
+        return Seen(low=row.low, high=row.high, date=row.date, source="the last good copy", is_sure=row.is_sure)
+
+    def newest(self, offer: Offer) -> Seen | None:
+        """The witness of this machine in this region: what the last runs believed for sure, else what is embedded."""
+        last = self.last(offer)
+        return last if last is not None and last.is_sure else self.embedded(offer) or last
 
     def elsewhere(self, offer: Offer) -> Seen | None:
         """What the embedded prices say of this machine in any region."""
@@ -139,14 +152,19 @@ class Past:
         return found
 
     def lost(self, catalog: CatalogOffers) -> tuple[int, int, tuple[str, ...]]:
-        """How many on-demand prices the last good copy had, how many are gone, and accelerators that are gone."""
-        before = self._last_good.get(catalog.cloud)
-        if before is None:
+        """How many on-demand prices were believed last, how many are gone, and accelerators that are gone."""
+        before = {
+            (key, region)
+            for key, regions in self._last(catalog.cloud).machines.items()
+            if _accelerator(key)
+            for region, rows in regions.items()
+            if rows[0] is not None
+        }
+        if not before:
             return 0, 0, ()
-        now = ranges_of(catalog.offers)
-        had, has = _on_demand(before), _on_demand(now)
-        gone = {_accelerator(key) for key, _ in had} - {_accelerator(key) for key, _ in has}
-        return len(had), len(had - has), tuple(sorted(gone))
+        now = {(machine_key(o), o.region) for o in catalog.offers if o.accelerator and not o.use_spot}
+        gone = {_accelerator(key) for key, _ in before} - {_accelerator(key) for key, _ in now}
+        return len(before), len(before - now), tuple(sorted(gone))
 
     def other_cloud(self, catalog: CatalogOffers) -> str | None:
         """The cloud whose catalog this is, by its machines, where it is not the one that it was asked for."""
@@ -182,21 +200,6 @@ def ranges_of(offers: Iterable[Offer]) -> dict[str, tuple[str, dict[str, list[fl
         if offer.provenance.fetched_at < date:
             found[machine_key(offer)] = (offer.provenance.fetched_at, regions)
     return found
-
-
-def machine_key(offer: Offer) -> str:
-    """What is sold, within a cloud: `p5.48xlarge|H100:8`."""
-    return f"{offer.instance_type}|{offer.accelerator}:{offer.accelerators_per_instance}"
-
-
-def _on_demand(machines: _Machines) -> set[tuple[str, str]]:
-    """(machine, region) of GPU machines with an on-demand price."""
-    return {
-        (key, region)
-        for key, (_, ranges) in machines.items()
-        for region, row in ranges.items()
-        if row[0] is not None and _accelerator(key)
-    }
 
 
 def _place(name: str) -> tuple[str, str, str, bool]:

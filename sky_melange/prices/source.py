@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 from sky_melange.domain.offer import Offer, PriceState, SkippedRows
-from sky_melange.prices.hosted.limits import FetchLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +24,37 @@ class CatalogOffers:
 class SourcePrices:
     """One source's catalogs, in order of cloud name, and where each comes from in this run (clouds left out too).
 
-    `previous`: what catalogs said before, where they have changed since they were last believed; their offers are dated
-    by when they were last confirmed. They judge the new ones.
+    `changed`: clouds whose catalog is another one than in the last run.
     `last_known`: earlier catalogs of clouds that have none now; never used as prices.
     """
 
     catalogs: tuple[CatalogOffers, ...]
     states: tuple[PriceState, ...]
     remarks: tuple[str, ...] = ()
-    previous: tuple[CatalogOffers, ...] = ()
+    changed: frozenset[str] = frozenset()
     last_known: tuple[CatalogOffers, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLimits:
+    """The connect timeout holds for each attempt, the read timeout for each pause in an answer.
+
+    `contact_s`: an address that accepts no connection by then is not asked. `catalog_s` holds for one answer, `total_s`
+    for all catalogs together. Connections, broken connections, 429 and 5xx are tried up to `tries` times; a server that
+    asks for a longer wait than `longest_wait_s` is left for the mirror. `body_bytes` bounds one catalog, unpacked, and
+    with it the memory of a refresh: three times the largest known.
+    """
+
+    connect_timeout_s: float = 3.0
+    read_timeout_s: float = 8.0
+    catalog_s: float = 25.0
+    contact_s: float = 2.2
+    total_s: float = 40.0
+    body_bytes: int = 16 << 20
+    redirects: int = 5
+    tries: int = 3
+    backoff_s: float = 0.3
+    longest_wait_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

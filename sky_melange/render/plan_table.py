@@ -147,8 +147,8 @@ def _error(error: ProfileError | None) -> str:
 
 
 def _request_share(plan: Plan, group: ReplicaGroup) -> float:
-    total = sum(route.rate_rps for route in plan.routing)
-    return sum(route.rate_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing) / total
+    total = sum(route.routed_rps for route in plan.routing)
+    return sum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing) / total
 
 
 def _alternatives(plan: Plan) -> Table:

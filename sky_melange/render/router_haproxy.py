@@ -40,8 +40,15 @@ API_PATHS: Final = (
 )
 """What is let through, beside the name of a model under /v1/models. None of them changes an engine."""
 
-MIN_BUFFER_BYTES: Final = 64 * 1024
+TEMPLATE_BYTES: Final = 14
+"""With the brackets around a message as much as the five tokens of its template (`<|im_start|>user`, line ends, …)."""
+
+PAGE_BYTES: Final = 4096
+MIN_BUFFER_BYTES: Final = 32 * 1024
 MAX_BUFFER_BYTES: Final = 1024 * 1024
+RARE_FRACTION: Final = 0.001
+"""Of the planned requests: the largest, which need not fit the buffer."""
+
 MIN_CONNECTIONS: Final = 8000
 MAX_BACKENDS: Final = 64
 """Beyond it, classes that go to the same groups in the same proportions share a backend."""
@@ -103,6 +110,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             plan=plan,
             workload=workload,
             is_blind=plan.policy is RoutingPolicy.BLIND,
+            api_key=workload.launch.api_key_secret,
             reads_output=plan.policy is RoutingPolicy.SIZE_AWARE,
             backends=backends,
             dispatch=dispatch,
@@ -112,7 +120,10 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             least_limit=min(limits.values()),
             max_connections=max(MIN_CONNECTIONS, 4 * sum(limits.values())),
             envelope_bytes=envelope_bytes(workload),
-            buffer_bytes=_buffer_bytes(classes, workload),
+            counts_messages=workload.router.envelope_bytes is None,
+            template_bytes=TEMPLATE_BYTES,
+            first_message_bytes=len('"role": "user", "content": ') - TEMPLATE_BYTES,
+            buffer_bytes=_buffer_bytes(plan, workload),
             check_interval_ms=max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND)),
             metrics_port=METRICS_PORT,
             paths=API_PATHS,
@@ -238,8 +249,13 @@ def _dispatch(classes: Sequence[RequestClass], workload: Workload) -> list[tuple
     return rules
 
 
-def _buffer_bytes(classes: Sequence[RequestClass], workload: Workload) -> int:
-    """A power of two that holds the largest planned request, so that it can be sent again, up to a bound."""
-    longest = max(one.max_input_tokens or workload.traffic.grid.input_edges[-1] for one in classes)
+def _buffer_bytes(plan: Plan, workload: Workload) -> int:
+    """Holds nearly every planned request, so that it can be sent again; HAProxy copies all of it for each request."""
+    left = RARE_FRACTION * math.fsum(route.rate_rps for route in plan.routing)
+    longest = 0
+    for route in sorted(plan.routing, key=lambda route: -route.input_tokens):
+        longest, left = route.input_tokens, left - route.rate_rps
+        if left < 0:
+            break
     wanted = HEADERS_BYTES + _max_body_bytes(workload, longest)
-    return min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, 1 << (wanted - 1).bit_length()))
+    return min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, -(-wanted // PAGE_BYTES) * PAGE_BYTES))

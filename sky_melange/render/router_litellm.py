@@ -48,7 +48,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
     header = [
         f"# LiteLLM proxy: the front door of plan {plan.name}, made by sky-melange. Plan again instead of editing.",
         f"# Routing: {plan.policy.value}, by token count; litellm_hook.py must lie beside this file.",
-        f"# Clients authenticate with {MASTER_KEY}, or keys made with it; the engines' own keys are not passed on.",
+        f"# Clients authenticate with {MASTER_KEY}, or keys made with it; what they send does not reach the engines.",
         f"# Start: litellm --config {LITELLM_FILE.rpartition('/')[2]} --port {workload.router.port}",
         "# The API's addresses come from the environment, as http://host:port/v1:",
         *(f"#   {variable}" for variable in variables),
@@ -77,7 +77,7 @@ def _dumper() -> type[yaml.SafeDumper]:
 
 
 def _deployments(group: ReplicaGroup, workload: Workload, classes: tuple[RequestClass, ...]) -> list[dict[str, Any]]:
-    variables = endpoint_variables(group, workload.launch.mode)
+    variables, api_key = endpoint_variables(group, workload.launch.mode), workload.launch.api_key_secret
     table = [
         {
             "max_input_tokens": one.max_input_tokens,
@@ -93,6 +93,7 @@ def _deployments(group: ReplicaGroup, workload: Workload, classes: tuple[Request
             "litellm_params": {
                 "model": f"hosted_vllm/{workload.model.id}",
                 "api_base": f"os.environ/{api_base_variable(variable)}",
+                **({} if api_key is None else {"api_key": f"os.environ/{api_key}"}),
                 "max_parallel_requests": max(1, group.max_concurrency * group.replicas // len(variables)),
             },
             "model_info": {

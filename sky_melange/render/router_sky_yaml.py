@@ -52,6 +52,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             variables=variables,
             api_bases=[(name, api_base_variable(name)) for name in variables],
             secrets=router_secrets(workload),
+            api_key=workload.launch.api_key_secret,
             files=[HAPROXY_FILE, LUA_FILE] if is_haproxy else [LITELLM_FILE, HOOK_FILE],
             requirement=f"litellm[proxy]=={LITELLM_VERSION}",
             launch_command=launch_command(plan, workload),
@@ -61,10 +62,10 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
 
 
 def router_secrets(workload: Workload) -> tuple[str, ...]:
-    """HAProxy needs none. LiteLLM has a key, and loads a tokenizer that may want the same token as the engines."""
+    """HAProxy needs the replicas' key. LiteLLM has one of its own too, and loads a tokenizer as the engines do."""
     if workload.router.kind is RouterKind.HAPROXY:
-        return ()
-    return tuple(dict.fromkeys((MASTER_KEY, *workload.launch.secrets)))
+        return tuple(filter(None, [workload.launch.api_key_secret]))
+    return tuple(dict.fromkeys((MASTER_KEY, *workload.launch.all_secrets)))
 
 
 def router_cluster(plan_name: str) -> str:

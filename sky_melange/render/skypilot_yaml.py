@@ -48,7 +48,8 @@ def render_group(group: ReplicaGroup, workload: Workload) -> str:
             launch_command=launch_command(group, workload),
             infra="/".join(filter(None, (group.cloud, group.region, group.zone))),
             num_nodes=nodes_per_launch(group),
-            secrets=workload.launch.secrets,
+            secrets=workload.launch.all_secrets,
+            api_key=workload.launch.api_key_secret,
             port=PORT,
             initial_delay_seconds=INITIAL_DELAY_SECONDS,
             stream_timeout_seconds=STREAM_TIMEOUT_SECONDS,
@@ -86,7 +87,7 @@ def nodes_per_launch(group: ReplicaGroup) -> int:
 
 def launch_command(group: ReplicaGroup, workload: Workload) -> str:
     """What to type, once a group; where a cluster cannot span nodes, a loop over its instances."""
-    secrets = "".join(f" --secret {shlex.quote(name)}" for name in workload.launch.secrets)
+    secrets = "".join(f" --secret {shlex.quote(name)}" for name in workload.launch.all_secrets)
     if workload.launch.mode is LaunchMode.SERVE:
         return f"sky serve up -n {group.name} {group.file}{secrets}"
     launches = math.ceil(group.instances / nodes_per_launch(group))

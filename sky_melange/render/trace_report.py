@@ -57,6 +57,7 @@ def to_json(summary: TraceSummary) -> str:
             ],
         },
         "time_reading": summary.time_reading,
+        "size_fit": None if summary.fit is None else dataclasses.asdict(summary.fit),
         "rate": None if rate is None else dataclasses.asdict(rate),
         "notes": summary.notes,
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.trace import TraceSummary
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
@@ -56,6 +57,16 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
         edges = f"{summary.grid.input_edges[cell.input_index]}, {summary.grid.output_edges[cell.output_index]}"
         means = f"{cell.input_tokens / cell.requests:.1f}, {cell.output_tokens / cell.requests:.1f}"
         yield f"      - [{edges}, {means}]"
+    if summary.input_parts is not None:
+        yield "    input_parts:   # per input bucket: requests in equal parts of its range"
+        yield from (f"      - {list(row)}" for row in summary.input_parts)
+    if summary.fit is not None:
+        router = RouterSettings.fitted(summary.fit)
+        yield f"router:   # fitted to {summary.fit.requests:,} requests of the log"
+        yield f"  bytes_per_token: {router.bytes_per_token:g}"
+        yield f"  envelope_bytes: {router.envelope_bytes}"
+        yield f"  size_error: {router.size_error_fraction:g}"
+        yield f"  size_bias: {router.size_bias_fraction:g}   # how far later traffic may differ on average"
 
 
 def _scalar(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,10 @@ from typing import Any, Final, TypeAlias
 from sky_melange.domain.offer import OWN_PRICES
 from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import InputError, Mistake
-from sky_melange.untrusted import read_bytes
+from sky_melange.plan_file.text import read_document
 
 PLAN_FILE_NAME: Final = "plan.json"
 SCHEMA_VERSION: Final = 1
-_MAX_PLAN_BYTES: Final = 64 * 1024 * 1024
 _MAX_COUNT: Final = 1_000_000
 _MAX_PRICE_USD_PER_HOUR: Final = 1_000_000_000.0
 _LEAST_PRICE: Final = 5e-324
@@ -74,37 +72,16 @@ class PlannedLaunch:
 def read_planned_launch(folder: Path) -> PlannedLaunch:
     """Read `folder`/plan.json.
 
-    Raises InputError, with every mistake found, when the file is missing, truncated, not finite, of a newer schema,
-    or lacks what a launch needs.
+    Raises InputError, with every mistake found, when `plan_file` does not read the file as JSON, or it is of a newer
+    schema or lacks what a launch needs.
     """
     path = folder / PLAN_FILE_NAME
-    document = _load(path)
+    document = read_document(path)
     reader = _Reader(source=str(path))
     launch = reader.launch(document)
     if reader.mistakes:
         raise InputError(reader.mistakes)
     return launch
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    if not path.exists() and not path.is_symlink():
-        message = f"there is no such file; write it with `sky-melange plan WORKLOAD --out {path.parent}`"
-        raise InputError([Mistake(source=str(path), message=message)])
-    try:
-        text = read_bytes(path, limit_bytes=_MAX_PLAN_BYTES).decode("utf-8")
-        document = json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        message = f"not JSON: {error.msg}, column {error.colno}; is the file truncated?"
-        raise InputError([Mistake(source=str(path), message=message, line=error.lineno)]) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError([Mistake(source=str(path), message=f"not a plan: {error}")]) from error
-    if not isinstance(document, dict):
-        raise InputError([Mistake(source=str(path), message="not a plan: the top level must be an object")])
-    return document
-
-
-def _refuse_constant(constant: str) -> float:
-    raise ValueError(f"{constant} is not a figure; every figure of a plan is finite")
 
 
 class _Reader:

@@ -65,8 +65,7 @@ class DatabaseTable:
         return self._by_value(rows, "input"), self._by_value(rows, "output")
 
     def _keyed_rows(self, grid: TokenGrid) -> ir.Table:
-        table = self._table.filter(self._aside == 0) if self._asides else self._table
-        logs = [Log(table=table, columns=self.columns[0])]
+        logs = [self._traffic]
         expression.check_types(self.source, logs, self.columns)
         return expression.keyed_rows(logs, grid)
 
@@ -85,6 +84,16 @@ class DatabaseTable:
                 return self._fenced_rows(query) if self._needs_fence else self._plain_rows(query)
         except Exception as error:
             raise self._explained(error, self.source) from error
+
+    def size_sums(self) -> dict[str, float]:
+        """In one query."""
+        (row,) = self._run(expression.size_sums([self._traffic]))
+        return {name: float(value or 0) for name, value in row.items()}
+
+    @property
+    def _traffic(self) -> Log:
+        table = self._table.filter(self._aside == 0) if self._asides else self._table
+        return Log(table=table, columns=self.columns[0])
 
     @property
     def _needs_fence(self) -> bool:

@@ -22,7 +22,7 @@ from sky_melange.traces.engine import Clock, Counted, KeyCount, Progress, Seen, 
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import asides, column_named, find_columns
 from sky_melange.traces.numbers import CODES
-from sky_melange.traces.plain_rows import INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
+from sky_melange.traces.plain_rows import BYTES, INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
 from sky_melange.traces.text import one_line
 
 _ASIDE: Final = "log_aside"
@@ -49,6 +49,7 @@ class View:
     name: str
     columns: LogColumns
     types: tuple[str, str, str | None]
+    bytes_type: str | None
     is_mixed: bool
 
 
@@ -113,6 +114,26 @@ class DuckDbFiles:
             f"SELECT min(x), max(x), count(x), count(*) FILTER (x <> floor(x)) FROM ({rows}) WHERE isfinite(x)"
         ).fetchone()
         return Clock(lowest=low or 0.0, highest=high or 0.0, requests=count, fractions=fractions)
+
+    def size_sums(self) -> dict[str, float]:
+        """Scans the files once more."""
+        import ibis
+        from ibis.backends.sql.datatypes import DuckDBType
+
+        from sky_melange.traces import expression
+        from sky_melange.traces.request_rows import Log
+
+        logs = []
+        for view in self._views:
+            types = {INPUT: view.types[0], BYTES: view.bytes_type or TEXT}
+            schema = {name: DuckDBType.from_string(kind) for name, kind in types.items()}
+            columns = LogColumns(input=INPUT, output=OUTPUT, bytes=BYTES)
+            logs.append(Log(table=ibis.table(schema, name=view.name), columns=columns))
+        with unfused():
+            query = str(ibis.duckdb.compile(expression.size_sums(logs)))
+        found = self._sql(query)
+        names = [column[0] for column in found.description]
+        return {name: float(value or 0) for name, value in zip(names, found.fetchone(), strict=True)}
 
     def set_unit(self, unit: TimeUnit) -> None:
         """Of all files."""
@@ -263,6 +284,7 @@ class DuckDbFiles:
         set_aside = asides(columns, have)
         wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
         wanted += [] if columns.time is None else [(columns.time, TIME)]
+        wanted += [] if columns.bytes is None else [(columns.bytes, BYTES)]
         paths = "[" + ", ".join(_quoted(member.path) for member in group) + "]"
         kinds = dict(zip(have, types, strict=True))
         read: dict[str, None] = dict.fromkeys(column for column, _ in wanted)
@@ -292,6 +314,7 @@ class DuckDbFiles:
             name=name,
             columns=columns,
             types=(kinds[columns.input], kinds[columns.output], of_time),
+            bytes_type=None if columns.bytes is None else kinds[columns.bytes],
             is_mixed=bool(set_aside) or columns.model is not None,
         )
 
@@ -387,7 +410,8 @@ def _reader(paths: str, file: LogFile, columns: Sequence[str]) -> str:
 
 
 def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
-    repeated = [name for name in (columns.input, columns.output, columns.time) if name and have.count(name) > 1]
+    names = (columns.input, columns.output, columns.time, columns.bytes)
+    repeated = [name for name in names if name and have.count(name) > 1]
     if repeated:
         raise InputError([Mistake(source=path, line=1, message=f"has the column {name!r} twice") for name in repeated])
 

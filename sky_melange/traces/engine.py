@@ -100,6 +100,10 @@ class LogTables(Protocol):
         """From now on, numbers in the column of times are in this unit."""
         ...
 
+    def size_sums(self) -> dict[str, float]:
+        """The row of `expression.size_sums`; the log has a column of bytes."""
+        ...
+
     def sizes(self) -> tuple[Sizes, Sizes]:
         """The input and the output sizes; none where no row is valid."""
         ...

@@ -16,6 +16,9 @@ from sky_melange.traces.request_rows import Log
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+MAX_BODY_BYTES: Final = 1_000_000_000
+"""Larger requests are no text."""
+
 _FEW_EDGES: Final = 24
 """Up to here a plain list of comparisons is quicker than a tree."""
 
@@ -39,6 +42,26 @@ def by_value(rows: ir.Table, column: str) -> ir.Table:
     """How many valid `keyed_rows` have each `value` of a column."""
     rows = rows.filter(rows.key >= 0)
     return rows.group_by(value=rows[column]).aggregate(requests=rows.count())
+
+
+def size_sums(logs: Sequence[Log]) -> ir.Table:
+    """One row: the sums over requests of y bytes and t tokens that a fit of y to t, weighted by 1 ÷ t, needs."""
+
+    def ratios(log: Log) -> ir.Table:
+        table = log.table.select(raw_tokens=log.table[log.columns.input], raw_bytes=log.table[log.columns.bytes])
+        rows = table.select(tokens=numbers.number(table.raw_tokens), size=numbers.number(table.raw_bytes))
+        rows = rows.filter(numbers.is_count(rows.tokens) & rows["size"].between(1, MAX_BODY_BYTES))
+        return rows.select(t=rows.tokens.cast("float64"), y=rows["size"].cast("float64"))
+
+    rows = reduce(lambda left, right: left.union(right), [ratios(log) for log in logs])
+    return rows.aggregate(
+        requests=rows.count(),
+        tokens=rows.t.sum(),
+        bytes=rows.y.sum(),
+        inverses=(1 / rows.t).sum(),
+        ratios=(rows.y / rows.t).sum(),
+        squares=(rows.y * rows.y / rows.t).sum(),
+    )
 
 
 def check_types(source: str, logs: Sequence[Log], names: Sequence[LogColumns]) -> None:

@@ -145,14 +145,16 @@ def _recognised(have: Sequence[str], source: str) -> LogColumns:
 def _given(given: LogColumns, have: Sequence[str], source: str) -> LogColumns:
     found: dict[str, str] = {}
     mistakes: list[Mistake] = []
-    for role, name in (("input", given.input), ("output", given.output), ("time", given.time)):
+    for role, name in (("input", given.input), ("output", given.output), ("time", given.time), ("bytes", given.bytes)):
         try:
             found |= {} if name is None else {role: column_named(name, have, role, source=source)}
         except InputError as error:
             mistakes.extend(error.mistakes)
     if mistakes:
         raise InputError(mistakes)
-    return dataclasses.replace(given, input=found["input"], output=found["output"], time=found.get("time"))
+    return dataclasses.replace(
+        given, input=found["input"], output=found["output"], time=found.get("time"), bytes=found.get("bytes")
+    )
 
 
 def _match(name: str, have: Sequence[str]) -> str | None:

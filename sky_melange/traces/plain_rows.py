@@ -24,6 +24,7 @@ from sky_melange.traces.times import LAST_S, PER_SECOND
 INPUT: Final = "log_input"
 OUTPUT: Final = "log_output"
 TIME: Final = "log_time"
+BYTES: Final = "log_bytes"
 """The names of a view's columns, whatever those of the log are."""
 
 UNUSUAL: Final = -1000

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
-from sky_melange.domain.buckets import TokenGrid
+from sky_melange.domain.buckets import TokenGrid, part_edges
+from sky_melange.domain.router import SizeFit
 from sky_melange.domain.trace import (
     REJECTION_MEANINGS,
     Cell,
@@ -27,6 +31,8 @@ from sky_melange.traces.units import choose_unit, is_odd_date
 from sky_melange.traces.where import columns_of, parse_where
 
 _MAX_WINDOW_S = 7 * 86_400
+_LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
+_MOST_PARTS = 3_200
 _MOST_SHOWN = 20
 
 
@@ -70,6 +76,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
     if options.buckets == "extend":
         grid = _trimmed(grid, cells)
     inside = [c for c in cells if c.input_index < len(grid.input_edges) and c.output_index < len(grid.output_edges)]
+    fit = None if log.columns[0].bytes is None else _fit(log)
     summary = TraceSummary(
         source=log.source,
         columns=log.columns[0],
@@ -80,6 +87,8 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         zoneless=sum(key.zoneless for key in counted.keys if key.key >= 0),
         rate=_rate(counted, options),
         time_reading=reading,
+        fit=fit,
+        input_parts=None if fit is None else _input_parts(log, grid),
     )
     return dataclasses.replace(summary, notes=(*_notes(summary), *_odd_dates(log, summary, options)))
 
@@ -93,6 +102,50 @@ def _odd_dates(log: LogTables, summary: TraceSummary, options: TraceOptions) -> 
             "Its times are numbers, and read as dates since 1970 they are before 2015 or after 2100. If they count "
             "from the log's start, the rate is wrong: give their unit with --time-unit (time_unit: in a workload)."
         )
+
+
+def _fit(log: LogTables) -> SizeFit:
+    """Raises InputError where bytes and tokens have nothing to do with each other."""
+    sums = log.size_sums()
+    n, t, y = sums["requests"], sums["tokens"], sums["bytes"]
+    inverses, ratios = sums["inverses"], sums["ratios"]
+    envelope, slope = 0.0, y / t if t else 0.0
+    spread = inverses * t - n * n
+    if spread > 1e-9 * n * n and ratios * t > n * y and inverses * y > n * ratios:
+        envelope, slope = (ratios * t - n * y) / spread, (inverses * y - n * ratios) / spread
+    if not _LEAST_BYTES_PER_TOKEN <= slope <= _MOST_BYTES_PER_TOKEN:
+        message = (
+            f"its column of bytes has {slope:.3g} bytes a token over {n:,.0f} requests, which no text has; name "
+            "another column (bytes=…), or none"
+        )
+        raise InputError([Mistake(source=log.source, message=message)])
+    squares = sums["squares"] + envelope**2 * inverses + slope**2 * t
+    squares += 2 * (envelope * slope * n - envelope * ratios - slope * y)
+    error = math.sqrt(3 * max(0.0, squares) / t) / slope
+    return SizeFit(
+        bytes_per_token=round(slope, 3), envelope_bytes=round(envelope), error_fraction=error, requests=int(n)
+    )
+
+
+def _input_parts(log: LogTables, grid: TokenGrid) -> tuple[tuple[int, ...], ...] | None:
+    """By a second scan with finer buckets; None where those would be too many."""
+    lows = (0, *grid.input_edges)
+    edges = [part_edges(low, high) for low, high in zip(lows, grid.input_edges, strict=False)]
+    finer = tuple(edge for row in edges for edge in row)
+    if len(finer) > _MOST_PARTS:
+        return None
+    finer_grid = TokenGrid(input_edges=finer, output_edges=grid.output_edges[-1:])
+    counts = Counter[int]()
+    for cell in _cells(log.count(finer_grid), finer_grid):
+        if cell.output_index == 0:
+            counts[cell.input_index] += cell.requests
+    starts = list(accumulate((0, *map(len, edges))))
+    return tuple(
+        tuple(counts[place] for place in range(start, start + len(row)))
+        if any(counts[place] for place in range(start, start + len(row)))
+        else ()
+        for start, row in zip(starts, edges, strict=False)
+    )
 
 
 def _has_writer(log: LogTables, options: TraceOptions) -> bool:

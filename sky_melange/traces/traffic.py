@@ -34,6 +34,8 @@ def to_traffic(
         bucket_size=bucket_size,
         notes=tuple(_relevant(summary, request_rate_rps)),
         is_counted=True,
+        input_parts=summary.input_parts,
+        fit=summary.fit,
     )
 
 

@@ -60,6 +60,12 @@ def _further_mistakes(document: YamlDocument) -> Iterator[Mistake]:
     if not any(isinstance(section, MappingNode) and section.entries for section in sections):
         message = "has no budget; write for example `users: {'*': {usd_per_hour: 10}}`"
         yield Mistake(source=document.source, line=1, message=message)
+    for scope, section in zip(SCOPES, sections, strict=True):
+        for name, limit in section.entries.items() if isinstance(section, MappingNode) else ():
+            if isinstance(limit, MappingNode) and not {"usd_per_hour", "usd_per_month"} & set(limit.entries):
+                path = (scope, name)
+                message = "has no limit; write usd_per_hour, usd_per_month, or both, for example `usd_per_hour: 20`"
+                yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
     for name in (ANYONE, ""):
         path = ("prefixes", name)
         if document.find(path) is not None:
@@ -71,7 +77,13 @@ def _to_budgets(file: BudgetsFile) -> Budgets:
     sections = ((Scope.USER, file.users), (Scope.WORKSPACE, file.workspaces), (Scope.PREFIX, file.prefixes))
     return Budgets(
         limits=tuple(
-            SpendingLimit(scope=scope, name=name, usd_per_hour=limit.usd_per_hour, mode=limit.mode)
+            SpendingLimit.of(
+                scope=scope,
+                name=name,
+                usd_per_hour=limit.usd_per_hour,
+                usd_per_month=limit.usd_per_month,
+                mode=limit.mode,
+            )
             for scope, limits in sections
             for name, limit in limits.items()
         ),

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import ConfigDict, Field, Strict
 
 from sky_melange.domain.spending import GuardMode, WhenUnknown
+from sky_melange.domain.units import HOURS_PER_MONTH
 from sky_melange.workload_file.field_types import OneLine
 from sky_melange.workload_file.sections import Section
 
@@ -17,12 +18,22 @@ SCOPES: Final = ("users", "workspaces", "prefixes")
 class LimitSection(Section):
     """One budget."""
 
-    usd_per_hour: float = Field(
+    usd_per_hour: float | None = Field(
+        default=None,
         ge=0,
         le=MOST_USD_PER_HOUR,
         allow_inf_nan=False,
         description="The most, in USD per hour, that everything under this budget may cost at once.",
         examples=[20],
+    )
+    usd_per_month: float | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_USD_PER_HOUR * HOURS_PER_MONTH,
+        allow_inf_nan=False,
+        description="The most, in USD, that everything under this budget may cost in a month of 730 hours at the worst "
+        "price that it may have. With `usd_per_hour`, both hold.",
+        examples=[3000],
     )
     mode: Annotated[GuardMode, Strict(False)] | None = Field(
         default=None, description="Overrides the file's mode for this budget.", examples=["warn"]
@@ -33,7 +44,7 @@ Limits: TypeAlias = dict[OneLine, LimitSection]
 
 
 class BudgetsFile(Section):
-    """What may be spent per hour, by whom and on what."""
+    """What may be spent, by whom and on what."""
 
     model_config = ConfigDict(title="sky-melange budgets")
 

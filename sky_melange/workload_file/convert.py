@@ -28,17 +28,19 @@ from sky_melange.workload_file.sections import (
     ProfilesSection,
     SloSection,
     SolverSection,
+    declared_keys,
 )
 from sky_melange.workload_file.traffic_convert import ResolveTraffic, to_traffic
 
 
 def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTraffic | None = None) -> Workload:
     """The workload; `file_name` is the origin of a histogram that names none."""
+    traffic = to_traffic(file.traffic, file_name, trace_traffic)
     return Workload(
         name=file.name,
         model=_model(file.model),
         slo=_slo(file.slo),
-        traffic=to_traffic(file.traffic, file_name, trace_traffic),
+        traffic=traffic,
         candidates=_candidates(file.candidates),
         constraints=_constraints(file.constraints),
         routing=file.routing,
@@ -47,7 +49,7 @@ def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTra
         solver=_solver(file.solver),
         launch=_launch(file.launch),
         profiles=_profiles(file.profiles),
-        router=to_router(file.router),
+        router=to_router(file.router, traffic.fit),
         objective=file.objective,
     )
 
@@ -94,7 +96,7 @@ def _constraints(section: ConstraintsSection) -> Constraints:
         max_spot_share_fraction=_fraction(section.max_spot_share),
         tolerate_replica_losses=section.tolerate_replica_losses,
         keep=None if section.keep is None else _keep(section.keep),
-        min_profile_kind=section.min_profile_kind,
+        **{name: getattr(section, name) for name in declared_keys(Constraints)},
     )
 
 
@@ -124,6 +126,7 @@ def _launch(section: LaunchSection) -> Launch:
         engine=section.engine,
         engine_args=section.engine_args,
         secrets=section.secrets,
+        api_key_secret=section.wanted_api_key_secret,
     )
 
 

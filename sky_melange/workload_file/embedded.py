@@ -17,6 +17,7 @@ from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
 from sky_melange.workload_file.messages import rule_text
 from sky_melange.workload_file.report import key_path
 from sky_melange.workload_file.schema import WorkloadFile
+from sky_melange.workload_file.traffic_checks import part_mistakes
 
 MOST_REQUESTS_PER_S: Final = 1e9
 """As `traffic.request_rate` of workload.yaml."""
@@ -36,6 +37,7 @@ _SECTIONS: Final = (
 _NAMES: Final = {
     **{("slo", f"{name}_s"): f"{name}_ms" for name in ("tpot", "ttft", "ntpot")},
     **{("constraints", f"max_{what}_share_fraction"): f"max_{what}_share" for what in ("cloud", "region", "spot")},
+    **{("router", f"size_{what}_fraction"): f"size_{what}" for what in ("error", "bias")},
 }
 """(section, field of the domain) -> key of workload.yaml, where they differ."""
 
@@ -141,6 +143,9 @@ def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:
             yield f"traffic.grid.{axis}", f"must be at most {MAX_TOKENS:,}"
     if traffic.request_rate_rps > MOST_REQUESTS_PER_S * (1 + 1e-9):
         yield "traffic.rates_rps", f"must sum to at most {MOST_REQUESTS_PER_S:,.0f} requests per second"
+    if traffic.input_parts is not None:
+        for index, message in part_mistakes(traffic.grid.input_edges, traffic.input_parts):
+            yield f"traffic.input_parts{'' if index is None else f'[{index}]'}", message
     for bucket in traffic.buckets():
         i, j = bucket.input_index, bucket.output_index
         mean = None if traffic.mean_tokens is None else traffic.mean_tokens[i][j]

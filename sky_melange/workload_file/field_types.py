@@ -13,6 +13,7 @@ PLACE: Final = r"^[a-z0-9]+(/[^\x00-\x1f\x7f-\x9f\u2028\u2029]+)?$"
 ONE_LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
 ENGINE_ARGUMENT: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 ENVIRONMENT_VARIABLE: Final = r"^[A-Z_][A-Z0-9_]*$"
+VARIABLE_OR_NONE: Final = r"^(none|[A-Z_][A-Z0-9_]*)$"
 
 PATTERN_MEANINGS: Final = {
     NAME: "must be lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen",
@@ -22,6 +23,7 @@ PATTERN_MEANINGS: Final = {
     ONE_LINE: "must be one line of text without control characters",
     ENGINE_ARGUMENT: "must hold no line break and no control character",
     ENVIRONMENT_VARIABLE: "must be the NAME of an environment variable: capital letters, digits and `_`",
+    VARIABLE_OR_NONE: "must be none, or the NAME of an environment variable: capital letters, digits and `_`",
 }
 
 MAX_LOSSES: Final = 8

@@ -5,11 +5,12 @@ Rules that span several keys are in `checks.py`. Defaults come from the domain c
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+import dataclasses
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
-from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.workload import (
     CandidateFilter,
     Constraints,
@@ -29,6 +30,7 @@ from sky_melange.workload_file.field_types import (
     MAX_LOSSES,
     MAX_TOKENS,
     MODEL_ID,
+    VARIABLE_OR_NONE,
     Count,
     ListOf,
     Milliseconds,
@@ -131,7 +133,26 @@ class KeepSection(Section):
     )
 
 
-class ConstraintsSection(Section):
+def declared_keys(kind: type) -> dict[str, Any]:
+    """The keys that a domain class declares itself (`domain.workload.key`), as fields of a section."""
+    types = get_type_hints(kind)
+    return {
+        field.name: (Annotated[types[field.name], Strict(_is_of_yaml(types[field.name]))], Field(**_stated(field)))
+        for field in dataclasses.fields(kind)
+        if "description" in field.metadata
+    }
+
+
+def _stated(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    return {"default": field.default, **field.metadata}
+
+
+def _is_of_yaml(kind: Any) -> bool:
+    """Whether YAML has values of a type: it has no members of an enumeration."""
+    return not any(isinstance(each, type) and issubclass(each, Enum) for each in (kind, *get_args(kind)))
+
+
+class _Constraints(Section):
     """Limits on the plan."""
 
     max_utilization: float = Field(
@@ -187,10 +208,13 @@ class ConstraintsSection(Section):
         description="A running plan, and what each change of it must be worth.",
         examples=[{"plan": "plan/plan.json", "switching_usd_per_hour": 0.2}],
     )
-    min_profile_kind: Annotated[ProfileKind | None, Strict(False)] = Field(
-        default=None,
-        description="The weakest kind of throughput profile to rely on: measured, fitted, published or estimated.",
-        examples=["fitted"],
+
+
+if TYPE_CHECKING:
+    ConstraintsSection = _Constraints
+else:
+    ConstraintsSection = create_model(
+        "ConstraintsSection", __base__=_Constraints, __doc__=_Constraints.__doc__, **declared_keys(Constraints)
     )
 
 
@@ -254,6 +278,10 @@ class SolverSection(Section):
     )
 
 
+API_KEY_VARIABLE: Final = "VLLM_API_KEY"
+"""Where the engine itself looks for its key."""
+
+
 class LaunchSection(Section):
     """How the emitted files start the engine."""
 
@@ -284,3 +312,16 @@ class LaunchSection(Section):
         examples=[["HF_TOKEN"]],
         json_schema_extra={"uniqueItems": True},
     )
+    api_key_secret: Annotated[str, Field(pattern=VARIABLE_OR_NONE, max_length=100)] | None = Field(
+        default=None,
+        description="Name of the secret that clients must send as a bearer token, and replicas ask for. Left out: "
+        f"{API_KEY_VARIABLE} in mode serve, `none` in mode cluster. `none`: replicas and router are open to the world.",
+        examples=[API_KEY_VARIABLE],
+    )
+
+    @property
+    def wanted_api_key_secret(self) -> str | None:
+        """As given, or the default of the mode."""
+        if "api_key_secret" in self.model_fields_set:
+            return None if self.api_key_secret == "none" else self.api_key_secret  # noqa: S105
+        return API_KEY_VARIABLE if self.mode is LaunchMode.SERVE else None

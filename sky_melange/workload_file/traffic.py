@@ -49,6 +49,12 @@ class HistogramSection(Section):
         "mean input tokens, mean output tokens. For `bucket_size: mean`.",
         examples=[[[100, 500, 61.5, 212.4]]],
     )
+    input_parts: ListOf[ListOf[Weight]] | None = Field(
+        default=None,
+        description="How the requests of each input bucket lie within it: one row per input edge, in 16 equal parts of "
+        "its range (fewer where it has fewer sizes), or empty. Counted by from-trace from a log with bytes.",
+        examples=[[[4, 1, 0], [], [1, 3]]],
+    )
     source: OneLine | None = Field(
         default=None,
         description="Where the distribution comes from, in words; shown with the plan.",
@@ -62,6 +68,11 @@ class ColumnsSection(Section):
     input: OneLine = Field(description="Column of input tokens.", examples=["prompt_tokens"])
     output: OneLine = Field(description="Column of output tokens.", examples=["completion_tokens"])
     time: OneLine | None = Field(default=None, description="Column of the request's time.", examples=["created_at"])
+    bytes: OneLine | None = Field(
+        default=None,
+        description="Column of the bytes of a request's body, or prompt: the router's estimates are fitted to it.",
+        examples=["body_bytes"],
+    )
 
 
 class TrafficSection(Section):

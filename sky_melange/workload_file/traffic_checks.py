@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+from sky_melange.domain.buckets import part_edges
 from sky_melange.errors import InputError, Mistake
 from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
@@ -14,6 +15,7 @@ from sky_melange.workload_file.traffic import OF_TRACES, SOURCES
 
 _TRAFFIC: Final = ("traffic",)
 _MEANS: Final = ("traffic", "histogram", "mean_tokens")
+_PARTS: Final = ("traffic", "histogram", "input_parts")
 _MAX_MEANS: Final = 20_000
 _ROW_LENGTH: Final = 4
 
@@ -38,6 +40,7 @@ def check_traffic(document: YamlDocument, known_presets: Collection[str] | None)
             yield _mistake(document, ("traffic", name), "says how a log is counted; it goes with trace only")
     yield from _check_preset(document, known_presets)
     yield from _check_means(document)
+    yield from _check_parts(document)
 
 
 def _check_preset(document: YamlDocument, known: Collection[str] | None) -> Iterator[Mistake]:
@@ -80,6 +83,27 @@ def _check_means(document: YamlDocument) -> Iterator[Mistake]:
             first = f"the bucket {missing[0][0]:g} in, {missing[0][1]:g} out"
             message = f"wants histogram.mean_tokens with a row for every bucket with weight; {first} has none"
             yield _mistake(document, ("traffic", "bucket_size"), message)
+
+
+def _check_parts(document: YamlDocument) -> Iterator[Mistake]:
+    edges = _numbers(document.find(("traffic", "histogram", "input_tokens")))
+    table = document.find(_PARTS)
+    if not isinstance(table, SequenceNode) or not edges:
+        return
+    rows = [_numbers(row) for row in table.items[:_MAX_MEANS]]
+    for index, message in part_mistakes([int(edge) for edge in edges], rows):
+        yield _mistake(document, _PARTS if index is None else (*_PARTS, index), message)
+
+
+def part_mistakes(edges: Sequence[int], rows: Sequence[Sequence[float]]) -> Iterator[tuple[int | None, str]]:
+    """(row, what is wrong) of `input_parts`; no row: of all."""
+    if len(rows) != len(edges):
+        yield None, f"want one row per input edge, {len(edges)}, found {len(rows)}"
+        return
+    for index, (low, high, row) in enumerate(zip((0, *edges), edges, rows, strict=False)):
+        wanted = len(part_edges(low, high)) if low < high else 0
+        if row and (len(row) != wanted or not any(part > 0 for part in row)):
+            yield index, f"want {wanted} numbers for the sizes {low + 1} to {high}, one of them above 0, or []"
 
 
 def _weighted(document: YamlDocument, inputs: list[float], outputs: list[float]) -> Iterator[tuple[float, float]]:

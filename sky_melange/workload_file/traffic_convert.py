@@ -31,6 +31,7 @@ def _of_histogram(section: TrafficSection, histogram: HistogramSection, request_
         rates_rps=rates_of(histogram.weights, request_rate),
         origin=histogram.source if histogram.source is not None else f"histogram in {file_name}",
         mean_tokens=_means(histogram),
+        input_parts=histogram.input_parts,
         bucket_size=section.bucket_size,
     )
 
@@ -52,7 +53,7 @@ def _reference(section: TrafficSection) -> TraceReference:
         options=TraceOptions(
             columns=None
             if columns is None
-            else LogColumns(input=columns.input, output=columns.output, time=columns.time),
+            else LogColumns(input=columns.input, output=columns.output, time=columns.time, bytes=columns.bytes),
             where=section.where,
             model_column=section.model_column,
             time_unit=section.time_unit,

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gate_cases import CPU, H100, L4, PLAN, PROFILE, SPOT, TRAFFIC, WORKLOAD, group, plan_of
+from check_cases import CPU, H100, L4, PLAN, PROFILE, SPOT, TRAFFIC, WORKLOAD, group, plan_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sky_melange.check import Side, compare
+from sky_melange.check.diff import Side, compare
 from sky_melange.domain.plan import InputDigests, Plan, Route
 from sky_melange.domain.plan_diff import GroupChangeKind, PlanDiff
 from sky_melange.domain.profile import ProfileKind

@@ -55,7 +55,7 @@ class Scene:
         self.workload = folder / "workload.yaml"
         document = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
         document["candidates"] = {"clouds": ["lambda"], "accelerators": ["H100", "B200"]}
-        # Machines beside the replicas are the subject of tests/gate.
+        # Machines beside the replicas are the subject of tests/check.
         document["constraints"] = {"max_groups": 1}
         document["launch"] = {"mode": "cluster"}
         self.write(document)

@@ -119,7 +119,13 @@ def answer(folder: Path, arguments: list[str | Path]) -> subprocess.CompletedPro
     return subprocess.run(
         [str(part) for part in command],
         cwd=folder,
-        env={"HOME": str(folder), "PATH": "/usr/bin:/bin", "HF_TOKEN": "hf_x", "NO_COLOR": "1"},
+        env={
+            "HOME": str(folder),
+            "PATH": "/usr/bin:/bin",
+            "HF_TOKEN": "hf_x",
+            "VLLM_API_KEY": "key_x",
+            "NO_COLOR": "1",
+        },
         capture_output=True,
         text=True,
         timeout=180,

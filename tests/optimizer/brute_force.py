@@ -11,11 +11,23 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import TypeVar
 
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.limits.accelerators import Cap
+from sky_melange.optimizer.limits.groups import MaxGroups
+from sky_melange.optimizer.limits.replicas import MinReplicas
+from sky_melange.optimizer.problem import Limit, Problem
 
 Vector = tuple[Fraction, ...]
 ZERO, ONE = Fraction(0), Fraction(1)
+
+
+_Limit = TypeVar("_Limit", bound=Limit)
+
+
+def limits_of_kind(problem: Problem, kind: type[_Limit]) -> list[_Limit]:
+    """The limits of one kind: their numbers alone are read, none of their methods."""
+    return [limit for limit in problem.limits if isinstance(limit, kind)]
 
 
 def cheapest_cost(problem: Problem, slices: int | None, *, slack: float = 0.0) -> float | None:
@@ -60,7 +72,8 @@ def _counts(problem: Problem, allowed: Fraction) -> Iterator[tuple[int, ...]]:
     most = []
     for c, replicas in enumerate(problem.replicas):
         everything = sum((Fraction(str(row[c])) for row in problem.loads if row[c] is not None), ZERO)
-        most.append(math.ceil(everything / allowed) + -(-problem.min_replicas // replicas))
+        minima = [limit.limit for limit in limits_of_kind(problem, MinReplicas)]
+        most.append(math.ceil(everything / allowed) + sum(-(-minimum // replicas) for minimum in minima))
     return itertools.product(*(range(count + 1) for count in most))
 
 
@@ -68,12 +81,12 @@ def _within_limits(problem: Problem, counts: Sequence[int]) -> bool:
     replicas = sum(each * count for each, count in zip(problem.replicas, counts, strict=True))
     groups = sum(count > 0 for count in counts)
     return (
-        replicas >= problem.min_replicas
-        and (problem.max_groups is None or groups <= problem.max_groups)
+        all(replicas >= limit.limit for limit in limits_of_kind(problem, MinReplicas))
+        and all(groups <= limit.limit for limit in limits_of_kind(problem, MaxGroups))
         and (problem.charges.most_groups is None or groups <= problem.charges.most_groups)
         and all(
-            sum(usage * count for usage, count in zip(cap.usage, counts, strict=True)) <= cap.limit
-            for cap in problem.caps
+            sum(usage * count for usage, count in zip(cap.weights, counts, strict=True)) <= cap.limit
+            for cap in limits_of_kind(problem, Cap)
         )
     )
 

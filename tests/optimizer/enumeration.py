@@ -10,9 +10,13 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from brute_force import beside
+from brute_force import beside, limits_of_kind
 from rational_lp import is_feasible
 
+from sky_melange.optimizer.limits.accelerators import Cap
+from sky_melange.optimizer.limits.groups import MaxGroups
+from sky_melange.optimizer.limits.replicas import MinOnDemandReplicas, MinReplicas
+from sky_melange.optimizer.limits.shares import ShareLimit
 from sky_melange.optimizer.problem import Problem
 
 
@@ -37,9 +41,10 @@ def plans(problem: Problem, *, slack: float = 0.0) -> Iterator[tuple[int, ...]]:
 def _counts(problem: Problem) -> Iterator[tuple[int, ...]]:
     most = []
     for c in range(problem.candidate_count):
-        everything = sum(Fraction(str(row[c])) for row in problem.loads if row[c] is not None)
-        enough = math.ceil(everything / Fraction(str(problem.max_utilization))) + problem.min_replicas + problem.losses
-        enough += sum(floor.minimum for floor in problem.floors)
+        everything = max(sum(Fraction(str(row[c])) for row in loads if row[c] is not None) for loads in problem.cases)
+        enough = math.ceil(everything / Fraction(str(problem.max_utilization))) + problem.losses
+        for kind in (MinReplicas, MinOnDemandReplicas):
+            enough += sum(floor.limit for floor in limits_of_kind(problem, kind))
         running = 0 if problem.keep is None else problem.keep.previous[c]
         most.append(max(enough, running))
     return itertools.product(*(range(count + 1) for count in most))
@@ -67,11 +72,11 @@ def _within_counts(problem: Problem, counts: Sequence[int]) -> bool:
     useless = any(count and all(row[c] is None for row in problem.loads) for c, count in enumerate(counts))
     return (
         not useless
-        and total(problem.replicas) >= problem.min_replicas
-        and (problem.max_groups is None or groups <= problem.max_groups)
+        and all(total(problem.replicas) >= limit.limit for limit in limits_of_kind(problem, MinReplicas))
+        and all(groups <= limit.limit for limit in limits_of_kind(problem, MaxGroups))
         and (problem.charges.most_groups is None or groups <= problem.charges.most_groups)
-        and all(total(cap.usage) <= cap.limit for cap in problem.caps)
-        and all(total(floor.supply) >= floor.minimum for floor in problem.floors)
+        and all(total(cap.weights) <= cap.limit for cap in limits_of_kind(problem, Cap))
+        and all(total(floor.weights) >= floor.limit for floor in limits_of_kind(problem, MinOnDemandReplicas))
         and (budget is None or _cost(problem, counts) <= Fraction(str(budget)))
     )
 
@@ -96,10 +101,13 @@ def _fits(problem: Problem, counts: Sequence[int], wider: Fraction, *, shares: b
         return False
     equal = [([Fraction(int(r == row)) for r, _ in pairs], Fraction(1)) for row in range(problem.class_count)]
     at_most = []
-    for candidate in range(problem.candidate_count):
-        loads = [Fraction(str(problem.loads[r][c])) if c == candidate else Fraction(0) for r, c in pairs]
-        at_most.append((loads, Fraction(str(problem.max_utilization)) * counts[candidate] * wider))
-    for limit in problem.share_limits if shares else ():
-        weights = [Fraction(str(problem.weights[r])) if limit.members[c] else Fraction(0) for r, c in pairs]
-        at_most.append((weights, Fraction(str(limit.limit_fraction)) * wider))
+    # When instances are lost, estimates are right on average.
+    for case in problem.cases if shares else (problem.loads,):
+        for candidate in range(problem.candidate_count):
+            loads = [Fraction(str(case[r][c])) if c == candidate else Fraction(0) for r, c in pairs]
+            at_most.append((loads, Fraction(str(problem.max_utilization)) * counts[candidate] * wider))
+    for limit in limits_of_kind(problem, ShareLimit) if shares else ():
+        for _, members in limit.places:
+            weights = [Fraction(str(problem.weights[r])) if members[c] else Fraction(0) for r, c in pairs]
+            at_most.append((weights, Fraction(str(limit.limit_fraction)) * wider))
     return is_feasible(at_most, equal)

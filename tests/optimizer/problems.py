@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -10,7 +11,10 @@ from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.errors import InfeasibleError
 from sky_melange.optimizer import solve_problem
 from sky_melange.optimizer.charges import Charges, RouterCharge
-from sky_melange.optimizer.problem import Cap, Problem
+from sky_melange.optimizer.limits.accelerators import Cap
+from sky_melange.optimizer.limits.groups import MaxGroups
+from sky_melange.optimizer.limits.replicas import MinReplicas
+from sky_melange.optimizer.problem import Limit, Problem
 
 EXACT = SolverSettings(formulation=Formulation.EXACT)
 SLICES = 3
@@ -37,17 +41,27 @@ def problems(draw: st.DrawFn, *, max_classes: int = 4, max_candidates: int = 3, 
             loads[draw(st.integers(0, classes - 1))][c] = draw(_LOADS)
     usage = tuple(draw(st.integers(0, 4)) for _ in range(candidates))
     charges = draw(charges_of(candidates, limited=limited)) if draw(st.booleans()) else Charges()
-    has_cap = limited and draw(st.booleans())
+    replicas = tuple(draw(st.sampled_from((1, 2, 8))) for _ in range(candidates))
+    limits: list[Limit] = []
+    if limited and draw(st.booleans()):
+        limits.append(Cap(name="cap", weights=usage, limit=draw(st.integers(0, 12))))
+    if limited and (least := draw(st.sampled_from((0, 1, 2, 5)))):
+        limits.append(MinReplicas(weights=replicas, limit=least))
+    if limited and (groups := draw(st.sampled_from((None, None, 1, 2)))) is not None:
+        limits.append(MaxGroups(limit=groups))
     return Problem(
         loads=tuple(tuple(row) for row in loads),
         prices=tuple(draw(_PRICES) for _ in range(candidates)),
-        replicas=tuple(draw(st.sampled_from((1, 2, 8))) for _ in range(candidates)),
+        replicas=replicas,
         max_utilization=draw(st.sampled_from((0.5, 0.9, 1.0))),
-        min_replicas=draw(st.sampled_from((0, 1, 2, 5))) if limited else 0,
-        max_groups=draw(st.sampled_from((None, None, 1, 2))) if limited else None,
-        caps=(Cap(name="cap", usage=usage, limit=draw(st.integers(0, 12))),) if has_cap else (),
+        limits=tuple(limits),
         charges=charges,
     )
+
+
+def limited(problem: Problem, *limits: Limit) -> Problem:
+    """The problem with more limits."""
+    return replace(problem, limits=(*problem.limits, *limits))
 
 
 _SMALL_PRICES = st.integers(0, 120).map(lambda cents: cents / 100)

@@ -9,17 +9,24 @@ from pathlib import Path
 
 import pytest
 from brute_force import cheapest_cost
-from hypothesis import assume, example, given, settings
-from problems import EXACT, SLICED, SLICES, cost_of, problems, seeded_problem
+from hypothesis import assume, example, given
+from problems import EXACT, SLICED, SLICES, cost_of, limited, problems, seeded_problem
+from property_examples import examples
 from published import cost_by_binary_slices
 
 from sky_melange import pipeline
 from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.optimizer import solve_problem
+from sky_melange.optimizer.limits.groups import MaxGroups
+from sky_melange.optimizer.limits.replicas import MinReplicas
 from sky_melange.optimizer.problem import Problem
 
 # The solver works to a tolerance of 1e-6; a problem that a tolerance decides says nothing about either side.
 _TOLERANCE = 1e-5
+
+
+def _replicas(limit: int, *weights: int) -> MinReplicas:
+    return MinReplicas(weights=weights, limit=limit)
 
 
 def _agree(problem: Problem, settings: SolverSettings, slices: int | None) -> None:
@@ -32,21 +39,21 @@ def _agree(problem: Problem, settings: SolverSettings, slices: int | None) -> No
         assert found == pytest.approx(expected, rel=1e-9)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(problems())
 @example(Problem(loads=((0.9, None), (None, 0.9)), prices=(1.0, 1.0), replicas=(1, 1), max_utilization=0.9))
-@example(Problem(loads=((2.5,),), prices=(1.0,), replicas=(2,), max_utilization=0.5, min_replicas=5))
+@example(Problem(loads=((2.5,),), prices=(1.0,), replicas=(2,), max_utilization=0.5, limits=(_replicas(5, 2),)))
 def test_exact_costs_what_enumeration_finds(problem: Problem) -> None:
     _agree(problem, EXACT, None)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(problems(max_classes=3))
 def test_sliced_costs_what_enumeration_finds(problem: Problem) -> None:
     _agree(problem, SLICED, SLICES)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(problems())
 def test_exact_is_never_dearer_than_sliced(problem: Problem) -> None:
     sliced = cost_of(problem, SLICED)
@@ -65,8 +72,8 @@ def test_enumeration_itself_on_an_answer_worked_out_by_hand() -> None:
     partial = replace(problem, loads=((1.2, 1.2), (None, 1.2)))
     assert cheapest_cost(partial, None) == pytest.approx(1.0 + 2 * 1.9)
     assert cheapest_cost(partial, 1) == pytest.approx(3 * 1.9)
-    assert cheapest_cost(replace(partial, max_groups=1), None) == pytest.approx(3 * 1.9)
-    assert cheapest_cost(replace(partial, max_groups=1, min_replicas=4), None) == pytest.approx(4 * 1.9)
+    assert cheapest_cost(limited(partial, MaxGroups(limit=1)), None) == pytest.approx(3 * 1.9)
+    assert cheapest_cost(limited(partial, MaxGroups(limit=1), _replicas(4, 1, 1)), None) == pytest.approx(4 * 1.9)
 
 
 @pytest.mark.filterwarnings("ignore:PULP_CBC_CMD is deprecated:DeprecationWarning")

@@ -12,8 +12,8 @@ from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.profile import Capacity, Skipped, SkipReason
 from sky_melange.domain.workload import CandidateFilter, RoutingPolicy, SpotUse
 from sky_melange.optimizer import ProfileCapacities, context_limited
-from sky_melange.optimizer.build import build_problem
 from sky_melange.optimizer.candidates import CandidateSet, build_candidates
+from sky_melange.optimizer.model import build_problem
 from sky_melange.optimizer.problem import routing_classes
 
 CAPACITY = Capacity(request_rate_rps=2.0, concurrency=8.0, ttft_s=0.1, tpot_s=0.02)

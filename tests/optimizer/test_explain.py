@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from problems import EXACT, cost_of, problems
+from property_examples import examples
 from test_limits import LIMITS
 
 from sky_melange import pipeline
@@ -17,11 +18,12 @@ from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.workload import RoutingPolicy, SolverSettings, Workload
 from sky_melange.errors import NotOptimalError
-from sky_melange.optimizer.explain.flips import factor_at
-from sky_melange.optimizer.explain.limits import limit_costs
-from sky_melange.optimizer.explain.oracle import Oracle, forced, priced
-from sky_melange.optimizer.explain.rates import FACTORS, mixes
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.limits.accelerators import Cap
+from sky_melange.optimizer.limits.groups import MaxGroups
+from sky_melange.optimizer.problem import Limit, Problem
+from sky_melange.optimizer.why.explain import limit_costs
+from sky_melange.optimizer.why.oracle import Oracle, factor_at, forced, priced
+from sky_melange.optimizer.why.rates import FACTORS, mixes
 
 _ASIDE = 1e-4
 
@@ -30,7 +32,7 @@ def _objective(problem: Problem) -> float | None:
     return Oracle(EXACT).objective(problem)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(data=st.data())
 def test_at_a_flip_point_using_costs_the_same_as_not_using(data: st.DataObject) -> None:
     problem = data.draw(problems(max_classes=3, max_candidates=4, limited=False))
@@ -55,7 +57,7 @@ def test_at_a_flip_point_using_costs_the_same_as_not_using(data: st.DataObject) 
     assert _objective(priced(problem, some, factor * (1 + _ASIDE))) == pytest.approx(target, rel=1e-6)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(problems(max_classes=3, max_candidates=4, limited=False), st.data())
 def test_types_are_best_up_to_a_flip_and_not_after_it(problem: Problem, data: st.DataObject) -> None:
     names = [data.draw(st.sampled_from("ABC")) for _ in range(problem.candidate_count)]
@@ -84,7 +86,11 @@ def _alone(problem: Problem, kept: Sequence[int]) -> float | None:
     return cost_of(restricted)
 
 
-@settings(max_examples=40)
+def _without(problem: Problem, kind: type[Limit]) -> Problem:
+    return replace(problem, limits=tuple(limit for limit in problem.limits if not isinstance(limit, kind)))
+
+
+@examples(40)
 @given(data=st.data())
 def test_a_constraint_costs_what_dropping_it_saves(data: st.DataObject) -> None:
     problem = data.draw(problems(max_classes=3, limited=False))
@@ -94,8 +100,8 @@ def test_a_constraint_costs_what_dropping_it_saves(data: st.DataObject) -> None:
     if with_all is None:
         return
     found = {entry.name: entry.cost_without_usd_per_hour for entry in limit_costs(Oracle(EXACT), problem)}
-    assert found["cap"] == pytest.approx(cost_of(replace(problem, caps=())))
-    assert found["constraints.max_groups"] == pytest.approx(cost_of(replace(problem, max_groups=None)))
+    assert found["cap"] == pytest.approx(cost_of(_without(problem, Cap)))
+    assert found["constraints.max_groups"] == pytest.approx(cost_of(_without(problem, MaxGroups)))
     assert found["constraints.tolerate_replica_losses"] == pytest.approx(cost_of(replace(problem, losses=0)))
     assert all(cost is not None and cost <= with_all * (1 + 1e-6) for cost in found.values())
 

@@ -11,9 +11,13 @@ from test_properties import assert_holds
 
 from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer import Solution, solve_problem, solver
-from sky_melange.optimizer.problem import Cap, Problem
-from sky_melange.optimizer.session import Session
+from sky_melange.optimizer import Solution, solve_problem
+from sky_melange.optimizer.limits.accelerators import Cap
+from sky_melange.optimizer.limits.groups import MaxGroups
+from sky_melange.optimizer.limits.replicas import MinReplicas
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.solve import solver
+from sky_melange.optimizer.solve.session import Session
 
 _FORMULATIONS = pytest.mark.parametrize("formulation", [EXACT, SLICED], ids=["exact", "sliced"])
 
@@ -47,6 +51,10 @@ def test_huge_traffic(formulation: SolverSettings, scale: float) -> None:
         assert solution.cost_usd_per_hour <= bound * (1 + 2e-6) + 2.13
 
 
+def _replicas(limit: int, *weights: int) -> MinReplicas:
+    return MinReplicas(weights=weights, limit=limit)
+
+
 @pytest.mark.parametrize("scale", [1e4, 1e6, 5e6])
 def test_max_groups_holds_at_huge_counts(scale: float) -> None:
     problem = Problem(
@@ -54,7 +62,7 @@ def test_max_groups_holds_at_huge_counts(scale: float) -> None:
         prices=(1.0, 1.01),
         replicas=(1, 1),
         max_utilization=0.9,
-        max_groups=1,
+        limits=(MaxGroups(limit=1),),
     )
     solution = solve_problem(problem, EXACT)
     assert solution.counts[0] == 0
@@ -84,21 +92,28 @@ def test_a_candidate_that_serves_nothing_is_not_bought(formulation: SolverSettin
 
 @_FORMULATIONS
 def test_a_candidate_that_serves_nothing_does_not_count_towards_min_replicas(formulation: SolverSettings) -> None:
-    problem = Problem(loads=((0.5, None), (0.2, None)), prices=(3.0, 0.01), replicas=(1, 8), min_replicas=2)
+    problem = Problem(
+        loads=((0.5, None), (0.2, None)),
+        prices=(3.0, 0.01),
+        replicas=(1, 8),
+        limits=(_replicas(2, 1, 8),),
+    )
     assert solve_problem(problem, formulation).counts == (2, 0)
 
 
 @_FORMULATIONS
 def test_min_replicas_counts_replicas_not_instances(formulation: SolverSettings) -> None:
-    problem = Problem(loads=((0.5, 0.1),), prices=(1.0, 3.5), replicas=(1, 8), min_replicas=4)
+    problem = Problem(loads=((0.5, 0.1),), prices=(1.0, 3.5), replicas=(1, 8), limits=(_replicas(4, 1, 8),))
     assert solve_problem(problem, formulation).counts == (0, 1)
-    assert solve_problem(Problem(loads=((0.5,),), prices=(1.0,), replicas=(1,), min_replicas=4), EXACT).counts == (4,)
+    assert solve_problem(
+        Problem(loads=((0.5,),), prices=(1.0,), replicas=(1,), limits=(_replicas(4, 1),)), EXACT
+    ).counts == (4,)
 
 
 @_FORMULATIONS
 def test_a_cap_that_binds_sends_the_rest_elsewhere(formulation: SolverSettings) -> None:
-    cap = Cap(name="constraints.max_accelerators.A", usage=(8, 0), limit=23)
-    problem = Problem(loads=((3.0, 3.0), (3.0, 3.0)), prices=(1.0, 1.5), replicas=(1, 1), caps=(cap,))
+    cap = Cap(name="constraints.max_accelerators.A", weights=(8, 0), limit=23)
+    problem = Problem(loads=((3.0, 3.0), (3.0, 3.0)), prices=(1.0, 1.5), replicas=(1, 1), limits=(cap,))
     solution = solve_problem(problem, formulation)
     assert solution.counts[0] == 2
     assert_holds(problem, solution)
@@ -108,12 +123,15 @@ def test_a_cap_that_binds_sends_the_rest_elsewhere(formulation: SolverSettings) 
 @pytest.mark.parametrize(
     "problem",
     [
-        Problem(loads=((3.0,),), prices=(1.0,), replicas=(1,), caps=(Cap(name="cap", usage=(1,), limit=2),)),
-        Problem(loads=((1.0, None), (None, 1.0)), prices=(1.0, 1.0), replicas=(1, 1), max_groups=1),
+        Problem(loads=((3.0,),), prices=(1.0,), replicas=(1,), limits=(Cap(name="cap", weights=(1,), limit=2),)),
+        Problem(loads=((1.0, None), (None, 1.0)), prices=(1.0, 1.0), replicas=(1, 1), limits=(MaxGroups(limit=1),)),
         Problem(
-            loads=((0.1,),), prices=(1.0,), replicas=(1,), min_replicas=3, caps=(Cap(name="cap", usage=(1,), limit=2),)
+            loads=((0.1,),),
+            prices=(1.0,),
+            replicas=(1,),
+            limits=(_replicas(3, 1), Cap(name="cap", weights=(1,), limit=2)),
         ),
-        Problem(loads=((1.0,),), prices=(1.0,), replicas=(1,), caps=(Cap(name="cap", usage=(1,), limit=0),)),
+        Problem(loads=((1.0,),), prices=(1.0,), replicas=(1,), limits=(Cap(name="cap", weights=(1,), limit=0),)),
         Problem(loads=((None,),), prices=(1.0,), replicas=(1,)),
     ],
     ids=["cap", "groups", "cap and replicas", "cap of zero", "class that nothing serves"],

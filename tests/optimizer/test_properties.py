@@ -8,20 +8,25 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from brute_force import beside
-from hypothesis import given, settings
+from brute_force import beside, limits_of_kind
+from hypothesis import given
 from hypothesis import strategies as st
-from problems import EXACT, SLICED, cost_of, problems, seeded_problem
+from problems import EXACT, SLICED, cost_of, limited, problems, seeded_problem
+from property_examples import examples
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer import Solution, solve_problem, solver
-from sky_melange.optimizer.problem import Cap, Problem
-from sky_melange.optimizer.reduction import reduce_problem
-from sky_melange.optimizer.session import Session
+from sky_melange.optimizer import Solution, solve_problem
+from sky_melange.optimizer.limits.accelerators import Cap
+from sky_melange.optimizer.limits.groups import MaxGroups
+from sky_melange.optimizer.limits.replicas import MinReplicas
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.solve import solver
+from sky_melange.optimizer.solve.reduction import reduce_problem
+from sky_melange.optimizer.solve.session import Session
 
 _FORMULATIONS = pytest.mark.parametrize("formulation", [EXACT, SLICED], ids=["exact", "sliced"])
-_EXAMPLES = settings(max_examples=40)
+_EXAMPLES = examples(40)
 
 
 def at_most(first: float | None, second: float | None) -> bool:
@@ -46,10 +51,12 @@ def assert_holds(problem: Problem, solution: Solution) -> None:
     for c, count in enumerate(solution.counts):
         carried = math.fsum(load * solution.shares[r][c] for r, load in problem.loads_on(c))
         assert carried <= problem.max_utilization * count * (1 + 2e-6)
-    assert sum(n * k for n, k in zip(solution.counts, problem.replicas, strict=True)) >= problem.min_replicas
-    assert problem.max_groups is None or sum(count > 0 for count in solution.counts) <= problem.max_groups
-    for cap in problem.caps:
-        assert sum(n * usage for n, usage in zip(solution.counts, cap.usage, strict=True)) <= cap.limit
+    for floor in limits_of_kind(problem, MinReplicas):
+        assert sum(n * k for n, k in zip(solution.counts, problem.replicas, strict=True)) >= floor.limit
+    for most in limits_of_kind(problem, MaxGroups):
+        assert sum(count > 0 for count in solution.counts) <= most.limit
+    for cap in limits_of_kind(problem, Cap):
+        assert sum(n * usage for n, usage in zip(solution.counts, cap.weights, strict=True)) <= cap.limit
 
 
 @_FORMULATIONS
@@ -104,11 +111,11 @@ def test_a_dearer_price_never_lowers_the_cost(problem: Problem, data: st.DataObj
 def test_a_limit_never_lowers_the_cost(problem: Problem, max_groups: int) -> None:
     free = cost_of(problem)
     assert free is not None
-    assert at_most(free, cost_of(replace(problem, max_groups=max_groups)))
-    assert at_most(free, cost_of(replace(problem, min_replicas=4)))
+    assert at_most(free, cost_of(limited(problem, MaxGroups(limit=max_groups))))
+    assert at_most(free, cost_of(limited(problem, MinReplicas(weights=problem.replicas, limit=4))))
     assert at_most(free, cost_of(replace(problem, max_utilization=problem.max_utilization / 2)))
-    cap = Cap(name="cap", usage=(1,) * problem.candidate_count, limit=2)
-    assert at_most(free, cost_of(replace(problem, caps=(cap,))))
+    cap = Cap(name="cap", weights=(1,) * problem.candidate_count, limit=2)
+    assert at_most(free, cost_of(limited(problem, cap)))
 
 
 @_FORMULATIONS
@@ -252,8 +259,8 @@ class TestTies:
 
     def test_of_as_many_instances_the_earliest(self) -> None:
         # Two caps keep both candidates from dominating each other.
-        caps = (Cap(name="a", usage=(1, 0), limit=9), Cap(name="b", usage=(0, 1), limit=9))
-        problem = Problem(loads=((1.0, 1.0), (1.0, 1.0)), prices=(1.0, 1.0), replicas=(1, 1), caps=caps)
+        caps = (Cap(name="a", weights=(1, 0), limit=9), Cap(name="b", weights=(0, 1), limit=9))
+        problem = Problem(loads=((1.0, 1.0), (1.0, 1.0)), prices=(1.0, 1.0), replicas=(1, 1), limits=caps)
         for formulation in (EXACT, SLICED):
             assert solve_problem(problem, formulation).counts == (2, 0)
 

@@ -15,6 +15,7 @@ from sky_melange import pipeline
 from sky_melange.domain.plan import Overhead, Plan, ReplicaGroup
 from sky_melange.domain.profile import Capacity, Skipped
 from sky_melange.domain.router import RouterKind, RouterSettings
+from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.optimizer.verify import verify
 
@@ -63,8 +64,10 @@ def test_a_groups_concurrency_is_that_of_its_traffic_at_full_load(repository: Pa
             and one.offer.cloud == group.cloud
         )
         in_flight, most = 0.0, 0.0
-        for rate, route, capacity in zip(rates, planned.plan.routing, capacities, strict=True):
-            if share := dict(route.shares).get(group.name, 0.0):
+        shares = [dict(route.shares).get(group.name, 0.0) for route in planned.plan.routing]
+        for part in size_estimates(planned.workload).parts:
+            rate, capacity = rates[part.bucket], capacities[part.bucket]
+            if share := shares[part.taken_for] * part.fractions[0]:
                 assert isinstance(capacity, Capacity)
                 latency_s = capacity.concurrency / capacity.request_rate_rps
                 in_flight += rate * share * latency_s
@@ -227,7 +230,7 @@ def test_the_verifier_does_not_load_the_solver(repository: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import sky_melange.optimizer.verify; "
         "print(sorted(name for name in sys.modules if name.split('.')[0] in ('pulp', 'highspy') "
-        "or name == 'sky_melange.optimizer.solver'))"
+        "or name == 'sky_melange.optimizer.solve.solver'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(repository)], capture_output=True, text=True, check=True, timeout=60

@@ -17,7 +17,7 @@ from sky_melange.domain.profile import Profile
 from sky_melange.domain.workload import CandidateFilter, LaunchMode, RoutingPolicy, Workload
 from sky_melange.errors import InfeasibleError, MissingDataError
 from sky_melange.optimizer import build_model, solve_problem
-from sky_melange.optimizer.infeasible import unserved_classes
+from sky_melange.optimizer.why.infeasible import unserved_classes
 from sky_melange.resources import cloud_features
 
 ROOT: Final = Path(__file__).resolve().parents[2]

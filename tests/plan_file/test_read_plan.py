@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate_cases import H100, L4, PLAN, PROFILES, WORKLOAD, Situation, group, plan_of
+from check_cases import H100, L4, PLAN, PROFILES, WORKLOAD, Situation, group, plan_of
 from hypothesis import given
 from hypothesis import strategies as st
 from sealed import sealed

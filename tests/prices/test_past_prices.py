@@ -17,6 +17,7 @@ import pytest
 from sky_melange.domain.offer import IN_DOUBT, Offer, PriceProvenance
 from sky_melange.errors import InputError
 from sky_melange.prices.hosted.accept import NotAcceptedError, read_copy
+from sky_melange.prices.last_believed import BelievedPrices
 from sky_melange.prices.offers import read_catalog
 from sky_melange.prices.opinions import Opinion, Opinions, load_opinions
 from sky_melange.prices.past import Past, embedded_past
@@ -48,10 +49,17 @@ def sound(cloud: str) -> CatalogOffers:
     return read(embedded(cloud), cloud)
 
 
+def last_run(*catalogs: CatalogOffers) -> Callable[[str], BelievedPrices]:
+    """What is believed after a run that found nothing wrong with these catalogs."""
+    now = datetime(2026, 11, 27, tzinfo=UTC)
+    noted = {catalog.cloud: BelievedPrices().with_run(catalog.offers, (), (), now) for catalog in catalogs}
+    return lambda cloud: noted.get(cloud, BelievedPrices())
+
+
 def judged_with_others(catalog: CatalogOffers, last_good: Iterable[CatalogOffers] = ()) -> Judged:
     """The offers of one cloud, judged beside all others."""
     others = [sound(cloud) for cloud in snapshot_clouds() if cloud != catalog.cloud]
-    past = embedded_past().with_last_good(last_good)
+    past = embedded_past().with_last(last_run(*last_good))
     return judge([offer for each in (catalog, *others) for offer in each.offers], opinions(), past)
 
 
@@ -166,7 +174,7 @@ def test_a_real_cut_of_44_percent_is_believed_and_reported(make_offer: Callable[
     )
     copy = CatalogOffers(cloud="aws", offers=(before,), skipped=())
     after = replace(before, price_usd_per_hour=55.04)
-    judged = judge([after], _opinion_at(after, 98.32), Past(last_good=[copy]))
+    judged = judge([after], _opinion_at(after, 98.32), Past(last=last_run(copy)))
     assert [offer.price_usd_per_hour for offer in judged.passed] == [55.04]
     assert "aws asks 44% less than before" in judged.passed[0].provenance.detail
     # Where it never was at the list's price, the list is believed (GCP's H100).

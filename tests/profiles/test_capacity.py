@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from property_examples import examples
 
 from sky_melange.domain.profile import Capacity, PointsForm, Profile, Skipped, SkipReason
 from sky_melange.domain.units import ms_above
@@ -103,7 +104,7 @@ _SLOS = st.builds(
 )
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.sampled_from(FILES), _SIZES, _SLOS, st.floats(0.3, 1.0))
 def test_a_tighter_target_never_raises_the_rate(file: str, size: tuple[int, int], slo: Slo, factor: float) -> None:
     def scaled(value: float | None) -> float | None:
@@ -114,7 +115,7 @@ def test_a_tighter_target_never_raises_the_rate(file: str, size: tuple[int, int]
     assert rate_or_zero(profile, size, tighter) <= rate_or_zero(profile, size, slo) * (1 + 1e-9)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.sampled_from(FILES), _SIZES)
 def test_latencies_between_measured_sizes_lie_between_them(file: str, size: tuple[int, int]) -> None:
     """At the concurrency of the answer, TTFT and TPOT are within those of the four sizes around."""

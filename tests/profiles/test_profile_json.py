@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from property_examples import examples
 
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.errors import InputError
@@ -249,7 +250,7 @@ _PLACES: tuple[Place, ...] = (
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(_PLACES), value=_JSON)
 def test_any_value_anywhere_is_read_or_refused(tmp_path: Path, place: Place, value: Any) -> None:
     path = tmp_path / "any.json"

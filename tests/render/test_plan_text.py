@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plans import LARGE, PRICE, alternative, group, plan, workload
+from property_examples import examples
 
 from sky_melange.domain.offer import Offer, Quarantined
 from sky_melange.domain.plan import Plan
@@ -242,7 +243,7 @@ class TestVerdictTable:
         assert detail in verdict_table.render([("g", "check", True, detail)], color=False)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     st.floats(0.0001, 1e6),
     st.integers(1, 10**6),

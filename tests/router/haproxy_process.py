@@ -37,7 +37,7 @@ def accepts(config: Path, addresses: Mapping[str, str]) -> subprocess.CompletedP
     """`haproxy -c`."""
     return subprocess.run(
         [str(HAPROXY), "-c", "-f", str(config)],
-        env={"PATH": os.environ["PATH"], **addresses},
+        env={"PATH": os.environ["PATH"], "VLLM_API_KEY": "key", **addresses},
         capture_output=True,
         text=True,
         check=False,

@@ -21,7 +21,7 @@ from sky_melange.domain.workload import LaunchMode
 from sky_melange.render import router_haproxy
 from sky_melange.render.router_names import endpoint_variables
 
-pytestmark = needs_haproxy
+pytestmark = [needs_haproxy, pytest.mark.server]
 
 ENVELOPE = router_haproxy.envelope_bytes(plans.workload())
 

@@ -21,7 +21,7 @@ from stub_replica import StubReplica, running
 from sky_melange.domain.workload import RoutingPolicy
 from sky_melange.render import router_haproxy
 
-pytestmark = needs_haproxy
+pytestmark = [needs_haproxy, pytest.mark.server]
 
 LONG_CONTEXT = (100, 1000, 400_000)
 """Its buffers hold 1 MiB, so that large headers are not refused for want of room."""

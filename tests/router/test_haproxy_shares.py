@@ -18,7 +18,7 @@ from sky_melange.render import router_haproxy
 REQUESTS = 20_000
 POINT = 0.01
 
-pytestmark = needs_haproxy
+pytestmark = [needs_haproxy, pytest.mark.server]
 
 
 @pytest.mark.parametrize("policy", list(RoutingPolicy))

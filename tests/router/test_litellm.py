@@ -17,7 +17,7 @@ from sky_melange.render import router_litellm
 REQUESTS = 1500
 TWO_POINTS = 0.02
 
-pytestmark = needs_litellm
+pytestmark = [needs_litellm, pytest.mark.server]
 
 
 def _body(input_tokens: int, **extra: object) -> bytes:

@@ -36,6 +36,7 @@ def _addresses(plan: Plan, workload: Workload) -> dict[str, str]:
     return {name: f"127.0.0.1:{9000 + number}" for number, name in enumerate(names)}
 
 
+@pytest.mark.server
 @needs_haproxy
 @pytest.mark.parametrize("mode", ["serve", "cluster"])
 @pytest.mark.parametrize("policy", ["input_aware", "size_aware", "blind"])
@@ -55,6 +56,7 @@ def test_haproxy_accepts_the_files_of_every_example(example: Path, policy: str, 
     _accepted(changed, tmp_path)
 
 
+@pytest.mark.server
 @needs_haproxy
 @pytest.mark.parametrize("example", CONSTRAINED, ids=lambda path: path.parent.name)
 def test_haproxy_accepts_the_files_of_every_constraint(example: Path, tmp_path: Path) -> None:
@@ -72,6 +74,7 @@ def _accepted(workload: Path, tmp_path: Path) -> None:
     assert "WARNING" not in done.stderr
 
 
+@pytest.mark.server
 @needs_haproxy
 def test_an_address_that_is_not_given_is_refused(tmp_path: Path) -> None:
     plan, workload = plans.plan(), plans.workload()
@@ -198,6 +201,7 @@ def test_a_class_spills_only_to_what_serves_all_of_its_buckets() -> None:
     assert classes["in-4000"].spare == (plans.MIDDLE,)
 
 
+@pytest.mark.server
 @needs_haproxy
 def test_a_grid_of_ten_thousand_buckets_is_a_configuration_of_a_few_backends(tmp_path: Path) -> None:
     shares = ({plans.SMALL: 1.0}, {plans.MIDDLE: 1.0}, {plans.MIDDLE: 0.3, plans.LARGE: 0.7}, {plans.LARGE: 1.0})

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import requests
 import router_plans as plans
 import yaml
@@ -20,7 +21,7 @@ from stub_replica import StubReplica, prompt_body, running, send_all
 
 from sky_melange.render import router_haproxy, router_sky_yaml
 
-pytestmark = needs_haproxy
+pytestmark = [needs_haproxy, pytest.mark.server]
 
 
 @contextlib.contextmanager

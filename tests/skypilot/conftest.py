@@ -1,4 +1,4 @@
-"""A plan folder to spoil in one place."""
+"""A plan folder to spoil in one place; and which tests start servers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from typing import Any
 
 import pytest
 from plan_folders import launch_config, planned_group, write_plan
+
+_HERE = Path(__file__).resolve().parent
+_WITH_SERVERS = (
+    "budget", "dashboard", "plugin", "launch/test_killed.py", "launch/test_real_api_server.py", "test_api_server.py",
+    "test_project_config.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = tuple(_HERE / name for name in _WITH_SERVERS)
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in places) and item.get_closest_marker("smoke") is None:
+            item.add_marker(pytest.mark.server)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ class FakeServe(BasePlugin):
     def hidden_from_display(self) -> bool:
         return True
 
-    def install(self, extension_context: ExtensionContext) -> None:  # noqa: ARG002
+    def install(self, extension_context: ExtensionContext) -> None:
         from sky.serve.server import core
 
         core.status = status

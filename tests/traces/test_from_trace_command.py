@@ -283,3 +283,33 @@ def test_help_stays_quick_and_imports_no_engine() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--buckets" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_estimates_are_fitted_to_a_log_with_bytes(tmp_path: Path, run: Run) -> None:
+    """4.5 bytes a token and 300 of JSON, ±10 %; two thirds of the requests lie in the last quarter of their bucket."""
+    import random
+
+    import yaml
+
+    draw = random.Random(5)  # noqa: S311 - repeatable numbers
+    lines = ["prompt,answer,body"]
+    for number in range(3000):
+        tokens = draw.randint(876, 1000) if number % 3 else draw.randint(501, 875)
+        tokens = tokens if number % 5 else draw.randint(30, 90)
+        lines.append(f"{tokens},50,{300 + round(tokens * 4.5 * draw.uniform(0.9, 1.1))}")
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    columns = "input=prompt,output=answer,bytes=body"
+    arguments = (tmp_path / "log.csv", "--request-rate", "5", "--columns")
+    made = run(*arguments, columns, "-o", tmp_path / "w.yaml")
+    assert made.exit_code == 0, made.stderr
+    written = yaml.safe_load((tmp_path / "w.yaml").read_text(encoding="utf-8"))
+    router, histogram = written["router"], written["traffic"]["histogram"]
+    assert router["bytes_per_token"] == pytest.approx(4.5, rel=0.02)
+    assert router["envelope_bytes"] == pytest.approx(300, abs=15)
+    assert router["size_error"] == pytest.approx(0.1, abs=0.02)
+    assert router["size_bias"] == 0.05
+    row = histogram["input_parts"][histogram["input_tokens"].index(1000)]
+    assert sum(row[12:]) / sum(row) == pytest.approx(2 / 3, abs=0.03)
+    wrong = run(*arguments, "input=prompt,output=answer,bytes=answer")
+    assert wrong.exit_code == 2
+    assert "bytes a token" in wrong.stderr

@@ -88,11 +88,25 @@ def test_defaults_are_those_of_the_domain(tmp_path: Path, good: str) -> None:
     assert workload.candidates == CandidateFilter()
     assert workload.constraints == Constraints()
     assert workload.solver == SolverSettings()
-    assert workload.launch == Launch()
+    # Services are public addresses, so they have a key unless told otherwise.
+    assert workload.launch == Launch(api_key_secret="VLLM_API_KEY")
     assert workload.prices == PricePolicy()
     assert workload.budget is None
     assert workload.routing is RoutingPolicy.INPUT_AWARE
     assert workload.traffic.origin == "histogram in workload.yaml"
+
+
+@pytest.mark.parametrize(
+    ("launch", "secret"),
+    [
+        ("{mode: serve}", "VLLM_API_KEY"),
+        ("{mode: cluster}", None),
+        ("{mode: serve, api_key_secret: none}", None),
+        ("{mode: cluster, api_key_secret: CHAT_KEY}", "CHAT_KEY"),
+    ],
+)
+def test_who_has_a_key(tmp_path: Path, good: str, launch: str, secret: str | None) -> None:
+    assert read_workload(_write(tmp_path, good + f"launch: {launch}\n")).launch.api_key_secret == secret
 
 
 def test_weights_are_normalised(tmp_path: Path, good: str) -> None:

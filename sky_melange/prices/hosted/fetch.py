@@ -15,10 +15,9 @@ import requests
 
 from sky_melange.prices.hosted.accept import NotAcceptedError, check_size, check_whole, read_copy
 from sky_melange.prices.hosted.bases import catalog_url
-from sky_melange.prices.hosted.limits import FetchLimits
 from sky_melange.prices.hosted.session import FetchError, chunks, get, has_length, make_session
 from sky_melange.prices.hosted.store import CatalogStore, KeptCopy, RawCopy
-from sky_melange.prices.source import CatalogOffers
+from sky_melange.prices.source import CatalogOffers, FetchLimits
 
 _LARGE_BYTES: Final = 1 << 20
 _LARGE_AT_ONCE: Final = 2
@@ -38,12 +37,13 @@ class Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A catalog confirmed now. `previous` is the copy that it took the place of, None when nothing changed.
+    """A catalog confirmed now. `is_new`: it differs from the copy of the last run, `previous`, or there was none.
 
     `not_kept`: why it could not be written to the cache, "" when it was.
     """
 
     copy: Copy
+    is_new: bool = False
     previous: Copy | None = None
     not_kept: str = ""
 
@@ -60,9 +60,8 @@ class Fetcher:
 
     def last_good(self, cloud: str, bases: Sequence[str]) -> Copy | None:
         """The youngest copy in the cache, however old; None when there is none that can be read."""
-        found = [
-            (raw, url) for url in self._urls(cloud, bases) if (raw := KeptCopy(self.store, url).read()) is not None
-        ]
+        urls = [catalog_url(base, cloud) for base in bases]
+        found = [(raw, url) for url in urls if (raw := KeptCopy(self.store, url).read()) is not None]
         for raw, url in sorted(found, key=lambda entry: entry[0].confirmed, reverse=True):
             try:
                 return self._copy(cloud, url, raw)
@@ -72,7 +71,7 @@ class Fetcher:
 
     def fetch(self, cloud: str, base: str) -> Fetched:
         """The catalog as the server has it now. Raises FetchError."""
-        (url,) = self._urls(cloud, [base])
+        url = catalog_url(base, cloud)
         kept = KeptCopy(self.store, url)
         with self._turn:
             validators = kept.validators()
@@ -92,9 +91,6 @@ class Fetcher:
             finally:
                 if held.is_set():
                     self._large.release()
-
-    def _urls(self, cloud: str, bases: Sequence[str]) -> list[str]:
-        return [catalog_url(base, cloud) for base in bases]
 
     def _copy(self, cloud: str, url: str, raw: RawCopy) -> Copy:
         catalog = read_copy(raw.content, cloud, url, raw.confirmed, raw.as_of)
@@ -158,7 +154,7 @@ class Fetcher:
             raise FetchError(f"not accepted: {error}") from error
         may_keep = kept.replace(content, response.headers, self.now)
         not_kept = _keep(kept) if may_keep else "the server forbids keeping a copy (Cache-Control: no-store)"
-        return Fetched(copy=copy, previous=previous, not_kept=not_kept)
+        return Fetched(copy=copy, is_new=is_new, previous=previous, not_kept=not_kept)
 
 
 def _keep(kept: KeptCopy) -> str:

@@ -17,7 +17,7 @@ from urllib3 import Retry
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ReadTimeoutError
 
 from sky_melange import __version__
-from sky_melange.prices.hosted.limits import FetchLimits
+from sky_melange.prices.source import FetchLimits
 
 _AGAIN: Final = (429, 500, 502, 503, 504)
 _CHUNK_BYTES: Final = 1 << 16
@@ -44,8 +44,8 @@ class _Retry(Retry):
         text = response.headers.get("Retry-After", "").strip()
         if text.isdecimal():
             return float(text)
-        moment = _moment(text)
-        now = _moment(response.headers.get("Date", "")) or datetime.now(UTC)
+        moment = http_date(text)
+        now = http_date(response.headers.get("Date", "")) or datetime.now(UTC)
         return None if moment is None else max(0.0, (moment - now).total_seconds())
 
     def increment(
@@ -147,11 +147,6 @@ def has_length(response: requests.Response) -> bool:
     return chunked or response.headers.get("Content-Length", "").isdecimal()
 
 
-def http_date(text: str) -> datetime | None:
-    """The moment that a header states, aware; None where it states none."""
-    return _moment(text)
-
-
 def probe(base: str, limits: FetchLimits) -> str:
     """Opens a connection to the server of a base, or to the proxy before it; "" or why it cannot be reached."""
     url = select_proxy(base, get_environ_proxies(base)) or base
@@ -173,7 +168,8 @@ def probe(base: str, limits: FetchLimits) -> str:
     return f"no connection within {limits.contact_s:g} s"
 
 
-def _moment(text: str) -> datetime | None:
+def http_date(text: str) -> datetime | None:
+    """The moment that a header states, aware; None where it states none."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):

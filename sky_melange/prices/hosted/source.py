@@ -53,7 +53,7 @@ class SkypilotSource:
             catalogs=tuple(catalog for catalog, _ in found if catalog is not None),
             states=tuple(state for _, state in found),
             remarks=tuple(_remember(outcomes.values(), request)),
-            previous=_previous(outcomes.values()),
+            changed=frozenset(o.cloud for o in outcomes.values() if o.fetched is not None and o.fetched.is_new),
             last_known=tuple(
                 copy.catalog
                 for outcome in outcomes.values()
@@ -92,12 +92,6 @@ def _state(cloud: str, obtained: Obtained, fetched_at: str, problem: str) -> Pri
 
 def _left_out(clouds: Iterable[str], problem: str) -> SourcePrices:
     return SourcePrices(catalogs=(), states=tuple(_state(cloud, Obtained.ABSENT, "", problem) for cloud in clouds))
-
-
-def _previous(outcomes: Iterable[Outcome]) -> tuple[CatalogOffers, ...]:
-    """The last good copy of each catalog that has changed."""
-    fetched = (outcome.fetched for outcome in outcomes)
-    return tuple(each.previous.catalog for each in fetched if each is not None and each.previous is not None)
 
 
 def _remember(outcomes: Iterable[Outcome], request: PriceRequest) -> list[str]:

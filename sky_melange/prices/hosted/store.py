@@ -7,8 +7,6 @@ used because it writes without checking that the disk took everything, and a ful
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,11 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from sky_melange.domain.ages import iso_utc
 from sky_melange.prices.hosted.session import http_date
-
-_SUFFIX: Final = ".catalog"
-_MARK: Final = b"sky-melange catalog 1 "
-_LIMIT_BYTES: Final = 64 * 1024 * 1024
-"""Larger files were not written by us."""
+from sky_melange.prices.kept_files import KeptFiles
 
 _KEPT_FOR: Final = timedelta(days=3650)
 _ANY_AGE: Final = {"Cache-Control": "max-age=100000000000"}
@@ -37,44 +31,16 @@ _NO_COPY: Final = (HTTPError, ValueError, TypeError, KeyError, AssertionError)
 """What a file that is no copy of ours makes CacheControl raise."""
 
 
-class CatalogStore:
-    """One file for each address. A file appears whole or not at all, and is read only if its checksum holds."""
+class CatalogStore(KeptFiles):
+    """The copies of catalogs, named by their addresses."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "catalogs-1"
+        super().__init__(folder / "catalogs-1")
 
-    def read(self, url: str) -> bytes | None:
-        """What was kept for an address; None when there is nothing, or nothing that can be trusted."""
-        try:
-            with self._path(url).open("rb") as file:
-                content = file.read(_LIMIT_BYTES + 1)
-        except (OSError, ValueError):
-            return None
-        head, _, value = content.partition(b"\n")
-        if head != _MARK + hashlib.sha256(value).hexdigest().encode():
-            return None
-        return value
-
-    def write(self, url: str, value: bytes) -> None:
-        """Keeps a value in place of what was there. Raises OSError when the disk refuses; nothing has changed then."""
-        path = self._path(url)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        head = _MARK + hashlib.sha256(value).hexdigest().encode() + b"\n"
-        handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(head)
-                file.write(value)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-    def _path(self, url: str) -> Path:
-        cloud = urlsplit(url).path.split("/")[-2]
-        return self._folder / f"{cloud}-{hashlib.sha256(url.encode()).hexdigest()[:24]}{_SUFFIX}"
+    def path(self, name: str) -> Path:
+        """Where the copy of an address is kept."""
+        cloud = urlsplit(name).path.split("/")[-2]
+        return self.folder / f"{cloud}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.catalog"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sky_melange.domain.spending import ANYONE, Excess, Owner, Scope, Spending
+from sky_melange.domain.spending import ANYONE, Excess, Owner, Scope, Spending, SpendingLimit
 from sky_melange.skypilot.budget.pricing import WorstCase
 
 
@@ -14,10 +14,14 @@ def over_budget(claim: Spending, price: WorstCase, found: Sequence[Excess]) -> s
     for excess in found:
         lines.append(
             f"That is more than what is left of {budget_words(excess, claim.owner)}: "
-            f"{excess.left_usd_per_hour:.4f} of {excess.limit.usd_per_hour:.4f} USD/h, "
+            f"{excess.left_usd_per_hour:.4f} of {excess.limit.usd_per_hour:.4f} USD/h{_of_month(excess.limit)}, "
             f"{excess.used_usd_per_hour:.4f} being spent or reserved."
         )
     return " ".join(lines)
+
+
+def _of_month(limit: SpendingLimit) -> str:
+    return "" if limit.usd_per_month is None else f" ({limit.usd_per_month:,.2f} USD per month of 730 hours)"
 
 
 def budget_words(excess: Excess, owner: Owner) -> str:

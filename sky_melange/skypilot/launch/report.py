@@ -72,9 +72,20 @@ def launch_json(launch: Launch, steps: Sequence[Step], addresses: Mapping[str, s
     return {
         "steps": steps_json(steps),
         "groups_usd_per_hour": {group.name: group.cost_usd_per_hour for group in launch.plan.groups},
+        "machines": _machines(launch),
         "cost": dataclasses.asdict(launch.plan.cost),
         "endpoints": None if addresses is None else dict(addresses),
     }
+
+
+def _machines(launch: Launch) -> list[dict[str, object]]:
+    """Every machine of the plan, by group or purpose: where, which, how many, and what one of them costs in USD/h."""
+    keys = ("cloud", "region", "zone", "instance_type", "use_spot", "instances", "price_usd_per_hour")
+    groups = [{"for": g.name, **{key: getattr(g, key) for key in keys}} for g in launch.plan.groups]
+    return groups + [
+        {"for": m.purpose, **{key: getattr(m, key, {"instances": 1, "use_spot": False}.get(key)) for key in keys}}
+        for m in launch.plan.overhead
+    ]
 
 
 def _status(entry: Started, state: ServiceState | ClusterState | None, *, is_as_planned: bool) -> UnitStatus:

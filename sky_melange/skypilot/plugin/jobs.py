@@ -67,8 +67,8 @@ def _check_stored(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
 
 def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, folder: Path) -> str:
     """As `sky-melange check plan.json --format json` prints it where the plan lies with the files that it renders."""
-    from sky_melange.gate import Asked, Files, Today, check_plan, files_of
-    from sky_melange.gate.plan_file import price_warnings
+    from sky_melange.check.plan_file import price_warnings
+    from sky_melange.check.report import Asked, Files, Today, check_plan, files_of
     from sky_melange.render.check_report import CHECK_FORMATS
 
     rules = _policy(policy, folder)

@@ -30,6 +30,21 @@ def test_what_runs_is_the_rest_of_the_budget(sky: SkyChild, l4: float) -> None:
     assert sky.ask(cluster("new", nodes=1, **L4), request="launch")["passed"]
 
 
+def test_a_months_budget_holds_the_worst_case_of_every_hour(sky: SkyChild, l4: float) -> None:
+    """730 hours of it; of an hourly and a monthly limit both hold."""
+    month = round(3.5 * l4 * 730, 2)
+    sky.write_budgets(users={"*": {"usd_per_month": month}})
+    assert sky.ask(service("three", replicas=3, **L4))["passed"]
+    sky.ledger.unlink()
+    refused = sky.ask(service("four", replicas=4, **L4))
+    assert not refused["passed"]
+    assert f"of {month / 730:.4f} USD/h ({month:,.2f} USD per month of 730 hours)" in refused["message"]
+    sky.write_budgets(users={"*": {"usd_per_month": month, "usd_per_hour": round(1.5 * l4, 6)}})
+    assert not sky.ask(service("two", replicas=2, **L4))["passed"]
+    sky.write_budgets(users={"*": {"usd_per_month": month, "usd_per_hour": 1000}})
+    assert not sky.ask(service("four", replicas=4, **L4))["passed"]
+
+
 def test_stopped_clusters_and_those_of_services_cost_nothing_by_themselves(sky: SkyChild, l4: float) -> None:
     sky.call("cluster", name="stopped", resources=L4, user="alice", is_up=False)
     sky.call("cluster", name="chat-1", resources=L4, user="alice", is_managed=True)

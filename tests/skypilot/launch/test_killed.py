@@ -48,6 +48,7 @@ class Victim:
 @pytest.fixture
 def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Victim]:
     monkeypatch.setenv("HF_TOKEN", "hf_x")
+    monkeypatch.setenv("VLLM_API_KEY", "key_x")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path))
     (tmp_path / "cloud").mkdir()
     command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(tmp_path / "cloud")]

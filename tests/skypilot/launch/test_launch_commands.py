@@ -40,6 +40,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
     for module in (launch_folder, up, down, status):
         monkeypatch.setattr(module, "connect", lambda *_: fake)
     monkeypatch.setenv("HF_TOKEN", "hf_x")
+    monkeypatch.setenv("VLLM_API_KEY", "key_x")
     return fake
 
 
@@ -109,6 +110,20 @@ def test_a_dry_run_asks_skypilot_nothing(plan: Path, monkeypatch: pytest.MonkeyP
     done = run("up", plan, "--dry-run", "--offline")
     assert done.exit_code == 0, done.stderr
     assert "start   router   chat-router" in done.stdout
+    document = json.loads((plan / "plan.json").read_text(encoding="utf-8"))
+    for machine in (*document["groups"], *document["overhead"]):
+        (line,) = (
+            line
+            for line in done.stdout.splitlines()
+            if f" {machine['instance_type']} " in line and machine["region"] in line
+        )
+        assert f"on {machine['cloud']} {machine['region']}" in line
+        assert f"USD {machine['price_usd_per_hour']:.4f}" in line
+    shown = json.loads(run("up", plan, "--dry-run", "--offline", "--format", "json").stdout)["machines"]
+    assert [(entry["for"], entry["price_usd_per_hour"]) for entry in shown] == [
+        (machine.get("name", machine.get("purpose")), machine["price_usd_per_hour"])
+        for machine in (*document["groups"], *document["overhead"])
+    ]
     assert "The plan costs USD" in done.stdout
     assert "at worst" not in done.stdout
     assert not (plan / "launch.json").exists()
@@ -136,7 +151,24 @@ def test_up_and_down_speak_json(plan: Path, cloud: FakeCloud) -> None:
     assert {step["action"] for step in ended["steps"]} == {"remove"}
     assert ended["controller_still_runs"] is True
     again = json.loads(run("down", plan, "--yes", "--format", "json").stdout)
-    assert again == {"steps": [], "controller_still_runs": False}
+    assert again == {"steps": [], "controller_still_runs": False, "dry_run": False}
+
+
+def test_down_says_what_it_would_end(plan: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("up", plan, "--yes", "--offline").exit_code == 0
+    record, running, events = (plan / "launch.json").read_bytes(), dict(cloud.running), list(cloud.events)
+    done = run("down", plan, "--dry-run")
+    assert done.exit_code == 0, done.stderr
+    names = [group["name"] for group in groups_of(plan)]
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["remove", "router", "chat-router"],
+        *(["remove", "service", name] for name in sorted(names)),
+    ]
+    assert "would still run" in done.stderr
+    as_json = json.loads(run("down", plan, "--dry-run", "--format", "json").stdout)
+    assert as_json["dry_run"] is True
+    assert (plan / "launch.json").read_bytes() == record
+    assert (cloud.running, cloud.events) == (running, events)
 
 
 def test_the_worst_case_of_spot_is_shown_before_money_is_spent(repository: Path, tmp_path: Path) -> None:

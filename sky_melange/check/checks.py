@@ -1,0 +1,113 @@
+"""Single checks, each a function: the lock, the load, the files beside plan.json, and the drift."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sky_melange.domain.check import Check, Unit, Verdict
+from sky_melange.domain.plan import Cost, Plan
+
+TOLERANCE: Final = 1e-9
+"""Sums of prices are exact to this; 3 × 0.1 is not over a budget of 0.3."""
+_MAX_DIFF_LINES: Final = 200
+"""A file; more than a person reads."""
+_DRIFT_SAYS = "what the cheapest plan of today would save against this one at today's prices"
+
+
+def within(figure: float, limit: float) -> Verdict:
+    """Pass while figure ≤ limit."""
+    return Verdict.PASS if figure <= limit + TOLERANCE * max(1.0, abs(limit)) else Verdict.FAIL
+
+
+def lock(differences: Sequence[str] | None, *, reason: str = "") -> Check:
+    """`differences` between the file and what was planned, None with the `reason` where they are not compared."""
+    says = "differences between the workload file and what was planned: edited since, and not planned again"
+    return Check(
+        name="lock",
+        verdict=Verdict.SKIPPED if differences is None else within(len(differences), 0),
+        figure=None if differences is None else len(differences),
+        limit=0,
+        unit=Unit.VIOLATIONS,
+        says=f"{says}; {reason}" if reason else says,
+        details=tuple(differences or ()),
+    )
+
+
+def serves(violations: Sequence[str]) -> Check:
+    """`violations` are what the independent verification says, with today's profiles."""
+    return Check(
+        name="serves",
+        verdict=within(len(violations), 0),
+        figure=len(violations),
+        limit=0,
+        unit=Unit.VIOLATIONS,
+        says="ways in which the plan does not carry the workload within its targets, by today's profiles",
+        details=tuple(violations),
+    )
+
+
+def files(expected: Mapping[str, str], found: Mapping[str, str | None]) -> Check:
+    """`found` is the text by name of each expected file, None where it is missing, and of launch files beside them."""
+    details: list[str] = []
+    wrong = 0
+    for name in sorted({*expected, *found}):
+        if name not in expected:
+            details.append(f"{name}: no group of the plan has this file; remove it, or it may be launched")
+        elif found.get(name) is None:
+            details.append(f"{name}: is missing; plan again, or restore it from version control")
+        elif found[name] != expected[name]:
+            details += _diff(name, expected[name], found[name] or "")
+        else:
+            continue
+        wrong += 1
+    return Check(
+        name="files",
+        verdict=within(wrong, 0),
+        figure=wrong,
+        limit=0,
+        unit=Unit.FILES,
+        says="files beside plan.json that this release does not render from it: edited by hand, missing, or left over",
+        details=tuple(details),
+    )
+
+
+def _diff(name: str, expected: str, found: str) -> list[str]:
+    lines = list(
+        difflib.unified_diff(
+            expected.splitlines(), found.splitlines(), f"{name} (as planned)", f"{name} (as it is)", lineterm="", n=1
+        )
+    )
+    if not lines:
+        return [f"{name}: differs in the ends of lines only"]
+    if len(lines) > _MAX_DIFF_LINES:
+        lines = [*lines[:_MAX_DIFF_LINES], f"… and {len(lines) - _MAX_DIFF_LINES} more lines"]
+    return lines
+
+
+def drift(today: Cost | None, best: Plan | None, max_drift_fraction: float | None, problem: str = "") -> Check:
+    """`best` is the plan of today, re-solved; None with the `problem` when there is none.
+
+    Totals are compared, overhead included; replicas alone where the overhead's price is not known in `best`.
+    """
+    if max_drift_fraction is None:
+        return _drift(Verdict.SKIPPED, None, None, f"{_DRIFT_SAYS}; not searched for (--max-drift)")
+    if today is None:
+        says = f"{_DRIFT_SAYS}; not judged, since a price is not known (see prices-known)"
+        return _drift(Verdict.SKIPPED, None, max_drift_fraction, says)
+    if best is None:
+        return _drift(Verdict.FAIL, None, max_drift_fraction, f"{_DRIFT_SAYS}; searching failed", *problem.splitlines())
+    known = all(machine.price_usd_per_hour is not None for machine in best.overhead)
+    now = today.total_usd_per_hour if known else today.replicas_usd_per_hour
+    then = best.cost.total_usd_per_hour if known else best.cost.replicas_usd_per_hour
+    saving = max(0.0, 1 - then / now) if now > 0 else 0.0
+    groups = tuple(f"{g.name}: {g.instances} × {g.instance_type} on {g.cloud} {g.region}" for g in best.groups)
+    proven = () if best.status == "optimal" else ("this plan is not proven cheapest: more may be saved",)
+    return _drift(within(saving, max_drift_fraction), saving, max_drift_fraction, _DRIFT_SAYS, *groups, *proven)
+
+
+def _drift(verdict: Verdict, figure: float | None, limit: float | None, says: str, *details: str) -> Check:
+    return Check(
+        name="drift", verdict=verdict, figure=figure, limit=limit, unit=Unit.FRACTION, says=says, details=details
+    )

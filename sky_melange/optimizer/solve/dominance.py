@@ -1,0 +1,103 @@
+"""Takes out candidates that can never be part of a cheaper plan, before the solver sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from sky_melange.optimizer.problem import Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_RELATIVE_TOLERANCE: Final = 1e-9
+
+
+def undominated(problem: Problem) -> tuple[int, ...]:
+    """Indices of the candidates worth keeping, rising.
+
+    d goes when k instances of another c do all that one d does for less money (or for the same money with k = 1 and
+    c earlier in the order), whatever the router then costs more: c serves every class that d serves, k·load stays
+    within d's, k·price ≤ price of d, and every limit agrees (`may_replace`). Any plan with d then becomes one with c
+    that costs no more. It survives as many losses: the k copies lost are of at most as many d's. What runs already
+    (`keep`) stays; k copies of a newcomer are k changes instead of one.
+    """
+    table = _Table(problem)
+    order = sorted(range(problem.candidate_count), key=lambda c: (problem.prices[c], c))
+    kept: list[int] = []
+    for d in order:
+        runs = problem.keep is not None and problem.keep.previous[d] > 0
+        if table.is_useful(d) and (runs or not table.is_dominated(d, kept)):
+            kept.append(d)
+    return tuple(sorted(kept))
+
+
+class _Table:
+    """A problem with its loads as an array [class of a case, candidate], infinite where it cannot serve."""
+
+    def __init__(self, problem: Problem) -> None:
+        import numpy as np
+
+        rows = [[np.inf if load is None else load for load in row] for loads in problem.cases for row in loads]
+        self.loads = np.array(rows, dtype=float).reshape(len(rows), problem.candidate_count)
+        self.prices = np.array(problem.prices, dtype=float)
+        self.limits = problem.limits
+        self.has_minima = any(limit.is_minimum for limit in problem.limits)
+        self.charges = problem.charges
+        self.charge = 0.0 if problem.keep is None else problem.keep.usd_per_hour
+
+    def is_useful(self, d: int) -> bool:
+        """Whether it can serve anything; with no classes at all everything is."""
+        import numpy as np
+
+        return bool(not self.loads.size or np.isfinite(self.loads[:, d]).any())
+
+    def is_dominated(self, d: int, cheaper: Sequence[int]) -> bool:
+        """Whether k instances of one of `cheaper` replace one of d.
+
+        Tried are the least k that does its work, and, where a minimum asks for more, the largest that costs less.
+        """
+        import numpy as np
+
+        others = np.array(cheaper, dtype=int)
+        served = np.isfinite(self.loads[:, d])
+        ratios = (self.loads[np.ix_(served, others)] / self.loads[served, d][:, None]).max(axis=0, initial=0.0)
+        able = np.isfinite(ratios)
+        least = np.where(able, np.maximum(1.0, np.ceil(ratios * (1 - _RELATIVE_TOLERANCE))), 1.0)
+        affordable = np.flatnonzero(able & self._is_cheaper(d, others, least))
+        if not self.limits:
+            return bool(affordable.size)
+        for position in affordable:
+            c, copies = int(others[position]), int(least[position])
+            if self._may_replace(c, d, copies):
+                return True
+            if self.has_minima:
+                most = self._most_copies(d, c, copies)
+                if most > copies and self._may_replace(c, d, most):
+                    return True
+        return False
+
+    def _may_replace(self, c: int, d: int, copies: int) -> bool:
+        return all(limit.may_replace(c, d, copies) for limit in self.limits)
+
+    def _is_cheaper(self, d: int, others: NDArray[np.int_], copies: NDArray[np.float64]) -> NDArray[np.bool_]:
+        import numpy as np
+
+        costs = copies * self.prices[others] + (copies - 1) * self.charge
+        if self.charges.router is not None:
+            more = (self.charges.replacing_usd_per_hour(d, int(c), int(k)) for c, k in zip(others, copies, strict=True))
+            costs += np.fromiter(more, dtype=float, count=len(others))
+        price = self.prices[d]
+        cheaper: NDArray[np.bool_] = np.where(copies == 1, costs <= price, costs < price * (1 - _RELATIVE_TOLERANCE))
+        return cheaper
+
+    def _most_copies(self, d: int, c: int, least: int) -> int:
+        """The most copies of c, of at least two, that cost less than one d."""
+        each = float(self.prices[c]) + self.charge
+        if each <= 0:
+            return 1000 * least
+        router = 0.0 if self.charges.router is None else self.charges.replacing_usd_per_hour(d, c, 2)
+        room = float(self.prices[d]) * (1 - 2 * _RELATIVE_TOLERANCE) + self.charge - router
+        return math.ceil(room / each) - 1

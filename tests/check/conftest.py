@@ -1,8 +1,0 @@
-"""The situations of tests/gate serve here too."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "gate"))
