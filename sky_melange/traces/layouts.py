@@ -70,6 +70,16 @@ LAYOUTS: Final = (
         time_unit=TimeUnit.AUTO,
     ),
     Layout(
+        name="Helicone",
+        input="prompt_tokens",
+        output="completion_tokens",
+        time="request_created_at",
+        time_unit=TimeUnit.AUTO,
+        model="request_model",
+        asides=((Rejection.FAILED, "response_status >= 400"),),
+        marks=("request_created_at", "response_status"),
+    ),
+    Layout(
         name="LiteLLM spend log",
         input="prompt_tokens",
         output="completion_tokens",

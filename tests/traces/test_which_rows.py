@@ -165,6 +165,18 @@ def test_no_text_is_a_crash_or_sql_of_its_own(text: str) -> None:
     assert duckdb.extract_statements(f"SELECT 1 FROM t WHERE {sql}")[0].type == duckdb.StatementType.SELECT
 
 
+def test_helicone_has_its_own_column_of_times(extracts: Path, log: Callable[..., Path]) -> None:
+    """Its columns of tokens are LiteLLM's; without its times there would be no rate."""
+    path = extracts / "gateways" / "helicone.csv"
+    found = scan_files([str(path)], TraceOptions())
+    assert (found.columns.layout, found.columns.time, found.requests) == ("Helicone", "request_created_at", 100)
+    assert found.rate is not None
+    copy = log("failing.csv", path.read_text().replace(",200,", ",503,", 7))
+    assert {str(name): count for name, count in scan_files([str(copy)], TraceOptions()).rejected.items()} == {
+        "failed": 7
+    }
+
+
 def test_bailian_writes_seconds(extracts: Path) -> None:
     path = extracts / "gateways" / "bailian.jsonl"
     found = scan_files([str(path)], TraceOptions())
