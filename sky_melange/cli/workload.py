@@ -42,6 +42,8 @@ def command() -> None:
 )
 @click.option("--force", is_flag=True, help="Replace an --output-file that says something else.")
 @click.option("--columns", help="Columns of an unknown format: input=NAME,output=NAME[,time=NAME][,bytes=NAME].")
+@click.option("--where", help="Count only these rows, such as \"model = 'llama' AND status <> 'failure'\".")
+@click.option("--model-column", help="The column that names the model; a log of several asks for --where.")
 @click.option("--time-unit", type=click.Choice([unit.value for unit in TimeUnit]), help="Unit of numbers in time.")
 @click.option(
     "--buckets",
@@ -82,6 +84,8 @@ def from_trace(
     output_file: Path | None,
     force: bool,
     columns: str | None,
+    where: str | None,
+    model_column: str | None,
     time_unit: str | None,
     buckets: str,
     window_s: int,
@@ -115,6 +119,8 @@ def from_trace(
         buckets=buckets,
         window_s=window_s,
         rate_percentile=percentile,
+        where=where,
+        model_column=model_column,
     )
     frame = Frame(
         name=name, model=model, dtype=dtype, tpot_ms=tpot_ms, ttft_ms=ttft_ms, bucket_size=BucketSize(bucket_size)

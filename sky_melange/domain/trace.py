@@ -45,6 +45,9 @@ class Rejection(StrEnum):
     TIME_UNREADABLE = "time_unreadable"
     TIME_UNIT_UNKNOWN = "time_unit_unknown"
     TIME_OUT_OF_RANGE = "time_out_of_range"
+    FAILED = "failed"
+    FROM_CACHE = "from_cache"
+    NO_GENERATION = "no_generation"
 
 
 REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
@@ -65,14 +68,20 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
     Rejection.TIME_MISSING: "no time",
     Rejection.TIME_UNREADABLE: "time is neither a number nor an ISO 8601 date and time",
     Rejection.TIME_UNIT_UNKNOWN: "time is a small number of unknown unit",
+    Rejection.FAILED: "the gateway says that the request failed",
+    Rejection.FROM_CACHE: "answered from the gateway's cache, so no GPU works for it",
+    Rejection.NO_GENERATION: "an embedding or another call that generates no tokens",
     Rejection.TIME_OUT_OF_RANGE: "time lies before 1970, before the log's zero, or after 9999",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogColumns:
-    """Which columns of a log hold what. `time` None: the log has no times. `bytes` holds the
-    bytes of a request's body, or of its prompt. `layout` names the format, for reports."""
+    """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports.
+
+    `bytes` holds the bytes of a request's body, or of its prompt. `model` names the model of a request, where a log may
+    hold several.
+    """
 
     input: str
     output: str
@@ -80,6 +89,7 @@ class LogColumns:
     bytes: str | None = None
     time_unit: TimeUnit = TimeUnit.AUTO
     layout: str = "columns as given"
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +97,8 @@ class TraceOptions:
     """How a log is counted.
 
     `columns` None: recognised by their names. `buckets`: `melange`, `extend`, `auto:K`, or edges `25,100x25,100`.
-    `rate_percentile` is in 0..100, over windows of `window_s` whole seconds.
+    `rate_percentile` is in 0..100, over windows of `window_s` whole seconds. `where` says which rows are the traffic
+    (see traces/where.py), `model_column` which column names the model.
     """
 
     columns: LogColumns | None = None
@@ -95,6 +106,8 @@ class TraceOptions:
     buckets: str = "melange"
     window_s: int = 60
     rate_percentile: float = 99.0
+    where: str | None = None
+    model_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +148,10 @@ class Outside:
 class RateSummary:
     """Requests per second by window.
 
-    Windows are `window_s` seconds long and begin at whole multiples of it (since 1970, UTC; or since the log's zero).
-    `windows` counts from the first to the last, empty ones included; `complete` those that the log covers whole.
-    `planned_rps` is the percentile; `mean_rps` and `dispersion` (variance ÷ mean of the requests in a window, 1 for a
-    Poisson process; None with fewer than two windows) are over complete windows; `peak_rps` over all.
+    Windows are `window_s` seconds long; one begins at every second, so they overlap. `windows` lie within the log, and
+    so are `complete`; where the log is shorter than a window, there is one and none is complete. `empty` ones have no
+    request. `planned_rps` is the percentile and `peak_rps` the most of any window, `mean_rps` that of the log;
+    `dispersion` is variance ÷ mean of the requests in a window (1 for a Poisson process; None with a single window).
     `hour_of_week[day from Monday][hour UTC]` in requests/s, None where the log says nothing; None without a calendar.
     `over_time` are (start in seconds, requests/s) of at most some hundred equal spans, for a chart.
     """
@@ -169,6 +182,7 @@ class TraceSummary:
 
     `cells` are those with requests, by input then output index of `grid`. `rate` is None for a log without times.
     `fit` and `input_parts` (as in `Traffic`, requests) are None for a log without bytes.
+    `time_reading` says in a sentence which unit its times were taken to be in, and why, where that had to be found out.
     `notes` are sentences on what a reader should know: rows left out, requests outside the grid, guesses made.
     """
 
@@ -180,6 +194,7 @@ class TraceSummary:
     rejected: Mapping[Rejection, int] = field(default_factory=dict)
     zoneless: int = 0
     rate: RateSummary | None = None
+    time_reading: str | None = None
     notes: tuple[str, ...] = ()
     fit: SizeFit | None = None
     input_parts: tuple[tuple[int, ...], ...] | None = None

@@ -56,6 +56,7 @@ def to_json(summary: TraceSummary) -> str:
                 for cell in summary.cells
             ],
         },
+        "time_reading": summary.time_reading,
         "size_fit": None if summary.fit is None else dataclasses.asdict(summary.fit),
         "rate": None if rate is None else dataclasses.asdict(rate),
         "notes": summary.notes,
@@ -73,8 +74,8 @@ def moment(rate: RateSummary, second: int) -> str:
 def rate_lines(rate: RateSummary) -> Iterator[str]:
     """The rate in sentences."""
     yield (
-        f"Planned for {rate.planned_rps:.4g} requests/s: percentile {rate.percentile:g} of {rate.windows:,} windows of "
-        f"{rate.window_s} s ({rate.complete:,} complete, {rate.empty:,} empty)."
+        f"Planned for {rate.planned_rps:.4g} requests/s: percentile {rate.percentile:g} of windows of "
+        f"{rate.window_s} s from every second on ({rate.empty / rate.windows:.1%} empty)."
     )
     burst = "" if rate.dispersion is None else f", index of dispersion {rate.dispersion:.4g} (1: Poisson arrivals)"
     yield f"Mean {rate.mean_rps:.4g}, peak {rate.peak_rps:.4g} requests/s{burst}."
@@ -93,6 +94,8 @@ def _parts(summary: TraceSummary) -> Iterator[RenderableType]:
     if summary.rate is None:
         yield Text("The log has no times, so no rate.")
         return
+    if summary.time_reading is not None:
+        yield Text(summary.time_reading)
     for line in rate_lines(summary.rate):
         yield Text(line)
     yield Text(f"Rate over time, 0 to {_highest(summary.rate):.4g} requests/s:")

@@ -41,10 +41,11 @@ def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Pat
     """The valid requests of the files, one by one. Raises InputError as `scan_files` does."""
     from sky_melange.traces.duckdb_files import DuckDbFiles
     from sky_melange.traces.files import expand
-    from sky_melange.traces.scan import check_same_kind
+    from sky_melange.traces.scan import check_options, settle
 
+    check_options(options)
     log = DuckDbFiles(expand(patterns, folder), options)
-    check_same_kind(log)
+    settle(log, options)
     return log.requests()
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns, TraceOptions
+from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces import expression
-from sky_melange.traces.engine import Row, unfused
-from sky_melange.traces.layouts import find_columns
+from sky_melange.traces import expression, numbers, where
+from sky_melange.traces.edges import MAX_TOKENS
+from sky_melange.traces.engine import Clock, Counted, KeyCount, Seen, Sizes, unfused
+from sky_melange.traces.layouts import asides, column_named, find_columns
 from sky_melange.traces.request_rows import Log
 from sky_melange.traces.text import one_line
 
@@ -46,32 +50,50 @@ class DatabaseTable:
         self._table, columns = self._open(table, options)
         self.columns = [columns]
 
-    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
-        """One query a part: in a union, databases would write out every row that both parts read.
+    def count(self, grid: TokenGrid) -> Counted:
+        """One query by key and one by second: in a union, databases would write out every row that both read."""
+        rows = self._keyed_rows(grid)
+        keys = sorted(self._fetched(expression.by_key(rows)), key=lambda row: row["key"])
+        found = Sizes(tokens=np.array([], dtype=np.int64), requests=np.array([], dtype=np.int64))
+        if self.columns[0].time is not None:
+            found = self._by_value(rows, "second")
+        return Counted(keys=tuple(KeyCount(**row) for row in keys), seconds=found.tokens, requests=found.requests)
 
-        Raises InputError with the database's message when it refuses a query.
-        """
-        logs = [Log(table=self._table, columns=self.columns[0])]
+    def sizes(self) -> tuple[Sizes, Sizes]:
+        """A query for each."""
+        rows = self._keyed_rows(TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)))
+        return self._by_value(rows, "input"), self._by_value(rows, "output")
+
+    def _keyed_rows(self, grid: TokenGrid) -> ir.Table:
+        logs = [self._traffic]
         expression.check_types(self.source, logs, self.columns)
-        found: list[dict[str, Any]] = []
-        for part in expression.counts(logs, grid, window_s, with_largest=with_largest):
-            try:
-                with unfused():
-                    found += self._fenced_rows(part) if self._needs_fence else self._plain_rows(part)
-            except Exception as error:
-                raise self._explained(error, self.source) from error
-        # Sums come as decimals from some databases; all of them are whole numbers.
-        return [{name: int(value) for name, value in row.items()} for row in found]
+        return expression.keyed_rows(logs, grid)
 
-    def size_sums(self) -> dict[str, float]:
-        """Of the whole table, in one query."""
-        log = Log(table=self._table, columns=self.columns[0])
+    def _by_value(self, rows: ir.Table, column: str) -> Sizes:
+        found = self._fetched(expression.by_value(rows, column))
+        pairs = np.array(sorted((row["value"], row["requests"]) for row in found), dtype=np.int64).reshape(-1, 2)
+        return Sizes(tokens=pairs[:, 0], requests=pairs[:, 1])
+
+    def _fetched(self, query: ir.Table) -> list[dict[str, int]]:
+        # Sums come as decimals from some databases; all of them are whole numbers.
+        return [{name: int(value) for name, value in row.items()} for row in self._run(query)]
+
+    def _run(self, query: ir.Table) -> list[dict[str, Any]]:
         try:
             with unfused():
-                (row,) = self._plain_rows(expression.size_sums([log]))
+                return self._fenced_rows(query) if self._needs_fence else self._plain_rows(query)
         except Exception as error:
             raise self._explained(error, self.source) from error
+
+    def size_sums(self) -> dict[str, float]:
+        """In one query."""
+        (row,) = self._run(expression.size_sums([self._traffic]))
         return {name: float(value or 0) for name, value in row.items()}
+
+    @property
+    def _traffic(self) -> Log:
+        table = self._table.filter(self._aside == 0) if self._asides else self._table
+        return Log(table=table, columns=self.columns[0])
 
     @property
     def _needs_fence(self) -> bool:
@@ -115,7 +137,63 @@ class DatabaseTable:
             found = self._connection.table(table, database=tuple(path) if len(path) > 1 else path[0] if path else None)
         except Exception as error:
             raise self._explained(error, self.source) from error
-        return found, find_columns(options.columns, options.time_unit, found.columns, source=self.source)
+        have = found.columns
+        columns = find_columns(options, have, source=self.source)
+
+        def named(name: str) -> str:
+            return column_named(name, have, "where", source=self.source)
+
+        if options.where is not None:
+            found = found.filter(where.to_ibis(where.parse_where(options.where), found, named))
+        self._asides = [(why, where.to_ibis(which, found, named)) for why, which in asides(columns, have)]
+        return found, columns
+
+    def survey(self) -> list[Seen]:
+        """A query by model and by why rows are set aside."""
+        import ibis
+
+        columns = self.columns[0]
+        if not self._asides and columns.model is None:
+            return []
+        rows = self._table.select(
+            model=ibis.null("string") if columns.model is None else self._table[columns.model].cast("string"),
+            aside=self._aside,
+            tokens=sum(numbers.number(self._table[name]).fill_null(0) for name in (columns.input, columns.output)),
+        )
+        found = self._run(rows.group_by("model", "aside").aggregate(requests=rows.count(), tokens=rows.tokens.sum()))
+        seen = [
+            Seen(model=row["model"], aside=int(row["aside"]), requests=int(row["requests"]), tokens=int(row["tokens"]))
+            for row in found
+        ]
+        return sorted(seen, key=lambda each: (-each.requests, each.model or "", each.aside))
+
+    def clock(self) -> Clock:
+        """One query of one column."""
+        column = self._table[str(self.columns[0].time)]
+        rows = self._table.select(x=numbers.number(column).cast("float64"))
+        found = self._run(
+            rows.aggregate(
+                low=rows.x.min(), high=rows.x.max(), count=rows.x.count(), parts=(rows.x != rows.x.floor()).sum()
+            )
+        )[0]
+        return Clock(
+            lowest=found["low"] or 0.0,
+            highest=found["high"] or 0.0,
+            requests=int(found["count"]),
+            fractions=int(found["parts"] or 0),
+        )
+
+    def set_unit(self, unit: TimeUnit) -> None:
+        """Of the table."""
+        self.columns = [replace(columns, time_unit=unit) for columns in self.columns]
+
+    @property
+    def _aside(self) -> Any:
+        import ibis
+
+        branches = [(which, ibis.literal(numbers.CODES[why], "int8")) for why, which in self._asides]
+        none = ibis.literal(0, "int8")
+        return ibis.cases(*branches, else_=none) if branches else none
 
     def _explained(self, error: Exception, source: str) -> Exception:
         """Our error for one of a driver; any other is a bug and stays what it is."""

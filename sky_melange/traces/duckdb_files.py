@@ -10,30 +10,51 @@ import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns, TraceOptions
+from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces import files
-from sky_melange.traces.duckdb_sql import WITH_ZONE, Queries, View, lookups, queries_of, requests_query, size_query
-from sky_melange.traces.engine import Progress, Row
-from sky_melange.traces.expression import CELL
+from sky_melange.traces import files, where
+from sky_melange.traces.edges import MAX_TOKENS
+from sky_melange.traces.engine import Clock, Counted, KeyCount, Progress, Seen, Sizes, unfused
 from sky_melange.traces.files import LogFile
-from sky_melange.traces.layouts import find_columns
-from sky_melange.traces.prepared import BYTES, INPUT, OUTPUT, TIME
+from sky_melange.traces.layouts import asides, column_named, find_columns
+from sky_melange.traces.numbers import CODES
+from sky_melange.traces.plain_rows import BYTES, INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
 from sky_melange.traces.request_log import MOST_REQUESTS, QUERY_COLUMNS, RequestLog, request_log
 from sky_melange.traces.text import one_line
 
+if TYPE_CHECKING:
+    from sky_melange.traces.request_rows import Log
+
+_ASIDE: Final = "log_aside"
+_MODEL: Final = "log_model"
 _POLL_S: Final = 0.2
-_COUNTING: Final = 0.7
-"""Share of the work that counting is where naming what is wrong may follow."""
+_QUICK: Final = 0.4
+"""Share of the work that the quick way is where the thorough one may follow."""
 _CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
 _CSV_FILE: Final = re.compile(r"^\s*file = (.+)$", re.MULTILINE)
 _JSON_FILE: Final = re.compile(r'in file "([^"]+)"')
 _ADVICE: Final = re.compile(r"Possible fixes:|Possible Solution|Try setting|\n\nLINE \d+:")
 _NO_PARQUET: Final = re.compile("No magic bytes|Footer length|too small to be a Parquet file")
 _EXTENSION: Final = re.compile(r"[Ee]xtension \"?'?(\w+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Files that are alike, as a view `name` of columns INPUT, OUTPUT and, where there are times, TIME.
+
+    `columns` are those of the log, in its own names; `types` of input, output and time as DuckDB names them.
+    `is_mixed`: columns say what a row is, and a second view has them.
+    """
+
+    name: str
+    columns: LogColumns
+    types: tuple[str, str, str | None]
+    bytes_type: str | None
+    is_mixed: bool
 
 
 class DuckDbFiles:
@@ -44,7 +65,7 @@ class DuckDbFiles:
 
         self._connection = duckdb.connect()
         self._progress = progress
-        self._share = 1.0
+        self._done, self._share = 0.0, 0.0
         self._files: list[LogFile] = []
         self.source = _named(paths)
         # Text is cast in UTC whatever the machine's zone; the result is sorted by us, so order costs nothing.
@@ -53,64 +74,156 @@ class DuckDbFiles:
         self._views = self._open(options)
         self.columns = [view.columns for view in self._views]
 
-    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
-        """Runs the queries. The checksums of compressed files are verified beside them."""
-        queries = queries_of(self.source, self._views, grid, window_s, with_largest=with_largest)
+    def count(self, grid: TokenGrid) -> Counted:
+        """Counts by key and by second, in one scan where every row is plain, otherwise in a second one.
+
+        The checksums of compressed files are verified meanwhile.
+        """
+        found = self._scanned(grid, _BY_KEY + (_BY_SECOND if self.columns[0].time is not None else ""))
+        is_key = found["of"] == _OF_KEY
+        names = ("value", "requests", "input_tokens", "output_tokens", "zoneless")
+        keys = sorted(zip(*(found[name][is_key].tolist() for name in names), strict=True))
+        seconds, requests = _sorted(found, _OF_SECOND)
+        counts = [dict(zip(("key", *names[1:]), key, strict=True)) for key in keys]
+        return Counted(keys=tuple(KeyCount(**count) for count in counts), seconds=seconds, requests=requests)
+
+    def sizes(self) -> tuple[Sizes, Sizes]:
+        """In one scan, or two."""
+        found = self._scanned(TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)), _BY_KEY + _BY_SIZE)
+        (inputs, of_inputs), (outputs, of_outputs) = (_sorted(found, of) for of in (_OF_INPUT, _OF_OUTPUT))
+        return Sizes(tokens=inputs, requests=of_inputs), Sizes(tokens=outputs, requests=of_outputs)
+
+    def survey(self) -> list[Seen]:
+        """In a scan of its own, of the columns that say what a row is."""
+        mixed = [view for view in self._views if view.is_mixed]
+        if not mixed:
+            return []
+        tokens = " + ".join(f"coalesce(TRY_CAST({column} AS BIGINT), 0)" for column in (INPUT, OUTPUT))
+        rows = " UNION ALL ".join(
+            f"SELECT CAST({_MODEL} AS VARCHAR) AS model, {_ASIDE} AS aside, {tokens} AS tokens "
+            f"FROM {view.name}_{_ASIDE}"
+            for view in mixed
+        )
+        found = self._sql(
+            f"SELECT model, aside, count(*), CAST(sum(tokens) AS BIGINT) FROM ({rows}) "
+            "GROUP BY ALL ORDER BY 3 DESC, 1, 2"
+        ).fetchall()
+        return [Seen(model=model, aside=aside, requests=count, tokens=total) for model, aside, count, total in found]
+
+    def clock(self) -> Clock:
+        """In a scan of one column."""
+        number = f"TRY_CAST(CAST({TIME} AS VARCHAR) AS DOUBLE)"
+        rows = " UNION ALL ".join(f"SELECT {number} AS x FROM {view.name}" for view in self._views)
+        low, high, count, fractions = self._sql(
+            f"SELECT min(x), max(x), count(x), count(*) FILTER (x <> floor(x)) FROM ({rows}) WHERE isfinite(x)"
+        ).fetchone()
+        return Clock(lowest=low or 0.0, highest=high or 0.0, requests=count, fractions=fractions)
+
+    def size_sums(self) -> dict[str, float]:
+        """Scans the files once more."""
+        import ibis
+        from ibis.backends.sql.datatypes import DuckDBType
+
+        from sky_melange.traces import expression
+        from sky_melange.traces.request_rows import Log
+
+        logs = []
+        for view in self._views:
+            types = {INPUT: view.types[0], BYTES: view.bytes_type or TEXT}
+            schema = {name: DuckDBType.from_string(kind) for name, kind in types.items()}
+            columns = LogColumns(input=INPUT, output=OUTPUT, bytes=BYTES)
+            logs.append(Log(table=ibis.table(schema, name=view.name), columns=columns))
+        with unfused():
+            query = str(ibis.duckdb.compile(expression.size_sums(logs)))
+        found = self._sql(query)
+        names = [column[0] for column in found.description]
+        return {name: float(value or 0) for name, value in zip(names, found.fetchone(), strict=True)}
+
+    def set_unit(self, unit: TimeUnit) -> None:
+        """Of all files."""
+        self._views = [replace(view, columns=replace(view.columns, time_unit=unit)) for view in self._views]
+        self.columns = [view.columns for view in self._views]
+
+    def _scanned(self, grid: TokenGrid, groups: str) -> Any:
         with ThreadPoolExecutor(max_workers=2) as pool:
             compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
             stop = threading.Event()
             verified = pool.submit(_verify_all, compressed, stop)
-            scanned = pool.submit(self._run_all, queries, grid, stop)
+            scanned = pool.submit(self._grouped, grid, groups, stop)
             self._watch(scanned, stop)
             # A cut-off file explains whatever else the engine said about it.
             verified.result()
             return scanned.result()
 
-    def size_sums(self) -> dict[str, float]:
-        """Scans the files once more."""
-        (row,) = self._run(size_query(self._views))
-        return {name: float(value or 0) for name, value in row.items()}
+    def _grouped(self, grid: TokenGrid, groups: str, stop: threading.Event) -> Any:
+        plain = [self._plain_rows(view, grid) for view in self._views]
+        if None not in plain:
+            self._done, self._share = 0.0, _QUICK
+            found = self._run(" UNION ALL ".join(f"({rows})" for rows in plain), groups)
+            if stop.is_set() or not (found["value"][found["of"] == _OF_KEY] == UNUSUAL).any():
+                return found
+        self._done, self._share = self._share, 1.0
+        return self._run(self._thorough_rows(grid), groups)
 
     def requests(self) -> RequestLog:
         """The valid requests one by one. Raises InputError when there are none, or too many to hold."""
-        query = requests_query(self.source, self._views, MOST_REQUESTS + 1)
+        import ibis
+
+        from sky_melange.traces import expression
+
+        with unfused():
+            query = str(ibis.duckdb.compile(expression.valid_requests(self._logs(), MOST_REQUESTS + 1)))
         with ThreadPoolExecutor(max_workers=1) as pool:
             compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
             verified = pool.submit(_verify_all, compressed, threading.Event())
-            rows = self._run(query)
+            found = self._sql(query)
+            names = [column[0] for column in found.description]
+            rows = found.fetchall()
             verified.result()
-        columns = {name: [row[name] for row in rows] for name in QUERY_COLUMNS}
+        columns = {name: [row[names.index(name)] for row in rows] for name in QUERY_COLUMNS}
         return request_log(self.source, columns, has_times=self.columns[0].time is not None)
 
-    def _run_all(self, queries: Queries, grid: TokenGrid, stop: threading.Event) -> list[Row]:
-        if not queries.naming:
-            return self._run(queries.counting)
-        self._connection.execute(lookups(grid))
-        self._share = _COUNTING
-        rows = self._run(queries.counting)
-        missing = self._rows_in_files() - sum(row["requests"] for row in rows if row["kind"] == CELL)
-        for query in queries.naming:
-            if missing and not stop.is_set():
-                rejected = self._run(query)
-                missing -= sum(row["requests"] for row in rejected)
-                rows += rejected
-        if missing and not stop.is_set():
-            # Of one state of the files, the queries tell every row apart, as tests prove.
-            message = f"changed while it was read, {abs(missing)} rows differ; try again"
-            raise InputError([Mistake(source=self.source, message=message)])
-        return rows
+    def _plain_rows(self, view: View, grid: TokenGrid) -> str | None:
+        if TEXT not in view.types and view.types[2] is not None:
+            return plain_rows(view.name, view.types, view.columns.time_unit, None, grid)
+        first = None
+        if view.types[2] == TEXT:
+            first = self._sql(f"SELECT {TIME} FROM {view.name} WHERE {TIME} IS NOT NULL LIMIT 1").fetchone()
+        return plain_rows(view.name, view.types, view.columns.time_unit, None if first is None else first[0], grid)
 
-    def _rows_in_files(self) -> int:
-        parts = " UNION ALL ".join(f"SELECT count(*) AS rows FROM {view.name}" for view in self._views)
-        return self._run(f"SELECT sum(rows) AS rows FROM ({parts})")[0]["rows"]
+    def _thorough_rows(self, grid: TokenGrid) -> str:
+        import ibis
 
-    def _run(self, query: str) -> list[Row]:
+        from sky_melange.traces import expression
+
+        with unfused():
+            return str(ibis.duckdb.compile(expression.keyed_rows(self._logs(), grid)))
+
+    def _logs(self) -> list[Log]:
+        """The views as Ibis knows them. Raises InputError where a column's type is of no use."""
+        import ibis
+        from ibis.backends.sql.datatypes import DuckDBType
+
+        from sky_melange.traces import expression
+        from sky_melange.traces.request_rows import Log
+
+        logs = []
+        for view in self._views:
+            is_utc = view.types[2] == WITH_ZONE
+            types = dict(zip((INPUT, OUTPUT, TIME), view.types, strict=True)) | ({TIME: "TIMESTAMP"} if is_utc else {})
+            schema = {name: DuckDBType.from_string(kind) for name, kind in types.items() if kind is not None}
+            time = None if view.types[2] is None else TIME
+            columns = LogColumns(input=INPUT, output=OUTPUT, time=time, time_unit=view.columns.time_unit)
+            logs.append(Log(table=ibis.table(schema, name=view.name), columns=columns, is_utc=is_utc))
+        expression.check_types(self.source, logs, self.columns)
+        return logs
+
+    def _run(self, rows: str, groups: str) -> Any:
+        """The result of `groups` over `rows`, by column. One query: DuckDB feeds all of them from one scan."""
         import duckdb
 
         try:
-            result = self._connection.execute(query)
-            names = [column[0] for column in result.description]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            return self._connection.execute(f"WITH rows AS ({rows}) {groups}").fetchnumpy()
         except duckdb.Error as error:
             raise self._explained(error) from error
 
@@ -122,7 +235,8 @@ class DuckDbFiles:
             while not done.wait(_POLL_S):
                 if self._progress is not None:
                     # Never back, when a query after the first begins.
-                    share = max(share, self._share * self._connection.query_progress() / 100)
+                    of_query = self._connection.query_progress() / 100
+                    share = max(share, self._done + (self._share - self._done) * of_query)
                     self._progress(share)
         except BaseException:
             # Ctrl-C must not wait for a scan of hours.
@@ -193,36 +307,48 @@ class DuckDbFiles:
             # A name that is there twice is refused below.
             have, types = zip(*self._parquet_shape(file), strict=True)
         else:
-            have, types = file.columns, ("VARCHAR",) * len(file.columns)
-        columns = find_columns(options.columns, options.time_unit, have, source=file.path)
+            have, types = file.columns, (TEXT,) * len(file.columns)
+        columns = find_columns(options, have, source=file.path)
         _check_unique(columns, have, file.path)
+        chosen = where.parse_where("TRUE" if options.where is None else options.where)
+        set_aside = asides(columns, have)
         wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
         wanted += [] if columns.time is None else [(columns.time, TIME)]
         wanted += [] if columns.bytes is None else [(columns.bytes, BYTES)]
         paths = "[" + ", ".join(_quoted(member.path) for member in group) + "]"
         kinds = dict(zip(have, types, strict=True))
-        selected = ", ".join(f"{_value(column, kinds[column])} AS {alias}" for column, alias in wanted)
-        if file.format == "parquet":
-            query = f"SELECT {selected} FROM read_parquet({paths})"
-        elif file.format == "jsonl":
-            named = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in dict.fromkeys(c for c, _ in wanted))
-            query = (
-                f"SELECT {selected} FROM read_ndjson({paths}, columns = {{{named}}}, "
-                f"compression = '{file.compression}', maximum_object_size = {files.MAX_LINE_BYTES})"
-            )
-        else:
-            query = _csv_query(paths, file, wanted)
-        self._sql(f"CREATE TEMP VIEW {name} AS {query}", file.path)
+        read: dict[str, None] = dict.fromkeys(column for column, _ in wanted)
+
+        def named(name: str) -> str:
+            column = column_named(name, have, "where", source=file.path)
+            read[column] = None
+            return f"c{have.index(column)}" if file.format == "csv" else _identifier(column)
+
+        values = [f"{_value(named(column), kinds[column])} AS {alias}" for column, alias in wanted]
+        branches = "".join(f"WHEN {where.to_sql(which, named)} THEN {CODES[why]} " for why, which in set_aside)
+        model = "NULL" if columns.model is None else named(columns.model)
+        values += [f"CASE {branches or 'WHEN false THEN 0 '}ELSE 0 END AS {_ASIDE}", f"{model} AS {_MODEL}"]
+        condition = where.to_sql(chosen, named)
+        rows = _reader(paths, file, list(read))
+        query = f"SELECT {', '.join(values)} FROM {rows} WHERE {condition}"
+        self._sql(f"CREATE TEMP VIEW {name}_{_ASIDE} AS {query}", file.path)
+        names = ", ".join(alias for _, alias in wanted)
+        self._sql(
+            f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE} WHERE {_ASIDE} = 0"
+            if set_aside
+            else f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE}",
+            file.path,
+        )
         of_time = None if columns.time is None else kinds[columns.time]
         return View(
             name=name,
             columns=columns,
             types=(kinds[columns.input], kinds[columns.output], of_time),
             bytes_type=None if columns.bytes is None else kinds[columns.bytes],
-            is_remote=any(member.is_remote for member in group),
+            is_mixed=bool(set_aside) or columns.model is not None,
         )
 
-    def _sql(self, query: str, path: str) -> Any:
+    def _sql(self, query: str, path: str = "") -> Any:
         import duckdb
 
         try:
@@ -243,6 +369,34 @@ class DuckDbFiles:
         if source in by_path and by_path[source].format == "jsonl":
             number = files.bad_json_line(by_path[source])
         return InputError([Mistake(source=one_line(source), line=number, message=_reason(text))])
+
+
+_OF_KEY, _OF_SECOND, _OF_INPUT, _OF_OUTPUT = range(4)
+_BY_KEY: Final = (
+    f"SELECT {_OF_KEY} AS of, CAST(key AS BIGINT) AS value, count(*) AS requests, "
+    # Sums of rejected rows could overflow, and are of no use.
+    "CAST(CASE WHEN key >= 0 THEN sum(input) ELSE 0 END AS BIGINT) AS input_tokens, "
+    "CAST(CASE WHEN key >= 0 THEN sum(output) ELSE 0 END AS BIGINT) AS output_tokens, "
+    "CAST(sum(no_zone) AS BIGINT) AS zoneless FROM rows GROUP BY key"
+)
+
+
+def _by(of: int, column: str) -> str:
+    return (
+        f" UNION ALL SELECT {of}, CAST({column} AS BIGINT), count(*), 0, 0, 0 FROM rows "
+        f"WHERE key >= 0 GROUP BY {column}"
+    )
+
+
+_BY_SECOND: Final = _by(_OF_SECOND, "second")
+_BY_SIZE: Final = _by(_OF_INPUT, "input") + _by(_OF_OUTPUT, "output")
+
+
+def _sorted(found: Any, of: int) -> tuple[Any, Any]:
+    """(values, requests) of one group, by rising value."""
+    values, requests = (found[name][found["of"] == of] for name in ("value", "requests"))
+    order = values.argsort()
+    return values[order], requests[order]
 
 
 def _verify_all(compressed: Sequence[LogFile], stop: threading.Event) -> None:
@@ -267,27 +421,33 @@ def _no_extension(text: str, source: str) -> InputError:
     return InputError([Mistake(source=one_line(source), message=message)])
 
 
-def _csv_query(paths: str, file: LogFile, wanted: Sequence[tuple[str, str]]) -> str:
-    """Every column is text and named by its position: headers may repeat names or hold anything."""
+def _reader(paths: str, file: LogFile, columns: Sequence[str]) -> str:
+    """The table that these columns are read from, as text where it is text."""
+    if file.format == "parquet":
+        return f"read_parquet({paths})"
+    if file.format == "jsonl":
+        named = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in columns)
+        return (
+            f"read_ndjson({paths}, columns = {{{named}}}, compression = '{file.compression}', "
+            f"maximum_object_size = {files.MAX_LINE_BYTES})"
+        )
+    # Columns of CSV are named by their position: headers may repeat names or hold anything.
     types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(file.columns)))
-    selected = ", ".join(f"c{file.columns.index(column)} AS {alias}" for column, alias in wanted)
     return (
-        f"SELECT {selected} FROM read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
+        f"read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
         f"delim = {_literal(file.delimiter)}, quote = '\"', escape = '\"', compression = '{file.compression}')"
     )
 
 
 def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
-    repeated = [
-        name for name in (columns.input, columns.output, columns.time, columns.bytes) if name and have.count(name) > 1
-    ]
+    names = (columns.input, columns.output, columns.time, columns.bytes)
+    repeated = [name for name in names if name and have.count(name) > 1]
     if repeated:
         raise InputError([Mistake(source=path, line=1, message=f"has the column {name!r} twice") for name in repeated])
 
 
-def _value(column: str, kind: str) -> str:
+def _value(name: str, kind: str) -> str:
     """A column, or the same times in UTC without a zone; never what is not finite, which is no number."""
-    name = _identifier(column)
     if kind != WITH_ZONE:
         return name
     return f"CASE WHEN isfinite({name}) THEN make_timestamp(epoch_us({name})) ELSE CAST({name} AS TIMESTAMP) END"

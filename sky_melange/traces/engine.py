@@ -1,22 +1,78 @@
-"""What runs an expression: DuckDB inside this process, or a database that Ibis connects to."""
+"""What counts a log: DuckDB inside this process, or a database that Ibis connects to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns
+from sky_melange.domain.trace import LogColumns, TimeUnit
 
 Progress = Callable[[float], None]
 """Told the share of a scan that is done, 0..1."""
 
-Row = dict[str, int]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCount:
+    """The rows of one key: a bucket (`input index · width + output index`), or minus the code of a rejection.
+
+    The sums of tokens are those of a bucket. `zoneless` rows have a date that names no zone.
+    """
+
+    key: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    zoneless: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A log by bucket, and its valid requests by second: two arrays of whole numbers, the seconds in rising order.
+
+    The arrays are empty where the log has no times.
+    """
+
+    keys: tuple[KeyCount, ...]
+    seconds: Any
+    requests: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Two arrays of whole numbers: the sizes of valid requests, in rising order, and how many have each."""
+
+    tokens: Any
+    requests: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The rows of one model that are the traffic (`aside` 0), or that are not (the code of the rejection)."""
+
+    model: str | None
+    aside: int
+    requests: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The times that are numbers: the least, the greatest, how many, and how many have a fraction."""
+
+    lowest: float
+    highest: float
+    requests: int
+    fractions: int
 
 
 class LogTables(Protocol):
-    """A log as tables, and the means to count them. `source` says in words where it comes from."""
+    """A log as tables, and the means to count them. `source` says in words where it comes from.
+
+    All ways to count raise InputError for what the log or the connection does wrong.
+    """
 
     @property
     def source(self) -> str:
@@ -28,16 +84,34 @@ class LogTables(Protocol):
         """Of each table: they may differ in name but not in meaning."""
         ...
 
-    def rows(self, grid: TokenGrid, window_s: int | None, *, with_largest: bool = False) -> list[Row]:
-        """The rows of `expression.counts`.
+    def count(self, grid: TokenGrid) -> Counted:
+        """Every row of the traffic once. Indices run to the number of edges: that last one holds what lies beyond."""
+        ...
 
-        Raises InputError for what the log or the connection does wrong, every column of a wrong type named.
-        """
+    def survey(self) -> list[Seen]:
+        """What the rows are that `where` chose, the most frequent first; nothing where no column says so."""
+        ...
+
+    def clock(self) -> Clock:
+        """What the column of times holds, in whatever unit that is."""
+        ...
+
+    def set_unit(self, unit: TimeUnit) -> None:
+        """From now on, numbers in the column of times are in this unit."""
         ...
 
     def size_sums(self) -> dict[str, float]:
         """The row of `expression.size_sums`; the log has a column of bytes."""
         ...
+
+    def sizes(self) -> tuple[Sizes, Sizes]:
+        """The input and the output sizes; none where no row is valid."""
+        ...
+
+
+def width(grid: TokenGrid) -> int:
+    """Keys of one input index: an output index each, and one for what lies beyond."""
+    return len(grid.output_edges) + 1
 
 
 @contextmanager

@@ -47,11 +47,6 @@ def is_count(value: Any) -> Any:
     return inside if value.type().is_integer() else inside & (value == value.floor())
 
 
-def is_in_range(value: Any) -> Any:
-    """Whether a whole number is a token count or 0."""
-    return value.between(0, MAX_TOKENS)
-
-
 def fault(column: Any, value: Any, axis: str) -> Any:
     """The code of why `value`, the number in `column`, is no token count; 0 where it is one."""
     import ibis

@@ -42,6 +42,7 @@ def to_document(summary: TraceSummary, provenance: dict[str, str]) -> dict[str, 
         "rejected": {str(name): count for name, count in summary.rejected.items()},
         "zoneless": summary.zoneless,
         "rate": None if rate is None else dataclasses.asdict(rate),
+        "time_reading": summary.time_reading,
         "notes": list(summary.notes),
     }
 
@@ -70,6 +71,7 @@ def from_document(document: dict[str, Any]) -> TraceSummary:
         rejected={Rejection(name): count for name, count in document["rejected"].items()},
         zoneless=document["zoneless"],
         rate=None if document["rate"] is None else _rate(document["rate"]),
+        time_reading=document["time_reading"],
         notes=tuple(document["notes"]),
     )
 

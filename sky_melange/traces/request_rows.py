@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sky_melange.domain.trace import LogColumns
 from sky_melange.traces import numbers, times
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
-
-_NARROW_BYTES: Final = 4
-"""A sum of 64 bits holds two thousand million of the largest such integers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,60 +60,12 @@ def status(rows: ir.Table) -> Any:
     """0, or the code of the first fault. Good rows are told first: for them no engine looks for the fault."""
     import ibis
 
-    checks = _checks(rows)
-    is_good = _all([check.is_right for check in checks])
-    return ibis.cases((is_good, ibis.literal(0, "int8")), *_cases(checks[:-1]), else_=checks[-1].fault)
-
-
-def in_range(rows: ir.Table) -> ir.Table:
-    """Rows whose times are times, and whose numbers are counts or 0. Files know by a column's range that all are."""
-    return rows.filter(_all([check.is_in_range for check in _checks(rows)]))
-
-
-def faults(rows: ir.Table) -> list[ir.Table]:
-    """A table of `status` for each column: of the rows that are not in range, those that are not because of it."""
-    import ibis
-
-    checks = _checks(rows)
-    found = []
-    for number, check in enumerate(checks):
-        fault = ibis.cases(*_cases(checks[:number]), else_=check.fault) if number else check.fault
-        found.append(rows.filter(~check.is_in_range.fill_null(False)).select(status=fault))
-        rows = rows.filter(check.is_in_range)
-    return found
-
-
-class _Check(NamedTuple):
-    """Of a column: whether a row is right in it, whether it is or has a 0 there (null is no), the code of its fault."""
-
-    is_right: Any
-    is_in_range: Any
-    fault: Any
-
-
-def _checks(rows: ir.Table) -> list[_Check]:
-    """In the order of their importance."""
     checks = [
-        _Check(numbers.is_count(number), numbers.is_in_range(number), numbers.fault(raw, number, axis))
+        (numbers.is_count(number), numbers.fault(raw, number, axis))
         for raw, number, axis in ((rows.raw_input, rows.input, "input"), (rows.raw_output, rows.output, "output"))
     ]
     if "raw_time" in rows.columns:
-        checks.append(_Check(rows.is_time, rows.is_time, times.fault(rows.raw_time, rows.second)))
-    return checks
-
-
-def _cases(checks: Sequence[_Check]) -> list[tuple[Any, Any]]:
-    return [(check.fault != 0, check.fault) for check in checks]
-
-
-def _all(conditions: Sequence[Any]) -> Any:
-    return reduce(lambda left, right: left & right, conditions)
-
-
-def summable(value: Any, good: Any) -> Any:
-    """The number, whole; 0 in rejected rows where sums of what they hold could overflow."""
-    kind = value.type()
-    if kind.is_integer() and kind.nbytes <= _NARROW_BYTES:
-        return value
-    guarded = good.ifelse(value, 0)
-    return guarded if kind.is_integer() else guarded.cast("int64")
+        checks.append((rows.is_time, times.fault(rows.raw_time, rows.second)))
+    is_good = reduce(lambda left, right: left & right, [is_right for is_right, _ in checks])
+    faults = [(fault != 0, fault) for _, fault in checks[:-1]]
+    return ibis.cases((is_good, ibis.literal(0, "int8")), *faults, else_=checks[-1][1])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from sky_melange.domain.buckets import TokenGrid, part_edges
@@ -12,23 +13,27 @@ from sky_melange.domain.router import SizeFit
 from sky_melange.domain.trace import (
     REJECTION_MEANINGS,
     Cell,
-    LogColumns,
     Outside,
     RateSummary,
     Rejection,
+    TimeUnit,
     TraceOptions,
     TraceSummary,
 )
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces import expression, numbers
+from sky_melange.traces import numbers
 from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
-from sky_melange.traces.engine import LogTables, Row
+from sky_melange.traces.engine import Counted, LogTables, Seen, Sizes, width
 from sky_melange.traces.rates import summarize
+from sky_melange.traces.text import one_line
+from sky_melange.traces.units import choose_unit, is_odd_date
+from sky_melange.traces.where import columns_of, parse_where
 
 _MAX_WINDOW_S = 7 * 86_400
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
 _MOST_PARTS = 3_200
+_MOST_SHOWN = 20
 
 
 def check_options(options: TraceOptions) -> None:
@@ -42,6 +47,10 @@ def check_options(options: TraceOptions) -> None:
         parse_buckets(options.buckets)
     except InputError as error:
         mistakes.extend(error.mistakes)
+    try:
+        parse_where("TRUE" if options.where is None else options.where)
+    except InputError as error:
+        mistakes.extend(error.mistakes)
     if mistakes:
         raise InputError(mistakes)
 
@@ -51,32 +60,46 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
 
     Raises InputError when it cannot be read, has no valid row, or its times have no known unit.
     """
-    columns = check_same_kind(log)
+    seen = _check_traffic(log, options)
+    reading = _settle_unit(log, options) if _has_writer(log, options) else None
     grid = _grid(log, options)
-    rows = log.rows(grid, options.window_s)
-    cells = [row for row in rows if row["kind"] == expression.CELL]
-    rejected = _rejected(cells)
-    accepted = [row for row in cells if row["status"] == 0]
-    _check_accepted(log.source, accepted, rejected)
+    counted = log.count(grid)
+    rejected = _rejected(counted, seen)
+    if rejected.get(Rejection.TIME_UNIT_UNKNOWN) and options.time_unit is None:
+        reading = _settle_unit(log, options)
+        counted = log.count(grid)
+        rejected = _rejected(counted, seen)
+    _check_accepted(log.source, counted, rejected)
+    cells = _cells(counted, grid)
     if options.buckets == "extend":
-        grid = _trimmed(grid, accepted)
-    zoneless = sum(row["zoneless"] for row in accepted)
-    rate = _rate([row for row in rows if row["kind"] == expression.WINDOW], options)
-    outside = _outside(accepted, grid)
-    fit = None if columns.bytes is None else _fit(log)
-    return TraceSummary(
+        grid = _trimmed(grid, cells)
+    inside = [c for c in cells if c.input_index < len(grid.input_edges) and c.output_index < len(grid.output_edges)]
+    fit = None if log.columns[0].bytes is None else _fit(log)
+    summary = TraceSummary(
         source=log.source,
-        columns=columns,
+        columns=log.columns[0],
         grid=grid,
-        cells=_cells(accepted, grid),
-        outside=outside,
+        cells=tuple(inside),
+        outside=_beyond(cells, inside),
         rejected=rejected,
-        zoneless=zoneless,
-        rate=rate,
-        notes=tuple(_notes(accepted, rejected, outside, grid, zoneless, rate)),
+        zoneless=sum(key.zoneless for key in counted.keys if key.key >= 0),
+        rate=_rate(counted, options),
+        time_reading=reading,
         fit=fit,
         input_parts=None if fit is None else _input_parts(log, grid),
     )
+    return dataclasses.replace(summary, notes=(*_notes(summary), *_odd_dates(log, summary, options)))
+
+
+def _odd_dates(log: LogTables, summary: TraceSummary, options: TraceOptions) -> Iterator[str]:
+    rate = summary.rate
+    if rate is None or options.time_unit is not None or not is_odd_date(rate.first_s, rate.last_s):
+        return
+    if log.clock().requests:
+        yield (
+            "Its times are numbers, and read as dates since 1970 they are before 2015 or after 2100. If they count "
+            "from the log's start, the rate is wrong: give their unit with --time-unit (time_unit: in a workload)."
+        )
 
 
 def _fit(log: LogTables) -> SizeFit:
@@ -109,11 +132,11 @@ def _input_parts(log: LogTables, grid: TokenGrid) -> tuple[tuple[int, ...], ...]
     finer = tuple(edge for row in edges for edge in row)
     if len(finer) > _MOST_PARTS:
         return None
-    rows = log.rows(TokenGrid(input_edges=finer, output_edges=grid.output_edges[-1:]), None)
+    finer_grid = TokenGrid(input_edges=finer, output_edges=grid.output_edges[-1:])
     counts = Counter[int]()
-    for row in rows:
-        if row["status"] == 0 and row["j"] == 0:
-            counts[row["i"]] += row["requests"]
+    for cell in _cells(log.count(finer_grid), finer_grid):
+        if cell.output_index == 0:
+            counts[cell.input_index] += cell.requests
     starts = list(accumulate((0, *map(len, edges))))
     return tuple(
         tuple(counts[place] for place in range(start, start + len(row)))
@@ -123,13 +146,40 @@ def _input_parts(log: LogTables, grid: TokenGrid) -> tuple[tuple[int, ...], ...]
     )
 
 
-def check_same_kind(log: LogTables) -> LogColumns:
-    """The columns of a log. Raises InputError when only some of its files have times."""
+def settle(log: LogTables, options: TraceOptions) -> None:
+    """For those who read the requests themselves: one model's, and times of a known unit. Raises InputError."""
+    _check_traffic(log, options)
+    if options.time_unit is None and log.columns[0].time is not None:
+        _settle_unit(log, options)
+
+
+def _check_traffic(log: LogTables, options: TraceOptions) -> list[Seen]:
+    _common_columns(log)
+    seen = log.survey()
+    _check_one_model(log, seen, options)
+    return seen
+
+
+def _has_writer(log: LogTables, options: TraceOptions) -> bool:
+    """Whether the unit of the times is known from the format alone, and so has to be held against the data."""
+    first = log.columns[0]
+    return options.time_unit is None and first.time is not None and first.time_unit is not TimeUnit.AUTO
+
+
+def _settle_unit(log: LogTables, options: TraceOptions) -> str | None:
+    first = log.columns[0]
+    unit, note = choose_unit(
+        log.clock(), first.time_unit, layout=first.layout, window_s=options.window_s, source=log.source
+    )
+    log.set_unit(unit)
+    return note
+
+
+def _common_columns(log: LogTables) -> None:
     first = log.columns[0]
     if any((columns.time is None) != (first.time is None) for columns in log.columns):
         message = "some of the files have times and some have none; read them apart"
         raise InputError([Mistake(source=log.source, message=message)])
-    return first
 
 
 def _grid(log: LogTables, options: TraceOptions) -> TokenGrid:
@@ -138,34 +188,65 @@ def _grid(log: LogTables, options: TraceOptions) -> TokenGrid:
         return wanted
     if wanted is None:
         return extended()
-    fine = fine_edges()
-    rows = log.rows(TokenGrid(input_edges=fine, output_edges=fine), None, with_largest=True)
-    accepted = [row for row in rows if row["status"] == 0]
-    _check_accepted(log.source, accepted, _rejected(rows))
-    return choose(_steps(accepted, "i", "input"), _steps(accepted, "j", "output"), wanted)
+    inputs, outputs = log.sizes()
+    if not len(inputs.tokens):
+        return MELANGE
+    return choose(_steps(inputs), _steps(outputs), wanted)
 
 
-def _steps(rows: Iterable[Row], index: str, axis: str) -> list[Step]:
-    """The marginal of one axis, by rising size."""
-    steps: dict[int, Step] = {}
-    for row in rows:
-        before = steps.get(row[index], Step(requests=0, tokens=0, largest=0))
-        steps[row[index]] = Step(
-            requests=before.requests + row["requests"],
-            tokens=before.tokens + row[f"{axis}_tokens"],
-            largest=max(before.largest, row[f"largest_{axis}"]),
-        )
-    return [steps[key] for key in sorted(steps)]
+def _steps(sizes: Sizes) -> list[Step]:
+    """Sizes within 3 % of each other as one step."""
+    import numpy as np
+
+    which = np.searchsorted(np.array(fine_edges()), sizes.tokens)
+    starts = np.flatnonzero(np.diff(which, prepend=-1))
+    requests, tokens = (np.add.reduceat(part, starts) for part in (sizes.requests, sizes.tokens * sizes.requests))
+    largest = sizes.tokens[np.append(starts[1:], len(which)) - 1]
+    steps = zip(requests.tolist(), tokens.tolist(), largest.tolist(), strict=True)
+    return [Step(requests=count, tokens=total, largest=most) for count, total, most in steps]
 
 
-def _rejected(rows: Iterable[Row]) -> dict[Rejection, int]:
-    counts: Counter[int] = Counter()
-    for row in rows:
-        counts[row["status"]] += row["requests"]
+def _check_one_model(log: LogTables, seen: Sequence[Seen], options: TraceOptions) -> None:
+    """A fleet serves one model: a log of several needs to be told which, or that they are one."""
+    models = {each.model for each in seen if not each.aside}
+    column = log.columns[0].model
+    if len(models) < 2 or column is None:
+        return
+    if options.where is not None:
+        chosen = parse_where(options.where)
+        names = {name.casefold() for name in columns_of(chosen)}
+        if not names or column.casefold() in names:
+            return
+    shown = seen[:_MOST_SHOWN]
+    lines = [f"{each.requests:>12,} rows {each.tokens:>16,} tokens  {_named(each)}" for each in shown]
+    if len(seen) > len(shown):
+        lines.append(f"and {len(seen) - len(shown):,} more")
+    first = next(each.model for each in seen if not each.aside and each.model is not None)
+    quoted = first.replace("'", "''")
+    name = column if column.isidentifier() else '"' + column.replace('"', '""') + '"'
+    message = (
+        f"holds the requests of {len(models):,} models, and a workload is one model's. Choose it, for example: "
+        f"--where \"{name} = '{quoted}'\" (where: in a workload), or --where TRUE if they are one. The log has:\n"
+        + "\n".join(lines)
+    )
+    raise InputError([Mistake(source=log.source, message=message)])
+
+
+def _named(seen: Seen) -> str:
+    model = "(no model)" if seen.model is None else one_line(seen.model)
+    why = {code: REJECTION_MEANINGS[name] for name, code in numbers.CODES.items()}.get(seen.aside)
+    return model if why is None else f"{model}: {why}"
+
+
+def _rejected(counted: Counted, seen: Sequence[Seen]) -> dict[Rejection, int]:
+    counts = {-key.key: key.requests for key in counted.keys if key.key < 0}
+    for each in seen:
+        if each.aside:
+            counts[each.aside] = counts.get(each.aside, 0) + each.requests
     return {rejection: counts[code] for rejection, code in numbers.CODES.items() if code in counts}
 
 
-def _check_accepted(source: str, accepted: Sequence[Row], rejected: dict[Rejection, int]) -> None:
+def _check_accepted(source: str, counted: Counted, rejected: dict[Rejection, int]) -> None:
     unknown = rejected.get(Rejection.TIME_UNIT_UNKNOWN, 0)
     if unknown:
         message = (
@@ -173,69 +254,52 @@ def _check_accepted(source: str, accepted: Sequence[Row], rejected: dict[Rejecti
             "--time-unit s or ms (time_unit: in a workload)"
         )
         raise InputError([Mistake(source=source, message=message)])
-    if not accepted:
+    if all(key.key < 0 for key in counted.keys):
         why = "; ".join(f"{count} rows: {REJECTION_MEANINGS[name]}" for name, count in rejected.items())
         raise InputError([Mistake(source=source, message=f"holds no valid request ({why or 'it has no rows'})")])
 
 
-def _trimmed(grid: TokenGrid, accepted: Iterable[Row]) -> TokenGrid:
+def _cells(counted: Counted, grid: TokenGrid) -> list[Cell]:
+    """By input, then output; an index may lie one beyond the last edge."""
+    return [
+        Cell(
+            input_index=key.key // width(grid),
+            output_index=key.key % width(grid),
+            requests=key.requests,
+            input_tokens=key.input_tokens,
+            output_tokens=key.output_tokens,
+        )
+        for key in counted.keys
+        if key.key >= 0
+    ]
+
+
+def _trimmed(grid: TokenGrid, cells: Sequence[Cell]) -> TokenGrid:
     """Without the edges that no request needs, but with Mélange's own."""
-    rows = list(accepted)
-    inputs = max(max(row["i"] for row in rows) + 1, len(MELANGE.input_edges))
-    outputs = max(max(row["j"] for row in rows) + 1, len(MELANGE.output_edges))
+    inputs = max(max(cell.input_index for cell in cells) + 1, len(MELANGE.input_edges))
+    outputs = max(max(cell.output_index for cell in cells) + 1, len(MELANGE.output_edges))
     return TokenGrid(input_edges=grid.input_edges[:inputs], output_edges=grid.output_edges[:outputs])
 
 
-def _is_inside(row: Row, grid: TokenGrid) -> bool:
-    return bool(row["i"] < len(grid.input_edges) and row["j"] < len(grid.output_edges))
-
-
-def _cells(accepted: Iterable[Row], grid: TokenGrid) -> tuple[Cell, ...]:
-    cells = [
-        Cell(
-            input_index=row["i"],
-            output_index=row["j"],
-            requests=row["requests"],
-            input_tokens=row["input_tokens"],
-            output_tokens=row["output_tokens"],
-        )
-        for row in accepted
-        if _is_inside(row, grid)
-    ]
-    return tuple(sorted(cells, key=lambda cell: (cell.input_index, cell.output_index)))
-
-
-def _outside(accepted: Iterable[Row], grid: TokenGrid) -> Outside:
-    rows = [row for row in accepted if not _is_inside(row, grid)]
-    return Outside(
-        requests=sum(row["requests"] for row in rows),
-        input_tokens=sum(row["input_tokens"] for row in rows),
-        output_tokens=sum(row["output_tokens"] for row in rows),
+def _beyond(cells: Sequence[Cell], inside: Sequence[Cell]) -> Outside:
+    """What is in `cells` and not `inside`."""
+    requests, input_tokens, output_tokens = (
+        sum(getattr(cell, name) for cell in cells) - sum(getattr(cell, name) for cell in inside)
+        for name in ("requests", "input_tokens", "output_tokens")
     )
+    return Outside(requests=requests, input_tokens=input_tokens, output_tokens=output_tokens)
 
 
-def _rate(windows: Sequence[Row], options: TraceOptions) -> RateSummary | None:
-    if not windows:
+def _rate(counted: Counted, options: TraceOptions) -> RateSummary | None:
+    if not len(counted.seconds):
         return None
-    return summarize(
-        {row["window"]: row["requests"] for row in windows},
-        first_s=min(row["first_s"] for row in windows),
-        last_s=max(row["last_s"] for row in windows),
-        window_s=options.window_s,
-        percentile=options.rate_percentile,
-    )
+    return summarize(counted.seconds, counted.requests, window_s=options.window_s, percentile=options.rate_percentile)
 
 
-def _notes(
-    accepted: Sequence[Row],
-    rejected: dict[Rejection, int],
-    outside: Outside,
-    grid: TokenGrid,
-    zoneless: int,
-    rate: RateSummary | None,
-) -> Iterator[str]:
-    requests = sum(row["requests"] for row in accepted)
-    rows = requests + sum(rejected.values())
+def _notes(summary: TraceSummary) -> Iterator[str]:
+    requests, rejected, outside = summary.requests, summary.rejected, summary.outside
+    grid, zoneless, rate = summary.grid, summary.zoneless, summary.rate
+    rows = requests + summary.rows_rejected
     for name, count in rejected.items():
         yield f"{count:,} of {rows:,} rows are not counted: {REJECTION_MEANINGS[name]} ({name})."
     if outside.requests:
@@ -256,6 +320,6 @@ def _notes(
         )
     if rate.planned_rps == 0:
         yield (
-            f"{rate.empty:,} of {rate.windows:,} windows of {rate.window_s} s have no request, so percentile "
+            f"{rate.empty / rate.windows:.2%} of all windows of {rate.window_s} s have no request, so percentile "
             f"{rate.percentile:g} of the rate is 0; give a request rate, a longer window or a higher percentile."
         )

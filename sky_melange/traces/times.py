@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 LAST_S: Final = 253_402_300_799
 """9999-12-31 23:59:59."""
 
-STEPS: Final = ((86_400, "D"), (3_600, "h"), (60, "m"))
-"""Seconds, and the unit to truncate to. Engines agree on these for timestamps without a zone."""
-
-_PER_SECOND: Final = {TimeUnit.S: 1, TimeUnit.MS: 10**3, TimeUnit.US: 10**6, TimeUnit.NS: 10**9}
+PER_SECOND: Final = {TimeUnit.S: 1, TimeUnit.MS: 10**3, TimeUnit.US: 10**6, TimeUnit.NS: 10**9}
 _UNKNOWN_UNIT: Final = -(10**12)
 _BEFORE_ZERO: Final = -1
 _MICROSECONDS: Final = 6
@@ -68,11 +65,6 @@ def with_seconds(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Table:
     return rows.mutate(second=seconds(is_time.ifelse(value, ibis.null())), is_time=is_time)
 
 
-def is_plain(column: Any) -> bool:
-    """Whether a column holds timestamps without a zone, of which seconds are quick to tell."""
-    return bool(column.type().is_timestamp() and is_zoneless(column))
-
-
 def is_zoneless(column: Any) -> bool | None:
     """Whether the dates of a column name no zone; None where each has its own."""
     kind = column.type()
@@ -111,7 +103,7 @@ def _scaled(number: Any, unit: TimeUnit) -> Any:
         value = number.cast("float64")
         number = (~(value.isnan() | value.isinf()) & (value.abs() < 1e19)).ifelse(value, ibis.null())
     if unit is not TimeUnit.AUTO:
-        return _whole(number, _PER_SECOND[unit])
+        return _whole(number, PER_SECOND[unit])
     return ibis.cases(
         (number < 0, ibis.literal(_BEFORE_ZERO, "int64")),
         (number < CALENDAR_FROM_S, ibis.literal(_UNKNOWN_UNIT, "int64")),
@@ -124,7 +116,7 @@ def _is_time(number: Any, unit: TimeUnit) -> Any:
     """Whether `_scaled` makes a time of a whole number of up to 64 bits."""
     if unit is TimeUnit.AUTO:
         return number >= CALENDAR_FROM_S
-    return number.between(0, min((LAST_S + 1) * _PER_SECOND[unit] - 1, 2**63 - 1))
+    return number.between(0, min((LAST_S + 1) * PER_SECOND[unit] - 1, 2**63 - 1))
 
 
 def _whole(number: Any, per_second: int) -> Any:

@@ -14,7 +14,7 @@ from sky_melange.workload_file.sections import Section
 SOURCES: Final = ("histogram", "trace", "preset")
 """Exactly one of these keys says how sizes are distributed."""
 
-OF_TRACES: Final = ("columns", "time_unit", "buckets", "window_s", "rate_percentile")
+OF_TRACES: Final = ("columns", "where", "model_column", "time_unit", "buckets", "window_s", "rate_percentile")
 """Keys that say how a log is counted."""
 
 _OPTIONS: Final = TraceOptions()
@@ -108,6 +108,14 @@ class TrafficSection(Section):
         default=None,
         description="Columns of the trace. Without it they are recognised by their names.",
         examples=[{"input": "prompt", "output": "completion", "time": "created_at"}],
+    )
+    where: OneLine | None = Field(
+        default=None,
+        description="Which rows of the trace are the traffic; without it, a trace of several models is refused.",
+        examples=["model = 'llama' AND status <> 'failure'"],
+    )
+    model_column: OneLine | None = Field(
+        default=None, description="The trace's column that names the model of a request.", examples=["model"]
     )
     time_unit: Annotated[TimeUnit, Strict(False)] | None = Field(
         default=None, description="Unit of numbers in the trace's time column.", examples=["ms"]

@@ -54,6 +54,8 @@ def _reference(section: TrafficSection) -> TraceReference:
             columns=None
             if columns is None
             else LogColumns(input=columns.input, output=columns.output, time=columns.time, bytes=columns.bytes),
+            where=section.where,
+            model_column=section.model_column,
             time_unit=section.time_unit,
             buckets=section.buckets,
             window_s=section.window_s,

@@ -1,29 +1,18 @@
-"""A small fleet, and one cache of compiled code for all tests."""
+"""A small fleet."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
+from made_up_fleet import FleetFactory
 
-from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.front_door import RequestClass
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.workload import RoutingPolicy
 from sky_melange.profiles import bundled
 from sky_melange.profiles.lookup import Wanted, find
 from sky_melange.simulation import Fleet, Group
-
-CACHE = Path(os.environ["SKY_MELANGE_CACHE_DIR"])
-FleetFactory = Callable[..., Fleet]
-
-TRAFFIC = Traffic(
-    grid=TokenGrid(input_edges=(100, 1000, 4000), output_edges=(25, 100, 500)),
-    rates_rps=((1.0, 1.0, 0.0), (0.0, 2.0, 2.0), (0.0, 1.0, 1.0)),
-    origin="made up",
-)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import CACHE, TRAFFIC, FleetFactory  # type: ignore[import-not-found]
+from made_up_fleet import CACHE, TRAFFIC, FleetFactory
 
 from sky_melange.domain.workload import Slo
 from sky_melange.errors import InputError

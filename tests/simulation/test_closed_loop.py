@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from conftest import CACHE  # type: ignore[import-not-found]
+from made_up_fleet import CACHE
 
 from sky_melange.domain.profile import Profile, Skipped
 from sky_melange.profiles.grid import grid_sizes

@@ -7,9 +7,9 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import CACHE, TRAFFIC, FleetFactory  # type: ignore[import-not-found]
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_fleet import CACHE, TRAFFIC, FleetFactory
 
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.simulation import Simulation

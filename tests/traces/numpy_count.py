@@ -25,20 +25,12 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Counted:
-    """What NumPy makes of a log: `counts` over the grid, requests per window in order, seconds of the requests."""
+    """What NumPy makes of a log: `counts` over the grid, seconds of the requests."""
 
     counts: tuple[tuple[int, ...], ...]
     outside: int
-    windows: tuple[int, ...]
     seconds: tuple[int, ...]
     input_sums: tuple[tuple[int, ...], ...]
-
-    @property
-    def complete(self) -> tuple[int, ...]:
-        """Windows but for a first and a last one that the log does not fill."""
-        low = 0 if min(self.seconds) % 60 == 0 else 1
-        high = len(self.windows) - (0 if max(self.seconds) % 60 == 59 else 1)
-        return self.windows[low:high]
 
 
 def _second(value: str | float, kind: str) -> int:
@@ -68,11 +60,9 @@ def count_with_numpy(path: Path, grid: tuple[Sequence[int], Sequence[int]] = MEL
     sums = np.zeros_like(counts)
     np.add.at(counts, (i[inside], j[inside]), 1)
     np.add.at(sums, (i[inside], j[inside]), inputs[inside])
-    windows = np.bincount(seconds // 60 - seconds.min() // 60) if seconds.size else np.array([], dtype=int)
     return Counted(
         counts=tuple(tuple(int(value) for value in row) for row in counts),
         outside=int((~inside).sum()),
-        windows=tuple(int(value) for value in windows),
         seconds=tuple(int(value) for value in seconds),
         input_sums=tuple(tuple(int(value) for value in row) for row in sums),
     )
