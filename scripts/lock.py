@@ -3,6 +3,7 @@
 python scripts/lock.py              does it satisfy pyproject.toml?
 python scripts/lock.py --installed  and is everything in this environment in it, at its version?
 python scripts/lock.py --write      resolve anew; needs `uv`
+python scripts/lock.py --lowest     print the lowest versions that pyproject.toml allows, as constraints
 """
 
 from __future__ import annotations
@@ -55,12 +56,24 @@ def read_lock(text: str) -> tuple[dict[str, str], list[str]]:
     return versions, faults
 
 
-def requirements(project: dict[str, object]) -> Iterator[Requirement]:
-    """Of the project and of the extras that CI installs."""
+def requirements(project: dict[str, object], extras: Iterable[str] = EXTRAS) -> Iterator[Requirement]:
+    """Of the project and of its extras."""
     table = project["project"]
     assert isinstance(table, dict)
-    for text in (*table["dependencies"], *(line for extra in EXTRAS for line in table["optional-dependencies"][extra])):
+    for text in (*table["dependencies"], *(line for extra in extras for line in table["optional-dependencies"][extra])):
         yield Requirement(text)
+
+
+def lowest(wanted: Iterable[Requirement]) -> Iterator[str]:
+    """`name==version` of every requirement that has a lower bound: what `uv pip --resolution lowest-direct` takes."""
+    bounds = {
+        canonicalize_name(requirement.name): pin.version
+        for requirement in wanted
+        for pin in requirement.specifier
+        if pin.operator == ">="
+    }
+    for name, version in sorted(bounds.items()):
+        yield f"{name}=={version}"
 
 
 def against_project(versions: dict[str, str], wanted: Iterable[Requirement]) -> list[str]:
@@ -89,9 +102,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--installed", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--lowest", action="store_true")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     options = parser.parse_args()
     lock, project = options.root / "constraints.txt", options.root / "pyproject.toml"
+    if options.lowest:
+        print(*lowest(requirements(tomllib.loads(project.read_text(encoding="utf-8")), ("dev",))), sep="\n")
+        return 0
     if options.write:
         command = ["uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11"]
         command += ["--fork-strategy", "fewest", "--no-annotate", "--no-header"]

@@ -17,11 +17,14 @@ _NO_PRICE = "not judged, since a price is not known (see prices-known)"
 _PER: Final = {Unit.USD_PER_HOUR: "per hour", Unit.USD_PER_MONTH: "per month"}
 
 
-def budget_checks(cost: Cost | None, budget: Budget, overhead: Sequence[PriceChange]) -> tuple[Check, ...]:
+def budget_checks(
+    cost: Cost | None, budget: Budget, overhead: Sequence[PriceChange], unknown_surges: Sequence[str] = ()
+) -> tuple[Check, ...]:
     """Total and worst case against USD per hour and per month; the overhead against the tighter of the two.
 
     `cost` is None when the price of a group is not known. An overhead machine whose price is not known makes the
-    figures lower bounds; one whose price was known when the plan was made fails `budget-overhead`.
+    figures lower bounds; one whose price was known when the plan was made fails `budget-overhead`. `unknown_surges` are
+    groups that may cost more for a while, by nobody knows how much: no worst case holds a budget then.
     """
     hourly, monthly = budget.usd_per_hour, budget.usd_per_month
     total = None if cost is None else cost.total_usd_per_hour
@@ -29,20 +32,28 @@ def budget_checks(cost: Cost | None, budget: Budget, overhead: Sequence[PriceCha
     bound = any(machine.today_usd_per_hour is None for machine in overhead)
     return (
         _check("budget-total", total, hourly, Unit.USD_PER_HOUR, "replicas and overhead at today's prices", bound),
-        _worst_case(cost, hourly, Unit.USD_PER_HOUR, bound),
+        _worst_case(cost, hourly, Unit.USD_PER_HOUR, bound, unknown_surges),
         _overhead(cost, budget.limit_usd_per_hour, overhead),
         _check("budget-monthly", month, monthly, Unit.USD_PER_MONTH, "the total over 730 hours", bound),
-        _worst_case(cost, monthly, Unit.USD_PER_MONTH, bound),
+        _worst_case(cost, monthly, Unit.USD_PER_MONTH, bound, unknown_surges),
     )
 
 
-def _worst_case(cost: Cost | None, limit: float | None, unit: Unit, bound: bool) -> Check:
+def _worst_case(
+    cost: Cost | None, limit: float | None, unit: Unit, bound: bool, unknown_surges: Sequence[str]
+) -> Check:
     worst = None if cost is None else cost.worst_case_usd_per_hour
     name, of_total, says = "budget-worst-case", "budget-total", "the most that the plan may cost for a while"
     if unit is Unit.USD_PER_MONTH:
         worst = None if worst is None else usd_per_month(worst)
         name, of_total, says = "budget-monthly-worst-case", "budget-monthly", f"{says}, over 730 hours"
-    check = _check(name, worst, limit, unit, says, bound)
+    check = _check(name, worst, limit, unit, says, bound or bool(unknown_surges))
+    if cost is not None and limit is not None and unknown_surges:
+        says = (
+            f"{says}; not known: what stands in for spot in {', '.join(unknown_surges)} has no known price on demand "
+            "(take on demand there, or another machine)"
+        )
+        return replace(check, verdict=Verdict.FAIL, says=says)
     if cost is None or limit is None or cost.worst_case_usd_per_hour > cost.total_usd_per_hour:
         return check
     # One fault, one failure: this is the total, which has a check of its own.

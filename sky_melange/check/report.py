@@ -20,7 +20,7 @@ from sky_melange.domain.plan import Plan
 from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.unit_costs import unit_costs
-from sky_melange.domain.workload import EVERY_CLOUD, Budget, Workload
+from sky_melange.domain.workload import EVERY_CLOUD, Budget, LaunchMode, Workload
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake, NotOptimalError
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render import render_files
@@ -115,7 +115,7 @@ def check_plan(
             asked.lock or checks.lock(None, reason="there is no workload file here"),
             prices_known(priced.groups),
             prices_fresh(priced.ages, max_age_hours, problems),
-            *budget_checks(priced.cost, budget, priced.overhead),
+            *budget_checks(priced.cost, budget, priced.overhead, _unknown_surges(now_plan, wanted)),
             checks.serves(violations),
             checks.files(files.expected, files.found),
             drift,
@@ -129,6 +129,13 @@ def check_plan(
         today_units=units,
         warnings=(*warnings, *priced.overhead_warnings),
     )
+
+
+def _unknown_surges(plan: Plan, workload: Workload) -> tuple[str, ...]:
+    """The spot groups for which SkyServe starts on-demand machines at a price that is not known."""
+    if workload.launch.mode is not LaunchMode.SERVE:
+        return ()
+    return tuple(g.name for g in plan.groups if g.use_spot and g.on_demand_price_usd_per_hour is None)
 
 
 def _budget(limits: Limits, wanted: Workload, planned: Workload) -> Budget:

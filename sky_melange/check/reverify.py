@@ -142,14 +142,23 @@ def _group_today(
     workload: Workload,
     routing: Sequence[Route],
 ) -> ReplicaGroup:
-    """The group with its load recomputed and, where there is one, today's provenance of its throughput."""
+    """The group with load and limit recomputed and, where there is one, today's provenance of its throughput."""
     shares = {(route.input_tokens, route.output_tokens): dict(route.shares).get(group.name, 0.0) for route in routing}
     buckets = workload.traffic.buckets()
     of_bucket = [shares.get((bucket.input_tokens, bucket.output_tokens), 0.0) for bucket in buckets]
-    busy_replicas = math.fsum(
-        buckets[part.bucket].rate_rps * part.fractions[0] * of_bucket[part.taken_for] / capacity.request_rate_rps
+    loads = [
+        (
+            buckets[part.bucket].rate_rps * part.fractions[0] * of_bucket[part.taken_for] / capacity.request_rate_rps,
+            capacity.concurrency,
+        )
         for part in size_estimates(workload).parts
         if isinstance(capacity := capacity_of(part, capacities), Capacity)
+    ]
+    busy_replicas = math.fsum(load for load, _ in loads)
+    running = math.fsum(load * concurrency for load, concurrency in loads) / busy_replicas if busy_replicas else 1.0
+    return replace(
+        group,
+        utilization=busy_replicas / group.replicas,
+        max_concurrency=max(1, math.ceil(running - 1e-9)),
+        profile=group.profile if entry is None else entry.profile.provenance,
     )
-    profile = group.profile if entry is None else entry.profile.provenance
-    return replace(group, utilization=busy_replicas / group.replicas, profile=profile)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -48,6 +49,10 @@ def connect(project_config: str = "") -> Cloud:
     return SkyPilot(project_config=project_config)
 
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, `b64token`: what a client can send as it is, and no shell or configuration reads as anything else."""
+
+
 def secret_values(launch: Launch) -> dict[str, str]:
     """The values of the launch files' secrets, from the environment. Raises InputError naming all that are missing."""
     from sky_melange.domain.front_door import needs_router
@@ -61,6 +66,10 @@ def secret_values(launch: Launch) -> dict[str, str]:
         for name in dict.fromkeys(wanted)
         if not os.environ.get(name)
     ]
+    key = launch.workload.launch.api_key_secret
+    if key in wanted and os.environ.get(key) and _TOKEN.fullmatch(os.environ[key]) is None:
+        message = "is no bearer token: want letters, digits and . _ ~ + / = - only (its value is not shown)"
+        mistakes.append(Mistake(source="environment", key=key, message=message))
     if mistakes:
         raise InputError(mistakes)
     return {name: os.environ[name] for name in wanted}

@@ -70,6 +70,7 @@ def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
     for axis in ("input_tokens", "output_tokens"):
         yield from _check_edges(document, (*_HISTOGRAM, axis))
     yield from _check_weights(document)
+    yield from _check_engine_args(document)
     for path in (_ACCELERATORS, _CLOUDS, _SECRETS):
         yield from _check_repeated(document, path)
     for region in _names(document, _REGIONS):
@@ -91,6 +92,14 @@ def _check_budget(document: YamlDocument) -> Iterator[Mistake]:
     if isinstance(budget, MappingNode) and not budget.entries:
         message = "give usd_per_hour, usd_per_month, or both, for example `budget: {usd_per_hour: 40}`"
         yield _mistake(document, ("budget",), message)
+
+
+def _check_engine_args(document: YamlDocument) -> Iterator[Mistake]:
+    """A key among the arguments would be in every file and list of processes."""
+    for index, node in enumerate(_items(document, ("launch", "engine_args"))):
+        if isinstance(node, ScalarNode) and str(node.value).startswith("--api-key"):
+            message = "is a secret: name its environment variable as launch.api_key_secret instead"
+            yield _mistake(document, ("launch", "engine_args", index), message)
 
 
 def _check_edges(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:

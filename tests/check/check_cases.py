@@ -223,6 +223,9 @@ SPOT_PLAN = plan_of(group(SPOT, 4, name="chat-l4-spot"), group(H100, 1))
 FALLING_BACK = plan_of(
     group(SPOT, 4, name="chat-l4-spot", on_demand_price_usd_per_hour=1.5), group(H100, 1), extra_worst_case=6.0
 )
+CHEAP_STAND_IN = plan_of(
+    group(SPOT, 4, name="chat-l4-spot", on_demand_price_usd_per_hour=0.5), group(H100, 1), extra_worst_case=2.0
+)
 BUSY = replace(WORKLOAD, traffic=replace(TRAFFIC, rates_rps=((5.0, 2.0), (1.0, 1.0))))
 
 ON_SPOT = replace(WORKLOAD, candidates=CandidateFilter(spot=SpotUse.ALLOW))
@@ -263,7 +266,7 @@ FAILING: Mapping[str, Callable[[], Situation]] = {
     "policy-regions": lambda: under(Policy(banned_regions={"lambda": ("us-west-1",), "gcp": ("us-east-1",)})),
     "policy-accelerators": lambda: under(Policy(allowed_accelerators=("H100", "H200"))),
     "policy-spot": lambda: under(
-        Policy(max_spot_fraction=0.5), plan=SPOT_PLAN, workload=ON_SPOT, book=book(SPOT, H100, CPU)
+        Policy(max_spot_fraction=0.5), plan=CHEAP_STAND_IN, workload=ON_SPOT, book=book(SPOT, H100, CPU)
     ),
     "policy-profile-kind": lambda: under(Policy(min_profile_kind=ProfileKind.FITTED)),
 }

@@ -14,10 +14,12 @@ from check_cases import (
     H100,
     L4,
     NOW,
+    ON_SPOT,
     PLAN,
     PRICE,
     PROFILES,
     SPOT,
+    SPOT_PLAN,
     TRAFFIC,
     WORKLOAD,
     Situation,
@@ -143,6 +145,17 @@ def test_a_monthly_budget_holds_the_worst_case_as_an_hourly_one_does(share: floa
         )
     ]
     assert verdicts == [Verdict.PASS if share == 1.0 else Verdict.FAIL] * 2
+
+
+@pytest.mark.parametrize("limits", [{"usd_per_hour": 1000.0}, {"usd_per_month": 1e6}])
+def test_a_worst_case_that_nobody_knows_holds_no_budget(limits: dict[str, float]) -> None:
+    """Whether it was never known, or somebody took it out of the plan."""
+    found = Situation(
+        plan=SPOT_PLAN, workload=ON_SPOT, book=book(SPOT, H100, CPU), asked=Asked(limits=Limits(**limits))
+    ).report()
+    failed = [check for check in found.checks if check.verdict is Verdict.FAIL and "worst-case" in check.name]
+    assert [check.is_lower_bound for check in failed] == [True]
+    assert "chat-l4-spot has no known price on demand" in failed[0].says
 
 
 def test_drift_within_the_limit_passes() -> None:

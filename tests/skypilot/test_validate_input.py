@@ -86,19 +86,19 @@ def test_no_plan_json_says_how_to_write_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema_version": 1, "groups": [', r"plan\.json:1: not JSON.*truncated"),
+        ('{"schema_version": 1, "groups": [', r"plan\.json:1: is not JSON.*truncated"),
         ("", "not JSON"),
         ("[]", "top level must be an object"),
-        ('{"schema_version": 1, "cost": {"replicas_usd_per_hour": NaN}}', "NaN is not a figure"),
-        ('{"schema_version": 1, "x": -Infinity}', "-Infinity is not a figure"),
+        ('{"schema_version": 1, "cost": {"replicas_usd_per_hour": NaN}}', "NaN is no figure"),
+        ('{"schema_version": 1, "x": -Infinity}', "-Infinity is no figure"),
         ('{"schema_version": 2, "groups": "new"}', "is 2, this version reads 1: upgrade"),
         ('{"groups": []}', "schema_version: must be 1, found None"),
         ('{"schema_version": true, "groups": [3]}', "schema_version: must be 1, found True"),
         ('{"schema_version": 1, "groups": []}', "at least one replica group"),
         ('{"schema_version": 1, "groups": [3]}', r"groups\[0\]: must be an object"),
         ('{"schema_version": 1, "launch_mode": "job", "groups": []}', "launch_mode: must be serve or cluster"),
-        ("[" * 100_000, "not a plan"),
-        ("\ufeff{}", "not JSON|not a plan"),
+        ("[" * 100_000, "is no plan: nested too deeply"),
+        ("\ufeff{}", "schema_version: must be 1, found None"),
     ],
 )
 def test_a_plan_that_cannot_be_read_says_why(tmp_path: Path, text: str, message: str) -> None:

@@ -58,7 +58,7 @@ class MaxUtilization(BuiltIn):
         estimates = size_estimates(workload)
         shares = [_shares(routed.get((bucket.input_tokens, bucket.output_tokens))) for bucket in buckets]
         for group in plan.groups:
-            busy_replicas = [0.0] * estimates.cases
+            busy_replicas, in_flight = [0.0] * estimates.cases, 0.0
             for part in estimates.parts:
                 bucket = buckets[part.bucket]
                 share = shares[part.taken_for].get(group.name, 0.0)
@@ -69,9 +69,15 @@ class MaxUtilization(BuiltIn):
                     taken = "" if part.taken_for == part.bucket else f" as if it were {buckets[part.taken_for].label}"
                     yield f"{group.name} is sent bucket {bucket.label}{taken}, which it cannot serve: {capacity.detail}"
                     continue
+                load = bucket.rate_rps * share / capacity.request_rate_rps
                 for case, fraction in enumerate(part.fractions):
-                    busy_replicas[case] += bucket.rate_rps * share * fraction / capacity.request_rate_rps
+                    busy_replicas[case] += load * fraction
+                in_flight += load * part.fractions[0] * capacity.concurrency
             utilization = busy_replicas[0] / group.replicas if group.replicas else math.inf
+            running = math.ceil(in_flight / busy_replicas[0] - TOLERANCE) if busy_replicas[0] > 0 else 1
+            # One more or less is the rounding of shares.
+            if abs(group.max_concurrency - max(1, running)) > 1:
+                yield f"{group.name} runs {group.max_concurrency} requests at once, recomputed {max(1, running)}"
             most = max(busy_replicas)
             limit = workload.constraints.max_utilization
             if most > 0 and most > group.replicas * limit * (1 + TOLERANCE):
