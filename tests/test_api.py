@@ -95,7 +95,7 @@ def test_prices_are_those_of_the_command_line() -> None:
         (lambda: api.plan("no/such/file.yaml"), "there is no such file"),
         (lambda: api.plan(QUICKSTART, formulation="exakt"), "formulation: must be one of exact, sliced"),
         (lambda: api.plan(QUICKSTART, objective="fame"), "objective: must be one of"),
-        (lambda: api.check("no/such/plan.json"), "cannot be read (No such file or directory)"),
+        (lambda: api.check("no/such/plan.json"), "there is no such file; check the path"),
         (lambda: api.check("plan", max_usd_per_hour=math.nan, max_age_hours=-1), "max_usd_per_hour: must be a number"),
         (lambda: api.diff("no/a.json", "no/b.json"), "b.json"),
         (lambda: api.prices(accelerator="H10O", cloud="awz"), "did you mean H100?"),

@@ -35,6 +35,7 @@ ARGUMENTS: Final[dict[str, list[str | Path]]] = {
     "diff": ["diff", "plan", "plan"],
     "validate": ["validate", "plan"],
     "up": ["up", "plan", "--yes", "--offline"],
+    "simulate": ["simulate", "plan", "--requests", "2000"],
     "status": ["status", "plan"],
     "down": ["down", "plan", "--yes"],
     "workload from-trace": ["workload", "from-trace", LOGS, "-o", "from-logs.yaml"],
