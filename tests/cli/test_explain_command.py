@@ -141,7 +141,7 @@ def test_cbc_by_choice_gives_the_same_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("running", "message"),
     [
-        (None, "No such file"),
+        (None, "there is no such file"),
         ("", "JSON"),
         ('{"schema_version": 1, "groups": []', "JSON"),
         ('{"schema_version": 2}', "schema_version"),
