@@ -43,7 +43,8 @@ from sky_melange.workload_file.field_types import (
 class Section(BaseModel):
     """What all sections share: no unknown keys, no silent conversions, no NaN."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    # Pydantic 2.9 keeps names that begin with `model_` for itself.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ModelSection(Section):
