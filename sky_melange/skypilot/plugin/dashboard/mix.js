@@ -12,16 +12,17 @@ export function mixSection(plan, heat) {
   const total = sum(cells.map(({ rate }) => rate));
   const columns = [
     { head: "Group", cell: (group) => group.name },
-    { head: "Carries", number: true, cell: (group) => shareText(sum(cells.map((cell) => cell.rate * (cell.shares[group.name] ?? 0))), total) },
+    { head: "Carries", number: true, cell: (group) => shareText(sum(cells.map((cell) => cell.taken * (cell.shares[group.name] ?? 0))), total) },
     { head: "Cheapest for", cell: (group) => cheapestFor(group.name, cells, total, heat) },
   ];
   return section("Why this mix", { note: against(plan) }, table({ caption: "Why this mix", columns, rows: plan.groups }));
 }
 
-/** The buckets with traffic. */
+/** The buckets with traffic. `taken`: the rate that the router takes for them, where it only estimates sizes. */
 function cellsOf(plan) {
   return (plan.routing?.buckets ?? []).filter(({ rate_rps: rate }) => rate > 0).map((bucket) => ({
-    input: bucket.input_tokens, output: bucket.output_tokens, rate: bucket.rate_rps, shares: bucket.shares ?? {},
+    input: bucket.input_tokens, output: bucket.output_tokens, rate: bucket.rate_rps,
+    taken: bucket.taken_rps ?? bucket.rate_rps, shares: bucket.shares ?? {},
   }));
 }
 
