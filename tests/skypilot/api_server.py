@@ -202,6 +202,7 @@ class ApiServer:
             "SKY_MELANGE_CATALOG_URL": _DEAD_END,
             "SKY_MELANGE_CACHE_DIR": str(self.home / "melange-cache"),
             "HF_TOKEN": "hf_x",
+            "VLLM_API_KEY": "key-x",
             **self.environment,
         }
 
