@@ -12,6 +12,10 @@ from sky_melange.skypilot.plugin.refuse import REFUSED_KEYS, check_plan_document
 from sky_melange.workload_file.schema import WorkloadFile
 
 HARMLESS = {
+    "launch.api_key_secret",
+    "traffic.where",
+    "traffic.model_column",
+    "traffic.columns.bytes",
     "name",
     "model.id",
     "model.profile_as",
