@@ -175,7 +175,7 @@ def test_requests_per_dollar_agree_with_the_plans_own_load(
             if share:
                 load += bucket["rate_rps"] * share / (cell * group["price_usd_per_hour"] / 3600)
         # The router takes some requests for those of other buckets, which this sum leaves where they belong.
-        assert load / group["instances"] == pytest.approx(group["utilization"], rel=0.15)
+        assert load / group["instances"] == pytest.approx(group["utilization"], rel=0.01)
 
 
 def test_replicas_beside_the_planned_ones(server: ApiServer, store: Callable[..., str], plan: dict[str, Any]) -> None:
