@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -112,7 +113,8 @@ def _left_out(model: Model, kept: Sequence[int], problem: Problem, session: Sess
     for position, c in enumerate(kept):
         counts[c] = found.counts[position]
     weights = problem.weights or (1.0 / problem.class_count,) * problem.class_count
-    served = 1 - sum(weights[r] * fraction for r, fraction in enumerate(found.fractions))
+    # Weights sum to 1 but for rounding, which would be shown as -0.0%.
+    served = max(0.0, 1 - math.fsum(weights[r] * fraction for r, fraction in enumerate(found.fractions)))
     yield f"  at most {served:.1%} of the requests can be served; left out:"
     seen: dict[tuple[str, ...], str] = {}
     for r in left[:_MAX_BUCKETS]:
