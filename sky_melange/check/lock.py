@@ -50,7 +50,7 @@ def lock_of(document: PlanDocument, given: Path | None) -> Lock:
         message = "is a link; the workload of a plan is a plain file, or given with --workload"
         raise InputError([Mistake(source=str(path), message=message)])
     if given is None and not path.is_file():
-        message = "is no regular file; the workload of a plan is a plain file, or given with --workload"
+        message = "is not a regular file; the workload of a plan must be one, or be given with --workload"
         raise InputError([Mistake(source=str(path), message=message)])
     wanted, warnings = _read(path, document)
     if given is not None and recorded is not None and recorded.is_file() and not recorded.samefile(given):

@@ -68,7 +68,7 @@ def secret_values(launch: Launch) -> dict[str, str]:
     ]
     key = launch.workload.launch.api_key_secret
     if key in wanted and os.environ.get(key) and _TOKEN.fullmatch(os.environ[key]) is None:
-        message = "is no bearer token: want letters, digits and . _ ~ + / = - only (its value is not shown)"
+        message = "is not a bearer token: use only letters, digits and . _ ~ + / = - (the value is not shown)"
         mistakes.append(Mistake(source="environment", key=key, message=message))
     if mistakes:
         raise InputError(mistakes)

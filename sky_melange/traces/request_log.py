@@ -38,7 +38,7 @@ def request_log(source: str, columns: dict[str, Any], *, has_times: bool) -> Req
     """From the columns of the query. Raises InputError when there is no row, or more than MOST_REQUESTS."""
     inputs = np.asarray(columns["input"], dtype=np.float64).astype(np.int64)
     outputs = np.asarray(columns["output"], dtype=np.float64).astype(np.int64)
-    problem = "holds no valid request" if not len(inputs) else ""
+    problem = "holds no valid request; `sky-melange workload from-trace` says why not" if not len(inputs) else ""
     if len(inputs) > MOST_REQUESTS:
         problem = f"holds more than {MOST_REQUESTS:,} requests; cut out a part"
     if problem:
