@@ -1,4 +1,5 @@
-"""Counts the public traces that ship as presets, and writes catalogs/presets/<name>.json.
+"""Counts the public traces that ship as presets, and writes catalogs/presets/<name>.json; of those with times also
+the requests themselves, <name>.requests.csv.gz, which simulations replay.
 
     python scripts/build_presets.py TRACES_FOLDER
 
@@ -17,8 +18,8 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sky_melange.domain.trace import TraceOptions
-from sky_melange.traces import scan_files
-from sky_melange.traces.presets import to_document
+from sky_melange.traces import read_requests, scan_files
+from sky_melange.traces.presets import requests_text, to_document
 
 TARGET: Final = Path(__file__).resolve().parent.parent / "catalogs" / "presets"
 
@@ -84,6 +85,9 @@ def main() -> None:
         )
         assert json.loads(f"{{{body}}}") == json.loads(text)
         (TARGET / f"{name}.json").write_text(f"{{\n{body}\n}}\n", encoding="utf-8")
+        if summary.rate is not None:
+            log = read_requests([file], TraceOptions(), folder=Path(sys.argv[1]))
+            (TARGET / f"{name}.requests.csv.gz").write_bytes(requests_text(log))
         print(f"{name}: {summary.requests} requests")
 
 

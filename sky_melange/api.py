@@ -69,7 +69,7 @@ class PriceList:
     warnings: tuple[str, ...]
 
 
-def plan(
+def plan(  # noqa: PLR0913 - a keyword for each option
     workload: PathLike,
     *,
     offline: bool = False,
@@ -77,6 +77,7 @@ def plan(
     objective: str | None = None,
     explain: bool = False,
     out: PathLike = "plan",
+    simulate: bool = True,
 ) -> PlanResult:
     """The cheapest plan for a workload.yaml, as `sky-melange plan --no-files`.
 
@@ -87,6 +88,7 @@ def plan(
         objective: `least_cost` or `most_traffic`, in place of the file's.
         explain: fill `plan.explanation`: what binds, and what would change the plan. Takes many more solves.
         out: the folder where the files are to lie; plan.json holds the way from there to the workload.
+        simulate: where the workload sets `slo.attainment`, find the cheapest plan that holds it in simulation.
 
     Raises:
         InputError: mistakes in the file, all of them, or a keyword that names nothing.
@@ -105,6 +107,7 @@ def plan(
         is_explained=explain,
         book_of=lambda read: _book(read, offline=offline),
         folder=Path(out),
+        simulator=pipeline.simulator() if simulate else None,
     )
     pipeline.check_budget(planned)
     return PlanResult(plan=planned.plan, workload=planned.workload)

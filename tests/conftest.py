@@ -46,6 +46,12 @@ atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ["SKY_MELANGE_CATALOG_URL"] = "http://127.0.0.1:9"
 os.environ["SKY_MELANGE_CACHE_DIR"] = _CACHE
 
+# The simulator is compiled once for all processes of a run, which takes some ten seconds.
+if "SKY_MELANGE_TESTS_COMPILED" not in os.environ:
+    os.environ["SKY_MELANGE_TESTS_COMPILED"] = tempfile.mkdtemp(prefix="sky-melange-compiled-")
+    atexit.register(shutil.rmtree, os.environ["SKY_MELANGE_TESTS_COMPILED"], ignore_errors=True)
+(Path(_CACHE) / "simulation").symlink_to(os.environ["SKY_MELANGE_TESTS_COMPILED"])
+
 # Where the tests were started in the background, the shell had interrupts ignored, and the commands that tests start
 # and interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

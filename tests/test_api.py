@@ -21,7 +21,7 @@ from sky_melange.cli import cli
 from sky_melange.errors import CheckFailedError, InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART = ROOT / "examples" / "means" / "workload.yaml"
 
 
 def command(*arguments: str) -> str:

@@ -68,7 +68,7 @@ def _sky_melange(copied: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def _workload(folder: Path, **constraints: object) -> Path:
-    text = (ROOT / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
     workload = yaml.safe_load(text)
     workload["traffic"]["request_rate"] = 16
     workload["candidates"] = {"clouds": ["lambda"], "regions": {"lambda": ["us-east-1"]}, "accelerators": ["H100"]}

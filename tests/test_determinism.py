@@ -20,7 +20,7 @@ from sky_melange.prices import load_snapshot
 from sky_melange.profiles import load_profiles
 from sky_melange.render import plan_table, render_files
 
-workload = pipeline.read(Path(sys.argv[1]) / "examples" / "quickstart" / "workload.yaml")
+workload = pipeline.read(Path(sys.argv[1]) / "examples" / "means" / "workload.yaml")
 book = load_snapshot(trust=workload.prices.trust, clouds=workload.candidates.clouds)
 profiles = list(load_profiles(workload.model.id, workload.model.dtype, workload.launch.engine))
 if sys.argv[2] != "as it is":

@@ -39,7 +39,7 @@ def imported(file_format: str, path: Path, out: Path) -> Result:
 
 
 def workload(repository: Path, path: Path, addition: str = "") -> Path:
-    text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    text = (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
     path.write_text(text + addition, encoding="utf-8")
     return path
 
@@ -118,7 +118,7 @@ def test_no_more_than_the_limit_is_read(tmp_path: Path) -> None:
 
 
 def test_a_workload_may_come_through_a_pipe(repository: Path) -> None:
-    text = (repository / "examples" / "quickstart" / "workload.yaml").read_bytes()
+    text = (repository / "examples" / "means" / "workload.yaml").read_bytes()
     command = [sys.executable, "-c", "from sky_melange.workload_file import *; from pathlib import Path; import sys;"]
     command[-1] += "from sky_melange.workload_file.files import read_text;"
     command[-1] += "sys.stdout.write(read_text(Path('/dev/stdin'), limit_mib=1)[:10])"

@@ -37,6 +37,9 @@ def check_plan_file(
     files = Files(expected=expected, found=read_files_beside(document.path, expected))
     book = _book(wanted, offline=offline)
     today = Today(book=book, profiles=pipeline.profiles_for(wanted, book, lock.folder), now=utc_now(), offline=offline)
+    if wanted.slo.attainment is not None:
+        log = pipeline.arrivals_log(wanted, workload or pipeline.workload_file_of(document))
+        today = replace(today, simulator=pipeline.simulator(), log=log)
     asked = Asked(workload=wanted, lock=checks.lock(lock.differences, reason=lock.reason), limits=limits, policy=rules)
     change, unread = _change(base, document)
     warnings = [*price_warnings(document, book), *lock.warnings, *unread]

@@ -6,9 +6,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sky_melange import pipeline
 from sky_melange.check import checks
+from sky_melange.check.attainment import attainment_checks
 from sky_melange.check.budget import budget_checks
 from sky_melange.check.policies import policy_checks
 from sky_melange.check.prices import not_confirmed, prices_fresh, prices_known, without_prices
@@ -26,6 +28,10 @@ from sky_melange.plan_file import PlanDocument
 from sky_melange.render import render_files
 from sky_melange.render.engine_command import DTYPE_FLAGS
 from sky_melange.render.plan_json import FILE_NAME
+
+if TYPE_CHECKING:
+    from sky_melange.pipeline.simulator import Simulator
+    from sky_melange.traces.request_log import RequestLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +65,16 @@ class Asked:
 class Today:
     """What is known now: prices, profiles of the workload's model, and the time.
 
-    `offline`: no price source was to be asked, so that old prices are meant to be used.
+    `offline`: no price source was to be asked, so that old prices are meant to be used. `simulator` runs the plan
+    again, where its workload sets an attainment; None: the plan's own word counts. `log`: the requests to replay.
     """
 
     book: PriceBook
     profiles: Sequence[Profile]
     now: datetime
     offline: bool = False
+    simulator: Simulator | None = None
+    log: RequestLog | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +126,7 @@ def check_plan(
             prices_fresh(priced.ages, max_age_hours, problems),
             *budget_checks(priced.cost, budget, priced.overhead, _unknown_surges(now_plan, wanted)),
             checks.serves(violations),
+            *attainment_checks(now_plan, wanted, today.profiles, today.simulator, today.log),
             checks.files(files.expected, files.found),
             drift,
             *(policy_checks(now_plan, units, asked.policy) if asked.policy is not None else ()),
@@ -170,7 +180,14 @@ def _drift(
 def _solve_again(plan: Plan, workload: Workload, today: Today) -> tuple[Plan | None, str]:
     """The cheapest plan of today, or why there is none."""
     try:
-        planned = pipeline.make_plan(workload, today.book, today.profiles, workload_digest=plan.inputs.workload)
+        planned = pipeline.make_plan(
+            workload,
+            today.book,
+            today.profiles,
+            workload_digest=plan.inputs.workload,
+            simulator=today.simulator,
+            log=today.log,
+        )
     except (InfeasibleError, MissingDataError, NotOptimalError) as error:
         return None, str(error)
     return planned.plan, ""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sky_melange import pipeline
 from sky_melange.domain.buckets import Bucket
-from sky_melange.domain.plan import Plan, ReplicaGroup, Route
+from sky_melange.domain.plan import Plan, ReplicaGroup, Route, max_concurrency
 from sky_melange.domain.profile import Capacity, Profile, Skipped, SkipReason
 from sky_melange.domain.size_estimate import capacity_of, size_estimates
 from sky_melange.domain.workload import Workload
@@ -159,6 +159,6 @@ def _group_today(
     return replace(
         group,
         utilization=busy_replicas / group.replicas,
-        max_concurrency=max(1, math.ceil(running - 1e-9)),
+        max_concurrency=max_concurrency(running, 1.0, is_simulated=group.max_utilization is not None),
         profile=group.profile if entry is None else entry.profile.provenance,
     )

@@ -51,7 +51,18 @@ def _solved_again(document: PlanDocument, path: Path | None, *, refresh: bool) -
     book = price_book(workload.prices, refresh=refresh, needed=workload.candidates.clouds)
     profiles = pipeline.profiles_for(workload, book, (path or document.path).parent)
     digest = document.plan.inputs.workload
-    planned = pipeline.make_plan(workload, book, profiles, workload_digest=digest, is_explained=True)
+    log = None
+    if workload.slo.attainment is not None:
+        log = pipeline.arrivals_log(workload, path or pipeline.workload_file_of(document))
+    planned = pipeline.make_plan(
+        workload,
+        book,
+        profiles,
+        workload_digest=digest,
+        is_explained=True,
+        simulator=pipeline.simulator(lambda text: click.echo(text, err=True)),
+        log=log,
+    )
     if _bought(planned.plan.groups) != _bought(document.plan.groups):
         was, now = document.plan.cost.total_usd_per_hour, planned.plan.cost.total_usd_per_hour
         click.echo(

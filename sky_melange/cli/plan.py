@@ -32,6 +32,7 @@ from sky_melange.render.plan_sentences import price_doubts
 @click.option(
     "--objective", type=click.Choice(["least_cost", "most_traffic"]), help="Overrides objective of the workload."
 )
+@click.option("--no-simulate", is_flag=True, help="Plan by means alone, for sweeps: slo.attainment is not looked at.")
 @click.option("--explain", is_flag=True, help="Say why: what binds, and at which prices and rates the plan changes.")
 @click.option("--require-optimal", is_flag=True, help="Exit with 7 unless the plan is proven cheapest.")
 @format_option
@@ -43,12 +44,14 @@ def command(
     refresh: bool,
     formulation: str | None,
     objective: str | None,
+    no_simulate: bool,
     explain: bool,
     require_optimal: bool,
     output_format: str,
 ) -> None:
     """Find the cheapest GPU mix for WORKLOAD (a workload.yaml) and write the files to launch it.
 
+    Where the workload sets slo.attainment, requests are simulated, and the plan is the cheapest found that holds.
     Prices are refreshed first; without a network the last good ones are used, and their dates are said aloud.
     Writes plan.json and one SkyPilot YAML for each replica group into --out. A plan that costs more than
     budget.usd_per_hour is printed, nothing is written, and the exit code is 3.
@@ -62,6 +65,7 @@ def command(
         is_explained=explain,
         book_of=lambda read: price_book(read.prices, refresh=refresh, needed=read.candidates.clouds),
         folder=out,
+        simulator=None if no_simulate else pipeline.simulator(lambda text: click.echo(text, err=True)),
     )
     plan = planned.plan
     if require_optimal and plan.status != "optimal":

@@ -37,7 +37,7 @@ Examples:
 @click.option(
     "--trace", type=click.Path(path_type=Path), help="Replay the requests of this log; with --arrivals only its sizes."
 )
-@click.option("--arrivals", metavar="poisson|cv=2", help="How requests follow each other. [default: poisson]")
+@click.option("--arrivals", metavar="poisson|cv=2", help="How requests follow each other. [default: as planned]")
 @click.option("--rate", type=float, help="Requests per second. [default: that of the plan]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all chance.")
 @click.option("--requests", type=int, help="How many are counted. [default: 50,000]")
@@ -66,11 +66,10 @@ def command(
     limits) to replicas that batch continuously, whose steps take the time that the profiles say. A request that is too
     long for the model is refused, and has missed. The same seed gives the same answer.
     """
-    from sky_melange.pipeline import planned_fleet
+    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, workload_file_of
     from sky_melange.plan_file import read_plan
-    from sky_melange.prices.site import cache_folder
     from sky_melange.render import simulation_report
-    from sky_melange.simulation import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, parse_arrivals, simulate, without
+    from sky_melange.simulation import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, parse_arrivals, without
 
     slower_fraction, lost = _checked(rate, requests, require, slower, lose, MOST_REQUESTS)
     if plot is not None:
@@ -84,20 +83,22 @@ def command(
         click.echo(f"Warning: {warning}", err=True)
     fleet = replace(without(fleet, lost), slower_fraction=slower_fraction)
     workload = document.workload
+    log = None if trace is None else _log(trace)
+    if trace is None and wanted is None:
+        log = arrivals_log(workload, workload_file_of(document))
+        wanted = None if log is not None else workload.traffic.arrivals
     scenario = Scenario(
         traffic=workload.traffic,
         request_rate_rps=workload.traffic.request_rate_rps if rate is None else rate,
         arrivals=wanted,
-        log=None if trace is None else _log(trace),
+        log=log,
         requests=DEFAULT_REQUESTS if requests is None else requests,
         seed=seed,
     )
-    folder = cache_folder()
+    simulated = simulator(lambda text: click.echo(text, err=True))
 
     def run(scenario: Scenario) -> Simulation:
-        return simulate(
-            fleet, scenario, workload.slo, cache_folder=folder, progress=lambda text: click.echo(text, err=True)
-        )
+        return simulated(fleet, scenario, workload.slo)
 
     if output_format == "json":
         # Compiled code is loaded first, so that the speed is that of the simulation.

@@ -19,6 +19,25 @@ class BucketSize(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """How requests follow each other.
+
+    `cv`: coefficient of variation of the gaps (gamma); 1: Poisson, 0: evenly. `log`: the preset or log whose own times
+    are replayed instead, as many copies of it as the rate needs; None: gaps are drawn.
+    """
+
+    cv: float = 1.0
+    log: str | None = None
+
+    def __str__(self) -> str:
+        if self.log is not None:
+            return f"times of {self.log}"
+        if self.cv == 1.0:
+            return "Poisson"
+        return "evenly spaced" if self.cv == 0.0 else f"gamma, coefficient of variation {self.cv:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """One cell of the grid: requests of up to `input_tokens` and `output_tokens`, arriving at `rate_rps`.
 
@@ -48,6 +67,12 @@ class TokenGrid:
     output_edges: tuple[int, ...]
 
 
+MOST_CV: Final = 100.0
+"""Of gaps between requests."""
+
+_SMALLEST: Final = 0.5
+"""Tokens: the lower end of the first cell on a logarithmic scale; sizes are rounded up."""
+
 PARTS: Final = 16
 """Into so many parts the range of an input bucket is divided, where it is known how its requests lie."""
 
@@ -70,12 +95,13 @@ def rates_of(weights: Sequence[Sequence[float]], request_rate_rps: float) -> tup
 class Traffic:
     """Request rates over a grid.
 
-    `rates_rps[input bucket][output bucket]`, requests/s, none negative, at least one positive.
-    `origin` says in words where the distribution comes from; `notes` what deserves doubt about it.
-    `mean_tokens[input bucket][output bucket]` are the mean (input, output) sizes of a bucket's requests, None where it
-    has none; they are wanted for `BucketSize.MEAN`. `input_parts[input bucket][part]` says how the bucket's requests
-    are spread over its range, in any scale (see `part_edges`); empty where nobody knows.
-    `fit` is what a log says of bytes and tokens. `is_counted`: from a log or preset, not written in the workload.
+    `rates_rps[input bucket][output bucket]`, requests/s, none negative, at least one positive. `origin` says in words
+    where the distribution comes from; `notes` what deserves doubt about it. `mean_tokens[input bucket][output
+    bucket]` are the mean (input, output) sizes of a bucket's requests, None where it has none; where a bucket's is
+    not known, its requests are taken to be log-uniform in it. `input_parts[input bucket][part]` says how the
+    bucket's requests are spread over its range, in any scale (see `part_edges`); empty where nobody knows. `fit` is
+    what a log says of bytes and tokens. `is_counted`: from a log or preset, not written in the workload. `arrivals`
+    matters where requests are simulated.
     """
 
     grid: TokenGrid
@@ -87,6 +113,7 @@ class Traffic:
     is_counted: bool = False
     input_parts: tuple[tuple[float, ...], ...] | None = None
     fit: SizeFit | None = None
+    arrivals: Arrivals = Arrivals()
 
     @property
     def request_rate_rps(self) -> float:
@@ -115,7 +142,14 @@ class Traffic:
     def _planned_tokens(self, i: int, j: int) -> tuple[int, int]:
         """Means are rounded up, and never below the first edge: profiles begin there."""
         inputs, outputs = self.grid.input_edges, self.grid.output_edges
-        mean = None if self.mean_tokens is None else self.mean_tokens[i][j]
-        if self.bucket_size is BucketSize.UPPER or mean is None:
+        if self.bucket_size is BucketSize.UPPER:
             return inputs[i], outputs[j]
+        mean = None if self.mean_tokens is None else self.mean_tokens[i][j]
+        mean = mean or (_log_uniform_mean(inputs, i), _log_uniform_mean(outputs, j))
         return max(inputs[0], math.ceil(mean[0])), max(outputs[0], math.ceil(mean[1]))
+
+
+def _log_uniform_mean(edges: Sequence[int], index: int) -> float:
+    """(b − a) ÷ ln(b ÷ a)."""
+    low, high = (edges[index - 1] if index else _SMALLEST), edges[index]
+    return (high - low) / math.log(high / low)

@@ -6,13 +6,29 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from sky_melange.domain.plan import Plan, ReplicaGroup, Route
+from sky_melange.domain.plan import ReplicaGroup, Route
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
 
 ROUTER_PURPOSE: Final = "router"
+
+
+class Routed(Protocol):
+    """What a front door is made from: a plan, or as much of one."""
+
+    @property
+    def policy(self) -> RoutingPolicy:
+        """What it knows of a request."""
+
+    @property
+    def routing(self) -> tuple[Route, ...]:
+        """How each bucket is divided."""
+
+    @property
+    def groups(self) -> tuple[ReplicaGroup, ...]:
+        """Among these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +62,7 @@ def endpoints_of(group: ReplicaGroup, mode: LaunchMode) -> int:
     return 1 if mode is LaunchMode.SERVE else group.instances
 
 
-def request_classes(plan: Plan) -> tuple[RequestClass, ...]:
+def request_classes(plan: Routed) -> tuple[RequestClass, ...]:
     """The classes of a plan's routing policy, from the smallest requests to the largest.
 
     A request belongs to the first class that it fits in, or, where it fits in none, to the last of its kind.
@@ -69,7 +85,7 @@ def request_classes(plan: Plan) -> tuple[RequestClass, ...]:
 
 
 def _class(
-    plan: Plan, name: str, input_tokens: int | None, output_tokens: int | None, routes: Sequence[Route]
+    plan: Routed, name: str, input_tokens: int | None, output_tokens: int | None, routes: Sequence[Route]
 ) -> RequestClass:
     able = set.intersection(*(_able(route) for route in routes))
     shares = _mean_shares(routes, able)

@@ -11,6 +11,7 @@ from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.profile import ProfileProvenance
+from sky_melange.domain.simulation import Spread
 from sky_melange.domain.workload import RoutingPolicy
 
 CONTROLLER_PURPOSE: Final = "SkyServe controller"
@@ -29,16 +30,27 @@ class Overhead:
     note: str = ""
 
 
+BURST_ROOM: Final = 1.25
+"""A single request's TPOT is a mean over its life: for a while a replica may run so many times what just holds."""
+
+
+def max_concurrency(in_flight: float, busy_replicas: float, *, is_simulated: bool) -> int:
+    """`ReplicaGroup.max_concurrency` of replicas that, fully loaded, hold so many requests in all."""
+    running = in_flight / busy_replicas if busy_replicas > 0 else 1.0
+    return max(1, math.ceil(running * (BURST_ROOM if is_simulated else 1.0) - 1e-9))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaGroup:
     """A candidate and how many instances of it: one SkyPilot YAML.
 
-    `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the number of requests in
-    flight on a replica that is fully loaded with the traffic routed here and just meets the SLO: the mean of its
-    buckets' concurrencies, weighted by the time that each takes. For a spot group,
-    `on_demand_price_usd_per_hour` is that of the machine which SkyServe starts for each one that is not up, and
-    `interruption` how often that is; None: not known, or nothing is started. `reserved_instances` is how many there
-    are at the price, which is then of reserved capacity; None: as many as the cloud has.
+    `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the number of requests in flight
+    on a replica that is fully loaded with the traffic routed here and just meets the SLO: the mean of its buckets'
+    concurrencies, weighted by the time that each takes; BURST_ROOM times that where it was simulated. For a spot
+    group, `on_demand_price_usd_per_hour` is that of the machine which SkyServe starts for each one that is not up,
+    and `interruption` how often that is; None: not known, or nothing is started. `reserved_instances` is how many
+    there are at the price, which is then of reserved capacity; None: as many as the cloud has. `max_utilization` is
+    the `utilization` up to which the group was planned, found by simulation; None: `constraints.max_utilization`.
     """
 
     name: str
@@ -64,6 +76,7 @@ class ReplicaGroup:
     on_demand_price_usd_per_hour: float | None = None
     interruption: InterruptionBand | None = None
     reserved_instances: int | None = None
+    max_utilization: float | None = None
 
     @property
     def cost_usd_per_hour(self) -> float:
@@ -214,12 +227,37 @@ class MissingCloud:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedPlan:
+    """What a simulation of the plan says, by a seed that took no part in the search for it.
+
+    `attainment`: the share of `requests` that met every target; `attainment_error` is half of its 95 % confidence
+    interval. `plans` were simulated until this one was found. `slower_fraction`, `slower_attainment`: the same with
+    engines that are so much slower than their profiles.
+    """
+
+    target: float
+    attainment: float
+    attainment_error: float
+    refused_fraction: float
+    requests: int
+    arrivals: str
+    seed: int
+    plans: int
+    ttft_s: Spread | None
+    tpot_s: Spread | None
+    slower_fraction: float
+    slower_attainment: float
+    thinned_to: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known.
 
     `size_aware_total_usd_per_hour`: the total under the routing policy that knows most; None: not proven.
     `contingencies` has one entry for each loss that `constraints.tolerate_replica_losses` asks the plan to survive.
-    `explanation` is there when it was asked for. `missing_clouds`: candidate clouds whose prices could not be obtained.
+    `explanation` is there when it was asked for. `simulated`: None where nothing was. `missing_clouds`: candidate
+    clouds whose prices could not be obtained.
     """
 
     name: str
@@ -239,3 +277,4 @@ class Plan:
     switching: Switching | None = None
     explanation: Explanation | None = None
     missing_clouds: tuple[MissingCloud, ...] = ()
+    simulated: SimulatedPlan | None = None

@@ -79,12 +79,14 @@ class Slo:
     """Latency targets; at least one is set.
 
     `tpot_s`: mean seconds per output token after the first. `ttft_s`: seconds to the first token.
-    `ntpot_s`: request latency ÷ output tokens, the measure of the Mélange paper.
+    `ntpot_s`: request latency ÷ output tokens, the measure of the Mélange paper. `attainment`: the share (0..1) of all
+    requests that must each meet every target; None: the targets are of means in steady state.
     """
 
     tpot_s: float | None = None
     ttft_s: float | None = None
     ntpot_s: float | None = None
+    attainment: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,11 +146,12 @@ class Constraints:
 
     `max_accelerators_in[place][accelerator]`: the same within a place, a cloud (`aws`) or a region (`aws/us-east-1`).
     Shares are fractions (0..1) of all requests that any one cloud, any one region, or all spot instances together may
-    get; None: no limit. `tolerate_replica_losses`: instances, whichever, without which the rest still carries all
-    traffic within `max_utilization` and the routing policy. `min_profile_kind`: weaker profiles are not used.
+    get; None: no limit. `max_utilization` None: only what `slo.attainment` allows. `tolerate_replica_losses`:
+    instances, whichever, without which the rest still carries all traffic within `max_utilization` and the routing
+    policy. `min_profile_kind`: weaker profiles are not used.
     """
 
-    max_utilization: float = 0.9
+    max_utilization: float | None = 0.9
     max_accelerators: Mapping[str, int] = field(default_factory=dict)
     max_accelerators_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     min_replicas: int = 1
@@ -164,6 +167,11 @@ class Constraints:
         description="The weakest kind of throughput profile to rely on: measured, fitted, published or estimated.",
         example="fitted",
     )
+
+    @property
+    def utilization_limit(self) -> float:
+        """`max_utilization`, or all of a replica's capacity."""
+        return 1.0 if self.max_utilization is None else self.max_utilization
 
 
 class Objective(StrEnum):

@@ -28,12 +28,16 @@ __all__ = [
     "Problem",
     "ProfileCapacities",
     "Solution",
+    "Solved",
     "Surroundings",
+    "assembled_of",
     "build_model",
     "check_servable",
     "context_limited",
+    "finished",
     "optimize",
     "solve_problem",
+    "solved",
 ]
 
 
@@ -79,8 +83,20 @@ def optimize(model: Model) -> Optimum:
 
     Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
     """
-    from sky_melange.optimizer.why.alternatives import single_types
+    return finished(solved(model))
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """What to launch for the replicas, without what stands beside it: `model` as in `Optimum`."""
+
+    model: Model
+    solution: Solution
+    assembled: Assembled
+
+
+def solved(model: Model) -> Solved:
+    """The first half of `optimize`."""
     model = model.within(_limiting_budget(model.workload))
     try:
         model, solution = _solved(model)
@@ -89,7 +105,19 @@ def optimize(model: Model) -> Optimum:
             raise
         # The running plan is over the budget too: the cheapest one is shown, and the caller refuses it.
         model, solution = _solved(model.within(None))
-    assembled = assemble(model.workload, model.buckets, model.classes, model.candidates, solution)
+    return Solved(model=model, solution=solution, assembled=assembled_of(model, solution))
+
+
+def assembled_of(model: Model, solution: Solution) -> Assembled:
+    """The groups and routes of a solution of the model."""
+    return assemble(model.workload, model.buckets, model.classes, model.candidates, solution, model.utilizations)
+
+
+def finished(found: Solved) -> Optimum:
+    """The second half of `optimize`: machines beside the replicas, the total, and what else there was to choose."""
+    from sky_melange.optimizer.why.alternatives import single_types
+
+    model, solution, assembled = found.model, found.solution, found.assembled
     groups = tuple(replace(group, price=group.price.dated()) for group in assembled.groups)
     if model.workload.launch.mode is LaunchMode.SERVE:
         groups = with_fallback(groups, model.offers, interruption_bands())

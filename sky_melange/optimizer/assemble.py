@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.plan import Contingency, ReplicaGroup, Route
+from sky_melange.domain.plan import Contingency, ReplicaGroup, Route, max_concurrency
 from sky_melange.domain.profile import Capacity, Skipped
 from sky_melange.domain.size_estimate import SizeEstimates, capacity_of, size_estimates
 from sky_melange.domain.workload import Workload
@@ -37,8 +37,12 @@ def assemble(
     classes: RoutingClasses,
     candidates: Sequence[Candidate],
     solution: Solution,
+    utilizations: Sequence[float] | None = None,
 ) -> Assembled:
-    """Names the groups, rounds the shares, and computes each group's utilisation from the rounded shares."""
+    """Names the groups, rounds the shares, and computes each group's utilisation from the rounded shares.
+
+    `utilizations`: as in `Model`.
+    """
     used = [c for c, count in enumerate(solution.counts) if count > 0]
     names = group_names(workload.name, [candidates[c] for c in used])
     name_of = dict(zip(used, names, strict=True))
@@ -57,7 +61,18 @@ def assemble(
                 taken_rps=None if taken_rps is None else taken_rps[index],
             )
     routes = tuple(routing[index] for index in range(len(buckets)))
-    groups = [_group(name_of[c], candidates[c], solution.counts[c], buckets, routes, estimates) for c in used]
+    groups = [
+        _group(
+            name_of[c],
+            candidates[c],
+            solution.counts[c],
+            buckets,
+            routes,
+            estimates,
+            None if utilizations is None else utilizations[c],
+        )
+        for c in used
+    ]
     return Assembled(
         groups=tuple(sorted(groups, key=lambda group: group.name)),
         routing=routes,
@@ -123,13 +138,14 @@ def _rounded(shares: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ..
     return tuple((name, share) for name, share in sorted(rounded.items()) if share > 0)
 
 
-def _group(
+def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
     name: str,
     candidate: Candidate,
     instances: int,
     buckets: Sequence[Bucket],
     routes: Sequence[Route],
     estimates: SizeEstimates,
+    max_utilization: float | None,
 ) -> ReplicaGroup:
     offer, profile = candidate.offer, candidate.profile
     busy_replicas = 0.0
@@ -159,12 +175,13 @@ def _group(
         price_usd_per_hour=offer.price_usd_per_hour,
         price=offer.provenance,
         utilization=busy_replicas / (instances * candidate.replicas_per_instance),
-        max_concurrency=max(1, math.ceil(in_flight / busy_replicas - 1e-9)) if busy_replicas > 0 else 1,
+        max_concurrency=max_concurrency(in_flight, busy_replicas, is_simulated=max_utilization is not None),
         engine_version=profile.engine_version,
         engine_args=tuple(sorted(profile.engine_args.items())),
         profile=profile.provenance,
         file=f"{name}.sky.yaml",
         reserved_instances=offer.reserved_instances,
+        max_utilization=max_utilization,
     )
 
 

@@ -26,7 +26,9 @@ from sky_melange.optimizer.why.infeasible import describe_rejected
 class Model:
     """`problem` is in the numbers of `candidates`, and of `classes` of `buckets`.
 
-    `machines` are what a plan may need beside its replicas, `offers` all that is sold.
+    `machines` are what a plan may need beside its replicas, `offers` all that is sold. `utilizations`: the part of its
+    capacity that each candidate may use, found by simulation; the loads of `problem` are shares of that then. None:
+    `constraints.max_utilization`.
     """
 
     workload: Workload
@@ -37,6 +39,7 @@ class Model:
     problem: Problem
     machines: OverheadMachines
     offers: tuple[Offer, ...]
+    utilizations: tuple[float, ...] | None = None
 
     def under(self, policy: RoutingPolicy) -> Problem:
         """The problem under another routing policy."""
@@ -44,7 +47,14 @@ class Model:
         estimates = size_estimates(self.workload, policy)
         changed = build_problem(self.workload, self.buckets, classes, self.candidates, estimates)
         mine = self.problem
-        return replace(changed, max_cost_usd_per_hour=mine.max_cost_usd_per_hour, charges=mine.charges)
+        changed = replace(changed, max_cost_usd_per_hour=mine.max_cost_usd_per_hour, charges=mine.charges)
+        return changed if self.utilizations is None else changed.used_to(self.utilizations)
+
+    def used_to(self, utilizations: Sequence[float]) -> Model:
+        """The same where each candidate may use this part of its capacity, instead of `constraints.max_utilization`."""
+        before = self.utilizations or (1.0,) * len(self.candidates)
+        problem = self.problem.used_to([now / then for now, then in zip(utilizations, before, strict=True)])
+        return replace(self, problem=problem, utilizations=tuple(utilizations))
 
     def within(self, max_cost_usd_per_hour: float | None) -> Model:
         """The same with a limit on the total cost."""
@@ -129,7 +139,7 @@ def build_problem(
         biased=tuple(biased),
         prices=tuple(candidate.offer.price_usd_per_hour for candidate in candidates),
         replicas=tuple(candidate.replicas_per_instance for candidate in candidates),
-        max_utilization=limits.max_utilization,
+        max_utilization=limits.utilization_limit,
         limits=tuple(limit for kind in LIMITS.values() for limit in kind.of(workload, candidates)),
         weights=_weights(classes, buckets, estimates, total_rps),
         losses=limits.tolerate_replica_losses,

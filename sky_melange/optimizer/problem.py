@@ -251,6 +251,23 @@ class Problem:
             loss_cuts=tuple(replace(cut, demand=cut.demand * factor) for cut in self.loss_cuts),
         )
 
+    def used_to(self, fractions: Sequence[float]) -> Problem:
+        """The same where the most that candidate c may carry is `fractions[c]` of what it was: its loads grow."""
+
+        def grown(loads: Loads) -> Loads:
+            return tuple(
+                tuple(None if load is None else load / part for load, part in zip(row, fractions, strict=True))
+                for row in loads
+            )
+
+        return replace(
+            self,
+            loads=grown(self.loads),
+            biased=tuple(grown(loads) for loads in self.biased),
+            max_utilization=1.0,
+            loss_cuts=(),
+        )
+
     def replica_cost(self, counts: Sequence[int]) -> float:
         """Σ_c p_c · n_c, USD per hour, summed without rounding error."""
         return math.fsum(price * count for price, count in zip(self.prices, counts, strict=True))

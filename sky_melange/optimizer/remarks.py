@@ -33,8 +33,8 @@ _BUCKET_SIZE = {
 }
 
 
-def assumptions(workload: Workload) -> tuple[str, ...]:
-    """What the plan takes for granted, in sentences."""
+def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tuple[str, ...]:
+    """What the plan takes for granted, in sentences. `simulated_arrivals` None: nothing was simulated."""
     slo = workload.slo
     stated = [
         f"{name} ≤ {s_to_ms(value):g} ms"
@@ -44,12 +44,28 @@ def assumptions(workload: Workload) -> tuple[str, ...]:
     return (
         f"Traffic: {workload.traffic.request_rate_rps:,.10g} req/s, sizes from {workload.traffic.origin}; each "
         f"bucket is planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}.",
-        f"Targets: {', '.join(stated)} on average in steady state; replicas are loaded to at most "
-        f"{workload.constraints.max_utilization:.0%} of the rate that meets them.",
+        f"Targets: {', '.join(stated)} {_share(workload, simulated_arrivals)}",
         f"Routing: {workload.routing}, that is {_ROUTING[workload.routing]} and splits by the shares in plan.json. "
         f"{_router(workload)}",
         f"Context limit: {workload.model.max_model_len} tokens (input + output).",
         _PRICES_OWN if workload.prices.discounts or workload.prices.overrides else _PRICES_LISTED,
+    )
+
+
+def _share(workload: Workload, simulated_arrivals: str | None) -> str:
+    """How many requests meet the targets, and how that is known."""
+    wanted, limit = workload.slo.attainment, workload.constraints.max_utilization
+    most = "" if limit is None else f"; replicas are loaded to at most {limit:.0%} of the rate that meets them"
+    if wanted is None:
+        return f"on average in steady state{most}."
+    if simulated_arrivals is None:
+        return (
+            f"for {wanted:.6g} of the requests: not simulated; replicas are loaded to at most "
+            f"{min(0.9, workload.constraints.utilization_limit):.0%} of the rate that meets them on average."
+        )
+    return (
+        f"for at least {wanted * 100:.6g}% of the requests, each by its own latencies, in simulation (arrivals: "
+        f"{simulated_arrivals}){most}."
     )
 
 

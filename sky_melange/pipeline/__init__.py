@@ -3,7 +3,9 @@
 reading.py     a workload with all that it names
 profiling.py   its profiles, and what a replica of each sustains
 planning.py    workload, prices and profiles -> a verified plan
-simulating.py  a plan.json -> the fleet to simulate
+attaining.py   the cheapest plan that holds in simulation
+simulating.py  a plan.json -> the fleet and the requests to simulate
+simulator.py   the simulator, with a place for its compiled code
 melange.py     the released Mélange solver's JSON, solved
 digests.py     digests of the inputs
 
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
     from sky_melange.pipeline.planning import Planned, check_budget, make_plan, plan_file
     from sky_melange.pipeline.profiling import capacities_of, profiles_digest, profiles_for, selected_profiles
     from sky_melange.pipeline.reading import embedded_book, read
-    from sky_melange.pipeline.simulating import planned_fleet
+    from sky_melange.pipeline.simulating import arrivals_log, planned_fleet, workload_file_of
+    from sky_melange.pipeline.simulator import simulator
 
 __all__ = [
     "Planned",
+    "arrivals_log",
     "capacities_of",
     "check_budget",
     "embedded_book",
@@ -35,8 +39,10 @@ __all__ = [
     "profiles_for",
     "read",
     "selected_profiles",
+    "simulator",
     "solve_melange",
     "workload_digest",
+    "workload_file_of",
 ]
 
 _NAMES: Final = {
@@ -45,7 +51,8 @@ _NAMES: Final = {
     "planning": ("Planned", "check_budget", "make_plan", "plan_file"),
     "profiling": ("capacities_of", "profiles_digest", "profiles_for", "selected_profiles"),
     "reading": ("embedded_book", "read"),
-    "simulating": ("planned_fleet",),
+    "simulating": ("arrivals_log", "planned_fleet", "workload_file_of"),
+    "simulator": ("simulator",),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
 

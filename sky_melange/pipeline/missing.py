@@ -54,7 +54,7 @@ def _price_of_traffic(workload: Workload, candidate: Candidate) -> tuple[float, 
     served = [(r, c) for r, c in zip(rates, candidate.capacities, strict=True) if isinstance(c, Capacity)]
     unserved_rps = math.fsum(rates) - math.fsum(rate for rate, _ in served)
     busy_replicas = math.fsum(rate / capacity.request_rate_rps for rate, capacity in served)
-    replicas = busy_replicas / workload.constraints.max_utilization
+    replicas = busy_replicas / workload.constraints.utilization_limit
     replicas = max(replicas, float(workload.constraints.min_replicas))
     instances = max(1, math.ceil(replicas / candidate.replicas_per_instance - 1e-9))
     is_whole = len(served) == len(rates)

@@ -6,16 +6,17 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup
+from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup, SimulatedPlan
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Formulation, Objective, Workload
 from sky_melange.errors import CheckFailedError, InfeasibleError, InputError, MissingDataError, SkyMelangeError
-from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, optimize
+from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, finished, optimize
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
@@ -34,6 +35,13 @@ from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.profiles import profile_assumptions, profile_remarks, select, unprofiled
 from sky_melange.resources import cloud_features
 
+if TYPE_CHECKING:
+    from sky_melange.pipeline.simulator import Simulator
+    from sky_melange.traces.request_log import RequestLog
+
+NOT_SIMULATED: Final = 0.9
+"""The part of its capacity that a replica may use where an attainment is asked for and nothing is simulated."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
@@ -45,7 +53,7 @@ class Planned:
     rejected: tuple[Rejected, ...]
 
 
-def plan_file(
+def plan_file(  # noqa: PLR0913 - what a caller may choose
     path: Path,
     *,
     formulation: Formulation | None = None,
@@ -53,20 +61,37 @@ def plan_file(
     is_explained: bool = False,
     book_of: Callable[[Workload], PriceBook] = embedded_book,
     folder: Path | None = None,
+    simulator: Simulator | None = None,
 ) -> Planned:
     """Plans a workload file; `formulation` and `objective` override the file's.
 
     `book_of` gives the prices for the workload as read: the clock and the network are the caller's. `folder` is where
-    the plan is to lie, which finds its workload from there; None: nowhere.
+    the plan is to lie, which finds its workload from there; None: nowhere. `simulator` finds out which plans hold
+    `slo.attainment`; None: nothing is simulated.
     """
     workload = _overridden(read(path), formulation, objective)
     book = book_of(workload)
     profiles = profiles_for(workload, book, path.parent)
-    planned = make_plan(workload, book, profiles, workload_digest=workload_digest(path), is_explained=is_explained)
+    is_simulated = simulator is not None and workload.slo.attainment is not None
+    planned = make_plan(
+        workload,
+        book,
+        profiles,
+        workload_digest=workload_digest(path),
+        is_explained=is_explained,
+        simulator=simulator,
+        log=_arrivals_log(workload, path) if is_simulated else None,
+    )
     if folder is None:
         return planned
     inputs = replace(planned.plan.inputs, workload_file=relative_path(path, folder))
     return replace(planned, plan=replace(planned.plan, inputs=inputs))
+
+
+def _arrivals_log(workload: Workload, path: Path) -> RequestLog | None:
+    from sky_melange.pipeline.simulating import arrivals_log
+
+    return arrivals_log(workload, path)
 
 
 def _overridden(workload: Workload, formulation: Formulation | None, objective: Objective | None) -> Workload:
@@ -81,15 +106,20 @@ def _overridden(workload: Workload, formulation: Formulation | None, objective: 
     return workload
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - what a plan is made of
     workload: Workload,
     book: PriceBook,
     profiles: Sequence[Profile],
     *,
     workload_digest: str,
     is_explained: bool = False,
+    simulator: Simulator | None = None,
+    log: RequestLog | None = None,
 ) -> Planned:
     """The cheapest plan, verified; `is_explained`: with the reasons for it, which take many more solves.
+
+    Where the workload asks for an attainment, the cheapest found that holds it in simulation; `log`: the requests that
+    are replayed there. Without `simulator` replicas are loaded to at most NOT_SIMULATED then.
 
     Raises MissingDataError when there is no profile or no offer to choose from, InfeasibleError when no plan exists or
     it is larger than a plan file may say, NotOptimalError when the time limit passes before any plan is found.
@@ -100,7 +130,7 @@ def make_plan(
     kept, refused = trusted_profiles(workload, profiles)
     selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
     try:
-        optimum = optimize(modelled(workload, book, selection.profiles))
+        optimum, simulated = _optimized(modelled(workload, book, selection.profiles), simulator, log)
     except (InfeasibleError, MissingDataError) as error:
         if not refused:
             raise
@@ -120,7 +150,7 @@ def make_plan(
         routing=optimum.assembled.routing,
         alternatives=optimum.alternatives,
         assumptions=(
-            *assumptions(workload),
+            *assumptions(workload, None if simulated is None else simulated.arrivals),
             *profile_assumptions(workload),
             *filter(None, [optimum.passed_over]),
         ),
@@ -142,9 +172,25 @@ def make_plan(
         switching=optimum.switching,
         explanation=_explained(optimum) if is_explained else None,
         missing_clouds=missing_clouds(workload, book, kept),
+        simulated=simulated,
     )
     _check(plan, workload, optimum)
     return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)
+
+
+def _optimized(
+    model: Model, simulator: Simulator | None, log: RequestLog | None
+) -> tuple[Optimum, SimulatedPlan | None]:
+    slo = model.workload.slo
+    if slo.attainment is None:
+        return optimize(model), None
+    if simulator is None:
+        part = min(NOT_SIMULATED, model.workload.constraints.utilization_limit)
+        return optimize(model.used_to([part] * len(model.candidates))), None
+    from sky_melange.pipeline.attaining import cheapest_held
+
+    held = cheapest_held(model, lambda fleet, scenario: simulator(fleet, scenario, slo), log)
+    return finished(held.solved), held.simulated
 
 
 def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:

@@ -1,17 +1,55 @@
-"""A plan.json -> the fleet that a simulation runs: its groups with the profiles of today."""
+"""A plan.json -> what a simulation runs: its groups with the profiles of today, and its requests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.profile import Profile
+from sky_melange.domain.trace import TraceReference
 from sky_melange.domain.workload import Workload
-from sky_melange.errors import MissingDataError
+from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.plan_file import PlanDocument
 from sky_melange.profiles import load_profiles, read_profiles
 from sky_melange.simulation import Fleet, fleet_of
+from sky_melange.traces import preset_names, read_requests
+from sky_melange.traces.presets import has_requests, preset_requests
+from sky_melange.traces.request_log import RequestLog
+from sky_melange.workload_file import read_workload
+
+
+def arrivals_log(workload: Workload, workload_file: Path | None) -> RequestLog | None:
+    """The requests that `traffic.arrivals` replays; None where they are drawn.
+
+    Raises InputError for a log that cannot be read, or when the workload that names its columns is not known.
+    """
+    name = workload.traffic.arrivals.log
+    if name is None:
+        return None
+    if name in preset_names() and has_requests(name):
+        return preset_requests(name)
+    if workload_file is None or not workload_file.is_file():
+        message = f"its requests are those of {name}, and its workload, which says how to read it, is not there"
+        raise InputError([Mistake(source=workload.name, message=f"{message}; add --arrivals poisson")])
+    asked: list[TraceReference] = []
+
+    def note(reference: TraceReference) -> Traffic:
+        asked.append(reference)
+        return workload.traffic
+
+    read_workload(workload_file, trace_traffic=note)
+    if not asked or not asked[0].files:
+        message = f"names no trace any more, but its plan replays {name}; plan again"
+        raise InputError([Mistake(source=str(workload_file), key="traffic", message=message)])
+    return read_requests(asked[0].files, asked[0].options, folder=workload_file.parent)
+
+
+def workload_file_of(document: PlanDocument) -> Path | None:
+    """Where the workload of a plan lies; None: it was planned from no file."""
+    name = document.plan.inputs.workload_file
+    return None if name is None else document.path.parent / name
 
 
 def planned_fleet(document: PlanDocument) -> tuple[Fleet, tuple[str, ...]]:
@@ -60,8 +98,7 @@ def _is_of(profile: Profile, group: ReplicaGroup) -> bool:
 
 def _workload_folder(document: PlanDocument) -> Path:
     """Files that a workload names are relative to it."""
-    name = document.plan.inputs.workload_file
-    return document.path.parent if name is None else (document.path.parent / name).parent
+    return (workload_file_of(document) or document.path).parent
 
 
 def _missing(group: ReplicaGroup, workload: Workload) -> MissingDataError:

@@ -60,6 +60,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
         "assumptions": list(plan.assumptions),
         "warnings": list(plan.warnings),
+        "simulated": None if plan.simulated is None else dataclasses.asdict(plan.simulated),
         "inputs": {
             "workload_file": plan.inputs.workload_file,
             "workload_sha256": plan.inputs.workload,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sky_melange.domain.plan import LastKnownOffer, Plan
+from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Objective, Workload
 from sky_melange.render.money import hourly, monthly
 from sky_melange.render.text import counted
@@ -26,6 +27,40 @@ def free_of_changes(total_usd_per_hour: float, best_usd_per_hour: float) -> str:
         f"Without {KEEP}, and with size_aware routing, the total would be USD {hourly(best_usd_per_hour)} per hour, "
         f"{hourly(total_usd_per_hour - best_usd_per_hour)} less."
     )
+
+
+def simulated_sentences(plan: Plan) -> Iterator[str]:
+    """What the simulation says, and what of the plan is proven."""
+    found = plan.simulated
+    if found is None:
+        return
+    tails = [
+        f"p99 {name} {s_to_ms(spread.p99):.4g} ms"
+        for name, spread in (("TPOT", found.tpot_s), ("TTFT", found.ttft_s))
+        if spread is not None
+    ]
+    refused = f" {found.refused_fraction:.2%} are refused, as too long." if found.refused_fraction else ""
+    thinned = "" if found.thinned_to is None else f" Simulated at {found.thinned_to:.3g} of its size."
+    yield (
+        f"{percent(found.attainment)} of {found.requests:,} simulated requests are within targets ({found.arrivals}); "
+        f"{', '.join(tails)}.{refused}{thinned} With engines {found.slower_fraction:.0%} slower: "
+        f"{percent(found.slower_attainment)}."
+    )
+    proof = (
+        "the integer program proves that no other is cheaper"
+        if plan.status == "optimal"
+        else "the integer program did not rule out a cheaper one"
+    )
+    yield (
+        f"{found.plans} plan{'s were' if found.plans != 1 else ' was'} simulated; at the loads at which groups hold, "
+        f"{proof}."
+    )
+
+
+def percent(fraction: float) -> str:
+    """`99.4%`, `99.98%`: two digits more where it is nearly all, and never rounded up to all."""
+    shown = f"{fraction:.1%}" if fraction < 0.99 else f"{fraction:.2%}"
+    return "99.99%" if shown == "100.00%" and fraction < 1 else shown
 
 
 def missing_sentences(plan: Plan) -> Iterator[str]:

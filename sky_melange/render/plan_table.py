@@ -12,7 +12,7 @@ from sky_melange.domain.profile import ProfileError
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.plan_sentences import KEEP, missing_sentences, plan_sentences, price_doubts
+from sky_melange.render.plan_sentences import KEEP, missing_sentences, plan_sentences, price_doubts, simulated_sentences
 from sky_melange.render.text import NO_BREAK, Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
@@ -26,6 +26,7 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
         Text(_headline(plan, workload), style="bold"),
         Text(unit_line(unit_costs(plan.cost.total_usd_per_hour, workload.traffic))),
         Text(verdict(plan)),
+        *(Text(sentence) for sentence in simulated_sentences(plan)),
         *(Text(sentence) for sentence in plan_sentences(plan, workload)),
         "",
         _groups(plan),
@@ -46,7 +47,10 @@ def _in_doubt(plan: Plan) -> list[str]:
 
 
 def _headline(plan: Plan, workload: Workload) -> str:
-    proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
+    if plan.simulated is not None:
+        proof = "the cheapest found that holds in simulation"
+    else:
+        proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
     proof += "" if plan.switching is None else ", counting the charge for changes"
     unpriced = [machine.purpose for machine in plan.overhead if machine.price_usd_per_hour is None]
     proof += f", without the {' and the '.join(unpriced)}, whose price is not known" if unpriced else ""
@@ -78,8 +82,9 @@ def verdict(plan: Plan) -> str:
     if len(types) == 1:
         beside = f"; the next type alone costs {hourly(min(others))}" if others else ""
         if proven:
+            loads = "" if plan.simulated is None else " at the loads that hold"
             claim = (
-                "No mix of the candidates is cheaper"
+                f"No mix of the candidates is cheaper{loads}"
                 if plan.switching is None
                 else "That counts the charge for changes"
             )
@@ -152,7 +157,8 @@ def _request_share(plan: Plan, group: ReplicaGroup) -> float:
 
 
 def _alternatives(plan: Plan) -> Table:
-    table = new_table(title="One type alone (in total, with controller and router)", expand=False)
+    loads = "" if plan.simulated is None else ", at the loads of the plan, not simulated"
+    table = new_table(title=f"One type alone (in total, with controller and router{loads})", expand=False)
     table.add_column("Type")
     table.add_column("Instances", justify="right")
     table.add_column("GPUs", justify="right")

@@ -11,7 +11,8 @@ It knows plans and profiles, and no solver. No clock, no environment; chance com
 
 from __future__ import annotations
 
-from sky_melange.simulation.arrivals import Arrivals, parse_arrivals
+from sky_melange.domain.buckets import Arrivals
+from sky_melange.simulation.arrivals import parse_arrivals
 from sky_melange.simulation.fleet import Fleet, Group, fleet_of, without
 from sky_melange.simulation.run import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, closed_loop, simulate
 

@@ -9,29 +9,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.buckets import MOST_CV, Arrivals, Traffic
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.request_log import RequestLog
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MOST_CV: Final = 100.0
 MOST_COPIES: Final = 100_000
 _DAY_S: Final = 86_400.0
 _NEARLY_LOG: Final = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrivals:
-    """How requests follow each other. `cv`: coefficient of variation of the gaps (gamma); 1: Poisson, 0: evenly."""
-
-    cv: float = 1.0
-
-    def __str__(self) -> str:
-        if self.cv == 1.0:
-            return "Poisson"
-        return "evenly spaced" if self.cv == 0.0 else f"gamma, coefficient of variation {self.cv:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

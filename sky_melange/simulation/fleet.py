@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_melange.domain.front_door import RequestClass, needs_router, request_classes
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.front_door import RequestClass, Routed, needs_router, request_classes
 from sky_melange.domain.profile import LatencyModelForm, Profile
 from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
@@ -70,7 +69,7 @@ class Fleet:
     lost: tuple[tuple[str, int], ...] = ()
 
 
-def fleet_of(plan: Plan, workload: Workload, profiles: Mapping[str, Profile]) -> Fleet:
+def fleet_of(plan: Routed, workload: Workload, profiles: Mapping[str, Profile]) -> Fleet:
     """A plan as its router and launch files run it; `profiles` by name of the group."""
     has_router = needs_router(plan.groups, workload)
     is_haproxy = workload.router.kind is RouterKind.HAPROXY

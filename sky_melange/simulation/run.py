@@ -12,12 +12,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_melange.domain.buckets import TokenGrid, Traffic
+from sky_melange.domain.buckets import Arrivals, TokenGrid, Traffic
 from sky_melange.domain.profile import LatencyModelForm, Profile
 from sky_melange.domain.simulation import MissedFractions, SimulatedBucket, SimulatedGroup, Simulation, Spread
 from sky_melange.domain.workload import RoutingPolicy, Slo
 from sky_melange.simulation import compiled
-from sky_melange.simulation.arrivals import Arrivals, Drawn, drawn, replayed
+from sky_melange.simulation.arrivals import Drawn, drawn, replayed
 from sky_melange.simulation.fleet import Fleet, Group, kinds, router_tables, thinned
 from sky_melange.simulation.law import budget_of, step_law
 from sky_melange.traces.request_log import RequestLog

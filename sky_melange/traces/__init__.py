@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.buckets import Arrivals, Traffic
 from sky_melange.domain.trace import TraceOptions, TraceReference, TraceSummary
 from sky_melange.traces.engine import Progress
 from sky_melange.traces.presets import preset_names
@@ -63,11 +64,14 @@ def scan_table(url: str, table: str, options: TraceOptions) -> TraceSummary:
 
 def resolve_traffic(reference: TraceReference, folder: Path) -> Traffic:
     """The traffic of a log or preset that a workload in `folder` names. Raises InputError as `scan_files` does."""
-    from sky_melange.traces.presets import load_preset
+    from sky_melange.traces.presets import has_requests, load_preset
     from sky_melange.traces.traffic import to_traffic
 
+    arrivals = Arrivals()
     if reference.preset is not None:
         summary = load_preset(reference.preset)
+        arrivals = Arrivals(log=reference.preset) if has_requests(reference.preset) else arrivals
     else:
         summary = scan_files(reference.files, reference.options, folder=folder)
-    return to_traffic(summary, request_rate_rps=reference.request_rate_rps, bucket_size=reference.bucket_size)
+    traffic = to_traffic(summary, request_rate_rps=reference.request_rate_rps, bucket_size=reference.bucket_size)
+    return dataclasses.replace(traffic, arrivals=arrivals)

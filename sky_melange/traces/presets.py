@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import Cell, LogColumns, Outside, RateSummary, Rejection, TimeUnit, TraceSummary
 from sky_melange.errors import MissingDataError
 from sky_melange.resources import data_path
+
+if TYPE_CHECKING:
+    from sky_melange.traces.request_log import RequestLog
 
 SCHEMA_VERSION: Final = 1
 
@@ -25,6 +30,38 @@ def load_preset(name: str) -> TraceSummary:
         raise MissingDataError(f"there is no preset {name!r}; there are: {', '.join(preset_names())}")
     document = json.loads(data_path("catalogs", "presets", f"{name}.json").read_text(encoding="utf-8"))
     return from_document(document)
+
+
+def has_requests(name: str) -> bool:
+    """Whether a preset has its requests one by one, with their times."""
+    return _requests_path(name).is_file()
+
+
+def preset_requests(name: str) -> RequestLog:
+    """The requests of a preset, which has them."""
+    import numpy as np
+
+    from sky_melange.traces.request_log import RequestLog
+
+    lines = gzip.decompress(_requests_path(name).read_bytes()).decode("ascii").split("\n", 1)[1]
+    found = np.loadtxt(lines.splitlines(), dtype=np.int64, delimiter=",", ndmin=2)
+    return RequestLog(source=name, times_s=found[:, 0] / 1000.0, inputs=found[:, 1].copy(), outputs=found[:, 2].copy())
+
+
+def requests_text(log: RequestLog) -> bytes:
+    """What `preset_requests` reads: milliseconds since the first request, input and output tokens; gzip."""
+    if log.times_s is None:
+        raise ValueError("a log without times")
+    import numpy as np
+
+    millis = np.rint((log.times_s - log.times_s[0]) * 1000.0).astype(np.int64)
+    rows = zip(millis.tolist(), log.inputs.tolist(), log.outputs.tolist(), strict=True)
+    text = "".join(f"{row[0]},{row[1]},{row[2]}\n" for row in rows)
+    return gzip.compress(f"ms,input,output\n{text}".encode("ascii"), compresslevel=9, mtime=0)
+
+
+def _requests_path(name: str) -> Path:
+    return data_path("catalogs", "presets") / f"{name}.requests.csv.gz"
 
 
 def to_document(summary: TraceSummary, provenance: dict[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import (
     Budget,
@@ -35,14 +36,15 @@ from sky_melange.workload_file.traffic_convert import ResolveTraffic, to_traffic
 
 def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTraffic | None = None) -> Workload:
     """The workload; `file_name` is the origin of a histogram that names none."""
-    traffic = to_traffic(file.traffic, file_name, trace_traffic)
+    is_mean = file.slo.attainment == "mean"
+    traffic = to_traffic(file.traffic, file_name, trace_traffic, BucketSize.UPPER if is_mean else BucketSize.MEAN)
     return Workload(
         name=file.name,
         model=_model(file.model),
         slo=_slo(file.slo),
         traffic=traffic,
         candidates=_candidates(file.candidates),
-        constraints=_constraints(file.constraints),
+        constraints=_constraints(file.constraints, Constraints().max_utilization if is_mean else None),
         routing=file.routing,
         budget=None if file.budget is None else _budget(file.budget),
         prices=to_prices(file.prices),
@@ -67,7 +69,12 @@ def _budget(section: BudgetSection) -> Budget:
 
 
 def _slo(section: SloSection) -> Slo:
-    return Slo(tpot_s=_seconds(section.tpot_ms), ttft_s=_seconds(section.ttft_ms), ntpot_s=_seconds(section.ntpot_ms))
+    return Slo(
+        tpot_s=_seconds(section.tpot_ms),
+        ttft_s=_seconds(section.ttft_ms),
+        ntpot_s=_seconds(section.ntpot_ms),
+        attainment=None if section.attainment == "mean" else float(section.attainment),
+    )
 
 
 def _seconds(milliseconds: float | None) -> float | None:
@@ -83,9 +90,10 @@ def _candidates(section: CandidatesSection) -> CandidateFilter:
     )
 
 
-def _constraints(section: ConstraintsSection) -> Constraints:
+def _constraints(section: ConstraintsSection, usual_utilization: float | None) -> Constraints:
+    given = section.max_utilization
     return Constraints(
-        max_utilization=float(section.max_utilization),
+        max_utilization=usual_utilization if given is None else float(given),
         max_accelerators=dict(section.max_accelerators),
         min_replicas=section.min_replicas,
         max_groups=section.max_groups,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from sky_melange.domain.buckets import BucketSize, Traffic
+from sky_melange.domain.buckets import MOST_CV, Traffic
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Formulation, Objective, Workload
 from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
@@ -92,6 +92,8 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
                 continue
             name = _NAMES.get((path[0], field.name), field.name)
             found = getattr(value, field.name)
+            if place == ("slo", "attainment") and found is None:
+                found = "mean"
             entries[name] = s_to_ms(found) if name.endswith("_ms") and found is not None else _plain(found, place)
         return entries
     if isinstance(value, Path):
@@ -146,11 +148,10 @@ def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:
     if traffic.input_parts is not None:
         for index, message in part_mistakes(traffic.grid.input_edges, traffic.input_parts):
             yield f"traffic.input_parts{'' if index is None else f'[{index}]'}", message
+    if traffic.arrivals.cv > MOST_CV:
+        yield "traffic.arrivals.cv", f"must be at most {MOST_CV:g}"
     for bucket in traffic.buckets():
         i, j = bucket.input_index, bucket.output_index
         mean = None if traffic.mean_tokens is None else traffic.mean_tokens[i][j]
-        if mean is None:
-            if traffic.bucket_size is BucketSize.MEAN:
-                yield "traffic.mean_tokens", f"must have the mean sizes of bucket {bucket.label}"
-        elif not (0 < mean[0] <= bucket.input_tokens and 0 < mean[1] <= bucket.output_tokens):
+        if mean is not None and not (0 < mean[0] <= bucket.input_tokens and 0 < mean[1] <= bucket.output_tokens):
             yield f"traffic.mean_tokens[{i}][{j}]", f"must be above 0 and within bucket {bucket.label}"

@@ -39,6 +39,12 @@ _RULES: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "too_long": lambda limits: f"must have at most {limits['max_length']} entries",
 }
 
+_EITHER: Final[dict[KeyPath, str]] = {
+    ("slo", "attainment"): "a share of the requests above 0 and below 1, such as 0.99, or mean",
+    ("traffic", "arrivals"): "poisson, trace, or `{cv: 2}` with a number from 0 to 100",
+}
+"""Keys whose values are of several kinds: pydantic says of each kind why it is not that."""
+
 _KEY_MARKER: Final = "[key]"
 """What pydantic appends to the location when the key of a mapping is wrong, not its value."""
 
@@ -55,12 +61,29 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
     At most one more than are ever shown: wording thousands of them would take seconds.
     """
     found = sorted(error.errors(include_url=False), key=lambda details: document.line_of(details["loc"]))
+    either: set[KeyPath] = set()
     for details in found[: MAX_MISTAKES + 1]:
+        if details["loc"][:2] in _EITHER:
+            either.add(details["loc"][:2])
+            continue
         is_key = details["loc"][-1] == _KEY_MARKER
         path = details["loc"][:-1] if is_key else details["loc"]
         message = _about_key(details, path) if is_key else _about_value(details, path, document.find(path))
         if message != _REPORTED_ELSEWHERE:
             yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+    for path in sorted(either, key=str):
+        node = document.find(path)
+        if node is None:
+            continue
+        message = problem_of(node) or f"want {_EITHER[path]}, found {found_text(node, path)}{_percent(node)}"
+        yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+
+
+def _percent(node: YamlNode) -> str:
+    value = node.value if isinstance(node, ScalarNode) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 2 <= value < 100:
+        return ""
+    return f"; for {value:g} percent write {value / 100:.6g}"
 
 
 def rule_text(details: ErrorDetails) -> str:

@@ -87,6 +87,12 @@ class SloSection(Section):
         description="Request latency divided by output tokens, milliseconds: the measure of the Mélange paper.",
         examples=[120],
     )
+    attainment: Annotated[float, Field(gt=0, lt=1)] | Literal["mean"] = Field(
+        default=0.99,
+        description="The share of all requests that must each meet every target; found by simulation. `mean`: targets "
+        "are of means in steady state, at the buckets' largest sizes, and nothing is simulated.",
+        examples=[0.99],
+    )
 
 
 class CandidatesSection(Section):
@@ -156,11 +162,10 @@ def _is_of_yaml(kind: Any) -> bool:
 class _Constraints(Section):
     """Limits on the plan."""
 
-    max_utilization: float = Field(
-        default=Constraints().max_utilization,
-        gt=0,
-        le=1,
-        description="Fraction of a replica's measured capacity that the plan may use.",
+    max_utilization: Annotated[float | None, Field(gt=0, le=1)] = Field(
+        default=None,
+        description="Fraction of a replica's capacity that the plan may use. Without it: what `slo.attainment` allows, "
+        f"or {Constraints().max_utilization:g} where that is `mean`.",
         examples=[0.9],
     )
     max_accelerators: dict[Word, Annotated[int, Field(ge=0, le=MAX_COUNT)]] = Field(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, Strict
 
-from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.buckets import MOST_CV, BucketSize
 from sky_melange.domain.trace import TimeUnit, TraceOptions
 from sky_melange.workload_file.field_types import ONE_LINE, Edge, ListOf, OneLine, Weight, Word
 from sky_melange.workload_file.sections import Section
@@ -75,6 +75,17 @@ class ColumnsSection(Section):
     )
 
 
+class ArrivalsSection(Section):
+    """Gaps between requests."""
+
+    cv: float = Field(
+        ge=0,
+        le=MOST_CV,
+        description="Their coefficient of variation (gamma distribution): 1 is Poisson, 0 evenly spaced.",
+        examples=[2],
+    )
+
+
 class TrafficSection(Section):
     """The requests to serve: a rate, and sizes from exactly one of `histogram`, `trace` and `preset`."""
 
@@ -99,10 +110,19 @@ class TrafficSection(Section):
     preset: Word | None = Field(
         default=None, description="Name of a bundled distribution.", examples=["azure-conversation-2023"]
     )
-    bucket_size: Annotated[BucketSize, Strict(False)] = Field(
-        default=BucketSize.UPPER,
-        description="`upper`: a bucket is planned at its largest request. `mean`: at the mean of its requests.",
-        examples=["upper"],
+    bucket_size: Annotated[BucketSize | None, Strict(False)] = Field(
+        default=None,
+        description="`upper`: a bucket is planned at its largest request. `mean`: at the mean of its requests, which "
+        "are taken to be log-uniform in it where their mean is not known. Without it: `mean`, or `upper` where "
+        "`slo.attainment` is `mean`.",
+        examples=["mean"],
+    )
+    arrivals: Literal["poisson", "trace"] | ArrivalsSection | None = Field(
+        default=None,
+        description="How requests follow each other, where they are simulated: `poisson`, gaps of another spread, or "
+        "the times of the `trace` or `preset`, as many copies of it as the rate needs. Without it: `trace` with a "
+        "preset that has times, otherwise `poisson`.",
+        examples=["poisson"],
     )
     columns: ColumnsSection | None = Field(
         default=None,

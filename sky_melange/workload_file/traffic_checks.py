@@ -38,6 +38,10 @@ def check_traffic(document: YamlDocument, known_presets: Collection[str] | None)
     for name in OF_TRACES if "trace" not in traffic.entries else ():
         if name in traffic.entries:
             yield _mistake(document, ("traffic", name), "says how a log is counted; it goes with trace only")
+    arrivals = document.find(("traffic", "arrivals"))
+    if given == ["histogram"] and isinstance(arrivals, ScalarNode) and arrivals.value == "trace":
+        message = "a histogram has no times; write `poisson`, or `{cv: 2}`"
+        yield _mistake(document, ("traffic", "arrivals"), message)
     yield from _check_preset(document, known_presets)
     yield from _check_means(document)
     yield from _check_parts(document)
@@ -52,7 +56,7 @@ def _check_preset(document: YamlDocument, known: Collection[str] | None) -> Iter
 
 
 def _check_means(document: YamlDocument) -> Iterator[Mistake]:
-    """Every bucket with weight has one row of means when they are planned at, and every row is of a bucket."""
+    """Every row of means is of a bucket, once."""
     inputs, outputs = (
         _numbers(document.find(("traffic", "histogram", f"{axis}_tokens"))) for axis in ("input", "output")
     )
@@ -75,14 +79,6 @@ def _check_means(document: YamlDocument) -> Iterator[Mistake]:
         elif found[2] > bucket[0] or found[3] > bucket[1]:
             yield _mistake(document, (*_MEANS, index), "a mean is larger than the bucket's upper edge")
         seen.add(bucket)
-    size = document.find(("traffic", "bucket_size"))
-    histogram = document.find(("traffic", "histogram"))
-    if isinstance(size, ScalarNode) and size.value == "mean" and isinstance(histogram, MappingNode):
-        missing = [bucket for bucket in _weighted(document, inputs, outputs) if bucket not in seen]
-        if missing:
-            first = f"the bucket {missing[0][0]:g} in, {missing[0][1]:g} out"
-            message = f"wants histogram.mean_tokens with a row for every bucket with weight; {first} has none"
-            yield _mistake(document, ("traffic", "bucket_size"), message)
 
 
 def _check_parts(document: YamlDocument) -> Iterator[Mistake]:
@@ -104,14 +100,6 @@ def part_mistakes(edges: Sequence[int], rows: Sequence[Sequence[float]]) -> Iter
         wanted = len(part_edges(low, high)) if low < high else 0
         if row and (len(row) != wanted or not any(part > 0 for part in row)):
             yield index, f"want {wanted} numbers for the sizes {low + 1} to {high}, one of them above 0, or []"
-
-
-def _weighted(document: YamlDocument, inputs: list[float], outputs: list[float]) -> Iterator[tuple[float, float]]:
-    table = document.find(("traffic", "histogram", "weights"))
-    for edge, row in zip(inputs, table.items if isinstance(table, SequenceNode) else [], strict=False):
-        for other, weight in zip(outputs, _numbers(row), strict=False):
-            if weight > 0:
-                yield edge, other
 
 
 def _numbers(node: YamlNode | None) -> list[float]:

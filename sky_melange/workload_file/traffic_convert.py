@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from sky_melange.domain.buckets import TokenGrid, Traffic, rates_of
+from sky_melange.domain.buckets import Arrivals, BucketSize, TokenGrid, Traffic, rates_of
 from sky_melange.domain.trace import LogColumns, TraceOptions, TraceReference
-from sky_melange.workload_file.traffic import HistogramSection, TrafficSection
+from sky_melange.workload_file.traffic import ArrivalsSection, HistogramSection, TrafficSection
 
 ResolveTraffic = Callable[[TraceReference], Traffic]
 """Counts a log or looks up a preset."""
 
 
-def to_traffic(section: TrafficSection, file_name: str, resolve: ResolveTraffic | None) -> Traffic:
-    """The traffic; `file_name` is the origin of a histogram that names none.
+def to_traffic(
+    section: TrafficSection,
+    file_name: str,
+    resolve: ResolveTraffic | None,
+    usual_size: BucketSize = BucketSize.UPPER,
+) -> Traffic:
+    """The traffic; `file_name` is the origin of a histogram that names none, `usual_size` where none is given.
 
     `checks` has seen to it that there is a rate with a histogram. Raises ValueError for a trace or preset without
     `resolve`: a mistake of the caller.
     """
     if section.histogram is not None and section.request_rate is not None:
-        return _of_histogram(section, section.histogram, section.request_rate, file_name)
+        traffic = _of_histogram(section.histogram, section.request_rate, file_name)
+        return replace(traffic, bucket_size=section.bucket_size or usual_size, arrivals=_arrivals(section, False))
     if resolve is None:
         raise ValueError("this caller of read_workload gives no trace_traffic, so it reads histograms only")
-    return resolve(_reference(section))
+    traffic = resolve(_reference(section, usual_size))
+    return replace(traffic, arrivals=_arrivals(section, traffic.arrivals.log is not None))
 
 
-def _of_histogram(section: TrafficSection, histogram: HistogramSection, request_rate: float, file_name: str) -> Traffic:
+def _arrivals(section: TrafficSection, has_times: bool) -> Arrivals:
+    """As given, or the preset's own; `checks` has seen to it that `trace` is said with a trace or preset."""
+    given = section.arrivals
+    if isinstance(given, ArrivalsSection):
+        return Arrivals(cv=float(given.cv))
+    if given == "poisson" or (given is None and (section.preset is None or not has_times)):
+        return Arrivals()
+    return Arrivals(log=section.trace if section.preset is None else section.preset)
+
+
+def _of_histogram(histogram: HistogramSection, request_rate: float, file_name: str) -> Traffic:
     return Traffic(
         grid=TokenGrid(input_edges=histogram.input_tokens, output_edges=histogram.output_tokens),
         rates_rps=rates_of(histogram.weights, request_rate),
         origin=histogram.source if histogram.source is not None else f"histogram in {file_name}",
         mean_tokens=_means(histogram),
         input_parts=histogram.input_parts,
-        bucket_size=section.bucket_size,
     )
 
 
@@ -43,13 +60,13 @@ def _means(histogram: HistogramSection) -> tuple[tuple[tuple[float, float] | Non
     return tuple(tuple(found.get((i, j)) for j in histogram.output_tokens) for i in histogram.input_tokens)
 
 
-def _reference(section: TrafficSection) -> TraceReference:
+def _reference(section: TrafficSection, usual_size: BucketSize) -> TraceReference:
     columns = section.columns
     return TraceReference(
         files=() if section.trace is None else (section.trace,),
         preset=section.preset,
         request_rate_rps=section.request_rate,
-        bucket_size=section.bucket_size,
+        bucket_size=section.bucket_size or usual_size,
         options=TraceOptions(
             columns=None
             if columns is None

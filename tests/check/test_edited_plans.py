@@ -81,7 +81,7 @@ ASKED_FOR = """\
 version: 1
 name: chat
 model: {id: example/model-8b, dtype: bfloat16, max_model_len: 2000}
-slo: {tpot_ms: 50, ttft_ms: 4000}
+slo: {attainment: mean, tpot_ms: 50, ttft_ms: 4000}
 traffic:
   request_rate: 8
   histogram:

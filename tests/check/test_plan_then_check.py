@@ -48,7 +48,7 @@ def test_every_example(example: str, tmp_path: Path) -> None:
 
 
 def _document(rng: random.Random, cloud: str) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "quickstart" / "workload.yaml").read_text("utf-8"))
+    document: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "means" / "workload.yaml").read_text("utf-8"))
     document["traffic"]["request_rate"] = rng.choice((0.5, 4, 20, 90))
     document["candidates"] = {"clouds": [cloud], "spot": rng.choice(("never", "never", "allow"))}
     document["constraints"] = {"min_replicas": rng.choice((1, 2, 5))}

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from sky_melange.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART = ROOT / "examples" / "means" / "workload.yaml"
 EXTRACTS = ROOT / "tests" / "data" / "check"
 SHARED = ROOT.parent / "shared" / "data"
 CATALOGS = [
@@ -306,7 +306,7 @@ def test_a_monthly_budget_holds_what_spot_may_cost(
     monkeypatch.setenv("SKY_MELANGE_CACHE_DIR", str(tmp_path / "cache"))
     path = tmp_path / "workload.yaml"
     path.write_text(
-        "version: 1\nname: chat\nslo: {tpot_ms: 50, ttft_ms: 2000}\n"
+        "version: 1\nname: chat\nslo: {attainment: mean, tpot_ms: 50, ttft_ms: 2000}\n"
         "model: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bfloat16, max_model_len: 4096}\n"
         "traffic:\n  request_rate: 10\n  histogram: {input_tokens: [1000], output_tokens: [250], weights: [[1]]}\n"
         "candidates: {clouds: [aws], spot: allow, accelerators: [H100, L40S, A100-80GB, H200]}\n"

@@ -13,7 +13,7 @@ from sealed import sealed
 from sky_melange.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART = ROOT / "examples" / "means" / "workload.yaml"
 
 
 def run(*arguments: str | Path) -> Result:

@@ -26,7 +26,7 @@ main()
 
 
 def test_ctrl_c_while_the_solver_is_loaded(tmp_path: Path) -> None:
-    workload = ROOT / "examples" / "quickstart" / "workload.yaml"
+    workload = ROOT / "examples" / "means" / "workload.yaml"
     command = ["plan", str(workload), "--offline", "--out", str(tmp_path / "plan")]
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED_IMPORT, *command],

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from sky_melange.cli import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART = ROOT / "examples" / "means" / "workload.yaml"
 
 MELANGE = {
     "gpu_info": {

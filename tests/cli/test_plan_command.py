@@ -16,7 +16,7 @@ from sky_melange.cli import cli
 from sky_melange.render.router_names import ROUTER_FILES
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART = ROOT / "examples" / "means" / "workload.yaml"
 
 
 def run(*arguments: str | Path) -> Result:

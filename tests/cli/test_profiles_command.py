@@ -197,7 +197,7 @@ def plan(tmp_path: Path, changes: dict[str, Any]) -> tuple[Result, Any]:
         "version": 1,
         "name": "long",
         "model": {"id": LLAMA_70B, "dtype": "fp8", "max_model_len": 9216},
-        "slo": {"tpot_ms": 40},
+        "slo": {"tpot_ms": 40, "attainment": "mean"},
         "traffic": {
             "request_rate": 4,
             "histogram": {"input_tokens": [2000, 4000], "output_tokens": [1100], "weights": [[0.5], [0.5]]},

@@ -174,7 +174,7 @@ def test_a_hostile_name_in_a_profile_file_is_only_text(tmp_path: Path) -> None:
 
 @pytest.fixture
 def workload(tmp_path: Path) -> Any:
-    document = yaml.safe_load((ROOT / "examples" / "quickstart" / "workload.yaml").read_text())
+    document = yaml.safe_load((ROOT / "examples" / "means" / "workload.yaml").read_text())
 
     def write(**changes: dict[str, Any]) -> Path:
         for section, values in changes.items():

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from sky_melange.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART = ROOT / "examples" / "means" / "workload.yaml"
 TRACES = ROOT / "tests" / "data" / "traces"
 
 

@@ -18,7 +18,7 @@ from sky_melange.cli import cli
 pytestmark = pytest.mark.smoke
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-QUICKSTART: Final = ROOT / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART: Final = ROOT / "examples" / "means" / "workload.yaml"
 LOGS: Final = ROOT / "examples" / "from-logs" / "requests.csv.gz"
 MELANGE: Final = ROOT / "examples" / "melange" / "melange.json"
 MODEL: Final = "meta-llama/Llama-3.1-8B-Instruct"

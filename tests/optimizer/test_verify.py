@@ -53,7 +53,7 @@ def test_the_plan_is_a_mix_and_holds(planned: pipeline.Planned, workload: Worklo
 
 def test_a_groups_concurrency_is_that_of_its_traffic_at_full_load(repository: Path) -> None:
     """By Little's law: what is in flight on a group when its traffic grows until its replicas are fully loaded."""
-    planned = pipeline.plan_file(repository / "examples" / "quickstart" / "workload.yaml")
+    planned = pipeline.plan_file(repository / "examples" / "means" / "workload.yaml")
     rates = [bucket.rate_rps for bucket in planned.workload.traffic.buckets()]
     for group in planned.plan.groups:
         (capacities,) = (

@@ -26,7 +26,7 @@ SEEDS: Final = 200
 
 @cache
 def _given() -> tuple[Workload, PriceBook, tuple[Profile, ...]]:
-    workload = pipeline.read(ROOT / "examples" / "quickstart" / "workload.yaml")
+    workload = pipeline.read(ROOT / "examples" / "means" / "workload.yaml")
     workload = replace(
         workload, candidates=CandidateFilter(), solver=replace(workload.solver, break_ties=False, time_limit_s=600)
     )

@@ -37,7 +37,7 @@ def _at(price: float, **changes: object) -> Callable[[Workload], PriceBook]:
 @pytest.fixture
 def planned(repository: Path, tmp_path: Path) -> Callable[..., Plan]:
     """Plans the quickstart's traffic at 10 requests per second, with more text in its workload file."""
-    text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    text = (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
     text = text.replace("request_rate: 32", "request_rate: 10")
 
     def plan(book_of: Callable[[Workload], PriceBook], more: str = "", constraint: str = "") -> Plan:
@@ -119,7 +119,7 @@ CANDIDATES: Final = "candidates: {accelerators: [H100], clouds: [vast, nebius]}\
 @pytest.fixture
 def on_one_h100(repository: Path, tmp_path: Path) -> Callable[..., Plan]:
     """Plans traffic that one H100 carries, on vast or on nebius."""
-    text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    text = (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
     text = text.replace("request_rate: 32", "request_rate: 4").replace("min_replicas: 2", "min_replicas: 1")
     document = yaml.safe_load(text)
     document["candidates"] = yaml.safe_load(CANDIDATES)["candidates"]

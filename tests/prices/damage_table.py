@@ -70,7 +70,7 @@ class Found:
 
 def workloads(folder: Path) -> dict[str, Path]:
     """The quickstart, and a chat on 70B that any cloud with large GPUs can serve, as files."""
-    document = yaml.safe_load((ROOT / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((ROOT / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8"))
     large = {
         "version": 1,
         "name": "large",

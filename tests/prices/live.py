@@ -16,7 +16,7 @@ from sky_melange.prices import FetchLimits, PriceSite
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRACTS = ROOT / "tests" / "data" / "prices"
-QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART = ROOT / "examples" / "means" / "workload.yaml"
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """A time of confirmation: after the catalogs at hand, before the GCP price list."""
 

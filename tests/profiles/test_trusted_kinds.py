@@ -125,7 +125,7 @@ def test_a_base_that_is_no_model_id(text: str, tmp_path: Path) -> None:
 
     path = tmp_path / "workload.yaml"
     path.write_text(
-        f"version: 1\nname: chat\nmodel:\n  id: a/b\n  dtype: fp8\n  {text}\nslo: {{tpot_ms: 40}}\n"
+        f"version: 1\nname: chat\nmodel:\n  id: a/b\n  dtype: fp8\n  {text}\nslo: {{attainment: mean, tpot_ms: 40}}\n"
         "traffic:\n  request_rate: 1\n  histogram: {input_tokens: [10], output_tokens: [10], weights: [[1]]}\n"
     )
     with pytest.raises(InputError, match=r"workload\.yaml:6: model\.profile_as"):

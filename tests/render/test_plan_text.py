@@ -71,6 +71,7 @@ class TestPlanJson:
             "alternatives",
             "assumptions",
             "warnings",
+            "simulated",
             "inputs",
             "workload",
             "plan_sha256",

@@ -45,7 +45,7 @@ print("ANSWER" + json.dumps(answer))
 
 
 def _plan(repository: Path, folder: Path, **launch: str) -> Path:
-    document = yaml.safe_load((repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8"))
     document["launch"] = {**document["launch"], **launch}
     (folder / "workload.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     done = CliRunner().invoke(cli, ["plan", str(folder / "workload.yaml"), "--offline", "--out", str(folder / "plan")])

@@ -17,7 +17,7 @@ from sky_melange.render import render_files
 from sky_melange.skypilot.validate import validate_plan_folder
 from sky_melange.skypilot.verdict import GroupVerdict
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart" / "workload.yaml"
+QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "means" / "workload.yaml"
 CLOUDS = ("aws", "azure", "gcp", "lambda", "runpod")
 OFFERS = load_snapshot().offers
 

@@ -53,7 +53,7 @@ def test_every_preset_can_be_planned(log: Callable[..., Path], name: str, bucket
     path = log(
         "workload.yaml",
         "version: 1\nname: chat\nmodel: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bfloat16}\n"
-        "slo: {tpot_ms: 60, ttft_ms: 6000}\ncandidates: {clouds: [aws, gcp, lambda]}\n"
+        "slo: {attainment: mean, tpot_ms: 60, ttft_ms: 6000}\ncandidates: {clouds: [aws, gcp, lambda]}\n"
         f"traffic: {{preset: {name}, request_rate: 6, bucket_size: {bucket_size}}}\n",
     )
     planned = pipeline.plan_file(path)

@@ -15,7 +15,7 @@ from sky_melange.workload_file import read_workload
 
 HEAD = (
     "version: 1\nname: chat\nmodel: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bfloat16}\n"
-    "slo: {tpot_ms: 40, ttft_ms: 2000}\ncandidates: {clouds: [aws]}\n"
+    "slo: {attainment: mean, tpot_ms: 40, ttft_ms: 2000}\ncandidates: {clouds: [aws]}\n"
 )
 HISTOGRAM = "histogram: {input_tokens: [100, 500], output_tokens: [50, 100], weights: [[1, 0], [2, 1]]"
 
@@ -141,7 +141,7 @@ def test_notes_of_the_log_are_warnings_of_the_plan(workload: Callable[[str], Pat
         ("{trace: logs/conv.csv, bucket_size: median}", "traffic.bucket_size: must be one of upper, mean"),
         ("{preset: arxiv-summarization}", "workload.yaml:6: traffic.preset: "),
         ("{trace: [a, b]}", "traffic.trace: want text"),
-        (f"{{request_rate: 1, bucket_size: mean, {HISTOGRAM}}}}}", "traffic.bucket_size: wants histogram.mean_tokens"),
+        (f"{{request_rate: 1, arrivals: trace, {HISTOGRAM}}}}}", "traffic.arrivals: a histogram has no times"),
         (
             f"{{request_rate: 1, {HISTOGRAM}, mean_tokens: [[100, 50, 5, 5], [100, 51, 5, 5], [100, 50, 5, 5]]}}}}",
             "traffic.histogram.mean_tokens[1]: there is no bucket with the upper edges 100 in, 51 out",

@@ -125,7 +125,7 @@ ADDITIONS = [
     ("candidates: {<<: {spot: never}}", "merge keys (`<<`) are not supported: write the values out"),
     ("? [a, b]\n: 1", "a key must be a word, found a list or a mapping; check the brackets and braces"),
     ("---\nversion: 1", "a second YAML document starts here (`---`)"),
-    ("slo: {tpot_ms: 30}", "the key 'slo' is repeated, first on line 4; keep one of them"),
+    ("slo: {attainment: mean, tpot_ms: 30}", "the key 'slo' is repeated, first on line 4; keep one of them"),
     ("launch: [", "is not valid YAML: "),
     ("\tlaunch: 3", "is not valid YAML: "),
     ("a: " + "[" * 25, "is nested more than 20 levels deep"),

@@ -18,6 +18,7 @@ from sky_melange.domain.workload import (
     LaunchMode,
     PricePolicy,
     RoutingPolicy,
+    Slo,
     SolverSettings,
     SpotUse,
 )
@@ -27,7 +28,7 @@ FULL = """\
 version: 1
 name: chat-2
 model: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: fp8, max_model_len: 16384}
-slo: {tpot_ms: 40, ttft_ms: 2000, ntpot_ms: 120.5}
+slo: {attainment: mean, tpot_ms: 40, ttft_ms: 2000, ntpot_ms: 120.5}
 traffic:
   request_rate: 32
   histogram:
@@ -85,8 +86,11 @@ def test_every_key_arrives_in_base_units(tmp_path: Path) -> None:
 def test_defaults_are_those_of_the_domain(tmp_path: Path, good: str) -> None:
     workload = read_workload(_write(tmp_path, good))
 
+    assert workload.slo == Slo(tpot_s=0.04, attainment=0.99)
     assert workload.candidates == CandidateFilter()
-    assert workload.constraints == Constraints()
+    assert workload.constraints == Constraints(max_utilization=None)
+    of_means = read_workload(_write(tmp_path, good.replace("tpot_ms: 40", "tpot_ms: 40\n  attainment: mean")))
+    assert (of_means.slo, of_means.constraints) == (Slo(tpot_s=0.04), Constraints())
     assert workload.solver == SolverSettings()
     # Services are public addresses, so they have a key unless told otherwise.
     assert workload.launch == Launch(api_key_secret="VLLM_API_KEY")

@@ -54,7 +54,8 @@ def test_every_key_has_a_description_and_an_example() -> None:
 def test_defaults_are_shown() -> None:
     definitions: Any = json_schema()["$defs"]
     constraints = definitions["ConstraintsSection"]["properties"]
-    assert constraints["max_utilization"]["default"] == Constraints().max_utilization
+    assert constraints["min_replicas"]["default"] == Constraints().min_replicas
+    assert definitions["SloSection"]["properties"]["attainment"]["default"] == 0.99
     assert "default" not in constraints["max_groups"]
 
 

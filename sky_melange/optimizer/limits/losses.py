@@ -95,7 +95,7 @@ def _holds(
                 busy_replicas[name] += bucket.rate_rps * share * part.fractions[0] / capacity.request_rate_rps
     for group in plan.groups:
         replicas = left[group.name] * group.replicas_per_instance
-        limit = workload.constraints.max_utilization
+        limit = workload.constraints.utilization_limit if group.max_utilization is None else group.max_utilization
         if busy_replicas[group.name] > replicas * limit * (1 + TOLERANCE):
             yield f"{what} {group.name} is used to {busy_replicas[group.name] / replicas:.4f}, over {limit:g}"
     yield from _alike(plan.policy, buckets, contingency, what)

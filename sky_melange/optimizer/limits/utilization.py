@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sky_melange.domain.plan import Plan, Route
+from sky_melange.domain.plan import Plan, ReplicaGroup, Route, max_concurrency
 from sky_melange.domain.profile import Skipped
 from sky_melange.domain.size_estimate import capacity_of, size_estimates
 from sky_melange.domain.workload import Workload
@@ -58,6 +58,7 @@ class MaxUtilization(BuiltIn):
         estimates = size_estimates(workload)
         shares = [_shares(routed.get((bucket.input_tokens, bucket.output_tokens))) for bucket in buckets]
         for group in plan.groups:
+            yield from _allowed(group, workload)
             busy_replicas, in_flight = [0.0] * estimates.cases, 0.0
             for part in estimates.parts:
                 bucket = buckets[part.bucket]
@@ -74,12 +75,12 @@ class MaxUtilization(BuiltIn):
                     busy_replicas[case] += load * fraction
                 in_flight += load * part.fractions[0] * capacity.concurrency
             utilization = busy_replicas[0] / group.replicas if group.replicas else math.inf
-            running = math.ceil(in_flight / busy_replicas[0] - TOLERANCE) if busy_replicas[0] > 0 else 1
+            running = max_concurrency(in_flight, busy_replicas[0], is_simulated=group.max_utilization is not None)
             # One more or less is the rounding of shares.
-            if abs(group.max_concurrency - max(1, running)) > 1:
-                yield f"{group.name} runs {group.max_concurrency} requests at once, recomputed {max(1, running)}"
+            if abs(group.max_concurrency - running) > 1:
+                yield f"{group.name} runs {group.max_concurrency} requests at once, recomputed {running}"
             most = max(busy_replicas)
-            limit = workload.constraints.max_utilization
+            limit = workload.constraints.utilization_limit if group.max_utilization is None else group.max_utilization
             if most > 0 and most > group.replicas * limit * (1 + TOLERANCE):
                 used = most / group.replicas if group.replicas else math.inf
                 where = "" if most == busy_replicas[0] else ", where all estimates of sizes are off"
@@ -95,6 +96,15 @@ class MaxUtilization(BuiltIn):
 
     def without(self, problem: Problem) -> Problem:
         return replace(problem, max_utilization=1.0)
+
+
+def _allowed(group: ReplicaGroup, workload: Workload) -> Iterator[str]:
+    """What a simulation allowed a group is within the workload's limit."""
+    found, limit = group.max_utilization, workload.constraints.max_utilization
+    if found is not None and workload.slo.attainment is None:
+        yield f"{group.name} has a max_utilization of its own, but the targets are of means"
+    if found is not None and limit is not None and found > limit * (1 + TOLERANCE):
+        yield f"{group.name} may be used to {found:g}, over constraints.max_utilization {limit:g}"
 
 
 def _shares(route: Route | None) -> dict[str, float]:

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from sky_melange import pipeline
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.workload import PricePolicy
+from sky_melange.domain.workload import PricePolicy, Workload
+from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
 from sky_melange.prices import current_book, known_accelerators, launchable_clouds
 from sky_melange.prices.filters import check_filters
@@ -50,6 +51,7 @@ def _planned(head: Mapping[str, Any], text: str, folder: Path, *, is_explained: 
         is_explained=is_explained,
         book_of=lambda read: _book(read.prices, head, needed=read.candidates.clouds),
         folder=folder / "plan",
+        simulator=pipeline.simulator(),
     )
     pipeline.check_budget(planned)
     return plan_json.text(planned.plan, planned.workload)
@@ -76,7 +78,9 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
     wanted = document.workload
     book = _book(replace(wanted.prices, max_age_hours=None, require_clouds=()), head)
     profiles = pipeline.profiles_for(wanted, book, folder)
-    today = Today(book=book, profiles=profiles, now=utc_now(), offline=bool(head.get("offline")))
+    today = Today(
+        book=book, profiles=profiles, now=utc_now(), offline=bool(head.get("offline")), **_simulated(wanted, folder)
+    )
     report = check_plan(
         document,
         Files(expected=expected, found=dict(expected)),
@@ -85,6 +89,17 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
         price_warnings(document, book),
     )
     return CHECK_FORMATS["json"](report)
+
+
+def _simulated(workload: Workload, folder: Path) -> dict[str, Any]:
+    if workload.slo.attainment is None:
+        return {}
+    try:
+        log = pipeline.arrivals_log(workload, folder / WORKLOAD_FILE)
+    except InputError:
+        # Its log lies where it was planned: what the plan says of itself counts.
+        return {}
+    return {"simulator": pipeline.simulator(), "log": log}
 
 
 def _prices(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa: ARG001

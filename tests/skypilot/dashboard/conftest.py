@@ -49,7 +49,7 @@ def browser(chromium_browser: Browser) -> Iterator[Browser]:
 def planned(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The quickstart's plan.json, and its check."""
     folder = tmp_path_factory.mktemp("plan")
-    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    workload = repository / "examples" / "means" / "workload.yaml"
     runner = CliRunner(mix_stderr=False)
     made = runner.invoke(cli, ["plan", str(workload), "--offline", "--out", str(folder)])
     assert made.exit_code == 0, made.stderr

@@ -110,7 +110,7 @@ def shown(value: float) -> str:
 
 
 def test_a_plan_is_made_and_deleted_on_the_page(browser: Browser, server: ApiServer, repository: Path) -> None:
-    workload = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    workload = (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
     browser.open(f"{server.url}{LIST}")
     browser.press(browser.button("New plan"))
     browser.find("#melange-name").send_keys("made on the page")

@@ -62,7 +62,7 @@ def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Victim]:
 
 def workloads(folder: Path, repository: Path) -> list[str]:
     """The same workload at three rates, whose plans differ in their groups."""
-    text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    text = (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
     assert "request_rate: 32" in text
     paths = []
     for rate in (32, 9, 60):

@@ -17,7 +17,7 @@ from sky_melange.cli import cli, launch_folder
 @pytest.fixture(scope="module")
 def planned(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planned")
-    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    workload = repository / "examples" / "means" / "workload.yaml"
     done = CliRunner().invoke(cli, ["plan", str(workload), "--out", str(folder / "plan"), "--offline"])
     assert done.exit_code == 0, done.output
     return folder / "plan"
@@ -210,7 +210,7 @@ def test_up_refuses_a_folder_that_fails_the_check(name: str, how: str, plan: Pat
 
 
 def test_up_refuses_a_plan_over_budget(repository: Path, tmp_path: Path, cloud: FakeCloud) -> None:
-    workload = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    workload = (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
     (tmp_path / "w.yaml").write_text(workload + "budget: {usd_per_hour: 1000}\n", encoding="utf-8")
     assert run("plan", tmp_path / "w.yaml", "--out", tmp_path / "plan", "--offline").exit_code == 0
     (tmp_path / "w.yaml").write_text(workload + "budget: {usd_per_hour: 1}\n", encoding="utf-8")
@@ -249,7 +249,7 @@ def test_a_failure_is_exit_code_3_and_can_be_resumed(plan: Path, cloud: FakeClou
 def test_planning_again_keeps_what_was_started(plan: Path, cloud: FakeCloud, repository: Path) -> None:
     assert run("up", plan, "--yes", "--offline").exit_code == 0
     record = (plan / "launch.json").read_bytes()
-    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    workload = repository / "examples" / "means" / "workload.yaml"
     assert run("plan", workload, "--out", plan, "--offline").exit_code == 0
     assert (plan / "launch.json").read_bytes() == record
     cloud.events.clear()
@@ -261,7 +261,7 @@ def test_planning_again_keeps_what_was_started(plan: Path, cloud: FakeCloud, rep
 def test_planning_again_does_not_remove_what_is_not_ours(name: str, plan: Path, repository: Path) -> None:
     (plan / name).parent.mkdir(exist_ok=True, parents=True)
     (plan / name).write_text("precious")
-    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    workload = repository / "examples" / "means" / "workload.yaml"
     done = run("plan", workload, "--out", plan, "--offline")
     assert done.exit_code == 2
     assert "no plan wrote" in done.stderr
@@ -271,7 +271,7 @@ def test_planning_again_does_not_remove_what_is_not_ours(name: str, plan: Path, 
 def test_a_link_is_never_one_of_our_files(plan: Path, tmp_path: Path, repository: Path) -> None:
     (tmp_path / "elsewhere").write_text("{}")
     (plan / "launch.json").symlink_to(tmp_path / "elsewhere")
-    workload = repository / "examples" / "quickstart" / "workload.yaml"
+    workload = repository / "examples" / "means" / "workload.yaml"
     assert run("plan", workload, "--out", plan, "--offline").exit_code == 2
 
 

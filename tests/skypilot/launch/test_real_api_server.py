@@ -29,7 +29,7 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 @pytest.fixture
 def plan_in(sky: ApiServer, repository: Path, tmp_path: Path) -> Path:
     """A folder to plan in; SkyPilot's catalogs know the plan's machines."""
-    text = (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    text = (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
     (tmp_path / "workload.yaml").write_text(text, encoding="utf-8")
     return tmp_path
 

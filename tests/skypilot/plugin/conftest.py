@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 @pytest.fixture(scope="session")
 def workload(repository: Path) -> str:
-    return (repository / "examples" / "quickstart" / "workload.yaml").read_text(encoding="utf-8")
+    return (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,72 @@
+"""Whether enough of the requests meet their targets: the plan simulated again, by today's profiles and traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sky_melange.check.checks import within
+from sky_melange.domain.check import Check, Unit, Verdict
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.profile import MatrixForm, Profile
+from sky_melange.domain.workload import Workload
+
+if TYPE_CHECKING:
+    from sky_melange.pipeline.simulator import Simulator
+    from sky_melange.traces.request_log import RequestLog
+
+_SAYS = "the share of simulated requests that miss a target"
+
+
+def attainment_checks(
+    plan: Plan,
+    workload: Workload,
+    profiles: Sequence[Profile],
+    simulator: Simulator | None,
+    log: RequestLog | None,
+) -> Iterator[Check]:
+    """One check where the workload sets an attainment. It fails where nothing is known."""
+    wanted = workload.slo.attainment
+    if wanted is None:
+        return
+    stated = plan.simulated
+    missed = None if stated is None else 1 - stated.attainment
+    details: tuple[str, ...] = ("as planned; not simulated again",)
+    if stated is None:
+        details = ("the plan was made without simulation; plan again without --no-simulate",)
+    if simulator is not None:
+        by_layout = {
+            (profile.key.accelerator, profile.key.tensor_parallel, tuple(sorted(profile.engine_args.items()))): profile
+            for profile in reversed(profiles)
+            if profile.layout == "" and not isinstance(profile.form, MatrixForm)
+        }
+        layouts = {group.name: (group.accelerator, group.tensor_parallel, group.engine_args) for group in plan.groups}
+        unknown = [name for name, layout in layouts.items() if layout not in by_layout]
+        if unknown:
+            missed, details = None, (f"there are no latencies today of {', '.join(unknown)}; plan again",)
+        else:
+            missed = 1 - _simulated(plan, workload, {n: by_layout[lay] for n, lay in layouts.items()}, simulator, log)
+            details = ()
+    yield Check(
+        name="attainment",
+        verdict=Verdict.FAIL if missed is None else within(missed, 1 - wanted),
+        figure=missed,
+        limit=1 - wanted,
+        unit=Unit.FRACTION,
+        says=_SAYS,
+        details=details,
+    )
+
+
+def _simulated(
+    plan: Plan,
+    workload: Workload,
+    profiles: dict[str, Profile],
+    simulator: Simulator,
+    log: RequestLog | None,
+) -> float:
+    """By the seed that the plan was judged by, so that one that has not changed is judged alike."""
+    from sky_melange.pipeline.attaining import final_scenario
+    from sky_melange.simulation import fleet_of
+
+    return simulator(fleet_of(plan, workload, profiles), final_scenario(workload, log), workload.slo).attainment
