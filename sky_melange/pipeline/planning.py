@@ -33,6 +33,7 @@ from sky_melange.pipeline.reading import embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.profiles import profile_assumptions, profile_remarks, select, unprofiled
 from sky_melange.resources import cloud_features
+from sky_melange.workload_file import file_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +60,12 @@ def plan_file(
     `book_of` gives the prices for the workload as read: the clock and the network are the caller's. `folder` is where
     the plan is to lie, which finds its workload from there; None: nowhere.
     """
-    workload = _overridden(read(path), formulation, objective)
+    text = file_text(path)
+    workload = _overridden(read(path, text=text), formulation, objective)
     book = book_of(workload)
     profiles = profiles_for(workload, book, path.parent)
-    planned = make_plan(workload, book, profiles, workload_digest=workload_digest(path), is_explained=is_explained)
+    digest = workload_digest(path, text)
+    planned = make_plan(workload, book, profiles, workload_digest=digest, is_explained=is_explained)
     if folder is None:
         return planned
     inputs = replace(planned.plan.inputs, workload_file=relative_path(path, folder))
