@@ -1,4 +1,4 @@
-"""nginx as replicas that answer any request at once, with a small JSON, and, in processes of its own, as a plain proxy."""
+"""nginx as replicas that answer any request at once, with a small JSON, and in other processes as a plain proxy."""
 
 from __future__ import annotations
 

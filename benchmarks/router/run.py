@@ -2,9 +2,10 @@
 
     python -m benchmarks.router.run [--requests N] [--seconds S] [--rounds N]
 
-nginx plays the replicas, and in processes of its own the plain proxy, with as many workers as the router has threads, kept
-connections on both sides, bodies in memory and no log. Rounds of full load alternate, and medians are compared: other work
-on the machine meets all alike. Needs haproxy, nginx and wrk (Debian: apt-get install haproxy nginx-light wrk).
+nginx plays the replicas, and in processes of its own the plain proxy: two workers, as the router has a thread a
+processor, kept connections on both sides, bodies in memory and no log. Rounds of full load alternate, and medians are
+compared: other work on the machine meets all alike. Needs haproxy, nginx and wrk (Debian: apt-get install haproxy
+nginx-light wrk).
 Everything shares this machine's processors: the load generator, the router and the replicas. Exit code 1 where a target
 is missed.
 """

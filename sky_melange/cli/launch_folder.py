@@ -91,7 +91,7 @@ def is_answerable(*, yes: bool) -> bool:
 def confirm(question: str, *, yes: bool) -> None:
     """Asks, unless told not to. Raises InputError where nobody can answer; a no ends the command with exit code 2."""
     if not is_answerable(yes=yes):
-        raise InputError("not a terminal, cannot ask for confirmation before money is spent or machines end: pass --yes")
+        raise InputError("not a terminal, cannot ask before money is spent or machines end: pass --yes")
     if not yes and not click.confirm(question, err=True):
         raise InputError("nothing was changed")
 

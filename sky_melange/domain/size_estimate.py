@@ -23,7 +23,7 @@ _DRAWS: Final = 16
 _STEEPEST: Final = 20.0
 
 _WIDE: Final = 0.8
-"""Of an input bucket, against its lower edge: from here on a bias within the range hardly takes requests past both edges."""
+"""Of an input bucket, against its lower edge: from here on hardly any bias takes requests past both edges."""
 
 _MOST_STEPS: Final = 12
 """Cases on each side."""
@@ -34,7 +34,8 @@ class Part:
     """Requests of `bucket` that the front door takes for those of `taken_for`; both count `Traffic.buckets()`.
 
     `fractions[k]` of the bucket in case k: 0 where estimates are right on average, then those where all of them are
-    too small, or too large, by `RouterSettings.size_bias_fraction`, then any between. `capacity`: where `capacity_of` looks.
+    too small, or too large, by `RouterSettings.size_bias_fraction`, then any between. `capacity`: where `capacity_of`
+    looks.
     """
 
     bucket: int
@@ -114,7 +115,7 @@ def capacity_of(part: Part, capacities: Sequence[Capacity | Skipped]) -> Capacit
 def _biases(traffic: Traffic, router: RouterSettings) -> tuple[float, ...]:
     """Factors of all estimates: none, then those of the cases, from both ends to the middle.
 
-    Between two of them a group's load can only be higher where requests pass a whole class, or pass edges one after the other:
+    Between two of them a group's load can only be higher where requests pass a whole class, or one edge after another:
     the narrower the classes and the smaller the error of a single request, the more cases there are.
     """
     bias = router.size_bias_fraction

@@ -29,7 +29,7 @@ def file_values(path: Path, text: str) -> object:
     return parse_yaml(text, source=str(path)).root.plain()
 
 
-def read_workload(
+def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
     path: Path,
     *,
     text: str | None = None,
@@ -41,7 +41,8 @@ def read_workload(
 ) -> Workload:
     """The workload in a file, checked against the names that exist where they are given.
 
-    `text` is the file's where it was read already. `trace_traffic` counts the log or looks up the preset that `traffic` names; without it only histograms are read.
+    `text` is the file's where it was read already. `trace_traffic` counts the log or looks up the preset that `traffic`
+    names; without it only histograms are read.
 
     Raises:
         InputError: with every mistake in the file, by line, each with its key and what to write instead.

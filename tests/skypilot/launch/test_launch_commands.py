@@ -74,9 +74,7 @@ def test_up_status_down(plan: Path, cloud: FakeCloud) -> None:
     assert (nothing.exit_code, nothing.stdout) == (0, "")
 
 
-def test_the_cost_is_shown_before_money_is_spent(
-    plan: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cost_is_shown_before_money_is_spent(plan: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody can answer SkyPilot is not even asked: that starts an API server."""
     from sky_melange.cli import up
 
