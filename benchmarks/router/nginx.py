@@ -1,4 +1,4 @@
-"""nginx as replicas that answer any request at once, with a small JSON, and as a plain proxy before the first."""
+"""nginx as replicas that answer any request at once, with a small JSON, and in other processes as a plain proxy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ server {{ listen 127.0.0.1:{port} backlog=4096 reuseport; default_type applicati
     location / {{ return 200 '{{"object": "chat.completion", "replica": {number}}}'; }} }}
 """
 _PROXY = """\
-upstream first {{ server 127.0.0.1:{to}; keepalive 64; }}
+upstream first {{ server 127.0.0.1:{to}; keepalive 64; keepalive_requests 1000000; }}
 server {{ listen 127.0.0.1:{port} backlog=4096 reuseport;
     location / {{ proxy_pass http://first; proxy_http_version 1.1; proxy_set_header Connection ""; }} }}
 """
@@ -53,17 +53,31 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def replicas(folder: Path, count: int) -> Iterator[list[int]]:
-    """Runs nginx until the block ends; yields the ports: that of the proxy, then one a replica."""
-    ports = [free_port() for _ in range(count + 1)]
-    servers = "\n".join(_SERVER.format(port=port, number=number) for number, port in enumerate(ports[1:]))
-    servers += "\n" + _PROXY.format(port=ports[0], to=ports[1])
+    """Runs nginx until the block ends; yields a port a replica."""
+    ports = [free_port() for _ in range(count)]
+    servers = "\n".join(_SERVER.format(port=port, number=number) for number, port in enumerate(ports))
+    with _nginx(folder / "replicas", servers, ports):
+        yield ports
+
+
+@contextlib.contextmanager
+def plain_proxy(folder: Path, to: int) -> Iterator[int]:
+    """Runs nginx as a proxy of a port until the block ends; yields its own."""
+    port = free_port()
+    with _nginx(folder / "proxy", _PROXY.format(port=port, to=to), [port]):
+        yield port
+
+
+@contextlib.contextmanager
+def _nginx(folder: Path, servers: str, ports: list[int]) -> Iterator[None]:
+    folder.mkdir()
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, servers=servers), encoding="utf-8")
     process = subprocess.Popen([program() or "nginx", "-p", str(folder), "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
         for port in ports:
             wait_for(port)
-        yield ports
+        yield
     finally:
         process.terminate()
         process.wait(10)

@@ -13,6 +13,7 @@ from sky_melange.domain.workload import Objective, Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.pipeline.digests import WORKLOAD_ENDINGS
 from sky_melange.plan_file import PlanDocument
+from sky_melange.workload_file import file_text
 
 _TOLERANCE: Final = 1e-9
 
@@ -52,11 +53,12 @@ def lock_of(document: PlanDocument, given: Path | None) -> Lock:
     if given is None and not path.is_file():
         message = "is not a regular file; the workload of a plan must be one, or be given with --workload"
         raise InputError([Mistake(source=str(path), message=message)])
-    wanted, warnings = _read(path, document)
+    text = file_text(path)
+    wanted, warnings = _read(path, text, document)
     if given is not None and recorded is not None and recorded.is_file() and not recorded.samefile(given):
         reason = f"not compared, since the plan was made from {recorded} and is checked against {given}"
         return Lock(workload=wanted, folder=path.parent, differences=None, reason=reason, warnings=warnings)
-    is_edited = pipeline.workload_digest(path) != document.plan.inputs.workload
+    is_edited = pipeline.workload_digest(path, text) != document.plan.inputs.workload
     wanted = _as_planned(wanted, document.workload)
     unsealed = _unsealed(document)
     differences = (unsealed,) if unsealed else tuple(_differences(path, wanted, document.workload, is_edited=is_edited))
@@ -79,13 +81,13 @@ def _recorded(document: PlanDocument) -> Path | None:
     return document.path.parent / name
 
 
-def _read(path: Path, document: PlanDocument) -> tuple[Workload, tuple[str, ...]]:
+def _read(path: Path, text: str, document: PlanDocument) -> tuple[Workload, tuple[str, ...]]:
     """The workload as it is now; where a file that it names is missing, with what was counted from that then."""
     try:
-        return pipeline.read(path), ()
+        return pipeline.read(path, text=text), ()
     except InputError as error:
         try:
-            wanted = pipeline.read(path, planned=document.workload)
+            wanted = pipeline.read(path, planned=document.workload, text=text)
         except InputError:
             raise error from None
         return wanted, (f"{error}; the traffic and running groups are those of the plan.",)

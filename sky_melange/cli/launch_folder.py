@@ -83,13 +83,16 @@ def _not_set(name: str, launch: Launch) -> str:
     return f"{message} ({advice}; `launch: {{api_key_secret: none}}` leaves replicas open to the world)"
 
 
+def is_answerable(*, yes: bool) -> bool:
+    """Whether `confirm` gets an answer: there is a terminal, or none is needed."""
+    return yes or click.get_text_stream("stdin").isatty()
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Asks, unless told not to. Raises InputError where nobody can answer; a no ends the command with exit code 2."""
-    if yes:
-        return
-    if not click.get_text_stream("stdin").isatty():
-        raise InputError("this spends or ends something and nobody is there to ask: give --yes")
-    if not click.confirm(question, err=True):
+    if not is_answerable(yes=yes):
+        raise InputError("not a terminal, cannot ask before money is spent or machines end: pass --yes")
+    if not yes and not click.confirm(question, err=True):
         raise InputError("nothing was changed")
 
 

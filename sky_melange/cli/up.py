@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sky_melange.cli.launch_folder import confirm, connect, read_launch, say, secret_values
+from sky_melange.cli.launch_folder import confirm, connect, is_answerable, read_launch, say, secret_values
 from sky_melange.cli.options import format_option
 from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
@@ -72,6 +72,10 @@ def command(
             _show(launch, steps, print_line=click.echo)
         return
     launch = replace(launch, secrets=secret_values(launch))
+    if not is_answerable(yes=yes):
+        # Before SkyPilot is asked, which starts an API server where none runs.
+        _show(launch, planned_steps(launch, None, adopt=adopt), print_line=say)
+        confirm("", yes=False)
     cloud = connect(launch.files.get(PROJECT_CONFIG_FILE, ""))
     steps = planned_steps(launch, cloud, adopt=adopt)
     _show(launch, steps, print_line=say)

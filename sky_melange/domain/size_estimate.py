@@ -6,12 +6,12 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
 from sky_melange.domain.buckets import Bucket, Traffic, part_edges
 from sky_melange.domain.profile import Capacity, Skipped
-from sky_melange.domain.router import RouterKind
+from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import RoutingPolicy, Workload
 
 _NEGLIGIBLE_FRACTION: Final = 1e-4
@@ -22,13 +22,20 @@ _DRAWS: Final = 16
 
 _STEEPEST: Final = 20.0
 
+_WIDE: Final = 0.8
+"""Of an input bucket, against its lower edge: from here on hardly any bias takes requests past both edges."""
+
+_MOST_STEPS: Final = 12
+"""Cases on each side."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """Requests of `bucket` that the front door takes for those of `taken_for`; both count `Traffic.buckets()`.
 
     `fractions[k]` of the bucket in case k: 0 where estimates are right on average, then those where all of them are
-    too small, or too large, by `RouterSettings.size_bias_fraction`. `capacity`: where `capacity_of` looks.
+    too small, or too large, by `RouterSettings.size_bias_fraction`, then any between. `capacity`: where `capacity_of`
+    looks.
     """
 
     bucket: int
@@ -73,7 +80,7 @@ def size_estimates(workload: Workload, policy: RoutingPolicy | None = None) -> S
     if router.kind is not RouterKind.HAPROXY or not (router.size_error_fraction or router.size_bias_fraction):
         return _exact(buckets)
     bias = router.size_bias_fraction
-    cases = (1.0, 1.0 - bias, 1.0 + bias) if bias else (1.0,)
+    cases = _biases(workload.traffic, router)
     rows = sorted({bucket.input_index for bucket in buckets})
     known: dict[tuple[int, float], list[tuple[int, tuple[float, ...]]]] = {}
     strays: list[Bucket] = []
@@ -103,6 +110,22 @@ def capacity_of(part: Part, capacities: Sequence[Capacity | Skipped]) -> Capacit
     """
     own = capacities[part.bucket]
     return own if isinstance(own, Capacity) else capacities[part.capacity]
+
+
+def _biases(traffic: Traffic, router: RouterSettings) -> tuple[float, ...]:
+    """Factors of all estimates: none, then those of the cases, from both ends to the middle.
+
+    Between two of them a group's load can only be higher where requests pass a whole class, or one edge after another:
+    the narrower the classes and the smaller the error of a single request, the more cases there are.
+    """
+    bias = router.size_bias_fraction
+    if not bias:
+        return (1.0,)
+    edges = traffic.grid.input_edges
+    narrowest = min((top / bottom - 1 for bottom, top in pairwise(edges)), default=_WIDE)
+    step = min(narrowest, _WIDE) / 8 + router.size_error_fraction / 3
+    count = min(_MOST_STEPS, math.ceil(bias / step - 1e-9))
+    return (1.0, *(1 + sign * bias * number / count for number in range(count, 0, -1) for sign in (-1, 1)))
 
 
 def _exact(buckets: Sequence[Bucket]) -> SizeEstimates:

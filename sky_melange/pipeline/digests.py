@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from sky_melange.domain.digest import json_sha256
-from sky_melange.workload_file import file_values
+from sky_melange.workload_file import file_text, file_values
 
 WORKLOAD_ENDINGS: Final = (".yaml", ".yml")
 
 
-def workload_digest(path: Path) -> str:
+def workload_digest(path: Path, text: str | None = None) -> str:
     """sha256 of the keys and values of a workload file: comments and layout make no difference."""
-    return json_sha256(file_values(path))
+    return json_sha256(file_values(path, file_text(path) if text is None else text))
 
 
 def relative_path(path: Path, folder: Path) -> str | None:

@@ -34,6 +34,7 @@ from sky_melange.pipeline.reading import embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.profiles import profile_assumptions, profile_remarks, select, unprofiled
 from sky_melange.resources import cloud_features
+from sky_melange.workload_file import file_text
 
 if TYPE_CHECKING:
     from sky_melange.pipeline.simulator import Simulator
@@ -69,7 +70,8 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     the plan is to lie, which finds its workload from there; None: nowhere. `simulator` finds out which plans hold
     `slo.attainment`; None: nothing is simulated.
     """
-    workload = _overridden(read(path), formulation, objective)
+    text = file_text(path)
+    workload = _overridden(read(path, text=text), formulation, objective)
     book = book_of(workload)
     profiles = profiles_for(workload, book, path.parent)
     is_simulated = simulator is not None and workload.slo.attainment is not None
@@ -77,10 +79,10 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
         workload,
         book,
         profiles,
-        workload_digest=workload_digest(path),
+        workload_digest=workload_digest(path, text),
         is_explained=is_explained,
         simulator=simulator,
-        log=_arrivals_log(workload, path) if is_simulated else None,
+        log=_arrivals_log(workload, path, text) if is_simulated else None,
     )
     if folder is None:
         return planned
@@ -88,10 +90,10 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     return replace(planned, plan=replace(planned.plan, inputs=inputs))
 
 
-def _arrivals_log(workload: Workload, path: Path) -> RequestLog | None:
+def _arrivals_log(workload: Workload, path: Path, text: str) -> RequestLog | None:
     from sky_melange.pipeline.simulating import arrivals_log
 
-    return arrivals_log(workload, path)
+    return arrivals_log(workload, path, text)
 
 
 def _overridden(workload: Workload, formulation: Formulation | None, objective: Objective | None) -> Workload:

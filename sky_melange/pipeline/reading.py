@@ -13,13 +13,15 @@ from sky_melange.traces import preset_names, resolve_traffic
 from sky_melange.workload_file import read_workload
 
 
-def read(path: Path, *, planned: Workload | None = None) -> Workload:
+def read(path: Path, *, planned: Workload | None = None, text: str | None = None) -> Workload:
     """Reads a workload file, its names of accelerators and clouds checked, and its context limit filled in.
 
-    `planned` stands in for the files that it names: the counts of its log, and the groups that run.
+    `planned` stands in for the files that it names: the counts of its log, and the groups that run. `text` is the
+    file's where it was read already, as pipes can be once.
     """
     workload = read_workload(
         path,
+        text=text,
         known_accelerators=known_accelerators(),
         known_clouds=launchable_clouds(),
         known_presets=preset_names(),

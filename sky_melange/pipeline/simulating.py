@@ -20,8 +20,8 @@ from sky_melange.traces.request_log import RequestLog
 from sky_melange.workload_file import read_workload
 
 
-def arrivals_log(workload: Workload, workload_file: Path | None) -> RequestLog | None:
-    """The requests that `traffic.arrivals` replays; None where they are drawn.
+def arrivals_log(workload: Workload, workload_file: Path | None, text: str | None = None) -> RequestLog | None:
+    """The requests that `traffic.arrivals` replays; None where they are drawn. `text`: of the file, as it was read.
 
     Raises InputError for a log that cannot be read, or when the workload that names its columns is not known.
     """
@@ -30,7 +30,7 @@ def arrivals_log(workload: Workload, workload_file: Path | None) -> RequestLog |
         return None
     if name in preset_names() and has_requests(name):
         return preset_requests(name)
-    if workload_file is None or not workload_file.is_file():
+    if workload_file is None or (text is None and not workload_file.is_file()):
         message = f"its requests are those of {name}, and its workload, which says how to read it, is not there"
         raise InputError([Mistake(source=workload.name, message=f"{message}; add --arrivals poisson")])
     asked: list[TraceReference] = []
@@ -39,7 +39,7 @@ def arrivals_log(workload: Workload, workload_file: Path | None) -> RequestLog |
         asked.append(reference)
         return workload.traffic
 
-    read_workload(workload_file, trace_traffic=note)
+    read_workload(workload_file, trace_traffic=note, text=text)
     if not asked or not asked[0].files:
         message = f"names no trace any more, but its plan replays {name}; plan again"
         raise InputError([Mistake(source=str(workload_file), key="traffic", message=message)])

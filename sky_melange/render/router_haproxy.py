@@ -25,7 +25,10 @@ from sky_melange.render.router_weights import MAX_WEIGHT, server_weights, worst_
 from sky_melange.render.templates import template_environment
 
 HEADERS_BYTES: Final = 16 * 1024
-"""Room for a request's headers beside its body."""
+"""Most of a request's headers."""
+
+USUAL_HEADERS_BYTES: Final = 4 * 1024
+"""Room in the buffer for headers beside the body: what browsers, proxies and API clients send."""
 
 MAX_URL_BYTES: Final = 4096
 """Engines close the connection on much longer ones."""
@@ -257,5 +260,5 @@ def _buffer_bytes(plan: Plan, workload: Workload) -> int:
         longest, left = route.input_tokens, left - route.rate_rps
         if left < 0:
             break
-    wanted = HEADERS_BYTES + _max_body_bytes(workload, longest)
+    wanted = USUAL_HEADERS_BYTES + _max_body_bytes(workload, longest)
     return min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, -(-wanted // PAGE_BYTES) * PAGE_BYTES))

@@ -26,12 +26,13 @@ from __future__ import annotations
 from sky_melange.workload_file.budgets import budgets_schema, read_budgets
 from sky_melange.workload_file.melange import MelangeInput, read_melange
 from sky_melange.workload_file.policy import read_policy
-from sky_melange.workload_file.reader import file_values, read_workload
+from sky_melange.workload_file.reader import file_text, file_values, read_workload
 from sky_melange.workload_file.schema_export import json_schema
 
 __all__ = [
     "MelangeInput",
     "budgets_schema",
+    "file_text",
     "file_values",
     "json_schema",
     "read_budgets",

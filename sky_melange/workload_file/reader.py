@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 _LIMIT_MIB: Final = 1
 
 
-def file_values(path: Path) -> object:
-    """The keys and values that a workload file states, as they stand there. Raises InputError where it is no YAML."""
+def file_text(path: Path) -> str:
+    """The text of a workload file; of a pipe, which can be read once. Raises InputError as `read_text` does."""
+    return read_text(path, limit_mib=_LIMIT_MIB)
+
+
+def file_values(path: Path, text: str) -> object:
+    """The keys and values that a workload file's text states. Raises InputError where it is no YAML."""
     from sky_melange.workload_file.yaml_source import parse_yaml
 
-    return parse_yaml(read_text(path, limit_mib=_LIMIT_MIB), source=str(path)).root.plain()
+    return parse_yaml(text, source=str(path)).root.plain()
 
 
-def read_workload(
+def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
     path: Path,
     *,
+    text: str | None = None,
     known_accelerators: Collection[str] | None = None,
     known_clouds: Collection[str] | None = None,
     known_models: Collection[str] | None = None,
@@ -35,7 +41,8 @@ def read_workload(
 ) -> Workload:
     """The workload in a file, checked against the names that exist where they are given.
 
-    `trace_traffic` counts the log or looks up the preset that `traffic` names; without it only histograms are read.
+    `text` is the file's where it was read already. `trace_traffic` counts the log or looks up the preset that `traffic`
+    names; without it only histograms are read.
 
     Raises:
         InputError: with every mistake in the file, by line, each with its key and what to write instead.
@@ -50,7 +57,7 @@ def read_workload(
     from sky_melange.workload_file.traffic_checks import at_key
     from sky_melange.workload_file.yaml_source import parse_yaml
 
-    document = parse_yaml(read_text(path, limit_mib=_LIMIT_MIB), source=str(path))
+    document = parse_yaml(file_text(path) if text is None else text, source=str(path))
     mistakes: list[Mistake] = list(document.mistakes)
     version = version_mistake(document)
     if version is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import check_cases
 import pytest
 from check_cases import (
     ASKED,
@@ -145,6 +147,21 @@ def test_a_monthly_budget_holds_the_worst_case_as_an_hourly_one_does(share: floa
         )
     ]
     assert verdicts == [Verdict.PASS if share == 1.0 else Verdict.FAIL] * 2
+
+
+@pytest.mark.parametrize("share", [0.999, 1.0])
+def test_a_monthly_budget_is_the_same_at_the_turn_of_a_month(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A month is 730 hours, whatever the calendar says: February, leap years, the last second of a year."""
+    second = timedelta(seconds=1)
+    turns = [datetime(*day, tzinfo=UTC) for day in ((2026, 3, 1), (2028, 2, 29), (2028, 3, 1), (2027, 1, 1))]
+    asked = Asked(limits=Limits(usd_per_month=FALLING_BACK.cost.total_usd_per_hour * 730 * share))
+    found = []
+    for now in (NOW, *(moment for turn in turns for moment in (turn - second, turn))):
+        monkeypatch.setattr(check_cases, "NOW", now)
+        report = Situation(plan=FALLING_BACK, book=book(SPOT, H100, CPU), asked=asked).report()
+        found.append((of(report, "budget-monthly"), of(report, "budget-monthly-worst-case")))
+    assert {check.verdict for check, _ in found} == {Verdict.PASS if share == 1.0 else Verdict.FAIL}
+    assert all(each == found[0] for each in found)
 
 
 @pytest.mark.parametrize("limits", [{"usd_per_hour": 1000.0}, {"usd_per_month": 1e6}])

@@ -64,6 +64,23 @@ def test_json_on_stdout_is_the_plan_file(tmp_path: Path) -> None:
     assert result.stdout == (tmp_path / "plan" / "plan.json").read_text()
 
 
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="no /dev/stdin here")
+def test_a_workload_from_a_pipe_is_planned_and_checked_as_the_file(tmp_path: Path) -> None:
+    """What comes through a pipe can be read once, and is needed twice: for the plan, and for its digest."""
+    program = [sys.executable, "-m", "sky_melange"]
+    for command in (
+        [*program, "plan", "/dev/stdin", "--offline", "--out", str(tmp_path / "piped")],
+        [*program, "check", str(tmp_path / "piped"), "--offline", "--workload", "/dev/stdin"],
+    ):
+        done = subprocess.run(command, input=QUICKSTART.read_bytes(), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert run("plan", QUICKSTART, "--out", tmp_path / "plan").exit_code == 0
+    piped, plain = (json.loads((tmp_path / name / "plan.json").read_text()) for name in ("piped", "plan"))
+    assert piped["inputs"]["workload_sha256"] == plain["inputs"]["workload_sha256"]
+    assert piped["inputs"]["workload_file"] is None
+    assert piped["workload"] == plain["workload"]
+
+
 def test_table_fits_100_columns_without_colour(tmp_path: Path) -> None:
     result = run("plan", QUICKSTART, "--no-files")
     assert max(len(line) for line in result.stdout.splitlines()) <= 100

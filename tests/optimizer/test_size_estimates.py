@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from sky_melange import pipeline
-from sky_melange.domain.buckets import PARTS, Traffic, part_edges
+from sky_melange.domain import size_estimate
+from sky_melange.domain.buckets import PARTS, TokenGrid, Traffic, part_edges
 from sky_melange.domain.profile import Capacity, Skipped
 from sky_melange.domain.router import RouterKind, RouterSettings
-from sky_melange.domain.size_estimate import size_estimates
+from sky_melange.domain.size_estimate import SizeEstimates, size_estimates
 from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.optimizer.verify import verify
 
@@ -63,6 +64,56 @@ def test_fractions_are_those_of_drawn_requests(workload: Workload, parts: Any) -
             assert sum(stated.values()) == pytest.approx(1.0)
             for row in {*found, *stated}:
                 assert stated.get(row, 0.0) == pytest.approx(found[row] / 4_000, abs=0.035)
+
+
+def narrow_traffic(source: random.Random) -> Traffic:
+    """Input edges 10 to 60 % apart, and masses wherever means or counted parts put them."""
+    edges = [source.randint(100, 300)]
+    for _ in range(source.randint(2, 6)):
+        edges.append(int(edges[-1] * source.uniform(1.1, 1.6)))
+    rows = range(len(edges))
+    lows = [0, *edges]
+    mean = tuple((lows[row] + (edges[row] - lows[row]) * source.uniform(0.03, 0.97), 50.0) for row in rows)
+    parts = tuple(tuple(source.choice((0.01, 1, 5)) * source.random() for _ in range(PARTS)) for _ in rows)
+    known = source.choice(({}, {"mean_tokens": tuple((one,) for one in mean)}, {"input_parts": parts}))
+    return Traffic(
+        grid=TokenGrid(input_edges=tuple(edges), output_edges=(100,)),
+        rates_rps=tuple((source.choice((0.2, 1.0, 5.0)) * source.random() + 0.01,) for _ in rows),
+        origin="a test",
+        **known,  # type: ignore[arg-type]
+    )
+
+
+def busy(estimates: SizeEstimates, traffic: Traffic, rows: set[int], cost: list[float], case: int) -> float:
+    """What those who get whatever is taken for `rows` have to do."""
+    rates = [bucket.rate_rps for bucket in traffic.buckets()]
+    return sum(
+        rates[part.bucket] * cost[part.bucket] * part.fractions[case]
+        for part in estimates.parts
+        if part.taken_for in rows
+    )
+
+
+@pytest.mark.parametrize(("error", "bias"), [(0.02, 0.05), (0.05, 0.05), (0.1, 0.05), (0.02, 0.15), (0.15, 0.15)])
+def test_no_bias_between_the_cases_asks_for_more_than_they_do(
+    workload: Workload, error: float, bias: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By at most 5 % of a group's load, whatever it is given; with both ends alone it is up to 70 %."""
+    source = random.Random(17)  # noqa: S311 - repeatable numbers
+    router = RouterSettings(size_error_fraction=error, size_bias_fraction=bias)
+    drawn_workloads = [replace(workload, traffic=narrow_traffic(source), router=router) for _ in range(100)]
+    planned_for = [size_estimates(one) for one in drawn_workloads]
+    biases = [1.0, *(1 + source.uniform(-bias, bias) for _ in range(30))]
+    monkeypatch.setattr(size_estimate, "_biases", lambda *_: biases)
+    for one, cases in zip(drawn_workloads, planned_for, strict=True):
+        sampled = size_estimates(one)
+        for _ in range(4):
+            rows = {row for row in range(len(one.traffic.rates_rps)) if source.random() < 0.5}
+            cost = [edge ** source.uniform(0.5, 1.0) for edge in one.traffic.grid.input_edges]
+            most = max(busy(cases, one.traffic, rows, cost, case) for case in range(cases.cases))
+            total = busy(cases, one.traffic, set(range(len(cost))), cost, 0)
+            for case in range(len(biases)):
+                assert busy(sampled, one.traffic, rows, cost, case) <= 1.05 * most + 0.01 * total
 
 
 def test_a_mean_says_where_in_its_bucket_requests_lie(workload: Workload) -> None:

@@ -178,6 +178,9 @@ def test_a_replica_that_comes_back_is_used_again(tmp_path: Path) -> None:
     with front_door(tmp_path) as (loop, router, stubs):
         loop.run(stubs[plans.LARGE].kill())
         assert {r.group for r in loop.run(send_all(router.port, [("", body(4000))] * 50))} == {plans.MIDDLE}
+        lines = (tmp_path / "haproxy.log").read_text().splitlines()
+        assert any(f"/{plans.LARGE} is DOWN" in line for line in lines)
+        assert not any("/v1/" in line or " 200 " in line for line in lines), "no line a request"
         loop.run(stubs[plans.LARGE].start())
         until(lambda: loop.run(send_all(router.port, [("", body(4000))], connections=1))[0].group == plans.LARGE, 30)
         replies = loop.run(send_all(router.port, [("", body(4000))] * 50))

@@ -101,6 +101,21 @@ def test_the_engine_gets_the_key_by_its_environment(tmp_path: Path) -> None:
     assert refused.stderr.startswith(f"{SECRET} is empty, or has other characters")
 
 
+def test_a_launch_by_hand_without_the_key_starts_nothing(tmp_path: Path) -> None:
+    """The commands that we print, with SkyPilot's own program: it asks for the key before anything else."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_TOKEN": "x"}
+    group = plans.group(plans.SMALL)
+    for command in (
+        skypilot_yaml.launch_command(group, workload()),
+        router_sky_yaml.launch_command(plans.plan(), workload()),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} </dev/null"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert f"{SECRET} is not set in local environment" in done.stderr
+
+
 def test_whoever_launches_by_hand_is_told_of_the_key() -> None:
     assert f"--secret {SECRET}" in skypilot_yaml.launch_command(plans.group(plans.SMALL), workload())
     assert router_sky_yaml.router_secrets(workload()) == (SECRET,)

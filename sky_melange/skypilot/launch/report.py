@@ -54,13 +54,13 @@ def unit_statuses(launch: Launch, cloud: Cloud) -> tuple[UnitStatus, ...]:
 
 
 def steps_json(steps: Sequence[Step]) -> list[dict[str, object]]:
-    """Steps as plain JSON values; `group` is null for what is removed and for the router."""
+    """Steps as plain JSON values; `group` is null for the router, which serves all."""
     return [
         {
             "action": step.action.value,
             "kind": step.kind.value,
             "name": step.name,
-            "group": step.unit.group or None if step.unit else None,
+            "group": step.group or None,
             "why": step.why,
         }
         for step in steps

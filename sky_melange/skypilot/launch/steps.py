@@ -23,12 +23,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing to do, and why. `unit` for all but `remove`."""
+    """One thing to do, and why. `unit` for all but `remove`; `group` that it belongs to, "" for the router."""
 
     action: Action
     kind: UnitKind
     name: str
     why: str
+    group: str
     unit: Unit | None = None
 
 
@@ -49,7 +50,7 @@ def steps_up(wanted: Sequence[Unit], started: Mapping[str, Started], running: Co
     needed = {step.name for step in steps}
     old = [entry for entry in started.values() if entry.name not in needed]
     removals = [
-        Step(action=Action.REMOVE, kind=entry.kind, name=entry.name, why="no longer in the plan")
+        Step(action=Action.REMOVE, kind=entry.kind, name=entry.name, why="no longer in the plan", group=entry.group)
         for entry in sorted(old, key=lambda entry: (entry.kind is not UnitKind.ROUTER, entry.name))
     ]
     return (*steps, *removals)
@@ -58,7 +59,9 @@ def steps_up(wanted: Sequence[Unit], started: Mapping[str, Started], running: Co
 def steps_down(started: Mapping[str, Started]) -> tuple[Step, ...]:
     """The router first, so that nothing is sent to groups that go."""
     entries = sorted(started.values(), key=lambda entry: (entry.kind is not UnitKind.ROUTER, entry.name))
-    return tuple(Step(action=Action.REMOVE, kind=entry.kind, name=entry.name, why="") for entry in entries)
+    return tuple(
+        Step(action=Action.REMOVE, kind=entry.kind, name=entry.name, why="", group=entry.group) for entry in entries
+    )
 
 
 def _ours(unit: Unit, started: Mapping[str, Started]) -> bool:
@@ -87,7 +90,7 @@ def _resumed(unit: Unit, entry: Started, *, is_running: bool) -> Step:
 
 
 def _to(action: Action, unit: Unit, why: str) -> Step:
-    return Step(action=action, kind=unit.kind, name=unit.name, why=why, unit=unit)
+    return Step(action=action, kind=unit.kind, name=unit.name, why=why, group=unit.group, unit=unit)
 
 
 def _next_name(base: str, known: Sequence[Started]) -> str:

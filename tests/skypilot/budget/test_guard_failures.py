@@ -32,6 +32,8 @@ def test_no_budgets_file_lets_nothing_pass(sky: SkyChild) -> None:
         (b"version: 1\nusers: {'*': !!python/object/apply:os.system ['true']}\n", "tags"),
         (b"[" * 5000, "nest"),
         (b"version: 1\n", "has no budget"),
+        (b"version: 1\nusers: {'*': {usd_per_hour: .nan}}\n", "must be a finite number"),
+        (b"version: 1\nusers: {'*': {usd_per_month: -1}}\n", "must be at least 0"),
     ],
 )
 def test_a_spoiled_budgets_file_lets_nothing_pass_whatever_it_allows(

@@ -74,10 +74,18 @@ def test_up_status_down(plan: Path, cloud: FakeCloud) -> None:
     assert (nothing.exit_code, nothing.stdout) == (0, "")
 
 
-def test_the_cost_is_shown_before_money_is_spent(plan: Path, cloud: FakeCloud) -> None:
+def test_the_cost_is_shown_before_money_is_spent(plan: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody can answer SkyPilot is not even asked: that starts an API server."""
+    from sky_melange.cli import up
+
+    def forbidden(_: str = "") -> None:
+        raise AssertionError("SkyPilot was asked")
+
+    monkeypatch.setattr(up, "connect", forbidden)
     refused = run("up", plan, "--offline")
     assert refused.exit_code == 2
-    assert "give --yes" in refused.stderr
+    assert "not a terminal" in refused.stderr
+    assert "pass --yes" in refused.stderr
     total = json.loads((plan / "plan.json").read_text(encoding="utf-8"))["cost"]["total_usd_per_hour"]
     assert f"The plan costs USD {total:.4f} per hour" in refused.stderr
     assert cloud.events == []
@@ -167,6 +175,7 @@ def test_down_says_what_it_would_end(plan: Path, cloud: FakeCloud, monkeypatch: 
     assert "would still run" in done.stderr
     as_json = json.loads(run("down", plan, "--dry-run", "--format", "json").stdout)
     assert as_json["dry_run"] is True
+    assert [step["group"] for step in as_json["steps"]] == [None, *sorted(names)], "the router serves all groups"
     assert (plan / "launch.json").read_bytes() == record
     assert (cloud.running, cloud.events) == (running, events)
 
