@@ -68,7 +68,7 @@ def read_copy(content: bytes, cloud: str, url: str, confirmed: datetime, as_of: 
     if len(catalog.offers) > MOST_OFFERS:
         raise NotAcceptedError(f"the catalog has {len(catalog.offers):,} offers, more than {MOST_OFFERS:,}")
     if not count_gpu_machines(catalog):
-        raise NotAcceptedError("the catalog holds no GPU offer, only " + _what_it_holds(catalog))
+        raise NotAcceptedError(f"the catalog holds no GPU offer: {_what_it_holds(catalog)}")
     other = embedded_past().other_cloud(catalog)
     if other is not None:
         raise NotAcceptedError(f"the address of {cloud} serves the catalog of {other}")
@@ -145,5 +145,6 @@ def count_gpu_machines(catalog: CatalogOffers) -> int:
 
 def _what_it_holds(catalog: CatalogOffers) -> str:
     if catalog.offers:
-        return "machines without GPU"
-    return ", ".join(rows.reason for rows in catalog.skipped[:3]) or "a header"
+        return "only machines without GPU"
+    most = sorted(catalog.skipped, key=lambda rows: (-rows.rows, rows.reason))
+    return "; ".join(rows.reason for rows in most[:3]) or "only a header"
