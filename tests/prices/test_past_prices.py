@@ -115,10 +115,12 @@ def test_two_clouds_outvote_nobody() -> None:
 
 def test_n_gpus_for_the_price_of_one_are_refused() -> None:
     runpod = judge(read((EXTRACTS / "runpod-counts.csv").read_bytes(), "runpod").offers, Opinions())
-    rules = {e.offer.name.removeprefix("runpod/"): e.rule for e in runpod.quarantined if not e.offer.use_spot}
+    rules = {e.offer.name.removeprefix("runpod/"): e.rule for e in runpod.quarantined}
+    sold = ["", ":spot"]
     for name in ("2x_RTXA6000", "4x_RTXA6000", "8x_RTXA6000", "2x_L40S", "8x_L40S"):
-        assert rules[f"US/{name}_SECURE"] == "below_smaller_machines"
-    assert {"runpod/US/1x_L40S_SECURE", "runpod/US/1x_RTXA6000_SECURE"} <= {offer.name for offer in runpod.passed}
+        assert [rules[f"US/{name}_SECURE{market}"] for market in sold] == ["below_smaller_machines"] * 2
+    passed = {f"runpod/US/1x_{name}_SECURE{market}" for name in ("L40S", "RTXA6000") for market in sold}
+    assert passed <= {offer.name for offer in runpod.passed}
 
 
 def test_a_machine_keeps_its_count() -> None:
