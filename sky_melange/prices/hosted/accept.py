@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from sky_melange.domain.ages import iso_utc
 from sky_melange.domain.offer import Offer, PriceProvenance
 from sky_melange.errors import InputError
+from sky_melange.prices.catalog_csv import PLAIN_MACHINE
 from sky_melange.prices.hosted.bases import shown
 from sky_melange.prices.offers import read_catalog
 from sky_melange.prices.past import embedded_past
@@ -144,7 +145,6 @@ def count_gpu_machines(catalog: CatalogOffers) -> int:
 
 
 def _what_it_holds(catalog: CatalogOffers) -> str:
-    if catalog.offers:
-        return "only machines without GPU"
     most = sorted(catalog.skipped, key=lambda rows: (-rows.rows, rows.reason))
-    return "; ".join(rows.reason for rows in most[:3]) or "only a header"
+    reasons = [rows.reason for rows in most if rows.reason != PLAIN_MACHINE][:3]
+    return "; ".join(reasons) or ("only machines without GPU" if catalog.offers or most else "only a header")
