@@ -126,13 +126,13 @@ def ambiguous_accelerator(market: Market) -> Iterator[Doubt]:
             yield Doubt(offer, reason)
 
 
-def other_count(market: Market) -> Iterator[Doubt]:
-    """A machine type has the number of GPUs that it always had: Azure's ND96isr_H100_v5 has 8, whatever a row says.
+def other_gpus(market: Market) -> Iterator[Doubt]:
+    """A machine type has the GPUs that it always had: Azure's ND96isr_H100_v5 has 8 H100, whatever a row says.
 
-    Evidence: the embedded catalog has the type with one other number.
+    Evidence: the embedded catalog has the type with one other GPU or number of them.
     """
     for offer in market.judged:
-        has = market.past.other_count(offer)
+        has = market.past.other_gpus(offer)
         if has:
             says = f"{offer.accelerator}:{offer.accelerators_per_instance}"
             yield Doubt(offer, f"{offer.cloud}: the catalog says {says}, and a {offer.instance_type} has {has}")
@@ -324,7 +324,7 @@ PLAUSIBILITY_RULES: Final[tuple[Rule, ...]] = (
     not_sold_on_demand,
     auction_reserve,
     ambiguous_accelerator,
-    other_count,
+    other_gpus,
     source_disagreement,
     below_other_regions,
     below_smaller_machines,
