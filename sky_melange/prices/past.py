@@ -181,6 +181,11 @@ class Past:
         gone = {_accelerator(key) for key, _ in before} - {_accelerator(key) for key, _ in now}
         return len(before), len(before - now), tuple(sorted(gone))
 
+    def lacking(self, catalog: CatalogOffers) -> tuple[int, int]:
+        """How many kinds of GPU machine are embedded, and how many of them the catalog lacks."""
+        known = {key for key in self._believed.get(catalog.cloud, _NOTHING) if _accelerator(key)}
+        return len(known), len(known - {machine_key(offer) for offer in catalog.offers if offer.accelerator})
+
     def other_cloud(self, catalog: CatalogOffers) -> str | None:
         """The cloud whose catalog this is, by its machines, where it is not the one that it was asked for."""
         machines = {machine_key(offer) for offer in catalog.offers if offer.accelerator}

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from server import CatalogServer
+from server import CatalogServer, cut
 
 from sky_melange.cli import cli
 from sky_melange.resources import data_path
@@ -189,3 +189,16 @@ def test_a_catalog_that_is_none_is_named_first(mirror: CatalogServer, tmp_path: 
     assert said in " ".join(stdout.split())
     assert [entry["cloud"] for entry in plan["prices"]["missing_clouds"]] == ["lambda"]
     assert {group["cloud"] for group in plan["groups"]} == {"aws"}
+
+
+def test_a_catalog_that_lacks_many_machines_is_reported_without_an_earlier_copy(
+    mirror: CatalogServer, tmp_path: Path
+) -> None:
+    """Cut between two rows, with a length of its own: only what this release knows tells."""
+    mirror.put("lambda", cut(data_path("catalogs", "prices", "lambda.csv").read_bytes(), 0.6, rows=True))
+    stdout, plan = planned(tmp_path, ["aws", "lambda"], ["A10", "A10G"])
+    said = "Prices of lambda: the catalog lacks 9 of the 23 kinds of GPU machine that this release knows"
+    assert said in " ".join(stdout.split())
+    assert any(warning.startswith(said) for warning in plan["warnings"])
+    _, elsewhere = planned(tmp_path, "aws", ["A10G"])
+    assert not any("lambda" in warning for warning in elsewhere["warnings"])
