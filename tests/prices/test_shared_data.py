@@ -58,7 +58,7 @@ def test_full_catalogs_give_the_offers_of_the_embedded_extract(shared_data: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["read_and_merge", "refresh"])
 def test_the_benchmarks_run(name: str, shared_data: Path) -> None:
-    """Whether their targets hold (exit 0 or 1) is for a quiet machine to say; that they print figures is for this one."""
+    """Whether their targets hold (exit 0 or 1) is for a quiet machine to say."""
     command = [sys.executable, "-m", f"benchmarks.prices.{name}", "--data", str(shared_data), "--runs", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr

@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from sky_melange.domain.ages import iso_utc
-from sky_melange.domain.offer import Offer, PriceProvenance
+from sky_melange.domain.offer import PriceProvenance
 from sky_melange.errors import InputError
 from sky_melange.prices.catalog_csv import PLAIN_MACHINE
 from sky_melange.prices.hosted.bases import shown
 from sky_melange.prices.offers import read_catalog
 from sky_melange.prices.past import embedded_past
-from sky_melange.prices.snapshot import SnapshotSource, snapshot_clouds
 from sky_melange.prices.source import CatalogOffers
 
 SHRUNKEN_FRACTION: Final = 1 / 3
@@ -101,12 +100,11 @@ def check_whole(
         if lost:
             raise NotAcceptedError(f"the catalog was cut off: the last {lost} rows of the last good copy are missing")
     elif last_good is None and not is_known_whole:
-        known = {offer.instance_type for offer in _embedded(catalog.cloud) if offer.accelerator}
-        sold = {offer.instance_type for offer in catalog.offers}
-        if not known or len(known & sold) < (1 - TAIL_FRACTION) * len(known):
+        known, lacking = embedded_past().lacking(catalog)
+        if not known or lacking > TAIL_FRACTION * known:
             raise NotAcceptedError(
                 "it was sent without its length or a .md5, and nothing tells whether it is whole "
-                f"({len(known & sold)} of the {len(known)} GPU machines known before)"
+                f"({known - lacking} of the {known} GPU machines known before)"
             )
 
 
@@ -131,12 +129,6 @@ def _places(content: bytes) -> list[_Place]:
         return [tuple(str(row.get(name) or "") for name in names) for row in reader]
     except csv.Error:
         return []
-
-
-def _embedded(cloud: str) -> tuple[Offer, ...]:
-    if cloud not in snapshot_clouds():
-        return ()
-    return SnapshotSource().read([cloud])[0].offers
 
 
 def count_gpu_machines(catalog: CatalogOffers) -> int:
