@@ -29,10 +29,13 @@ from pathlib import Path
 sys.path.insert(0, "tests/prices")
 from server import CatalogServer
 with CatalogServer(delay_s=float(sys.argv[2])) as server:
-    files = sorted(Path(sys.argv[1]).glob("*/vms.csv"))
-    for number in range(int(sys.argv[3])):
-        path = files[number % len(files)]
-        server.put(f"{path.parent.name}" + "-again" * (number // len(files)), path.read_bytes())
+    # Clouds that have no newer catalog fill up the number.
+    files = {}
+    for folder in ("catalogs", "catalogs-2024-11"):
+        for path in sorted((Path(sys.argv[1]) / folder).glob("*/vms.csv")):
+            files.setdefault(path.parent.name, path)
+    for cloud in list(files)[: int(sys.argv[3])]:
+        server.put(cloud, files[cloud].read_bytes())
     print(server.url, *sorted(server._contents), flush=True)
     sys.stdin.read()
 """
@@ -49,7 +52,7 @@ def main() -> int:
     if not catalogs.is_dir():
         print(f"no catalogs in {options.data}: give their folder with --data", file=sys.stderr)
         return 2
-    command = [sys.executable, "-c", SERVER, str(catalogs), str(options.delay), str(CLOUDS)]
+    command = [sys.executable, "-c", SERVER, str(options.data), str(options.delay), str(CLOUDS)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         if server.stdout is None or server.stdin is None:
             return 1

@@ -15,6 +15,9 @@ SOURCES_DISAGREE: Final = "sources disagree: "
 IN_DOUBT: Final = "in doubt: "
 """Begins the part of a provenance's detail that says what speaks against a price that is used all the same."""
 
+NEW: Final = "new here: "
+"""Follows IN_DOUBT where nothing speaks against the price but that it is lower than all of its kind before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceProvenance:

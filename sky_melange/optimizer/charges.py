@@ -77,18 +77,3 @@ class Charges:
         """The same for a plan of nothing but instances of c."""
         routed = self.router is not None and self.instances_are_endpoints and instances > 1
         return self.base_usd_per_hour + (self.router.usd_per_hour([c]) if routed and self.router is not None else 0.0)
-
-    def replacing_usd_per_hour(self, d: int, c: int, copies: int) -> float:
-        """At most how much these charges rise when `copies` instances of c stand in for one of d, whatever the plan."""
-        router = self.router
-        if router is None:
-            return 0.0
-        near, own, new = router.near_usd_per_hour, router.near_usd_per_hour[d], router.near_usd_per_hour[c]
-        if copies > 1 and self.instances_are_endpoints:
-            return router.most_usd_per_hour
-        if own is None:
-            # Where the others have no machine near either, the plan paid for one elsewhere.
-            return 0.0 if new is None else max(0.0, new - router.elsewhere_usd_per_hour)
-        if new is not None:
-            return max(0.0, new - own)
-        return max(0.0, max([router.elsewhere_usd_per_hour, *(price for price in near if price is not None)]) - own)

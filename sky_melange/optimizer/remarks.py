@@ -147,7 +147,7 @@ def _unconfirmed_warnings(groups: Sequence[ReplicaGroup], book: PriceBook) -> It
     if not book.unconfirmed:
         return
     places = {_place(offer) for offer in book.offers if offer.name in book.unconfirmed}
-    names = [group.name for group in groups if _place(group) in places]
+    names = [f"{group.name} ({group.cloud})" for group in groups if _place(group) in places]
     if names:
         yield (
             f"Prices of {len(names)} of {len(groups)} groups are unconfirmed: no list, second source, neighbour or "

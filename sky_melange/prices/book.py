@@ -14,6 +14,11 @@ from sky_melange.prices.source import CatalogOffers
 LOSS_FRACTION: Final = 0.2
 """A catalog that lost so much at once was cut off, or changed more than catalogs do from one refresh to the next."""
 
+LACK_FRACTION: Final = 1 / 3
+"""A catalog that lacks such a share of the kinds of machine that this release knows is reported, also where no earlier
+copy tells. Two years apart the large clouds' catalogs lack at most a fifth; mirrors may hold a part on purpose.
+"""
+
 
 def make_book(  # noqa: PLR0913 - one keyword for each circumstance
     catalogs: Iterable[CatalogOffers],
@@ -81,6 +86,12 @@ def _loss_notes(catalogs: Iterable[CatalogOffers], past: Past) -> Iterator[str]:
             yield (
                 f"Prices of {catalog.cloud}: {gone} of {had} on-demand prices of the last good copy are no longer in "
                 f"the catalog{among}."
+            )
+        known, lacking = past.lacking(catalog)
+        if lacking >= LACK_FRACTION * known > 0:
+            yield (
+                f"Prices of {catalog.cloud}: the catalog lacks {lacking} of the {known} kinds of GPU machine that this "
+                "release knows: it may be a part of it."
             )
 
 

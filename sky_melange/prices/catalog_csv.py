@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -88,20 +88,63 @@ def read_rows(
     when the text is no catalog: no header, a required column missing, or something that is no CSV at all.
     """
     csv.field_size_limit(FIELD_LIMIT_CHARS)
-    reader = csv.reader(io.StringIO(text, newline=""))
+    stream = io.StringIO(text, newline="")
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip() for name in next(csv.reader(stream), [])]
         order = _order(header, source)
-        fitting = _fitting(reader, header, tally)
+        plain = None if keep_plain is None else _PlainRows(order[0], order[1], keep_plain, tally)
+        # Without quotes a line is a row, and those that are left out need not be parsed.
+        lines = stream if plain is None or '"' in text else plain.lines_without(stream)
+        kept = _fitting(csv.reader(lines), header, plain, tally)
         currency = next((at for at, name in enumerate(header) if name.lower() == "currency"), None)
         if currency is not None:
-            fitting = _in_usd(fitting, currency, order[0], tally)
-        kept = fitting if keep_plain is None else _without_plain(fitting, order[0], order[1], keep_plain, tally)
+            kept = _in_usd(kept, currency, order[0], tally)
         pick = itemgetter(*order)
         yield from (CatalogRow(*pick(fields)) for fields in kept)
     except csv.Error as error:
-        mistake = Mistake(source=source, line=reader.line_num, message=f"not a CSV file: {error}")
-        raise InputError([mistake]) from error
+        line = len(text[: stream.tell()].splitlines())
+        raise InputError([Mistake(source=source, line=line, message=f"not a CSV file: {error}")]) from error
+
+
+class _PlainRows:
+    """Rows of machines without accelerators: which to keep, and how many were left out.
+
+    Of some 90,000 rows in all catalogs 80,000 are left out.
+    """
+
+    def __init__(self, instance_type: int, accelerator: int, keep: Callable[[str], bool], tally: SkipTally) -> None:
+        self._instance_type = instance_type
+        self._accelerator = accelerator
+        self._keep = keep
+        self._tally = tally
+        self._left_out: dict[str, int] = {}
+
+    def leaves_out(self, fields: Sequence[str]) -> bool:
+        """Whether a row is left out; counts it."""
+        if fields[self._accelerator]:
+            return False
+        name = fields[self._instance_type]
+        if name in self._left_out:
+            self._left_out[name] += 1
+        elif self._keep(name):
+            return False
+        else:
+            self._left_out[name] = 1
+        return True
+
+    def lines_without(self, lines: Iterable[str]) -> Iterator[str]:
+        """The lines of a catalog without quotes, less those of rows that are left out."""
+        last = max(self._instance_type, self._accelerator) + 1
+        for line in lines:
+            fields = line.split(",", last)
+            if len(fields) <= last or not self.leaves_out(fields):
+                yield line
+
+    def count(self) -> bool:
+        """Adds what was left out to the tally; whether there was any."""
+        if self._left_out:
+            self._tally.add(PLAIN_MACHINE, min(self._left_out), sum(self._left_out.values()))
+        return bool(self._left_out)
 
 
 def _order(header: list[str], source: str) -> list[int]:
@@ -120,8 +163,10 @@ def _order(header: list[str], source: str) -> list[int]:
     return [positions.get(name, len(header)) for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)]
 
 
-def _fitting(reader: Iterator[list[str]], header: list[str], tally: SkipTally) -> Iterator[list[str]]:
-    """Rows with the fields of the header and an empty one after them."""
+def _fitting(
+    reader: Iterator[list[str]], header: list[str], plain: _PlainRows | None, tally: SkipTally
+) -> Iterator[list[str]]:
+    """Rows with the fields of the header and an empty one after them, less those that `plain` leaves out."""
     width = len(header)
     width_with_comma = width + 1 if header[-1] == COMMA_COLUMN else width
     found = False
@@ -137,7 +182,9 @@ def _fitting(reader: Iterator[list[str]], header: list[str], tally: SkipTally) -
             found = True
             continue
         found = True
-        yield fields
+        if plain is None or not plain.leaves_out(fields):
+            yield fields
+    found = (plain is not None and plain.count()) or found
     if not found:
         tally.add(NO_ROWS, "", rows=0)
 
@@ -150,23 +197,3 @@ def _in_usd(rows: Iterator[list[str]], currency: int, instance_type: int, tally:
             yield fields
         else:
             tally.add(f"priced in {stated[:8]}, not in USD", fields[instance_type])
-
-
-def _without_plain(
-    rows: Iterator[list[str]], instance_type: int, accelerator: int, keep: Callable[[str], bool], tally: SkipTally
-) -> Iterator[list[str]]:
-    """Rows with an accelerator or an instance type to keep; `instance_type` and `accelerator` are positions."""
-    left_out: dict[str, int] = {}
-    for fields in rows:
-        if fields[accelerator]:
-            yield fields
-            continue
-        name = fields[instance_type]
-        if name in left_out:
-            left_out[name] += 1
-        elif keep(name):
-            yield fields
-        else:
-            left_out[name] = 1
-    if left_out:
-        tally.add(PLAIN_MACHINE, min(left_out), sum(left_out.values()))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sky_melange.domain.offer import Offer, PriceProvenance, Quarantined, doubted
+from sky_melange.domain.offer import NEW, Offer, PriceProvenance, Quarantined, doubted
 from sky_melange.prices.market import Market, machine, per_gpu
 from sky_melange.prices.past import Seen
 
@@ -188,12 +188,29 @@ def _reported(offers: Sequence[Offer], market: Market) -> Iterator[Offer]:
 
 
 def _with_fall(offer: Offer, market: Market) -> Offer | None:
+    """With a word where it is cheaper than before.
+
+    In a region that is new it is held against the others, and a machine that is new against the cloud's other machines
+    with such a GPU.
+    """
+    past = market.past
     least = SPOT_FALL_FRACTION if offer.use_spot else FALL_FRACTION
-    for seen in (market.past.last(offer), market.past.embedded(offer)):
+    for seen in (past.last(offer), past.embedded(offer)):
         if seen is not None and offer.price_usd_per_hour < (1 - least) * seen.low:
-            fall = 1 - offer.price_usd_per_hour / seen.low
-            return doubted(offer, f"{offer.cloud} asks {fall:.0%} less than before: it was {seen.text}")
+            return doubted(offer, f"{offer.cloud} asks {_less(offer, seen)} than before: it was {_least(seen)}")
+    if past.embedded(offer) is None and offer.accelerator:
+        seen = past.elsewhere(offer) or past.other_machines(offer)
+        if seen is not None and offer.price_usd_per_hour < (1 - FALL_FRACTION) * seen.low:
+            return doubted(offer, f"{NEW}{offer.cloud} asks {_less(offer, seen)} here than ever: {_least(seen)}")
     return None
+
+
+def _less(offer: Offer, seen: Seen) -> str:
+    return f"{1 - offer.price_usd_per_hour / seen.low:.0%} less"
+
+
+def _least(seen: Seen) -> str:
+    return replace(seen, high=seen.low).text
 
 
 def _with_licence(offer: Offer, elsewhere: Collection[float]) -> Offer | None:
@@ -211,7 +228,7 @@ def unconfirmed(market: Market) -> Iterator[Offer]:
 
     No list, second source or earlier price of this machine, and no other machine with such a GPU between half and twice
     its price. Another suspect of the same cloud may have the same fault and is no neighbour, where prices of the cloud
-    are known.
+    are known; and other clouds speak for no GPU that this one did not sell before.
     """
     unknown = [offer for offer in market.judged if not market.confirms(offer)]
     doubtful = {id(offer) for offer in unknown if market.past.knows(offer.cloud)}
@@ -227,7 +244,7 @@ def unconfirmed(market: Market) -> Iterator[Offer]:
         price = per_gpu(offer)
         others = neighbours[offer.accelerator, offer.use_spot]
         own = machine(offer)
-        if any(
+        if not market.past.is_new(offer) and any(
             price / 2 <= other <= price * 2
             for (is_doubtful, *key), other in others.items()
             if (key[0] != offer.cloud if is_doubtful else tuple(key) != own)

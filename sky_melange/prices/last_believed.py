@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sky_melange.domain.ages import iso_utc
-from sky_melange.domain.offer import IN_DOUBT, Offer
+from sky_melange.domain.offer import IN_DOUBT, NEW, Offer
 from sky_melange.prices.kept_files import KeptFiles
 
 KEPT_FOR: Final = timedelta(days=7)
@@ -62,7 +62,8 @@ class BelievedPrices:
         for offer in passed:
             key = (machine_key(offer), offer.region, offer.use_spot)
             price, date = offer.price_usd_per_hour, offer.provenance.fetched_at
-            is_sure = IN_DOUBT not in offer.provenance.detail and offer.name not in unconfirmed
+            doubts = offer.provenance.detail.replace(f"{IN_DOUBT}{NEW}", "")
+            is_sure = IN_DOUBT not in doubts and offer.name not in unconfirmed
             known = found.get(key) or Row(price, price, date, is_sure)
             found[key] = Row(
                 min(price, known.low), max(price, known.high), min(date, known.date), is_sure and known.is_sure

@@ -77,6 +77,7 @@ class Past:
         self.unconfirmed = frozenset(unconfirmed)
         self._in_doubt = {_place(name) for name, verdict in self._verdicts.items() if not verdict.rule}
         self._counts: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._least: dict[str, dict[tuple[str, bool], tuple[float, str]]] = {}
         self._last = last
 
     def with_last(self, last: Callable[[str], BelievedPrices]) -> Past:
@@ -104,7 +105,7 @@ class Past:
         is_sure = (offer.cloud, offer.region, offer.instance_type, offer.use_spot) not in self._in_doubt
         return _seen(self._believed.get(offer.cloud), offer, "the embedded prices", is_sure)
 
-    def other_count(self, offer: Offer) -> str:
+    def other_gpus(self, offer: Offer) -> str:
         """What the machine has by the embedded catalog, `H100:8`, where the offer says otherwise; "" where it does not.
 
         Machines that are sold with GPUs of choice have no count of their own.
@@ -117,8 +118,7 @@ class Past:
                 counts[name] = (*counts.get(name, ()), contents)
         has = counts.get(offer.instance_type, ())
         own = f"{offer.accelerator}:{offer.accelerators_per_instance}"
-        same = len(has) == 1 and has[0] != own and has[0].partition(":")[0] == offer.accelerator
-        return has[0] if same else ""
+        return has[0] if len(has) == 1 and has[0] != own else ""
 
     def last(self, offer: Offer) -> Seen | None:
         """What the last runs believed."""
@@ -144,6 +144,21 @@ class Past:
         low, high = min(low for low, _ in found), max(high for _, high in found)  # type: ignore[type-var]
         return Seen(low=low, high=high, date=entry[0], source="other regions of the embedded prices")  # type: ignore[arg-type]
 
+    def other_machines(self, offer: Offer) -> Seen | None:
+        """What as many such GPUs cost, by the embedded prices, in the cloud's machines that ask least for one."""
+        known = self._least.get(offer.cloud)
+        if known is None:
+            known = self._least[offer.cloud] = _least_of_one(self._believed.get(offer.cloud, _NOTHING))
+        found = known.get((offer.accelerator, offer.use_spot))
+        if found is None:
+            return None
+        price = found[0] * offer.accelerators_per_instance
+        return Seen(low=price, high=price, date=found[1], source="other machines of the embedded prices")
+
+    def is_new(self, offer: Offer) -> bool:
+        """Whether the embedded prices have no such GPU in this cloud, though they have prices."""
+        return bool(self._believed) and self.other_machines(offer) is None
+
     def verdict(self, offer: Offer) -> Verdict | None:
         """What spoke against this very price when it was embedded; None when nothing did, or it is another price."""
         found = self._verdicts.get(offer.name)
@@ -165,6 +180,11 @@ class Past:
         now = {(machine_key(o), o.region) for o in catalog.offers if o.accelerator and not o.use_spot}
         gone = {_accelerator(key) for key, _ in before} - {_accelerator(key) for key, _ in now}
         return len(before), len(before - now), tuple(sorted(gone))
+
+    def lacking(self, catalog: CatalogOffers) -> tuple[int, int]:
+        """How many kinds of GPU machine are embedded, and how many of them the catalog lacks."""
+        known = {key for key in self._believed.get(catalog.cloud, _NOTHING) if _accelerator(key)}
+        return len(known), len(known - {machine_key(offer) for offer in catalog.offers if offer.accelerator})
 
     def other_cloud(self, catalog: CatalogOffers) -> str | None:
         """The cloud whose catalog this is, by its machines, where it is not the one that it was asked for."""
@@ -199,6 +219,19 @@ def ranges_of(offers: Iterable[Offer]) -> dict[str, tuple[str, dict[str, list[fl
         row[at + 1] = price if high is None else max(high, price)
         if offer.provenance.fetched_at < date:
             found[machine_key(offer)] = (offer.provenance.fetched_at, regions)
+    return found
+
+
+def _least_of_one(machines: _Machines) -> dict[tuple[str, bool], tuple[float, str]]:
+    """(accelerator, spot) -> the least price of one GPU, USD per hour, and its date."""
+    found: dict[tuple[str, bool], tuple[float, str]] = {}
+    for key, (date, regions) in machines.items():
+        accelerator, _, count = key.rpartition("|")[2].partition(":")
+        for row in regions.values() if accelerator else ():
+            for use_spot, low in ((False, row[0]), (True, row[2])):
+                if low is not None:
+                    one = (low / int(count), date)
+                    found[accelerator, use_spot] = min(one, found.get((accelerator, use_spot), one))
     return found
 
 

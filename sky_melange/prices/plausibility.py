@@ -126,13 +126,13 @@ def ambiguous_accelerator(market: Market) -> Iterator[Doubt]:
             yield Doubt(offer, reason)
 
 
-def other_count(market: Market) -> Iterator[Doubt]:
-    """A machine type has the number of GPUs that it always had: Azure's ND96isr_H100_v5 has 8, whatever a row says.
+def other_gpus(market: Market) -> Iterator[Doubt]:
+    """A machine type has the GPUs that it always had: Azure's ND96isr_H100_v5 has 8 H100, whatever a row says.
 
-    Evidence: the embedded catalog has the type with one other number.
+    Evidence: the embedded catalog has the type with one other GPU or number of them.
     """
     for offer in market.judged:
-        has = market.past.other_count(offer)
+        has = market.past.other_gpus(offer)
         if has:
             says = f"{offer.accelerator}:{offer.accelerators_per_instance}"
             yield Doubt(offer, f"{offer.cloud}: the catalog says {says}, and a {offer.instance_type} has {has}")
@@ -201,29 +201,38 @@ def below_other_regions(market: Market) -> Iterator[Doubt]:
 def below_smaller_machines(market: Market) -> Iterator[Doubt]:
     """A GPU of a machine with more of them at about half the price of one with fewer: n for the price of n/2.
 
+    Spot prices per GPU differ by more than that between sizes; there it is the same price for another number of GPUs,
+    which none of some 1,500 spot prices in the catalogs at hand is.
+
     Evidence: a machine of the same series (its name without the numbers) in the same region, sold the same way.
     """
-    ladders: dict[tuple[str, ...], list[Offer]] = {}
-    suspects = {id(offer) for offer in market.judged if not offer.use_spot and offer.accelerators_per_instance > 1}
+    ladders: dict[tuple[object, ...], list[Offer]] = {}
+    suspects = {id(offer) for offer in market.judged if offer.accelerators_per_instance > 1}
     if not suspects:
         return
     places = {(offer.cloud, offer.region, offer.accelerator) for offer in market.judged}
     for offer in market.offers:
-        if not offer.use_spot and (offer.cloud, offer.region, offer.accelerator) in places:
+        if (offer.cloud, offer.region, offer.accelerator) in places:
             series = _NUMBERS.sub("#", offer.instance_type)
-            ladders.setdefault((offer.cloud, offer.region, offer.accelerator, series), []).append(offer)
+            key = (offer.cloud, offer.region, offer.accelerator, offer.use_spot, series)
+            ladders.setdefault(key, []).append(offer)
     for ladder in ladders.values():
         ladder.sort(key=lambda offer: offer.accelerators_per_instance)
         for offer in ladder:
             if id(offer) not in suspects:
                 continue
             smaller = [o for o in ladder if o.accelerators_per_instance < offer.accelerators_per_instance]
-            cheapest = min(smaller, key=per_gpu, default=None)
-            if cheapest is None or per_gpu(offer) > LEAST_COUNT_FRACTION * per_gpu(cheapest):
-                continue
-            if not market.confirms(offer):
+            if offer.use_spot:
+                price = offer.price_usd_per_hour
+                as_dear = [o for o in smaller if abs(o.price_usd_per_hour - price) <= ROUNDING_FRACTION * price]
+                cheaper = as_dear[0] if as_dear else None
+            else:
+                cheaper = min(smaller, key=per_gpu, default=None)
+                if cheaper is not None and per_gpu(offer) > LEAST_COUNT_FRACTION * per_gpu(cheaper):
+                    cheaper = None
+            if cheaper is not None and not market.confirms(offer):
                 counts = f"{offer.accelerators_per_instance} GPUs for {offer.price_usd_per_hour:.4f} USD per hour"
-                yield Doubt(offer, f"{counts}, but {cheapest.instance_type} has {_counted(cheapest)}")
+                yield Doubt(offer, f"{counts}, but {cheaper.instance_type} has {_counted(cheaper)}")
 
 
 def spot_above_on_demand(market: Market) -> Iterator[Doubt]:
@@ -315,7 +324,7 @@ PLAUSIBILITY_RULES: Final[tuple[Rule, ...]] = (
     not_sold_on_demand,
     auction_reserve,
     ambiguous_accelerator,
-    other_count,
+    other_gpus,
     source_disagreement,
     below_other_regions,
     below_smaller_machines,

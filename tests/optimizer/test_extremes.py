@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,11 +13,13 @@ from test_properties import assert_holds
 from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import Solution, solve_problem
+from sky_melange.optimizer.charges import Charges, RouterCharge
 from sky_melange.optimizer.limits.accelerators import Cap
 from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.limits.replicas import MinReplicas
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.solve import solver
+from sky_melange.optimizer.solve.dominance import undominated
 from sky_melange.optimizer.solve.session import Session
 
 _FORMULATIONS = pytest.mark.parametrize("formulation", [EXACT, SLICED], ids=["exact", "sliced"])
@@ -175,3 +178,16 @@ def test_a_sliced_answer_that_is_not_proven_still_divides_into_slices(monkeypatc
     assert all(
         share * SLICES == pytest.approx(round(share * SLICES), abs=1e-5) for row in solution.shares for share in row
     )
+
+
+def test_thousands_of_candidates_with_a_router_are_compared_quickly() -> None:
+    """None replaces another, so each is compared with all that are cheaper; a minute and more in pairs."""
+    count = 2000
+    prices = tuple(1 + 0.9 * c / count for c in range(count))
+    near = tuple(None if c % 2 else 0.1 for c in range(count))
+    charges = Charges(router=RouterCharge(near_usd_per_hour=near, elsewhere_usd_per_hour=0.2))
+    loads = (tuple(1 / price for price in prices),)
+    problem = Problem(loads=loads, prices=prices, replicas=(1,) * count, charges=charges)
+    start = time.process_time()
+    assert len(undominated(problem)) == count
+    assert time.process_time() - start < 5

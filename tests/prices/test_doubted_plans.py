@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from server import CatalogServer
+from server import CatalogServer, cut
 
 from sky_melange.cli import cli
 from sky_melange.resources import data_path
@@ -33,7 +35,10 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CatalogS
         yield server
 
 
-def planned(tmp_path: Path, cloud: str, accelerators: list[str]) -> tuple[str, dict[str, Any]]:
+def planned(
+    tmp_path: Path, clouds: str | list[str], accelerators: list[str], spot: str = "never"
+) -> tuple[str, dict[str, Any]]:
+    """What is printed, and plan.json."""
     workload = {
         "version": 1,
         "name": "chat",
@@ -43,7 +48,11 @@ def planned(tmp_path: Path, cloud: str, accelerators: list[str]) -> tuple[str, d
             "request_rate": 5,
             "histogram": {"source": "t", "input_tokens": [1000], "output_tokens": [250], "weights": [[1]]},
         },
-        "candidates": {"clouds": [cloud], "accelerators": accelerators},
+        "candidates": {
+            "clouds": [clouds] if isinstance(clouds, str) else clouds,
+            "accelerators": accelerators,
+            "spot": spot,
+        },
         "profiles": {"estimate": True},
         "router": {"kind": "none"},
     }
@@ -86,5 +95,110 @@ def test_a_tenth_of_every_price_is_reported_on_stdout_and_in_the_plan(mirror: Ca
 def test_a_mirror_of_two_clouds_plans_nebius(mirror: CatalogServer, tmp_path: Path) -> None:
     mirror.fail("lambda", lambda handler, _: handler.answer(404, b""))
     mirror.fail("azure", lambda handler, _: handler.answer(404, b""))
-    _, plan = planned(tmp_path, "nebius", ["H100"])
-    assert [group["price_usd_per_hour"] for group in plan["groups"]] == [2.95]
+    stdout, plan = planned(tmp_path, ["aws", "nebius"], ["H100"])
+    assert [price for _, price, _ in bought(plan)] == [2.95]
+    assert "Prices in doubt" not in stdout
+
+
+def _days_of_the_cut() -> list[float]:
+    with (EXTRACTS / "aws-p5-2025-06.csv").open() as file:
+        return [float(row["price_usd"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("instance_type", ["p5.48xlarge", "p9.48xlarge"], ids=["embedded", "new"])
+def test_the_cut_of_aws_in_2025_passes_day_by_day(mirror: CatalogServer, tmp_path: Path, instance_type: str) -> None:
+    """98.32 to 55.04 in a night: of a machine that this release knows (by as much), and of one that it does not."""
+    header, *rows = data_path("catalogs", "prices", "aws.csv").read_text().splitlines()
+    at = header.split(",").index("Price")
+    machines = [row.split(",") for row in rows if row.startswith("p5.48xlarge,")]
+    others = [row for row in rows if not row.startswith("p5.")]
+    days = _days_of_the_cut()
+    assert (days[0], days[-1]) == (98.32, 55.04)
+    for day in days:
+        quotient = day / days[0]
+        today = [
+            ",".join([instance_type, *row[1:at], repr(float(row[at]) * quotient) if row[at] else "", *row[at + 1 :]])
+            for row in machines
+        ]
+        mirror.put("aws", "".join(f"{line}\n" for line in (header, *others, *today)).encode())
+        stdout, plan = planned(tmp_path, "aws", ["H100"])
+        text = " ".join(stdout.split())
+        assert bought(plan) == [(instance_type, pytest.approx(55.04 * quotient), 1)]
+        assert ("aws asks 44% less than before" in text) == (quotient < 1)
+        assert any("44% less" in warning for warning in plan["warnings"]) == (quotient < 1)
+
+
+@pytest.fixture
+def counts(mirror: CatalogServer) -> CatalogServer:
+    """Small catalogs of a stranger with wrong counts, and nothing else."""
+    for cloud in ("azure", "nebius"):
+        mirror.fail(cloud, lambda handler, _: handler.answer(404, b""))
+    for cloud in ("aws", "lambda", "mithril", "runpod"):
+        mirror.put(cloud, (EXTRACTS / f"{cloud}-counts.csv").read_bytes())
+    return mirror
+
+
+@pytest.mark.usefixtures("counts")
+@pytest.mark.parametrize(
+    ("accelerator", "spot", "machine"),
+    [
+        ("L40S", "never", ("1x_L40S_SECURE", 0.86)),
+        ("L40S", "only", ("1x_L40S_SECURE", 0.5)),
+        ("RTXA6000", "never", ("1x_RTXA6000_SECURE", 0.79)),
+        ("H100", "allow", ("gpu_1x_h100_sxm5", 4.29)),
+        ("H200", "never", ("p5en.48xlarge", 63.296)),
+    ],
+)
+def test_no_plan_buys_n_gpus_for_the_price_of_one(
+    tmp_path: Path, accelerator: str, spot: str, machine: tuple[str, float]
+) -> None:
+    stdout, plan = planned(tmp_path, ["aws", "lambda", "mithril", "runpod"], [accelerator], spot)
+    assert {(instance_type, price) for instance_type, price, _ in bought(plan)} == {machine}
+    if accelerator in ("L40S", "RTXA6000"):
+        assert "below_smaller_machines" in stdout
+
+
+def test_a_part_of_gcps_h100_machine_is_sold_as_spot_only(mirror: CatalogServer, tmp_path: Path) -> None:
+    mirror.put("gcp", data_path("catalogs", "prices", "gcp.csv").read_bytes())
+    stdout, plan = planned(tmp_path, "gcp", ["H100"])
+    assert [instance_type for instance_type, _, _ in bought(plan)] == ["a3-highgpu-8g"]
+    assert "not_sold_on_demand" in stdout
+    _, plan = planned(tmp_path, "gcp", ["H100"], "only")
+    assert [instance_type for instance_type, _, _ in bought(plan)] == ["a3-highgpu-1g"]
+    _, plan = planned(tmp_path, "gcp", ["B200"], "only")
+    assert [instance_type for instance_type, _, _ in bought(plan)] == ["a4-highgpu-8g"]
+
+
+@pytest.mark.parametrize("kind", ["of another cloud", "in another currency", "of unknown GPUs"])
+def test_a_catalog_that_is_none_is_named_first(mirror: CatalogServer, tmp_path: Path, kind: str) -> None:
+    header, *rows = data_path("catalogs", "prices", "lambda.csv").read_text().splitlines()
+    content, said = {
+        "of another cloud": (data_path("catalogs", "prices", "aws.csv").read_text(), "serves the catalog of aws"),
+        "in another currency": (
+            "\n".join([f"{header},Currency", *(f"{row},EUR" for row in rows)]) + "\n",
+            "priced in EUR, not in USD",
+        ),
+        "of unknown GPUs": (
+            "\n".join([header, *(re.sub(r"^([^,]*),[^,]+,", r"\1,Z900,", row) for row in rows)]) + "\n",
+            "does not know the accelerator Z900",
+        ),
+    }[kind]
+    mirror.put("lambda", content.encode())
+    stdout, plan = planned(tmp_path, ["aws", "lambda"], ["A10", "A10G"])
+    assert stdout.startswith("NO PRICES of lambda")
+    assert said in " ".join(stdout.split())
+    assert [entry["cloud"] for entry in plan["prices"]["missing_clouds"]] == ["lambda"]
+    assert {group["cloud"] for group in plan["groups"]} == {"aws"}
+
+
+def test_a_catalog_that_lacks_many_machines_is_reported_without_an_earlier_copy(
+    mirror: CatalogServer, tmp_path: Path
+) -> None:
+    """Cut between two rows, with a length of its own: only what this release knows tells."""
+    mirror.put("lambda", cut(data_path("catalogs", "prices", "lambda.csv").read_bytes(), 0.6, rows=True))
+    stdout, plan = planned(tmp_path, ["aws", "lambda"], ["A10", "A10G"])
+    said = "Prices of lambda: the catalog lacks 9 of the 23 kinds of GPU machine that this release knows"
+    assert said in " ".join(stdout.split())
+    assert any(warning.startswith(said) for warning in plan["warnings"])
+    _, elsewhere = planned(tmp_path, "aws", ["A10G"])
+    assert not any("lambda" in warning for warning in elsewhere["warnings"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -52,6 +53,16 @@ def test_full_catalogs_give_the_offers_of_the_embedded_extract(shared_data: Path
     assert [(o.name, o.catalog_accelerator, o.price_usd_per_hour) for o in full.offers] == [
         (o.name, o.catalog_accelerator, o.price_usd_per_hour) for o in embedded.offers
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["read_and_merge", "refresh"])
+def test_the_benchmarks_run(name: str, shared_data: Path) -> None:
+    """Whether their targets hold (exit 0 or 1) is for a quiet machine to say."""
+    command = [sys.executable, "-m", f"benchmarks.prices.{name}", "--data", str(shared_data), "--runs", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert "target" in done.stdout, done.stderr
 
 
 def test_the_build_script_writes_the_committed_files(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from server import CatalogServer
 
 from sky_melange.domain.offer import Obtained
 from sky_melange.domain.workload import PricePolicy
+from sky_melange.errors import PriceSourceError
 from sky_melange.prices import current_book, warnings_of
 from sky_melange.prices.hosted import accept
 
@@ -143,6 +144,32 @@ def test_clocks_an_hour_off(hours: int, server: CatalogServer, tmp_path: Path) -
     server.heal("lambda")
     server.fail("lambda", faults.status(500))
     assert not state_of(current_book(PricePolicy(max_age_hours=2), site=place, now=NOON), "lambda").too_old
+
+
+@pytest.mark.parametrize(("ahead", "as_of"), [(timedelta(hours=1), "2026-06-01T12:00:00Z"), (timedelta(days=30), "")])
+def test_host_whose_clock_is_ahead_dates_nothing_in_the_future(
+    ahead: timedelta, as_of: str, server: CatalogServer, tmp_path: Path
+) -> None:
+    """A date some hours ahead is our own of the confirmation; a month ahead says nothing of the prices' age."""
+    place = site(tmp_path / "cache", server.url)
+    server.fail("lambda", faults.dated(_http(NOON + ahead)))
+    for offline in (False, True):
+        book = current_book(PricePolicy(max_age_hours=2), site=place, now=NOON, offline=offline)
+        state = state_of(book, "lambda")
+        assert (state.as_of, state.fetched_at, state.too_old) == (as_of, "2026-06-01T12:00:00Z", False)
+        assert {offer.provenance.as_of for offer in book.offers if offer.cloud == "lambda"} == {as_of}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_confirmed_by_a_clock_that_was_an_hour_off(hours: int, server: CatalogServer, tmp_path: Path) -> None:
+    """Then offline, with the clock put right: the copy is used, and is at most an hour younger or older than it is."""
+    place = site(tmp_path / "cache", server.url)
+    current_book(PricePolicy(), site=place, now=NOON + timedelta(hours=hours))
+    policy = PricePolicy(max_age_hours=2.5)
+    state = state_of(current_book(policy, site=place, now=NOON, offline=True), "lambda")
+    assert (state.obtained, state.too_old) == (Obtained.CACHED, False)
+    with pytest.raises(PriceSourceError, match="max_age_hours"):
+        current_book(policy, site=place, now=NOON + timedelta(hours=4), offline=True)
 
 
 def test_retry_after_is_taken_by_the_clock_of_the_server(server: CatalogServer, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 
 from sky_melange.domain.offer import Offer
-from sky_melange.prices.catalog_csv import NO_ROWS
+from sky_melange.prices.catalog_csv import NO_ROWS, PLAIN_MACHINE
 from sky_melange.prices.offers import OTHER_PRICE
 from sky_melange.prices.priced_rows import FRACTION, NO_REGION, TPU
 from sky_melange.prices.source import CatalogOffers
+from sky_melange.resources import data_path
 
 Extract = Callable[[str], CatalogOffers]
 ReadContent = Callable[[bytes, str], CatalogOffers]
@@ -282,3 +283,15 @@ def test_memory_of_gpus_never_comes_from_gpu_info(extract: Extract) -> None:
 def test_offers_are_frozen(extract: Extract) -> None:
     offer = extract("hyperbolic").offers[0]
     assert replace(offer) == offer
+
+
+@pytest.mark.parametrize("cloud", ["azure", "gcp"])
+def test_quotes_in_a_catalog_change_nothing(cloud: str, read_content: ReadContent) -> None:
+    """Without quotes the rows of plain machines are left out before they are parsed."""
+    content = data_path("catalogs", "prices", f"{cloud}.csv").read_bytes()
+    header, *rows = content.splitlines(keepends=True)
+    plain = b"m9.huge" + b"," * header.count(b",") + b"\n"
+    quoted = b",".join(b'"%s"' % name for name in header.strip().split(b",")) + b"\n"
+    found = read_content(b"".join([quoted, *rows, plain, plain]), cloud)
+    assert found == read_content(b"".join([header, *rows, plain, plain]), cloud)
+    assert [rows.rows for rows in found.skipped if rows.reason == PLAIN_MACHINE] == [2]

@@ -45,8 +45,12 @@ class _Table:
         self.prices = np.array(problem.prices, dtype=float)
         self.limits = problem.limits
         self.has_minima = any(limit.is_minimum for limit in problem.limits)
-        self.charges = problem.charges
+        self.instances_are_endpoints = problem.charges.instances_are_endpoints
         self.charge = 0.0 if problem.keep is None else problem.keep.usd_per_hour
+        self.router = problem.charges.router
+        near = () if self.router is None else self.router.near_usd_per_hour
+        self.near = np.array([np.nan if price is None else price for price in near], dtype=float)
+        self.most = 0.0 if self.router is None else self.router.most_usd_per_hour
 
     def is_useful(self, d: int) -> bool:
         """Whether it can serve anything; with no classes at all everything is."""
@@ -86,18 +90,34 @@ class _Table:
         import numpy as np
 
         costs = copies * self.prices[others] + (copies - 1) * self.charge
-        if self.charges.router is not None:
-            more = (self.charges.replacing_usd_per_hour(d, int(c), int(k)) for c, k in zip(others, copies, strict=True))
-            costs += np.fromiter(more, dtype=float, count=len(others))
+        costs += self._more_for_router(d, others, copies)
         price = self.prices[d]
         cheaper: NDArray[np.bool_] = np.where(copies == 1, costs <= price, costs < price * (1 - _RELATIVE_TOLERANCE))
         return cheaper
+
+    def _more_for_router(self, d: int, others: NDArray[np.int_], copies: NDArray[np.float64]) -> NDArray[np.float64]:
+        """At most how much the router's charge rises when so many `copies` stand in for one of d, whatever the plan."""
+        import numpy as np
+
+        if self.router is None:
+            return np.zeros(len(others))
+        own, new = self.near[d], self.near[others]
+        if np.isnan(own):
+            # Where the others have no machine near either, the plan paid for one elsewhere.
+            more = np.where(np.isnan(new), 0.0, np.maximum(0.0, new - self.router.elsewhere_usd_per_hour))
+        else:
+            more = np.maximum(0.0, np.where(np.isnan(new), self.most, new) - own)
+        if self.instances_are_endpoints:
+            more = np.where(copies > 1, self.most, more)
+        return more
 
     def _most_copies(self, d: int, c: int, least: int) -> int:
         """The most copies of c, of at least two, that cost less than one d."""
         each = float(self.prices[c]) + self.charge
         if each <= 0:
             return 1000 * least
-        router = 0.0 if self.charges.router is None else self.charges.replacing_usd_per_hour(d, c, 2)
+        import numpy as np
+
+        router = float(self._more_for_router(d, np.array([c]), np.array([2.0]))[0])
         room = float(self.prices[d]) * (1 - 2 * _RELATIVE_TOLERANCE) + self.charge - router
         return math.ceil(room / each) - 1

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from sky_melange.domain.ages import iso_utc
-from sky_melange.domain.offer import Offer, PriceProvenance
+from sky_melange.domain.offer import PriceProvenance
 from sky_melange.errors import InputError
+from sky_melange.prices.catalog_csv import PLAIN_MACHINE
 from sky_melange.prices.hosted.bases import shown
 from sky_melange.prices.offers import read_catalog
 from sky_melange.prices.past import embedded_past
-from sky_melange.prices.snapshot import SnapshotSource, snapshot_clouds
 from sky_melange.prices.source import CatalogOffers
 
 SHRUNKEN_FRACTION: Final = 1 / 3
@@ -68,7 +68,7 @@ def read_copy(content: bytes, cloud: str, url: str, confirmed: datetime, as_of: 
     if len(catalog.offers) > MOST_OFFERS:
         raise NotAcceptedError(f"the catalog has {len(catalog.offers):,} offers, more than {MOST_OFFERS:,}")
     if not count_gpu_machines(catalog):
-        raise NotAcceptedError("the catalog holds no GPU offer, only " + _what_it_holds(catalog))
+        raise NotAcceptedError(f"the catalog holds no GPU offer: {_what_it_holds(catalog)}")
     other = embedded_past().other_cloud(catalog)
     if other is not None:
         raise NotAcceptedError(f"the address of {cloud} serves the catalog of {other}")
@@ -100,12 +100,11 @@ def check_whole(
         if lost:
             raise NotAcceptedError(f"the catalog was cut off: the last {lost} rows of the last good copy are missing")
     elif last_good is None and not is_known_whole:
-        known = {offer.instance_type for offer in _embedded(catalog.cloud) if offer.accelerator}
-        sold = {offer.instance_type for offer in catalog.offers}
-        if not known or len(known & sold) < (1 - TAIL_FRACTION) * len(known):
+        known, lacking = embedded_past().lacking(catalog)
+        if not known or lacking > TAIL_FRACTION * known:
             raise NotAcceptedError(
                 "it was sent without its length or a .md5, and nothing tells whether it is whole "
-                f"({len(known & sold)} of the {len(known)} GPU machines known before)"
+                f"({known - lacking} of the {known} GPU machines known before)"
             )
 
 
@@ -132,18 +131,12 @@ def _places(content: bytes) -> list[_Place]:
         return []
 
 
-def _embedded(cloud: str) -> tuple[Offer, ...]:
-    if cloud not in snapshot_clouds():
-        return ()
-    return SnapshotSource().read([cloud])[0].offers
-
-
 def count_gpu_machines(catalog: CatalogOffers) -> int:
     """Kinds of machine with accelerators, wherever they are sold."""
     return len({(o.instance_type, o.accelerator, o.accelerators_per_instance) for o in catalog.offers if o.accelerator})
 
 
 def _what_it_holds(catalog: CatalogOffers) -> str:
-    if catalog.offers:
-        return "machines without GPU"
-    return ", ".join(rows.reason for rows in catalog.skipped[:3]) or "a header"
+    most = sorted(catalog.skipped, key=lambda rows: (-rows.rows, rows.reason))
+    reasons = [rows.reason for rows in most if rows.reason != PLAIN_MACHINE][:3]
+    return "; ".join(reasons) or ("only machines without GPU" if catalog.offers or most else "only a header")

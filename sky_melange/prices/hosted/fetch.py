@@ -137,7 +137,7 @@ class Fetcher:
         is_new = before is None or before.content != content
         if not is_new:
             before = None
-        raw = RawCopy(content=content, confirmed=self.now, as_of=kept.as_of(response.headers))
+        raw = RawCopy(content=content, confirmed=self.now, as_of=kept.as_of(response.headers, self.now))
         try:
             copy = self._copy(cloud, url, raw)
             previous = None if before is None else self._copy(cloud, url, before)

@@ -26,6 +26,7 @@ from sky_melange.prices.hosted.session import http_date
 from sky_melange.prices.kept_files import KeptFiles
 
 _KEPT_FOR: Final = timedelta(days=3650)
+_CLOCKS_DIFFER_BY: Final = timedelta(days=1)
 _ANY_AGE: Final = {"Cache-Control": "max-age=100000000000"}
 _NO_COPY: Final = (HTTPError, ValueError, TypeError, KeyError, AssertionError)
 """What a file that is no copy of ours makes CacheControl raise."""
@@ -106,10 +107,16 @@ class KeptCopy(BaseCache):
             self._arrived = None
 
     @staticmethod
-    def as_of(headers: Mapping[str, str]) -> str:
-        """When the host last changed what it sends (`Last-Modified`); "" where it does not say."""
+    def as_of(headers: Mapping[str, str], confirmed: datetime) -> str:
+        """When the host last changed what it sent (`Last-Modified`); "" where it does not say.
+
+        Never later than `confirmed`, by our clock: a clock may be some hours off. A date more than a day later says
+        nothing.
+        """
         moment = http_date(headers.get("Last-Modified", ""))
-        return "" if moment is None else iso_utc(moment)
+        if moment is None or moment > confirmed + _CLOCKS_DIFFER_BY:
+            return ""
+        return iso_utc(min(moment, confirmed))
 
     def get(self, key: str) -> bytes | None:  # noqa: ARG002
         """For CacheControl: the copy at hand, wherever redirects lead."""
@@ -128,7 +135,7 @@ def _raw(response: HTTPResponse) -> RawCopy:
     confirmed = http_date(response.headers.get("date", ""))
     if confirmed is None:
         raise ValueError("no date")
-    return RawCopy(content=content, confirmed=confirmed, as_of=KeptCopy.as_of(response.headers))
+    return RawCopy(content=content, confirmed=confirmed, as_of=KeptCopy.as_of(response.headers, confirmed))
 
 
 def _dated(now: datetime) -> dict[str, str]:
