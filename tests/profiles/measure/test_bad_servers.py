@@ -14,6 +14,9 @@ import pytest
 from measuring import Measure
 from stub_server import Behaviour, Law, serving
 
+# Seconds are measured: nothing may run beside it.
+pytestmark = pytest.mark.server
+
 QUICK = Law(ttft_base_ms=1.0, ttft_each_ms=0.1, tpot_base_ms=0.5, tpot_each_ms=0.1)
 GRID = ("--grid", "20,40x4,8", "--concurrency", "1,2")
 NO_SERVER = "http://127.0.0.1:9"

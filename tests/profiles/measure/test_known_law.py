@@ -13,6 +13,9 @@ from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import Slo
 from sky_melange.profiles.capacity import max_capacity
 
+# Seconds are measured: nothing may run beside it.
+pytestmark = pytest.mark.server
+
 LINEAR = Law()
 SUBLINEAR = Law(tpot_base_ms=3.0, tpot_each_ms=1.6, power=0.7)
 """Between two concurrencies its TPOT is a curve, and the profile's a straight line."""
