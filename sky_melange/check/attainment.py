@@ -69,4 +69,4 @@ def _simulated(
     from sky_melange.pipeline.attaining import final_scenario
     from sky_melange.simulation import fleet_of
 
-    return simulator(fleet_of(plan, workload, profiles), final_scenario(workload, log), workload.slo).attainment
+    return simulator(fleet_of(plan, workload, profiles), final_scenario(workload, log), workload.slo).held

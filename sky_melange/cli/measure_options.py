@@ -74,7 +74,8 @@ def slo_of(options: Mapping[str, Any], mistakes: list[Mistake]) -> Slo | None:
             message = f"want milliseconds from {_LEAST_MS:g} to {_MOST_MS:g}, found {value_ms:g}"
             mistakes.append(Mistake(source=f"--{name}-ms", message=message))
         values[f"{name}_s"] = None if value_ms is None else ms_to_s(value_ms)
-    return Slo(**values) if any(value is not None for value in values.values()) else None
+    found = Slo(tpot_s=values["tpot_s"], ttft_s=values["ttft_s"], ntpot_s=values["ntpot_s"])
+    return None if found == Slo() else found
 
 
 def name_and_value(texts: Iterable[str], option: str, mistakes: list[Mistake]) -> dict[str, str]:

@@ -116,6 +116,10 @@ def command(
         points = [(factor * scenario.request_rate_rps, factor) for factor in _PLOTTED]
         swept = [(rate_rps, found if factor == 1 else run(_at(scenario, rate_rps))) for rate_rps, factor in points]
         _write_plot(plot, fleet, document.plan.name, workload.slo, require, swept, found)
+    missed = [each for each in found.percentiles if each.attainment < each.target]
+    if require is not None and missed:
+        named = ", ".join(f"{each.name} within {each.limit_s * 1000:g} ms ({each.attainment:.2%})" for each in missed)
+        raise CheckFailedError(f"too few of the simulated requests have {named}")
     if require is not None and found.attainment < require:
         raise CheckFailedError(
             f"{found.attainment:.4%} of the simulated requests meet every target, fewer than --require {require:.4%}"

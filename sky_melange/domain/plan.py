@@ -11,7 +11,7 @@ from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.profile import ProfileProvenance
-from sky_melange.domain.simulation import Spread
+from sky_melange.domain.simulation import SimulatedPercentile, Spread
 from sky_melange.domain.workload import RoutingPolicy
 
 CONTROLLER_PURPOSE: Final = "SkyServe controller"
@@ -248,6 +248,7 @@ class SimulatedPlan:
     slower_fraction: float
     slower_attainment: float
     thinned_to: float | None = None
+    percentiles: tuple[SimulatedPercentile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

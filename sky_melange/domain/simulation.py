@@ -23,7 +23,7 @@ class SimulatedGroup:
     `share_fraction`: of all requests, the part that it served. `busy_fraction`: of its replicas' time, the part with a
     step under way. `mean_running`: requests running on a replica while one is; at most `running_limit`.
     `queue_growth_rps`: requests in flight added per second; near 0 in a steady state. `preemptions`: requests put back
-    because the KV cache was full.
+    because the KV cache was full. `held`: as in `Simulation`.
     """
 
     name: str
@@ -39,6 +39,7 @@ class SimulatedGroup:
     running_limit: int
     queue_growth_rps: float
     preemptions: int
+    held: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,16 @@ class SimulatedBucket:
     input_tokens: int | None
     output_tokens: int | None
     requests: int
+    attainment: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedPercentile:
+    """A percentile target, `p99 TTFT`: the share of all requests within its limit; enough are at least `target`."""
+
+    name: str
+    limit_s: float
+    target: float
     attainment: float
 
 
@@ -67,7 +78,9 @@ class Simulation:
 
     `attainment_error`: half of the 95 % confidence interval. Latencies are those of requests that were served, None
     where there are none (`tpot_s`: none with more than one token). `arrivals` says in words how they came.
-    `thinned_to`: the fleet was simulated at this fraction of its size; None: whole.
+    `percentiles` are those of the targets. `held` is `attainment`, or what is as far from `slo.attainment` as the
+    percentile that is missed by most: misses count by how many are allowed. `thinned_to`: the fleet was simulated
+    at this fraction of its size; None: whole.
     """
 
     attainment: float
@@ -90,3 +103,5 @@ class Simulation:
     thinned_to: float | None = None
     histogram_tpot_s: tuple[tuple[float, int], ...] = ()
     histogram_ttft_s: tuple[tuple[float, int], ...] = ()
+    percentiles: tuple[SimulatedPercentile, ...] = ()
+    held: float = 0.0

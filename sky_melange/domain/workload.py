@@ -74,19 +74,50 @@ class Model:
         return self.profile_as or self.id
 
 
+LATENCIES: Final = ("tpot", "ttft", "ntpot")
+PERCENTS: Final = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentile:
+    """`percent` of all requests have a `latency` (one of LATENCIES) of at most `limit_s`."""
+
+    latency: str
+    percent: int
+    limit_s: float
+
+    def __str__(self) -> str:
+        return f"p{self.percent} {self.latency.upper()}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
     """Latency targets; at least one is set.
 
     `tpot_s`: mean seconds per output token after the first. `ttft_s`: seconds to the first token.
     `ntpot_s`: request latency ÷ output tokens, the measure of the Mélange paper. `attainment`: the share (0..1) of all
-    requests that must each meet every target; None: the targets are of means in steady state.
+    requests that must each meet every target; None: the targets are of means in steady state. `percentiles` hold each
+    by itself, next to that.
     """
 
     tpot_s: float | None = None
     ttft_s: float | None = None
     ntpot_s: float | None = None
     attainment: float | None = None
+    percentiles: tuple[Percentile, ...] = ()
+
+    def of_means(self) -> Slo:
+        """The tightest limit of each latency, as a target of means: where a simulation begins."""
+
+        def tightest(latency: str, target_s: float | None) -> float | None:
+            stated = (target_s, *(each.limit_s for each in self.percentiles if each.latency == latency))
+            return min((limit for limit in stated if limit is not None), default=None)
+
+        return Slo(
+            tpot_s=tightest("tpot", self.tpot_s),
+            ttft_s=tightest("ttft", self.ttft_s),
+            ntpot_s=tightest("ntpot", self.ntpot_s),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

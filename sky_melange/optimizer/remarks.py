@@ -40,7 +40,7 @@ def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tu
         f"{name} ≤ {s_to_ms(value):g} ms"
         for name, value in (("TPOT", slo.tpot_s), ("TTFT", slo.ttft_s), ("NTPOT", slo.ntpot_s))
         if value is not None
-    ]
+    ] + [f"{each} ≤ {s_to_ms(each.limit_s):g} ms" for each in slo.percentiles]
     return (
         f"Traffic: {workload.traffic.request_rate_rps:,.10g} req/s, sizes from {workload.traffic.origin}; each "
         f"bucket is planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}.",

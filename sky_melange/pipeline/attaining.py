@@ -216,11 +216,9 @@ class _Search:
         judged = [self.judged(fleet, found) for fleet in fleets]
         results = [result for result, _ in judged]
         is_held = all(each for _, each in judged)
-        is_held = is_held and all(
-            self.run_once(fleet, found, seed=_FINAL_SEED).attainment >= self.target for fleet in fleets
-        )
+        is_held = is_held and all(self.run_once(fleet, found, seed=_FINAL_SEED).held >= self.target for fleet in fleets)
         self.has_held = self.has_held or is_held
-        worst = min(range(len(fleets)), key=lambda index: results[index].attainment)
+        worst = min(range(len(fleets)), key=lambda index: results[index].held)
         self.learn(found, fleets[worst], results[worst], is_held=is_held)
         if not is_held:
             self.failed.setdefault(found.solution.counts, []).append(_loads(found))
@@ -239,14 +237,14 @@ class _Search:
         for seed in range(_RUNS_DRAWN if self.log is None else _RUNS_REPLAYED):
             runs.append(self.run_once(fleet, found, requests=_RUN_REQUESTS, seed=seed))
             self.check_refused(runs[-1])
-            attained = [run.attainment for run in runs]
+            attained = [run.held for run in runs]
             mean = math.fsum(attained) / len(attained)
             within = math.fsum(run.attainment_error for run in runs) / len(runs) / _STUDENT_19
             between = math.sqrt(math.fsum((each - mean) ** 2 for each in attained) / max(len(attained) - 1, 1))
             if min(attained) < self.target or mean + 2 * within < self.target:
                 break
-        worst = min(runs, key=lambda run: run.attainment)
-        return worst, worst.attainment >= self.target and mean - 1.5 * max(within, between) >= self.target
+        worst = min(runs, key=lambda run: run.held)
+        return worst, worst.held >= self.target and mean - 1.5 * max(within, between) >= self.target
 
     def check_refused(self, result: Simulation) -> None:
         """Raises InfeasibleError where so many requests are too long that no fleet can hold."""
@@ -274,7 +272,7 @@ class _Search:
 
     def learn(self, found: Solved, fleet: Fleet, result: Simulation, *, is_held: bool) -> None:
         """Up to which rate the requests of each group hold, and so up to which utilisation."""
-        attained = {group.name: 1.0 if group.attainment is None else group.attainment for group in result.groups}
+        attained = {group.name: 1.0 if group.held is None else group.held for group in result.groups}
         enough = self.target if is_held else min(self.target + result.attainment_error, 1.0)
         lost = dict(fleet.lost)
         requests = _LOOK_REQUESTS if self.log is None else _RUN_REQUESTS
@@ -288,7 +286,7 @@ class _Search:
             looked = self.run_once(fleet, found, requests=requests, seed=result.seed, faster=faster)
             for each in looked.groups:
                 if each.name in bounds:
-                    is_enough = each.attainment is None or each.attainment >= self.target
+                    is_enough = each.held is None or each.held >= self.target
                     bounds[each.name].note(faster, holds=is_enough)
         lowest = min(bounds, key=lambda name: (attained[name], name))
         for group in found.assembled.groups:
@@ -353,6 +351,7 @@ class _Search:
             plans=self.plans,
             ttft_s=result.ttft_s,
             tpot_s=result.tpot_s,
+            percentiles=result.percentiles,
             slower_fraction=SLOWER_FRACTION,
             slower_attainment=slower.attainment,
             thinned_to=result.thinned_to,

@@ -39,6 +39,10 @@ def simulated_sentences(plan: Plan) -> Iterator[str]:
         for name, spread in (("TPOT", found.tpot_s), ("TTFT", found.ttft_s))
         if spread is not None
     ]
+    tails += [
+        f"{each.name} target {s_to_ms(each.limit_s):.4g} ms: {percent(each.attainment)} within"
+        for each in found.percentiles
+    ]
     refused = f" {found.refused_fraction:.2%} are refused, as too long." if found.refused_fraction else ""
     thinned = "" if found.thinned_to is None else f" Simulated at {found.thinned_to:.3g} of its size."
     yield (

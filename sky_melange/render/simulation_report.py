@@ -74,6 +74,9 @@ def _sentences(found: Simulation, slo: Slo) -> Iterator[str]:
     ]
     if causes:
         yield f"Missed: {', '.join(causes)}."
+    for each in found.percentiles:
+        verdict = "" if each.attainment >= each.target else ": MISSED"
+        yield f"{each.name} ≤ {_ms(each.limit_s)}: {each.attainment:.2%} of the requests{verdict}."
     worst = _worst(found.buckets)
     if worst:
         yield "Most misses: " + "; ".join(worst) + "."

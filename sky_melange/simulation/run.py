@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from sky_melange.domain.buckets import Arrivals, TokenGrid, Traffic
 from sky_melange.domain.profile import LatencyModelForm, Profile
-from sky_melange.domain.simulation import MissedFractions, SimulatedBucket, SimulatedGroup, Simulation, Spread
+from sky_melange.domain.simulation import (
+    MissedFractions,
+    SimulatedBucket,
+    SimulatedGroup,
+    SimulatedPercentile,
+    Simulation,
+    Spread,
+)
 from sky_melange.domain.workload import RoutingPolicy, Slo
 from sky_melange.simulation import compiled
 from sky_melange.simulation.arrivals import Drawn, drawn, replayed
@@ -128,7 +135,7 @@ def _warm_requests(scenario: Scenario, slo: Slo, rate_rps: float) -> int:
         scenario.traffic.grid.output_edges[-1] if scenario.log is None else np.quantile(scenario.log.outputs, 0.99)
     )
     low, high = _WARM_S
-    seconds = min(high, max(low, 1.5 * float(outputs) * (slo.tpot_s or _USUAL_TPOT_S)))
+    seconds = min(high, max(low, 1.5 * float(outputs) * (slo.of_means().tpot_s or _USUAL_TPOT_S)))
     return int(min(_MOST_WARM, math.ceil(seconds * rate_rps)))
 
 
@@ -208,11 +215,20 @@ def _summed_up(  # noqa: PLR0913, PLR0917 - the arrays of one run
         )
     ]
     met = served & ~missed[0] & ~missed[1] & ~missed[2]
+    values = {"ttft": ttft, "tpot": np.where(outputs > 1, tpot, 0.0), "ntpot": latency / outputs}
+    beyond = [(each, ~served | (values[each.latency] > each.limit_s)) for each in slo.percentiles]
+
+    def held(own: Any) -> float:
+        """Misses of a percentile count as many times as there are fewer of them allowed."""
+        allowed = 1.0 - (slo.attainment or 0.0)
+        shares = [float(over[own].mean()) / (1.0 - each.percent / 100) * allowed for each, over in beyond]
+        return 1.0 - max(1.0 - float(met[own].mean()), *shares, 0.0)
+
     duration_s = float(gaps[-1] - gaps[-2])
     growth = float(groups["late"].sum() - groups["early"].sum())
     scale = 1.0 / (fleet.thinned_to or 1.0)
     summaries = tuple(
-        _group(fleet, row, served & (counted["group"] == row), met, (ttft, tpot, outputs), groups, duration_s)
+        _group(fleet, row, served & (counted["group"] == row), met, (ttft, tpot, outputs), groups, duration_s, held)
         for row in range(len(fleet.groups))
     )
     return Simulation(
@@ -241,11 +257,25 @@ def _summed_up(  # noqa: PLR0913, PLR0917 - the arrays of one run
         thinned_to=fleet.thinned_to,
         histogram_tpot_s=_histogram(tpot[served & (outputs > 1)]),
         histogram_ttft_s=_histogram(ttft[served]),
+        percentiles=tuple(
+            SimulatedPercentile(
+                name=str(each), limit_s=each.limit_s, target=each.percent / 100, attainment=float(1.0 - over.mean())
+            )
+            for each, over in beyond
+        ),
+        held=held(np.ones(len(met), np.bool_)),
     )
 
 
 def _group(  # noqa: PLR0913, PLR0917 - the arrays of one run
-    fleet: Fleet, row: int, own: Any, met: Any, latencies: Sequence[Floats], groups: Any, duration_s: float
+    fleet: Fleet,
+    row: int,
+    own: Any,
+    met: Any,
+    latencies: Sequence[Floats],
+    groups: Any,
+    duration_s: float,
+    held: Callable[[Any], float],
 ) -> SimulatedGroup:
     group, table = fleet.groups[row], groups[row]
     ttft, tpot, outputs = latencies
@@ -266,6 +296,7 @@ def _group(  # noqa: PLR0913, PLR0917 - the arrays of one run
         running_limit=group.most_running,
         queue_growth_rps=_per_second(float(table["late"] - table["early"]), duration_s) * scale,
         preemptions=int(table["preempted"]),
+        held=held(own) if count else None,
     )
 
 

@@ -85,6 +85,12 @@ def _check_slo(document: YamlDocument) -> Iterator[Mistake]:
     if isinstance(slo, MappingNode) and not set(slo.entries) - {"attainment"}:
         message = "give at least one of tpot_ms, ttft_ms, ntpot_ms, for example `slo: {tpot_ms: 40}`"
         yield _mistake(document, ("slo",), message)
+    attainment = document.find(("slo", "attainment"))
+    if isinstance(slo, MappingNode) and isinstance(attainment, ScalarNode) and attainment.value == "mean":
+        for key in slo.entries:
+            if key.startswith("p") and key.endswith("_ms"):
+                message = "is found by simulation, and `attainment: mean` simulates nothing; leave out one of them"
+                yield _mistake(document, ("slo", key), message)
 
 
 def _check_budget(document: YamlDocument) -> Iterator[Mistake]:

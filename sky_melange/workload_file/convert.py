@@ -5,12 +5,15 @@ from __future__ import annotations
 from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import (
+    LATENCIES,
+    PERCENTS,
     Budget,
     CandidateFilter,
     Constraints,
     KeepExisting,
     Launch,
     Model,
+    Percentile,
     ProfilePolicy,
     Slo,
     SolverSettings,
@@ -74,6 +77,12 @@ def _slo(section: SloSection) -> Slo:
         ttft_s=_seconds(section.ttft_ms),
         ntpot_s=_seconds(section.ntpot_ms),
         attainment=None if section.attainment == "mean" else float(section.attainment),
+        percentiles=tuple(
+            Percentile(latency=latency, percent=percent, limit_s=ms_to_s(limit_ms))
+            for latency in LATENCIES
+            for percent in PERCENTS
+            if (limit_ms := getattr(section, f"p{percent}_{latency}_ms")) is not None
+        ),
     )
 
 

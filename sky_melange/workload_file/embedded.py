@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from sky_melange.domain.buckets import MOST_CV, Traffic
 from sky_melange.domain.units import s_to_ms
-from sky_melange.domain.workload import Formulation, Objective, Workload
+from sky_melange.domain.workload import Formulation, Objective, Slo, Workload
 from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
 from sky_melange.workload_file.messages import rule_text
 from sky_melange.workload_file.report import key_path
@@ -94,6 +94,9 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
             found = getattr(value, field.name)
             if place == ("slo", "attainment") and found is None:
                 found = "mean"
+            if place == ("slo", "percentiles"):
+                entries.update({f"p{each.percent}_{each.latency}_ms": s_to_ms(each.limit_s) for each in found})
+                continue
             entries[name] = s_to_ms(found) if name.endswith("_ms") and found is not None else _plain(found, place)
         return entries
     if isinstance(value, Path):
@@ -113,8 +116,10 @@ def _field_path(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 def _several_keys(workload: Workload) -> Iterator[tuple[str, str]]:
     slo, budget, candidates = workload.slo, workload.budget, workload.candidates
-    if slo.tpot_s is None and slo.ttft_s is None and slo.ntpot_s is None:
-        yield "slo", "must set at least one of tpot_s, ttft_s, ntpot_s"
+    if slo.of_means() == Slo():
+        yield "slo", "must set at least one of tpot_s, ttft_s, ntpot_s, percentiles"
+    if slo.percentiles and slo.attainment is None:
+        yield "slo.percentiles", "are found by simulation, and there is no attainment"
     if budget is not None and budget.limit_usd_per_hour is None:
         yield "budget", "must set usd_per_hour, usd_per_month, or both"
     if workload.objective is Objective.MOST_TRAFFIC:

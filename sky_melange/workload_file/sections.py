@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args
 from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
 from sky_melange.domain.workload import (
+    LATENCIES,
+    PERCENTS,
     CandidateFilter,
     Constraints,
     ControllerPlace,
@@ -73,7 +75,7 @@ class ModelSection(Section):
     )
 
 
-class SloSection(Section):
+class _Slo(Section):
     """Latency targets; at least one."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -93,6 +95,35 @@ class SloSection(Section):
         "are of means in steady state, at the buckets' largest sizes, and nothing is simulated.",
         examples=[0.99],
     )
+
+
+_LATENCY_NAMES: Final = {
+    "tpot": "times per output token after the first",
+    "ttft": "times to the first token",
+    "ntpot": "latencies divided by output tokens",
+}
+
+
+def _percentile_keys() -> dict[str, Any]:
+    return {
+        f"p{percent}_{latency}_ms": (
+            Milliseconds,
+            Field(
+                default=None,
+                description=f"The {percent}th percentile of the requests' {_LATENCY_NAMES[latency]}, milliseconds; "
+                "found by simulation.",
+                examples=[500 if latency == "ttft" else 40],
+            ),
+        )
+        for latency in LATENCIES
+        for percent in PERCENTS
+    }
+
+
+if TYPE_CHECKING:
+    SloSection = _Slo
+else:
+    SloSection = create_model("SloSection", __base__=_Slo, __doc__=_Slo.__doc__, **_percentile_keys())
 
 
 class CandidatesSection(Section):

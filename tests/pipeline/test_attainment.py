@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from sky_melange import pipeline
 from sky_melange.cli import cli
 from sky_melange.domain.buckets import Arrivals, BucketSize
-from sky_melange.domain.workload import Slo, Workload
+from sky_melange.domain.workload import Percentile, Slo, Workload
 from sky_melange.errors import InfeasibleError, InputError
 from sky_melange.pipeline.attaining import final_scenario
 from sky_melange.pipeline.planning import Planned
@@ -255,6 +255,36 @@ def test_a_log_is_replayed_with_its_own_times(edit: Edit, tmp_path: Path) -> Non
     assert planned.workload.traffic.arrivals == Arrivals(log="log.csv")
     assert planned.plan.simulated is not None
     assert "log.csv" in planned.plan.simulated.arrivals
+
+
+def test_percentiles_hold_next_to_the_attainment(edit: Edit, tmp_path: Path) -> None:
+    """As written: p99_ttft_ms, whatever the attainment allows."""
+    loose = planned_at(edit(slo={"tpot_ms": 40, "ttft_ms": 2000}))
+    tight = planned_at(edit(slo={"tpot_ms": 40, "ttft_ms": 2000, "p99_ttft_ms": 150, "p50_tpot_ms": 15}))
+    assert loose.plan.simulated is not None
+    assert tight.plan.simulated is not None
+    assert loose.plan.simulated.ttft_s is not None
+    assert loose.plan.simulated.ttft_s.p99 > 0.15
+    assert [(each.name, each.attainment >= each.target) for each in tight.plan.simulated.percentiles] == [
+        ("p50 TPOT", True),
+        ("p99 TTFT", True),
+    ]
+    assert tight.plan.cost.total_usd_per_hour >= loose.plan.cost.total_usd_per_hour
+    file = tmp_path / "plan.json"
+    file.write_text(plan_json.text(tight.plan, tight.workload), encoding="utf-8")
+    for seed in UNSEEN[:2]:
+        result = run("simulate", file, "--seed", seed, "--require", str(TARGET))
+        assert result.exit_code == 0, result.stderr
+        assert "p99 TTFT ≤ 150 ms: 99." in result.stdout
+    failed = run("simulate", file, "--rate", 60, "--require", "0.01", "--requests", 5000)
+    assert failed.exit_code == 3
+
+
+def test_percentiles_alone_are_targets(edit: Edit) -> None:
+    workload = pipeline.read(edit(slo={"p95_tpot_ms": 50}))
+    assert workload.slo == Slo(attainment=0.99, percentiles=(Percentile(latency="tpot", percent=95, limit_s=0.05),))
+    with pytest.raises(InputError, match="is found by simulation, and `attainment: mean` simulates nothing"):
+        pipeline.read(edit(slo={"p95_tpot_ms": 50, "attainment": "mean"}))
 
 
 def test_means_are_what_they_were(edit: Edit) -> None:

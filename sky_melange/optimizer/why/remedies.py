@@ -83,7 +83,7 @@ def _targets(model: Model, around: Surroundings) -> Iterator[str]:
             continue
 
         def fits(value: float, name: str = name) -> bool:
-            slo = replace(model.workload.slo, **{f"{name}_s": value})
+            slo = replace(model.workload.slo, **{f"{name}_s": value})  # type: ignore[arg-type]
             return _fits(replace(model.workload, slo=slo), around)
 
         if not fits(now * _LOOSEST):
