@@ -232,7 +232,8 @@ class SimulatedPlan:
 
     `attainment`: the share of `requests` that met every target; `attainment_error` is half of its 95 % confidence
     interval. `plans` were simulated until this one was found. `slower_fraction`, `slower_attainment`: the same with
-    engines that are so much slower than their profiles.
+    engines that are so much slower than their profiles, and `slower_usd_per_hour` what a plan costs more that holds
+    then, too; None: none was found.
     """
 
     target: float
@@ -247,6 +248,7 @@ class SimulatedPlan:
     tpot_s: Spread | None
     slower_fraction: float
     slower_attainment: float
+    slower_usd_per_hour: float | None
     thinned_to: float | None = None
     percentiles: tuple[SimulatedPercentile, ...] = ()
 

@@ -45,10 +45,14 @@ def simulated_sentences(plan: Plan) -> Iterator[str]:
     ]
     refused = f" {found.refused_fraction:.2%} are refused, as too long." if found.refused_fraction else ""
     thinned = "" if found.thinned_to is None else f" Simulated at {found.thinned_to:.3g} of its size."
+    more = "no plan was found that holds then"
+    if found.slower_usd_per_hour is not None:
+        more = f"a plan that holds then costs USD {hourly(found.slower_usd_per_hour)} per hour more"
+    slower = percent(found.slower_attainment) + (f"; {more}" if found.slower_usd_per_hour != 0 else "")
     yield (
         f"{percent(found.attainment)} of {found.requests:,} simulated requests are within targets ({found.arrivals}); "
         f"{', '.join(tails)}.{refused}{thinned} With engines {found.slower_fraction:.0%} slower: "
-        f"{percent(found.slower_attainment)}."
+        f"{slower}."
     )
     proof = (
         "the integer program proves that no other is cheaper"
