@@ -66,7 +66,7 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
     Rejection.OUTPUT_NOT_WHOLE: "output token count is not a whole number",
     Rejection.OUTPUT_ZERO: "0 output tokens: a failed request",
     Rejection.TIME_MISSING: "no time",
-    Rejection.TIME_UNREADABLE: "time is neither a number nor an ISO 8601 date and time",
+    Rejection.TIME_UNREADABLE: "time is in no known format",
     Rejection.TIME_UNIT_UNKNOWN: "time is a small number of unknown unit",
     Rejection.FAILED: "the gateway says that the request failed",
     Rejection.FROM_CACHE: "answered from the gateway's cache, so no GPU works for it",

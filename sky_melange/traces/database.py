@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import expression, numbers, where
 from sky_melange.traces.edges import MAX_TOKENS
-from sky_melange.traces.engine import Clock, Counted, KeyCount, Seen, Sizes, unfused
+from sky_melange.traces.engine import Clock, Counted, Example, KeyCount, Seen, Sizes, unfused
 from sky_melange.traces.layouts import asides, column_named, find_columns
 from sky_melange.traces.request_rows import Log
 from sky_melange.traces.text import one_line
@@ -89,6 +90,15 @@ class DatabaseTable:
         """In one query."""
         (row,) = self._run(expression.size_sums([self._traffic]))
         return {name: float(value or 0) for name, value in row.items()}
+
+    def examples(self, codes: Mapping[int, str]) -> list[Example]:
+        """In one query; a table has no lines."""
+        found = {int(row["status"]): row for row in self._run(expression.least_rejected([self._traffic]))}
+        return [
+            Example(code=code, text=found[code][axis])
+            for code, axis in codes.items()
+            if code in found and found[code][axis] is not None
+        ]
 
     @property
     def _traffic(self) -> Log:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import files, where
 from sky_melange.traces.edges import MAX_TOKENS
-from sky_melange.traces.engine import Clock, Counted, KeyCount, Progress, Seen, Sizes, unfused
+from sky_melange.traces.engine import Clock, Counted, Example, KeyCount, Progress, Seen, Sizes, unfused
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import asides, column_named, find_columns
 from sky_melange.traces.numbers import CODES
@@ -138,6 +138,27 @@ class DuckDbFiles:
         found = self._sql(query)
         names = [column[0] for column in found.description]
         return {name: float(value or 0) for name, value in zip(names, found.fetchone(), strict=True)}
+
+    def examples(self, codes: Mapping[int, str]) -> list[Example]:
+        """In one more scan, and a search for the lines."""
+        import ibis
+
+        from sky_melange.traces import expression
+
+        with unfused():
+            query = str(ibis.duckdb.compile(expression.least_rejected(self._logs())))
+        found = self._sql(query)
+        names = [column[0] for column in found.description]
+        rows = {row[names.index("status")]: dict(zip(names, row, strict=True)) for row in found.fetchall()}
+        texts = {code: rows[code][axis] for code, axis in codes.items() if code in rows}
+        return [self._placed(code, text, codes[code]) for code, text in texts.items() if text is not None]
+
+    def _placed(self, code: int, text: str, axis: str) -> Example:
+        for file in self._files:
+            line = files.line_of(file, text, str(getattr(self.columns[0], axis)))
+            if line is not None:
+                return Example(code=code, text=text, path=file.path, line=line)
+        return Example(code=code, text=text)
 
     def set_unit(self, unit: TimeUnit) -> None:
         """Of all files."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -68,6 +68,16 @@ class Clock:
     fractions: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A text that was rejected (`code`), and where it stands; `path` and `line` None: not found."""
+
+    code: int
+    text: str
+    path: str | None = None
+    line: int | None = None
+
+
 class LogTables(Protocol):
     """A log as tables, and the means to count them. `source` says in words where it comes from.
 
@@ -98,6 +108,10 @@ class LogTables(Protocol):
 
     def set_unit(self, unit: TimeUnit) -> None:
         """From now on, numbers in the column of times are in this unit."""
+        ...
+
+    def examples(self, codes: Mapping[int, str]) -> list[Example]:
+        """For each rejection code with its axis (input, output or time), the least text that has it."""
         ...
 
     def size_sums(self) -> dict[str, float]:

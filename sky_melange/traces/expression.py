@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES: Final = 1_000_000_000
 """Larger requests are no text."""
 
+AXES: Final = ("input", "output", "time")
 _FEW_EDGES: Final = 24
 """Up to here a plain list of comparisons is quicker than a tree."""
 
@@ -78,6 +79,20 @@ def check_types(source: str, logs: Sequence[Log], names: Sequence[LogColumns]) -
     ]
     if mistakes:
         raise InputError(mistakes)
+
+
+def least_rejected(logs: Sequence[Log]) -> ir.Table:
+    """Of each status that is no request, the least of the texts that it was read from, an axis each."""
+
+    def faulty(log: Log) -> ir.Table:
+        rows = request_rows.read(log)
+        rows = rows.mutate(status=request_rows.status(rows))
+        rows = rows.filter(rows.status != 0)
+        axes = {axis: rows[f"raw_{axis}"].cast("string") for axis in AXES if f"raw_{axis}" in rows.columns}
+        return rows.select(status=rows.status, **axes)
+
+    rows = reduce(lambda left, right: left.union(right), [faulty(log) for log in logs])
+    return rows.group_by("status").aggregate(**{axis: rows[axis].min() for axis in AXES if axis in rows.columns})
 
 
 def _keyed(log: Log, grid: TokenGrid) -> ir.Table:

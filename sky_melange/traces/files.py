@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import IO, Final, Literal, cast
@@ -24,6 +25,7 @@ REMOTE: Final = ("s3://", "gs://", "gcs://", "r2://", "az://", "azure://", "hf:/
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _DELIMITERS: Final = ",\t;|"
 _KEY_LINES: Final = 100
+_SEARCHED_LINES: Final = 1_000_000
 _MAGIC: Final[tuple[tuple[bytes, Compression], ...]] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
 
@@ -212,6 +214,30 @@ def bad_json_line(file: LogFile) -> int | None:
             except (ValueError, RecursionError):
                 return number
     return None
+
+
+def line_of(file: LogFile, text: str, column: str) -> int | None:
+    """The first line of a local CSV or JSONL file whose `column` is this text; None where it is not found soon."""
+    if file.is_remote or file.format == "parquet" or column not in file.columns:
+        return None
+    index = file.columns.index(column)
+    with open_text(file.path, file.compression) as stream:
+        lines = (line.decode("utf-8", "replace") for line in islice(stream, _SEARCHED_LINES))
+        if file.format == "jsonl":
+            return next((number for number, line in enumerate(lines, 1) if _has(line, column, text)), None)
+        rows = csv.reader(lines, delimiter=file.delimiter)
+        try:
+            return next((rows.line_num for row in rows if len(row) > index and row[index] == text), None)
+        except csv.Error:
+            return None
+
+
+def _has(line: str, column: str, text: str) -> bool:
+    try:
+        value = json.loads(line).get(column)
+    except (ValueError, RecursionError, AttributeError):
+        return False
+    return value == text or (not isinstance(value, str) and json.dumps(value) == text)
 
 
 def _damage(error: Exception) -> str:

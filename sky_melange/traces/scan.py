@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from sky_melange.domain.buckets import TokenGrid, part_edges
@@ -24,9 +24,10 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import numbers
 from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
-from sky_melange.traces.engine import Counted, LogTables, Seen, Sizes, width
+from sky_melange.traces.engine import Counted, Example, LogTables, Seen, Sizes, width
 from sky_melange.traces.rates import summarize
 from sky_melange.traces.text import one_line
+from sky_melange.traces.times import FORMATS
 from sky_melange.traces.units import choose_unit, is_odd_date
 from sky_melange.traces.where import columns_of, parse_where
 
@@ -34,6 +35,13 @@ _MAX_WINDOW_S = 7 * 86_400
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
 _MOST_PARTS = 3_200
 _MOST_SHOWN = 20
+_LONGEST_TEXT = 60
+_SHOWN = {
+    Rejection.TIME_UNREADABLE,
+    Rejection.TIME_OUT_OF_RANGE,
+    *(Rejection(f"{axis}_{why}") for axis in ("input", "output") for why in ("not_a_number", "not_whole", "negative")),
+}
+"""Rejections of which an example says what is wrong."""
 
 
 def check_options(options: TraceOptions) -> None:
@@ -69,7 +77,8 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         reading = _settle_unit(log, options)
         counted = log.count(grid)
         rejected = _rejected(counted, seen)
-    _check_accepted(log.source, counted, rejected)
+    shown = _examples(log, rejected)
+    _check_accepted(log.source, counted, rejected, shown)
     cells = _cells(counted, grid)
     if options.buckets == "extend":
         grid = _trimmed(grid, cells)
@@ -88,7 +97,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         fit=fit,
         input_parts=None if fit is None else _input_parts(log, grid),
     )
-    return dataclasses.replace(summary, notes=(*_notes(summary), *_odd_dates(log, summary, options)))
+    return dataclasses.replace(summary, notes=(*_notes(summary, shown), *_odd_dates(log, summary, options)))
 
 
 def _odd_dates(log: LogTables, summary: TraceSummary, options: TraceOptions) -> Iterator[str]:
@@ -246,7 +255,29 @@ def _rejected(counted: Counted, seen: Sequence[Seen]) -> dict[Rejection, int]:
     return {rejection: counts[code] for rejection, code in numbers.CODES.items() if code in counts}
 
 
-def _check_accepted(source: str, counted: Counted, rejected: dict[Rejection, int]) -> None:
+def _examples(log: LogTables, rejected: Mapping[Rejection, int]) -> dict[Rejection, str]:
+    """Of rows that hold something else than they should: what, and where."""
+    codes = {numbers.CODES[name]: str(name).partition("_")[0] for name in rejected if name in _SHOWN}
+    names = {code: name for name, code in numbers.CODES.items()}
+    found = log.examples(codes) if codes else []
+    return {names[each.code]: _placed(each) for each in found}
+
+
+def _placed(example: Example) -> str:
+    text = f"such as {one_line(example.text)[:_LONGEST_TEXT]!r}"
+    return text if example.path is None else f"{text} in {one_line(example.path.rsplit('/', 1)[-1])}:{example.line}"
+
+
+def _explained(name: Rejection, shown: Mapping[Rejection, str]) -> str:
+    """The reason in words, with an example and what was expected."""
+    wanted = f"; want {FORMATS}" if name is Rejection.TIME_UNREADABLE else ""
+    example = f", {shown[name]}" if name in shown else ""
+    return f"{REJECTION_MEANINGS[name]} ({name}){example}{wanted}"
+
+
+def _check_accepted(
+    source: str, counted: Counted, rejected: Mapping[Rejection, int], shown: Mapping[Rejection, str]
+) -> None:
     unknown = rejected.get(Rejection.TIME_UNIT_UNKNOWN, 0)
     if unknown:
         message = (
@@ -255,7 +286,7 @@ def _check_accepted(source: str, counted: Counted, rejected: dict[Rejection, int
         )
         raise InputError([Mistake(source=source, message=message)])
     if all(key.key < 0 for key in counted.keys):
-        why = "; ".join(f"{count} rows: {REJECTION_MEANINGS[name]}" for name, count in rejected.items())
+        why = "; ".join(f"{count} rows: {_explained(name, shown)}" for name, count in rejected.items())
         raise InputError([Mistake(source=source, message=f"holds no valid request ({why or 'it has no rows'})")])
 
 
@@ -296,12 +327,12 @@ def _rate(counted: Counted, options: TraceOptions) -> RateSummary | None:
     return summarize(counted.seconds, counted.requests, window_s=options.window_s, percentile=options.rate_percentile)
 
 
-def _notes(summary: TraceSummary) -> Iterator[str]:
+def _notes(summary: TraceSummary, shown: Mapping[Rejection, str]) -> Iterator[str]:
     requests, rejected, outside = summary.requests, summary.rejected, summary.outside
     grid, zoneless, rate = summary.grid, summary.zoneless, summary.rate
     rows = requests + summary.rows_rejected
     for name, count in rejected.items():
-        yield f"{count:,} of {rows:,} rows are not counted: {REJECTION_MEANINGS[name]} ({name})."
+        yield f"{count:,} of {rows:,} rows are not counted: {_explained(name, shown)}."
     if outside.requests:
         mean_input, mean_output = (round(t / outside.requests) for t in (outside.input_tokens, outside.output_tokens))
         yield (
