@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from sky_melange.domain.buckets import Arrivals, Traffic
 from sky_melange.domain.trace import TraceOptions, TraceReference, TraceSummary
+from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.engine import Progress
 from sky_melange.traces.presets import preset_names
 
 if TYPE_CHECKING:
     from sky_melange.traces.request_log import RequestLog
 
-__all__ = ["Progress", "preset_names", "read_requests", "resolve_traffic", "scan_files", "scan_table"]
+__all__ = ["Progress", "models_of", "preset_names", "read_requests", "resolve_traffic", "scan_files", "scan_table"]
 
 
 def scan_files(
@@ -48,6 +49,24 @@ def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Pat
     log = DuckDbFiles(expand(patterns, folder), options)
     settle(log, options)
     return log.requests()
+
+
+def models_of(patterns: Sequence[str], options: TraceOptions) -> tuple[str, list[str]]:
+    """(the column that names the model, the models with requests, the most frequent first).
+
+    Raises InputError as `scan_files` does, and where no column names a model.
+    """
+    from sky_melange.traces.duckdb_files import DuckDbFiles
+    from sky_melange.traces.files import expand
+    from sky_melange.traces.scan import check_options
+
+    check_options(options)
+    log = DuckDbFiles(expand(patterns), options)
+    column = log.columns[0].model
+    if column is None:
+        raise InputError([Mistake(source=log.source, message="no column is known to name the model: --model-column")])
+    seen = (each.model for each in log.survey() if not each.aside and each.model is not None)
+    return column, list(dict.fromkeys(seen))
 
 
 def scan_table(url: str, table: str, options: TraceOptions) -> TraceSummary:

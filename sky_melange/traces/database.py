@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
+from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import expression, numbers, where
 from sky_melange.traces.edges import MAX_TOKENS
@@ -47,8 +47,9 @@ class DatabaseTable:
     def __init__(self, url: str, table: str, options: TraceOptions) -> None:
         self._url = one_line(url)
         self._connection = self._connect(url)
+        self._options = options
         self.source = one_line(f"table {table}")
-        self._table, columns = self._open(table, options)
+        self._table, columns = self._open(table)
         self.columns = [columns]
 
     def count(self, grid: TokenGrid) -> Counted:
@@ -68,7 +69,11 @@ class DatabaseTable:
     def _keyed_rows(self, grid: TokenGrid) -> ir.Table:
         logs = [self._traffic]
         expression.check_types(self.source, logs, self.columns)
-        return expression.keyed_rows(logs, grid)
+        rows = expression.keyed_rows(logs, grid)
+        if self._options.since_s is None and self._options.until_s is None:
+            return rows
+        is_outside = (rows.key >= 0) & ~expression.within(rows.second, self._options)
+        return rows.mutate(key=is_outside.ifelse(-numbers.CODES[Rejection.OUTSIDE_PERIOD], rows.key))
 
     def _by_value(self, rows: ir.Table, column: str) -> Sizes:
         found = self._fetched(expression.by_value(rows, column))
@@ -141,7 +146,10 @@ class DatabaseTable:
         except Exception as error:
             raise self._explained(error, self._url) from error
 
-    def _open(self, name: str, options: TraceOptions) -> tuple[ir.Table, LogColumns]:
+    def _open(self, name: str) -> tuple[ir.Table, LogColumns]:
+        import ibis
+
+        options = self._options
         *path, table = name.split(".")
         try:
             found = self._connection.table(table, database=tuple(path) if len(path) > 1 else path[0] if path else None)
@@ -155,8 +163,20 @@ class DatabaseTable:
 
         if options.where is not None:
             found = found.filter(where.to_ibis(where.parse_where(options.where), found, named))
-        self._asides = [(why, where.to_ibis(which, found, named)) for why, which in asides(columns, have)]
+        apart = asides(columns, have)
+        self._asides = [(why, where.to_ibis(which, found, named)) for why, which in apart]
+        if columns.id is not None and self._has_repeated(found[columns.id]):
+            order = [found[name] for name in (columns.time, columns.input, columns.output) if name is not None]
+            window = ibis.window(group_by=[found[columns.id], self._aside == 0], order_by=order)
+            found = found.mutate(log_again=ibis.row_number().over(window))
+            self._asides = [(why, where.to_ibis(which, found, named)) for why, which in apart]
+            self._asides.append((Rejection.REPEATED, found[columns.id].notnull() & (found.log_again > 0)))
         return found, columns
+
+    def _has_repeated(self, column: Any) -> bool:
+        found = column.as_table().aggregate(rows=column.count(), different=column.nunique())
+        row = self._run(found)[0]
+        return int(row["rows"]) > int(row["different"])
 
     def survey(self) -> list[Seen]:
         """A query by model and by why rows are set aside."""

@@ -29,7 +29,7 @@ from sky_melange.traces.rates import summarize
 from sky_melange.traces.text import one_line
 from sky_melange.traces.times import FORMATS
 from sky_melange.traces.units import choose_unit, is_odd_date
-from sky_melange.traces.where import columns_of, parse_where
+from sky_melange.traces.where import columns_of, is_word, parse_where
 
 _MAX_WINDOW_S = 7 * 86_400
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
@@ -232,7 +232,7 @@ def _check_one_model(log: LogTables, seen: Sequence[Seen], options: TraceOptions
         lines.append(f"and {len(seen) - len(shown):,} more")
     first = next(each.model for each in seen if not each.aside and each.model is not None)
     quoted = first.replace("'", "''")
-    name = column if column.isidentifier() else '"' + column.replace('"', '""') + '"'
+    name = column if is_word(column) else '\\"' + column.replace('"', '""') + '\\"'
     message = (
         f"holds the requests of {len(models):,} models, and a workload is one model's. Choose it, for example: "
         f"--where \"{name} = '{quoted}'\" (where: in a workload), or --where TRUE if they are one. The log has:\n"
@@ -341,6 +341,8 @@ def _notes(summary: TraceSummary, shown: Mapping[Rejection, str]) -> Iterator[st
             f"{mean_output} out: they count in the rate, but are planned at the sizes of the others. --buckets extend "
             "adds buckets for them."
         )
+    if summary.columns.unused:
+        yield f"These columns are not used, and may matter: {'; '.join(summary.columns.unused)}."
     if 0 < zoneless < requests:
         yield f"{zoneless:,} times name no time zone, unlike the others; they are taken as UTC."
     if rate is None:

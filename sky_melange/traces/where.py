@@ -53,6 +53,11 @@ def parse_where(text: str, *, source: str = "--where") -> Condition:
     return _Parser(text, source).whole()
 
 
+def is_word(name: str) -> bool:
+    """Whether a column can be written as it is, without quotes."""
+    return name.upper() not in _WORDS and re.fullmatch(r"[^\W\d][\w.]*", name) is not None
+
+
 def columns_of(condition: Condition) -> Iterator[str]:
     """The columns that it reads."""
     if isinstance(condition, Comparison):
