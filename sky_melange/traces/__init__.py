@@ -31,22 +31,30 @@ def scan_files(
     Raises InputError for every file that is missing, empty, damaged or no log, by file and line.
     """
     # Ibis and DuckDB take a second to import.
+    from sky_melange.traces.aggregates import summarize_aggregates
     from sky_melange.traces.duckdb_files import DuckDbFiles
     from sky_melange.traces.files import expand
     from sky_melange.traces.scan import check_options, summarize_log
 
     check_options(options)
-    return summarize_log(DuckDbFiles(expand(patterns, folder), options, progress), options)
+    paths = expand(patterns, folder)
+    aggregates = summarize_aggregates(paths, options)
+    return aggregates or summarize_log(DuckDbFiles(paths, options, progress), options)
 
 
 def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Path | None = None) -> RequestLog:
     """The valid requests of the files, one by one. Raises InputError as `scan_files` does."""
+    from sky_melange.traces.aggregates import summarize_aggregates
     from sky_melange.traces.duckdb_files import DuckDbFiles
     from sky_melange.traces.files import expand
     from sky_melange.traces.scan import check_options, settle
 
     check_options(options)
-    log = DuckDbFiles(expand(patterns, folder), options)
+    paths = expand(patterns, folder)
+    if aggregates := summarize_aggregates(paths, options):
+        message = f"holds no single requests, but {aggregates.columns.layout}; give a log"
+        raise InputError([Mistake(source=aggregates.source, message=message)])
+    log = DuckDbFiles(paths, options)
     settle(log, options)
     return log.requests()
 

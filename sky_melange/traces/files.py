@@ -128,6 +128,12 @@ def inspect_file(path: str) -> LogFile:
         raise _mistake(path, _damage(error), line=1) from error
 
 
+def compression_of(path: str) -> Compression:
+    """Of a local file, by its first bytes."""
+    with Path(path).open("rb") as stream:
+        return _compression(stream.read(4))
+
+
 def _compression(head: bytes) -> Compression:
     for magic, kind in _MAGIC:
         if head.startswith(magic):

@@ -25,16 +25,16 @@ from sky_melange.traces import numbers
 from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
 from sky_melange.traces.engine import Counted, Example, LogTables, Seen, Sizes, width
+from sky_melange.traces.one_model import check_one_model
 from sky_melange.traces.rates import summarize
 from sky_melange.traces.text import one_line
 from sky_melange.traces.times import FORMATS
 from sky_melange.traces.units import choose_unit, is_odd_date
-from sky_melange.traces.where import columns_of, is_word, parse_where
+from sky_melange.traces.where import parse_where
 
 _MAX_WINDOW_S = 7 * 86_400
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
 _MOST_PARTS = 3_200
-_MOST_SHOWN = 20
 _LONGEST_TEXT = 60
 _SHOWN = {
     Rejection.TIME_UNREADABLE,
@@ -165,7 +165,7 @@ def settle(log: LogTables, options: TraceOptions) -> None:
 def _check_traffic(log: LogTables, options: TraceOptions) -> list[Seen]:
     _common_columns(log)
     seen = log.survey()
-    _check_one_model(log, seen, options)
+    check_one_model(log.source, log.columns[0].model, seen, options)
     return seen
 
 
@@ -213,38 +213,6 @@ def _steps(sizes: Sizes) -> list[Step]:
     largest = sizes.tokens[np.append(starts[1:], len(which)) - 1]
     steps = zip(requests.tolist(), tokens.tolist(), largest.tolist(), strict=True)
     return [Step(requests=count, tokens=total, largest=most) for count, total, most in steps]
-
-
-def _check_one_model(log: LogTables, seen: Sequence[Seen], options: TraceOptions) -> None:
-    """A fleet serves one model: a log of several needs to be told which, or that they are one."""
-    models = {each.model for each in seen if not each.aside}
-    column = log.columns[0].model
-    if len(models) < 2 or column is None:
-        return
-    if options.where is not None:
-        chosen = parse_where(options.where)
-        names = {name.casefold() for name in columns_of(chosen)}
-        if not names or column.casefold() in names:
-            return
-    shown = seen[:_MOST_SHOWN]
-    lines = [f"{each.requests:>12,} rows {each.tokens:>16,} tokens  {_named(each)}" for each in shown]
-    if len(seen) > len(shown):
-        lines.append(f"and {len(seen) - len(shown):,} more")
-    first = next(each.model for each in seen if not each.aside and each.model is not None)
-    quoted = first.replace("'", "''")
-    name = column if is_word(column) else '\\"' + column.replace('"', '""') + '\\"'
-    message = (
-        f"holds the requests of {len(models):,} models, and a workload is one model's. Choose it, for example: "
-        f"--where \"{name} = '{quoted}'\" (where: in a workload), or --where TRUE if they are one. The log has:\n"
-        + "\n".join(lines)
-    )
-    raise InputError([Mistake(source=log.source, message=message)])
-
-
-def _named(seen: Seen) -> str:
-    model = "(no model)" if seen.model is None else one_line(seen.model)
-    why = {code: REJECTION_MEANINGS[name] for name, code in numbers.CODES.items()}.get(seen.aside)
-    return model if why is None else f"{model}: {why}"
 
 
 def _rejected(counted: Counted, seen: Sequence[Seen]) -> dict[Rejection, int]:
