@@ -7,9 +7,11 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sky_melange.traces import Progress
 
 _MOST_WORKLOADS: Final = 100
+_FUTURE_S: Final = 86_400
 
 
 @click.group(name="workload", epilog="Example: sky-melange workload from-trace requests.csv.gz -o workload.yaml")
@@ -140,6 +143,11 @@ def from_trace(
         click.echo(shown, nl=False, err=True)
     if report is not None:
         write_atomically(report, trace_html.page(summary))
+    rate = summary.rate
+    if rate is not None and rate.has_calendar and rate.last_s > time.time() + _FUTURE_S:
+        last = datetime.fromtimestamp(rate.last_s, tz=UTC)
+        message = f"The log goes on to {last:%Y-%m-%d %H:%M UTC}, in the future: a clock, a zone or a unit is wrong."
+        click.echo(f"Warning: {message}", err=True)
     for note in summary.notes:
         click.echo(f"Warning: {note}", err=True)
 

@@ -213,6 +213,10 @@ class DatabaseTable:
             fractions=int(found["parts"] or 0),
         )
 
+    def first_seconds(self) -> Any:
+        """A table has no order."""
+        return np.array([], dtype=np.int64)
+
     def set_unit(self, unit: TimeUnit) -> None:
         """Of the table."""
         self.columns = [replace(columns, time_unit=unit) for columns in self.columns]

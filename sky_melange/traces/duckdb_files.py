@@ -42,6 +42,7 @@ _SGLANG: Final = {
 """What the lines of SGLang's text log hold, as patterns of DuckDB."""
 
 _POLL_S: Final = 0.2
+_FIRST_ROWS: Final = 20_000
 _QUICK: Final = 0.4
 """Share of the work that the quick way is where the thorough one may follow."""
 _CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
@@ -170,6 +171,19 @@ class DuckDbFiles:
             if line is not None:
                 return Example(code=code, text=text, path=file.path, line=line)
         return Example(code=code, text=text)
+
+    def first_seconds(self) -> Any:
+        """Of the first file that is read, in a query of its own."""
+        import numpy as np
+
+        rows = self._plain_rows(self._views[0], TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)))
+        if rows is None:
+            return np.array([], dtype=np.int64)
+        self._sql("SET preserve_insertion_order = true")
+        found = self._sql(f"SELECT second FROM (SELECT * FROM ({rows}) LIMIT {_FIRST_ROWS}) WHERE key <> {UNUSUAL}")
+        seconds = found.fetchnumpy()["second"]
+        self._sql("SET preserve_insertion_order = false")
+        return seconds
 
     def set_unit(self, unit: TimeUnit) -> None:
         """Of all files."""

@@ -106,6 +106,10 @@ class LogTables(Protocol):
         """What the column of times holds, in whatever unit that is."""
         ...
 
+    def first_seconds(self) -> Any:
+        """The seconds of the first rows, in the order in which they were written; an array, empty where none is."""
+        ...
+
     def set_unit(self, unit: TimeUnit) -> None:
         """From now on, numbers in the column of times are in this unit."""
         ...

@@ -23,6 +23,7 @@ from sky_melange.domain.trace import (
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import numbers
 from sky_melange.traces.auto_edges import Step, choose
+from sky_melange.traces.doubts import doubts_of
 from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
 from sky_melange.traces.engine import Counted, Example, LogTables, Seen, Sizes, width
 from sky_melange.traces.one_model import check_one_model
@@ -97,7 +98,8 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         fit=fit,
         input_parts=None if fit is None else _input_parts(log, grid),
     )
-    return dataclasses.replace(summary, notes=(*_notes(summary, shown), *_odd_dates(log, summary, options)))
+    doubts = (*_odd_dates(log, summary, options), *doubts_of(log, counted, summary))
+    return dataclasses.replace(summary, notes=(*doubts, *_notes(summary, shown)))
 
 
 def _odd_dates(log: LogTables, summary: TraceSummary, options: TraceOptions) -> Iterator[str]:
