@@ -73,8 +73,8 @@ def models_of(patterns: Sequence[str], options: TraceOptions) -> tuple[str, list
     column = log.columns[0].model
     if column is None:
         raise InputError([Mistake(source=log.source, message="no column is known to name the model: --model-column")])
-    seen = (each.model for each in log.survey() if not each.aside and each.model is not None)
-    return column, list(dict.fromkeys(seen))
+    rows = log.survey().rows
+    return column, list(dict.fromkeys(each.model for each in rows if not each.aside and each.model is not None))
 
 
 def scan_table(url: str, table: str, options: TraceOptions) -> TraceSummary:

@@ -14,7 +14,7 @@ from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptio
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import expression, numbers, where
 from sky_melange.traces.edges import MAX_TOKENS
-from sky_melange.traces.engine import Clock, Counted, Example, KeyCount, Seen, Sizes, unfused
+from sky_melange.traces.engine import MOST_SEEN, Clock, Counted, Example, KeyCount, Seen, Sizes, Survey, unfused
 from sky_melange.traces.layouts import asides, column_named, find_columns
 from sky_melange.traces.request_rows import Log
 from sky_melange.traces.text import one_line
@@ -178,24 +178,34 @@ class DatabaseTable:
         row = self._run(found)[0]
         return int(row["rows"]) > int(row["different"])
 
-    def survey(self) -> list[Seen]:
-        """A query by model and by why rows are set aside."""
+    def survey(self) -> Survey:
+        """A query by model and by why rows are set aside, one of how many there are, and one of the latter alone."""
         import ibis
 
         columns = self.columns[0]
         if not self._asides and columns.model is None:
-            return []
+            return Survey()
         rows = self._table.select(
             model=ibis.null("string") if columns.model is None else self._table[columns.model].cast("string"),
             aside=self._aside,
             tokens=sum(numbers.number(self._table[name]).fill_null(0) for name in (columns.input, columns.output)),
         )
-        found = self._run(rows.group_by("model", "aside").aggregate(requests=rows.count(), tokens=rows.tokens.sum()))
-        seen = [
+        seen = rows.group_by("model", "aside").aggregate(requests=rows.count(), tokens=rows.tokens.sum())
+        most = self._run(seen.order_by(ibis.desc("requests"), "model", "aside").limit(MOST_SEEN))
+        survey = Survey.of(
             Seen(model=row["model"], aside=int(row["aside"]), requests=int(row["requests"]), tokens=int(row["tokens"]))
-            for row in found
-        ]
-        return sorted(seen, key=lambda each: (-each.requests, each.model or "", each.aside))
+            for row in most
+        )
+        if len(most) < MOST_SEEN:
+            return survey
+        kinds = self._run(seen.aggregate(kinds=seen.count(), models=(seen.aside == 0).sum()))[0]
+        aside = self._run(rows.filter(rows.aside > 0).group_by("aside").aggregate(requests=rows.count()))
+        return replace(
+            survey,
+            kinds=int(kinds["kinds"]),
+            models=int(kinds["models"]),
+            aside={int(row["aside"]): int(row["requests"]) for row in aside},
+        )
 
     def clock(self) -> Clock:
         """One query of one column."""

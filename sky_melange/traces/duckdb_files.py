@@ -18,7 +18,18 @@ from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptio
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import files, where
 from sky_melange.traces.edges import MAX_TOKENS
-from sky_melange.traces.engine import Clock, Counted, Example, KeyCount, Progress, Seen, Sizes, unfused
+from sky_melange.traces.engine import (
+    MOST_SEEN,
+    Clock,
+    Counted,
+    Example,
+    KeyCount,
+    Progress,
+    Seen,
+    Sizes,
+    Survey,
+    unfused,
+)
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import asides, column_named, find_columns, names_of_asides
 from sky_melange.traces.numbers import CODES
@@ -105,22 +116,33 @@ class DuckDbFiles:
         (inputs, of_inputs), (outputs, of_outputs) = (_sorted(found, of) for of in (_OF_INPUT, _OF_OUTPUT))
         return Sizes(tokens=inputs, requests=of_inputs), Sizes(tokens=outputs, requests=of_outputs)
 
-    def survey(self) -> list[Seen]:
+    def survey(self) -> Survey:
         """In a scan of its own, of the columns that say what a row is."""
         mixed = [view for view in self._views if view.is_mixed]
         if not mixed:
-            return []
+            return Survey()
         tokens = " + ".join(f"coalesce(TRY_CAST({column} AS BIGINT), 0)" for column in (INPUT, OUTPUT))
         rows = " UNION ALL ".join(
             f"SELECT CAST({_MODEL} AS VARCHAR) AS model, {_ASIDE} AS aside, {tokens} AS tokens "
             f"FROM {view.name}_{_ASIDE}"
             for view in mixed
         )
-        found = self._sql(
-            f"SELECT model, aside, count(*), CAST(sum(tokens) AS BIGINT) FROM ({rows}) "
-            "GROUP BY ALL ORDER BY 3 DESC, 1, 2"
-        ).fetchall()
-        return [Seen(model=model, aside=aside, requests=count, tokens=total) for model, aside, count, total in found]
+        # There may be millions of models.
+        self._sql(
+            "CREATE OR REPLACE TEMP TABLE seen AS SELECT model, aside, count(*) AS requests, "
+            f"CAST(sum(tokens) AS BIGINT) AS tokens FROM ({rows}) GROUP BY ALL"
+        )
+        of_all = "count(*), count(*) FILTER (aside = 0)"
+        kinds, models = self._sql(f"SELECT {of_all} FROM seen").fetchone()
+        aside = self._sql("SELECT aside, sum(requests) FROM seen WHERE aside > 0 GROUP BY aside").fetchall()
+        most = self._sql(f"FROM seen ORDER BY requests DESC, model, aside LIMIT {MOST_SEEN}").fetchall()
+        self._sql("DROP TABLE seen")
+        return Survey(
+            rows=tuple(Seen(model=row[0], aside=row[1], requests=row[2], tokens=row[3]) for row in most),
+            models=models,
+            kinds=kinds,
+            aside={code: int(count) for code, count in aside},
+        )
 
     def clock(self) -> Clock:
         """In a scan of one column."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from sky_melange.domain.trace import REJECTION_MEANINGS, TraceOptions
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces.engine import Seen
+from sky_melange.traces.engine import Seen, Survey
 from sky_melange.traces.numbers import CODES
 from sky_melange.traces.text import one_line
 from sky_melange.traces.where import columns_of, is_word, parse_where
@@ -15,25 +14,24 @@ from sky_melange.traces.where import columns_of, is_word, parse_where
 _MOST_SHOWN: Final = 20
 
 
-def check_one_model(source: str, column: str | None, seen: Sequence[Seen], options: TraceOptions) -> None:
+def check_one_model(source: str, column: str | None, seen: Survey, options: TraceOptions) -> None:
     """Raises InputError with a table of the models. `column` names them."""
-    models = {each.model for each in seen if not each.aside}
-    if len(models) < 2 or column is None:
+    if seen.models < 2 or column is None:
         return
     if options.where is not None:
         chosen = parse_where(options.where)
         names = {name.casefold() for name in columns_of(chosen)}
         if not names or column.casefold() in names:
             return
-    shown = seen[:_MOST_SHOWN]
+    shown = seen.rows[:_MOST_SHOWN]
     lines = [f"{each.requests:>12,} rows {each.tokens:>16,} tokens  {_named(each)}" for each in shown]
-    if len(seen) > len(shown):
-        lines.append(f"and {len(seen) - len(shown):,} more")
-    first = next(each.model for each in seen if not each.aside and each.model is not None)
+    if seen.kinds > len(shown):
+        lines.append(f"and {seen.kinds - len(shown):,} more")
+    first = next((each.model for each in seen.rows if not each.aside and each.model is not None), "")
     quoted = first.replace("'", "''")
     name = column if is_word(column) else '\\"' + column.replace('"', '""') + '\\"'
     message = (
-        f"holds the requests of {len(models):,} models, and a workload is one model's. Choose it, for example: "
+        f"holds the requests of {seen.models:,} models, and a workload is one model's. Choose it, for example: "
         f"--where \"{name} = '{quoted}'\" (where: in a workload), or --where TRUE if they are one. The log has:\n"
         + "\n".join(lines)
     )

@@ -25,7 +25,7 @@ from sky_melange.traces import numbers
 from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.doubts import doubts_of
 from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
-from sky_melange.traces.engine import Counted, Example, LogTables, Seen, Sizes, width
+from sky_melange.traces.engine import Counted, Example, LogTables, Sizes, Survey, width
 from sky_melange.traces.one_model import check_one_model
 from sky_melange.traces.rates import summarize
 from sky_melange.traces.text import one_line
@@ -164,7 +164,7 @@ def settle(log: LogTables, options: TraceOptions) -> None:
         _settle_unit(log, options)
 
 
-def _check_traffic(log: LogTables, options: TraceOptions) -> list[Seen]:
+def _check_traffic(log: LogTables, options: TraceOptions) -> Survey:
     _common_columns(log)
     seen = log.survey()
     check_one_model(log.source, log.columns[0].model, seen, options)
@@ -217,11 +217,10 @@ def _steps(sizes: Sizes) -> list[Step]:
     return [Step(requests=count, tokens=total, largest=most) for count, total, most in steps]
 
 
-def _rejected(counted: Counted, seen: Sequence[Seen]) -> dict[Rejection, int]:
+def _rejected(counted: Counted, seen: Survey) -> dict[Rejection, int]:
     counts = {-key.key: key.requests for key in counted.keys if key.key < 0}
-    for each in seen:
-        if each.aside:
-            counts[each.aside] = counts.get(each.aside, 0) + each.requests
+    for code, count in seen.aside.items():
+        counts[code] = counts.get(code, 0) + count
     return {rejection: counts[code] for rejection, code in numbers.CODES.items() if code in counts}
 
 

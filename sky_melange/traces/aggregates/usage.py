@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from sky_melange.domain.trace import RateSummary, TraceOptions
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces.engine import Seen
+from sky_melange.traces.engine import Seen, Survey
 from sky_melange.traces.rates import summarize
 from sky_melange.traces.where import Condition, matches, parse_where
 
@@ -28,14 +28,15 @@ def is_chosen(row: dict[str, Any], condition: Condition, *, source: str) -> bool
         raise InputError([Mistake(source=source, message=message)]) from error
 
 
-def seen_models(rows: Iterable[tuple[str | None, int, int]]) -> Sequence[Seen]:
+def seen_models(rows: Iterable[tuple[str | None, int, int]]) -> Survey:
     """(model, requests, tokens) summed up by model, the most frequent first."""
     found: dict[str | None, tuple[int, int]] = {}
     for model, requests, tokens in rows:
         before = found.get(model, (0, 0))
         found[model] = (before[0] + requests, before[1] + tokens)
-    seen = [Seen(model=model, aside=0, requests=n, tokens=tokens) for model, (n, tokens) in found.items()]
-    return sorted(seen, key=lambda each: (-each.requests, each.model or ""))
+    return Survey.of(
+        Seen(model=model, aside=0, requests=count, tokens=tokens) for model, (count, tokens) in found.items()
+    )
 
 
 def rate_of_steps(steps: Iterable[tuple[int, int, int]], options: TraceOptions) -> RateSummary | None:
