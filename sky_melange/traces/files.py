@@ -6,6 +6,7 @@ import csv
 import glob
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ ARRAY: Final = "[]"
 SPANS: Final = "resourceSpans"
 _ROWS: Final = ("data", "results", "observations", "items", "rows", "logs", "requests")
 """Keys of an object, such as an answer of an API, under which an array holds the rows."""
+
+_IS_ARRAY: Final = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*([\[{\"\]]|-?[0-9.]+\s*[,\]])")
+"""Not the date in brackets that lines of a text log begin with."""
 
 _DEEPEST: Final = 4
 _MOST_NESTED: Final = 2_000
@@ -173,6 +177,10 @@ def verify(file: LogFile, stop: Event) -> None:
 
 
 def _inspect_lines(path: str, compression: Compression, stream: IO[bytes]) -> LogFile:
+    with open_text(path, compression) as opened:
+        # An array may be one line of any length.
+        if _IS_ARRAY.match(opened.read(1024)):
+            return _array(path, compression)
     lines = [line for line in _lines(path, stream, 1 + _SAMPLE_LINES) if line.strip()]
     if not lines:
         raise _mistake(path, "is empty")
@@ -180,8 +188,6 @@ def _inspect_lines(path: str, compression: Compression, stream: IO[bytes]) -> Lo
     for magic, kind in _MAGIC:
         if compression != "none" and first.startswith(magic):
             raise _mistake(path, f"is {kind} within {compression}; decompress it once")
-    if first.startswith((b"[{", b"[\n")) or first.strip() == b"[" or (first.startswith(b"[") and _is_json(first)):
-        return _array(path, compression)
     if first.startswith(b"{"):
         objects = [_json_object(line) for line in lines]
         if objects[0] is None or _rows_of(objects[0]):
@@ -212,14 +218,6 @@ def _inspect_lines(path: str, compression: Compression, stream: IO[bytes]) -> Lo
     )
 
 
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 def _json_object(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
@@ -232,7 +230,7 @@ def _rows_of(document: dict[str, Any]) -> str:
     """The key that holds an array of objects, such as an answer of an API; empty where the object is itself a row."""
     for key in (SPANS, *_ROWS):
         rows = document.get(key)
-        if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
             return key
     return ""
 
@@ -244,7 +242,8 @@ def _array(path: str, compression: Compression) -> LogFile:
     with open_text(path, compression) as stream:
         head = stream.read(MAX_LINE_BYTES).decode("utf-8", "replace").removeprefix("\ufeff").lstrip()
     while len(rows) < _SAMPLE_LINES:
-        at += len(head[at:]) - len(head[at : at + 4096].lstrip(" \t\r\n,")) - max(0, len(head) - at - 4096)
+        while at < len(head) and head[at] in " \t\r\n,":
+            at += 1
         try:
             row, at = decoder.raw_decode(head, at)
         except (ValueError, RecursionError):

@@ -270,3 +270,31 @@ def test_no_layout_hides_another() -> None:
     for name, layout in LAYOUTS.items():
         have = dict.fromkeys([layout.input, layout.output, layout.time, *layout.marks])
         assert find_columns(TraceOptions(), list(have), source="x").layout == name
+
+
+def test_an_array_may_be_one_line_of_any_length(log: Callable[..., Path]) -> None:
+    """It is read as it comes; only an object of an API is held whole."""
+    rows = [_langfuse(at % 3600, 5, 6) | {"id": str(at), "input": "x" * 9000} for at in range(2000)]
+    text = json.dumps(rows)
+    assert len(text) > 17 << 20
+    found = scan_files([str(log("log.json", text))], TraceOptions())
+    assert (found.requests, found.columns.layout) == (2000, "Langfuse API")
+
+
+def test_a_row_with_lists_of_its_own_is_a_row(log: Callable[..., Path]) -> None:
+    rows = [_langfuse(at, 5, 6) | {"results": [], "data": None} for at in range(9)]
+    assert (
+        scan_files([str(log("log.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))], TraceOptions()).requests
+        == 9
+    )
+
+
+def test_names_of_openai_ask_for_the_unit(log: Callable[..., Path]) -> None:
+    rows = "".join(f"5,6,{at * 7}\n" for at in range(200))
+    with pytest.raises(InputError, match="the unit of 200 times is in doubt"):
+        scan_files([str(log("a.csv", f"input_tokens,output_tokens,timestamp\n{rows}"))], TraceOptions())
+    rows = "".join(f"{at},{at * 7}.5,5,6\n" for at in range(200))
+    found = scan_files([str(log("b.csv", f"request_id,timestamp,input_tokens,output_tokens\n{rows}"))], TraceOptions())
+    assert found.columns.layout == "ServeGen"
+    assert found.rate is not None
+    assert found.rate.mean_rps == pytest.approx(1 / 7, rel=0.01)

@@ -17,6 +17,7 @@ from sky_melange.traces.layouts import (
     langfuse,
     langfuse_api,
     like_mooncake,
+    like_openai,
     litellm,
     mooncake,
     otel,
@@ -48,6 +49,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         otel,
         vllm_spans,
         servegen,
+        like_openai,
         vidur,
     )
 }
