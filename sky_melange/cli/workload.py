@@ -215,7 +215,7 @@ def _split(
         quoted = model.replace("'", "''")
         chosen = f'"{column}" = ' + f"'{quoted}'"
         where = chosen if options.where is None else f"({options.where}) AND {chosen}"
-        name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[-40:].strip("-") or "model"
+        name = re.sub(r"[^a-z0-9]+", "-", model.rsplit("/", 1)[-1].lower()).strip("-")[:40].strip("-") or "model"
         while name in texts:
             name += "-2"
         # Gateways put the provider before the name.

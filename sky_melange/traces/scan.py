@@ -86,7 +86,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
     inside = [c for c in cells if c.input_index < len(grid.input_edges) and c.output_index < len(grid.output_edges)]
     fit = None if log.columns[0].bytes is None else _fit(log)
     summary = TraceSummary(
-        source=log.source,
+        source=log.source if options.where is None else f"{log.source} where {one_line(options.where)}",
         columns=log.columns[0],
         grid=grid,
         cells=tuple(inside),

@@ -367,8 +367,10 @@ def test_a_workload_for_each_model(run: Run, extracts: Path, tmp_path: Path) -> 
     found = run(log, "--split-by", "model", "-o", tmp_path / "models")
     assert found.exit_code == 0, found.stderr
     names = sorted(path.name for path in (tmp_path / "models").iterdir())
-    assert names == ["hosted-vllm-meta-llama-llama-3-1-8b-instruct.yaml"[-45:].lstrip("-"), "openai-gpt-5-6.yaml"]
-    workload = read_workload(tmp_path / "models" / names[0])
+    assert names == ["gpt-5-6.yaml", "llama-3-1-8b-instruct.yaml"]
+    workload = read_workload(tmp_path / "models" / names[1])
+    text = (tmp_path / "models" / names[1]).read_text()
+    assert "from litellm-mixed.csv where \"model\" = 'hosted_vllm/meta-llama/Llama-3.1-8B-Instruct'.\n" in text
     assert workload.model.id == "meta-llama/Llama-3.1-8B-Instruct"
     alone = json.loads(run(log, "--where", f"model = 'hosted_vllm/{workload.model.id}'", "--format", "json").stdout)
     assert workload.traffic.request_rate_rps == alone["rate"]["planned_rps"]
