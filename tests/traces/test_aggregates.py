@@ -317,7 +317,7 @@ def test_where_chooses_here_as_it_does_in_duckdb(value: Any, condition: str) -> 
 
     parsed = parse_where(condition)
     text = None if value is None else value if isinstance(value, str) else json.dumps(value)
-    row = duckdb.execute(
-        f"SELECT ({to_sql(parsed, lambda _: 'x')}) IS TRUE FROM (SELECT CAST(? AS VARCHAR) AS x)", [text]
-    )
-    assert row.fetchone() == (matches(parsed, {"x": value}),)
+    chosen = f"({to_sql(parsed, lambda _: 'x')}) IS TRUE"
+    with duckdb.connect() as connection:
+        rows = connection.execute(f"SELECT {chosen} FROM (SELECT CAST(? AS VARCHAR) AS x)", [text]).fetchall()
+    assert rows == [(matches(parsed, {"x": value}),)]

@@ -22,8 +22,10 @@ START = datetime(2026, 5, 1, 9, tzinfo=UTC)
 PER_SECOND = {TimeUnit.S: 1, TimeUnit.MS: 10**3, TimeUnit.US: 10**6, TimeUnit.NS: 10**9}
 
 
-def _log(times: Sequence[str]) -> str:
-    return HEADER + "".join(f"{100 + k % 900},{20 + k % 300},{time}\n" for k, time in enumerate(times))
+def _log(times: Sequence[str], different: int = 900) -> str:
+    """Rows of so many different sizes, one after the other."""
+    sizes = [f"{100 + k % different % 900},{20 + k % different % 300}" for k in range(len(times))]
+    return HEADER + "".join(f"{size},{time}\n" for size, time in zip(sizes, times, strict=True))
 
 
 def _dates(seconds: Sequence[float]) -> list[str]:
@@ -152,7 +154,7 @@ def test_no_reading_is_wrong_without_a_message(  # noqa: PLR0917 - a dimension e
         scales = [scale * (1000 if mix == "units" and k % 2 else 1) for k in range(len(seconds))]
         times = [str(int(second * each)) for second, each in zip(seconds, scales, strict=True)]
     path = tmp_path_factory.mktemp("doubts") / "log.csv"
-    path.write_text(_log(times))
+    path.write_text(_log(times, different=len(times) // 2 if mix == "twice" else 900))
     try:
         found = scan_files([str(path)], TraceOptions())
     except InputError as error:
