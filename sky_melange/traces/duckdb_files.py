@@ -569,8 +569,9 @@ def _lines(paths: str, file: LogFile) -> str:
 
 def _inside(text: str, keys: Sequence[str]) -> str:
     """The value inside an object, or inside a text that is one."""
-    path = "".join('."' + key.replace('"', '""') + '"' for key in keys)
-    return f"CASE WHEN json_valid({text}) THEN json_extract_string({text}, {_literal('$' + path)}) END"
+    # A pointer, unlike a path, takes any key.
+    pointer = "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
+    return f"CASE WHEN json_valid({text}) THEN json_extract_string({text}, {_literal(pointer)}) END"
 
 
 def _path(name: str, have: Sequence[str]) -> tuple[str, ...]:

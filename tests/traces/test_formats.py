@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from sky_melange.domain.trace import Rejection, TraceOptions, TraceSummary
+from sky_melange.domain.trace import LogColumns, Rejection, TraceOptions, TraceSummary
 from sky_melange.errors import InputError
 from sky_melange.traces import read_requests, scan_files
 from sky_melange.traces.layouts import LAYOUTS, find_columns
@@ -298,3 +298,11 @@ def test_names_of_openai_ask_for_the_unit(log: Callable[..., Path]) -> None:
     assert found.columns.layout == "ServeGen"
     assert found.rate is not None
     assert found.rate.mean_rps == pytest.approx(1 / 7, rel=0.01)
+
+
+@pytest.mark.parametrize("key", ['e"f', "c'd", "a/b", "~1", "$.x", "a.b", "0", "*", "é", "a b", "\\\\"])
+def test_keys_of_objects_are_taken_literally(log: Callable[..., Path], key: str) -> None:
+    rows = [{"u": {key: 5, "x": 7}, "o": 6}, {"u": {key: 8}, "o": 6}]
+    path = log("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    options = TraceOptions(columns=LogColumns(input=f"u.{key}", output="o"), buckets="10x10")
+    assert _tokens(scan_files([str(path)], options)) == (2, 13, 12)
