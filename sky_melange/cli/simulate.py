@@ -6,18 +6,17 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sky_melange.cli.options import format_option, use_color
+from sky_melange.cli.options import format_option, reading_options, trace_options, use_color
 from sky_melange.errors import CheckFailedError, InputError, Mistake
 
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
     from sky_melange.domain.workload import Slo
     from sky_melange.simulation import Fleet, Scenario
-    from sky_melange.traces.request_log import RequestLog
 
 _PLOTTED: Final = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
 _PLOTTED_REQUESTS: Final = 20_000
@@ -37,6 +36,7 @@ Examples:
 @click.option(
     "--trace", type=click.Path(path_type=Path), help="Replay the requests of this log; with --arrivals only its sizes."
 )
+@reading_options
 @click.option("--arrivals", metavar="poisson|cv=2", help="How requests follow each other. [default: as planned]")
 @click.option("--rate", type=float, help="Requests per second. [default: that of the plan]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all chance.")
@@ -59,6 +59,7 @@ def command(
     require: float | None,
     plot: Path | None,
     output_format: str,
+    **reading: Any,
 ) -> None:
     """Replay requests through PLAN (a plan.json or its folder): which share of them meets every target?
 
@@ -70,7 +71,12 @@ def command(
     from sky_melange.plan_file import read_plan
     from sky_melange.render import simulation_report
     from sky_melange.simulation import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, parse_arrivals, without
+    from sky_melange.traces import read_requests
 
+    options = trace_options(**reading)
+    if trace is None and any(value is not None for value in reading.values()):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name, value in reading.items() if value is not None)
+        raise InputError([Mistake(source=names, message="says how a log is read: give it with --trace")])
     slower_fraction, lost = _checked(rate, requests, require, slower, lose, MOST_REQUESTS)
     if plot is not None:
         from sky_melange.cli.profile_plot import check_plot
@@ -83,7 +89,7 @@ def command(
         click.echo(f"Warning: {warning}", err=True)
     fleet = replace(without(fleet, lost), slower_fraction=slower_fraction)
     workload = document.workload
-    log = None if trace is None else _log(trace)
+    log = None if trace is None else read_requests([str(trace)], options)
     if trace is None and wanted is None:
         log = arrivals_log(workload, workload_file_of(document))
         wanted = None if log is not None else workload.traffic.arrivals
@@ -170,13 +176,6 @@ def _checked(
     if mistakes:
         raise InputError(mistakes)
     return fraction, list(lost.items())
-
-
-def _log(path: Path) -> RequestLog:
-    from sky_melange.domain.trace import TraceOptions
-    from sky_melange.traces import read_requests
-
-    return read_requests([str(path)], TraceOptions())
 
 
 def _write_plot(  # noqa: PLR0917 - what a plot shows

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from sky_melange.cli.atomic_file import refuse_device, write_atomically
-from sky_melange.cli.options import format_option, use_color
+from sky_melange.cli.options import format_option, reading_options, trace_options, use_color
 from sky_melange.domain.buckets import BucketSize
-from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
+from sky_melange.domain.trace import TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.workload_yaml import Frame
 
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
     from sky_melange.domain.trace import TraceSummary
     from sky_melange.traces import Progress
 
-_ROLES = ("input", "output", "time", "bytes")
+_MOST_WORKLOADS: Final = 100
+_FUTURE_S: Final = 86_400
 
 
 @click.group(name="workload", epilog="Example: sky-melange workload from-trace requests.csv.gz -o workload.yaml")
@@ -41,10 +47,7 @@ def command() -> None:
     "--output-file", "-o", type=click.Path(path_type=Path), help="Write the workload here; without it, to stdout."
 )
 @click.option("--force", is_flag=True, help="Replace an --output-file that says something else.")
-@click.option("--columns", help="Columns of an unknown format: input=NAME,output=NAME[,time=NAME][,bytes=NAME].")
-@click.option("--where", help="Count only these rows, such as \"model = 'llama' AND status <> 'failure'\".")
-@click.option("--model-column", help="The column that names the model; a log of several asks for --where.")
-@click.option("--time-unit", type=click.Choice([unit.value for unit in TimeUnit]), help="Unit of numbers in time.")
+@reading_options
 @click.option(
     "--buckets",
     default=TraceOptions().buckets,
@@ -69,6 +72,9 @@ def command() -> None:
     show_default=True,
     help="Plan a bucket at its largest request or at their mean.",
 )
+@click.option(
+    "--split-by", type=click.Choice(["model"]), help="Write a workload for each model of the log into the folder -o."
+)
 @click.option("--connect", "url", help="Count in a database instead: an Ibis URL such as postgres://host/db.")
 @click.option("--table", help="The table to count, with --connect.")
 @click.option("--name", default="chat", show_default=True, help="Name of the workload.")
@@ -83,10 +89,6 @@ def from_trace(
     files: tuple[str, ...],
     output_file: Path | None,
     force: bool,
-    columns: str | None,
-    where: str | None,
-    model_column: str | None,
-    time_unit: str | None,
     buckets: str,
     window_s: int,
     percentile: float,
@@ -100,32 +102,35 @@ def from_trace(
     tpot_ms: float,
     ttft_ms: float,
     report: Path | None,
+    split_by: str | None,
     output_format: str,
+    **reading: Any,
 ) -> None:
     """Count request logs into a workload: sizes, rate, and what was left out.
 
-    FILES are CSV, JSONL or Parquet, plain, gzip or zstd: paths, globs, s3:// and gs:// addresses.
+    FILES are CSV, JSON, JSONL or Parquet, plain, gzip or zstd: paths, folders, globs, s3:// and gs:// addresses, or -
+    for stdin.
 
-    Known formats are recognised by their columns: Azure LLM inference, BurstGPT, Mooncake, LiteLLM spend logs, vidur.
+    Known formats are recognised by their columns: logs of LiteLLM, Helicone, Langfuse, SGLang and OpenTelemetry, the
+    traces of Azure, BurstGPT, Mooncake, Qwen-Bailian, ServeGen and vidur, vLLM's histograms, OpenAI's usage.
     With --output-file the report goes to stdout; without it the workload does, and the report to stderr.
     """
     from sky_melange.render import trace_html, trace_report
 
     _check_source(files, url, table)
-    _check_targets(output_file, report)
-    options = TraceOptions(
-        columns=None if columns is None else _columns(columns),
-        time_unit=None if time_unit is None else TimeUnit(time_unit),
-        buckets=buckets,
-        window_s=window_s,
-        rate_percentile=percentile,
-        where=where,
-        model_column=model_column,
-    )
+    if split_by is not None and (output_file is None or url is not None):
+        message = "writes a workload for each model: give the folder with -o, and files instead of --connect"
+        raise InputError([Mistake(source="--split-by", message=message)])
+    _check_targets(None if split_by is not None else output_file, report)
+    options = replace(trace_options(**reading), buckets=buckets, window_s=window_s, rate_percentile=percentile)
     frame = Frame(
         name=name, model=model, dtype=dtype, tpot_ms=tpot_ms, ttft_ms=ttft_ms, bucket_size=BucketSize(bucket_size)
     )
-    summary = _scan(files, options, url, table)
+    with _on_disk(files) as paths:
+        if split_by is not None and output_file is not None:
+            _split(paths, options, frame, request_rate, output_file, force=force)
+            return
+        summary = _scan(paths, options, url, table)
     shown = trace_report.to_json(summary) if output_format == "json" else trace_report.text(summary, color=use_color())
     if output_file is not None:
         _write_workload(output_file, _workload(summary, frame, request_rate), force=force)
@@ -138,6 +143,11 @@ def from_trace(
         click.echo(shown, nl=False, err=True)
     if report is not None:
         write_atomically(report, trace_html.page(summary))
+    rate = summary.rate
+    if rate is not None and rate.has_calendar and rate.last_s > time.time() + _FUTURE_S:
+        last = datetime.fromtimestamp(rate.last_s, tz=UTC)
+        message = f"The log goes on to {last:%Y-%m-%d %H:%M UTC}, in the future: a clock, a zone or a unit is wrong."
+        click.echo(f"Warning: {message}", err=True)
     for note in summary.notes:
         click.echo(f"Warning: {note}", err=True)
 
@@ -168,17 +178,60 @@ def _check_targets(*targets: Path | None) -> None:
             refuse_device(target)
 
 
-def _columns(text: str) -> LogColumns:
-    """`input=a,output=b,time=c`."""
-    parts = [part.partition("=") for part in text.split(",")]
-    found = {role.strip(): name.strip() for role, _, name in parts}
-    wrong = [role for role in found if role not in _ROLES or not found[role]]
-    if wrong or len(parts) != len(found) or not {"input", "output"} <= set(found):
-        message = (
-            f"want input=NAME,output=NAME,time=NAME,bytes=NAME (time and bytes may be left out), found {text[:100]!r}"
-        )
-        raise InputError([Mistake(source="--columns", message=message)])
-    return LogColumns(input=found["input"], output=found["output"], time=found.get("time"), bytes=found.get("bytes"))
+@contextmanager
+def _on_disk(files: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The files, with what stdin says in one of its own: a log is read more than once."""
+    if "-" not in files:
+        yield files
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin"
+        try:
+            with path.open("wb") as stream:
+                shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+        except OSError as error:
+            raise InputError([Mistake(source="stdin", message=f"cannot be kept: {error.strerror}")]) from error
+        yield tuple(str(path) if file == "-" else file for file in files)
+
+
+def _split(
+    files: tuple[str, ...],
+    options: TraceOptions,
+    frame: Frame,
+    request_rate: float | None,
+    folder: Path,
+    *,
+    force: bool,
+) -> None:
+    """One workload for each model that has requests; all are made before the first is written."""
+    from sky_melange.traces import models_of
+
+    column, models = models_of(files, options)
+    if len(models) > _MOST_WORKLOADS:
+        message = f"the log has {len(models):,} models; choose at most {_MOST_WORKLOADS} with --where"
+        raise InputError([Mistake(source="--split-by", message=message)])
+    texts: dict[str, str] = {}
+    for model in models:
+        quoted = model.replace("'", "''")
+        chosen = f'"{column}" = ' + f"'{quoted}'"
+        where = chosen if options.where is None else f"({options.where}) AND {chosen}"
+        name = re.sub(r"[^a-z0-9]+", "-", model.rsplit("/", 1)[-1].lower()).strip("-")[:40].strip("-") or "model"
+        while name in texts:
+            name += "-2"
+        # Gateways put the provider before the name.
+        own = replace(frame, name=name, model="/".join(model.split("/")[-2:]))
+        try:
+            summary = _scan(files, replace(options, where=where), None, None)
+            texts[name] = _workload(summary, own, request_rate)
+        except InputError as error:
+            click.echo(f"Warning: no workload for {model}: {error}", err=True)
+            continue
+        click.echo(f"{name}.yaml: {summary.requests:,} requests of {model}")
+    if not texts:
+        raise InputError([Mistake(source="--split-by", message="no model has requests to plan for")])
+    folder.mkdir(exist_ok=True, parents=True)
+    for name, text in texts.items():
+        _write_workload(folder / f"{name}.yaml", text, force=force)
 
 
 def _scan(files: tuple[str, ...], options: TraceOptions, url: str | None, table: str | None) -> TraceSummary:

@@ -48,6 +48,9 @@ class Rejection(StrEnum):
     FAILED = "failed"
     FROM_CACHE = "from_cache"
     NO_GENERATION = "no_generation"
+    NOT_A_REQUEST = "not_a_request"
+    REPEATED = "repeated"
+    OUTSIDE_PERIOD = "outside_period"
 
 
 REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
@@ -66,11 +69,14 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
     Rejection.OUTPUT_NOT_WHOLE: "output token count is not a whole number",
     Rejection.OUTPUT_ZERO: "0 output tokens: a failed request",
     Rejection.TIME_MISSING: "no time",
-    Rejection.TIME_UNREADABLE: "time is neither a number nor an ISO 8601 date and time",
+    Rejection.TIME_UNREADABLE: "time is in no known format",
     Rejection.TIME_UNIT_UNKNOWN: "time is a small number of unknown unit",
     Rejection.FAILED: "the gateway says that the request failed",
     Rejection.FROM_CACHE: "answered from the gateway's cache, so no GPU works for it",
     Rejection.NO_GENERATION: "an embedding or another call that generates no tokens",
+    Rejection.NOT_A_REQUEST: "another event or step than a request to a model",
+    Rejection.REPEATED: "another row of a request that is counted, by its id",
+    Rejection.OUTSIDE_PERIOD: "before --since, or not before --until",
     Rejection.TIME_OUT_OF_RANGE: "time lies before 1970, before the log's zero, or after 9999",
 }
 
@@ -80,7 +86,8 @@ class LogColumns:
     """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports.
 
     `bytes` holds the bytes of a request's body, or of its prompt. `model` names the model of a request, where a log may
-    hold several.
+    hold several. `id` is the same for all rows of one request. `unused` are further columns that change what a plan is
+    worth, each with what it says.
     """
 
     input: str
@@ -90,6 +97,8 @@ class LogColumns:
     time_unit: TimeUnit = TimeUnit.AUTO
     layout: str = "columns as given"
     model: str | None = None
+    id: str | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +107,8 @@ class TraceOptions:
 
     `columns` None: recognised by their names. `buckets`: `melange`, `extend`, `auto:K`, or edges `25,100x25,100`.
     `rate_percentile` is in 0..100, over windows of `window_s` whole seconds. `where` says which rows are the traffic
-    (see traces/where.py), `model_column` which column names the model.
+    (see traces/where.py), `model_column` which column names the model. Requests from `since_s` on and before `until_s`
+    are counted, both as the log's times.
     """
 
     columns: LogColumns | None = None
@@ -108,6 +118,8 @@ class TraceOptions:
     rate_percentile: float = 99.0
     where: str | None = None
     model_column: str | None = None
+    since_s: int | None = None
+    until_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from sky_melange.domain.buckets import Arrivals, Traffic
 from sky_melange.domain.trace import TraceOptions, TraceReference, TraceSummary
+from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.engine import Progress
 from sky_melange.traces.presets import preset_names
 
 if TYPE_CHECKING:
     from sky_melange.traces.request_log import RequestLog
 
-__all__ = ["Progress", "preset_names", "read_requests", "resolve_traffic", "scan_files", "scan_table"]
+__all__ = ["Progress", "models_of", "preset_names", "read_requests", "resolve_traffic", "scan_files", "scan_table"]
 
 
 def scan_files(
@@ -30,24 +31,50 @@ def scan_files(
     Raises InputError for every file that is missing, empty, damaged or no log, by file and line.
     """
     # Ibis and DuckDB take a second to import.
+    from sky_melange.traces.aggregates import summarize_aggregates
     from sky_melange.traces.duckdb_files import DuckDbFiles
     from sky_melange.traces.files import expand
     from sky_melange.traces.scan import check_options, summarize_log
 
     check_options(options)
-    return summarize_log(DuckDbFiles(expand(patterns, folder), options, progress), options)
+    paths = expand(patterns, folder)
+    aggregates = summarize_aggregates(paths, options)
+    return aggregates or summarize_log(DuckDbFiles(paths, options, progress), options)
 
 
 def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Path | None = None) -> RequestLog:
     """The valid requests of the files, one by one. Raises InputError as `scan_files` does."""
+    from sky_melange.traces.aggregates import summarize_aggregates
     from sky_melange.traces.duckdb_files import DuckDbFiles
     from sky_melange.traces.files import expand
     from sky_melange.traces.scan import check_options, settle
 
     check_options(options)
-    log = DuckDbFiles(expand(patterns, folder), options)
+    paths = expand(patterns, folder)
+    if aggregates := summarize_aggregates(paths, options):
+        message = f"holds no single requests, but {aggregates.columns.layout}; give a log"
+        raise InputError([Mistake(source=aggregates.source, message=message)])
+    log = DuckDbFiles(paths, options)
     settle(log, options)
     return log.requests()
+
+
+def models_of(patterns: Sequence[str], options: TraceOptions) -> tuple[str, list[str]]:
+    """(the column that names the model, the models with requests, the most frequent first).
+
+    Raises InputError as `scan_files` does, and where no column names a model.
+    """
+    from sky_melange.traces.duckdb_files import DuckDbFiles
+    from sky_melange.traces.files import expand
+    from sky_melange.traces.scan import check_options
+
+    check_options(options)
+    log = DuckDbFiles(expand(patterns), options)
+    column = log.columns[0].model
+    if column is None:
+        raise InputError([Mistake(source=log.source, message="no column is known to name the model: --model-column")])
+    rows = log.survey().rows
+    return column, list(dict.fromkeys(each.model for each in rows if not each.aside and each.model is not None))
 
 
 def scan_table(url: str, table: str, options: TraceOptions) -> TraceSummary:

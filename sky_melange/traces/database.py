@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
+from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import expression, numbers, where
 from sky_melange.traces.edges import MAX_TOKENS
-from sky_melange.traces.engine import Clock, Counted, KeyCount, Seen, Sizes, unfused
+from sky_melange.traces.engine import MOST_SEEN, Clock, Counted, Example, KeyCount, Seen, Sizes, Survey, unfused
 from sky_melange.traces.layouts import asides, column_named, find_columns
 from sky_melange.traces.request_rows import Log
 from sky_melange.traces.text import one_line
@@ -46,8 +47,9 @@ class DatabaseTable:
     def __init__(self, url: str, table: str, options: TraceOptions) -> None:
         self._url = one_line(url)
         self._connection = self._connect(url)
+        self._options = options
         self.source = one_line(f"table {table}")
-        self._table, columns = self._open(table, options)
+        self._table, columns = self._open(table)
         self.columns = [columns]
 
     def count(self, grid: TokenGrid) -> Counted:
@@ -67,7 +69,11 @@ class DatabaseTable:
     def _keyed_rows(self, grid: TokenGrid) -> ir.Table:
         logs = [self._traffic]
         expression.check_types(self.source, logs, self.columns)
-        return expression.keyed_rows(logs, grid)
+        rows = expression.keyed_rows(logs, grid)
+        if self._options.since_s is None and self._options.until_s is None:
+            return rows
+        is_outside = (rows.key >= 0) & ~expression.within(rows.second, self._options)
+        return rows.mutate(key=is_outside.ifelse(-numbers.CODES[Rejection.OUTSIDE_PERIOD], rows.key))
 
     def _by_value(self, rows: ir.Table, column: str) -> Sizes:
         found = self._fetched(expression.by_value(rows, column))
@@ -89,6 +95,15 @@ class DatabaseTable:
         """In one query."""
         (row,) = self._run(expression.size_sums([self._traffic]))
         return {name: float(value or 0) for name, value in row.items()}
+
+    def examples(self, codes: Mapping[int, str]) -> list[Example]:
+        """In one query; a table has no lines."""
+        found = {int(row["status"]): row for row in self._run(expression.least_rejected([self._traffic]))}
+        return [
+            Example(code=code, text=found[code][axis])
+            for code, axis in codes.items()
+            if code in found and found[code][axis] is not None
+        ]
 
     @property
     def _traffic(self) -> Log:
@@ -131,7 +146,10 @@ class DatabaseTable:
         except Exception as error:
             raise self._explained(error, self._url) from error
 
-    def _open(self, name: str, options: TraceOptions) -> tuple[ir.Table, LogColumns]:
+    def _open(self, name: str) -> tuple[ir.Table, LogColumns]:
+        import ibis
+
+        options = self._options
         *path, table = name.split(".")
         try:
             found = self._connection.table(table, database=tuple(path) if len(path) > 1 else path[0] if path else None)
@@ -145,27 +163,49 @@ class DatabaseTable:
 
         if options.where is not None:
             found = found.filter(where.to_ibis(where.parse_where(options.where), found, named))
-        self._asides = [(why, where.to_ibis(which, found, named)) for why, which in asides(columns, have)]
+        apart = asides(columns, have)
+        self._asides = [(why, where.to_ibis(which, found, named)) for why, which in apart]
+        if columns.id is not None and self._has_repeated(found[columns.id]):
+            order = [found[name] for name in (columns.time, columns.input, columns.output) if name is not None]
+            window = ibis.window(group_by=[found[columns.id], self._aside == 0], order_by=order)
+            found = found.mutate(log_again=ibis.row_number().over(window))
+            self._asides = [(why, where.to_ibis(which, found, named)) for why, which in apart]
+            self._asides.append((Rejection.REPEATED, found[columns.id].notnull() & (found.log_again > 0)))
         return found, columns
 
-    def survey(self) -> list[Seen]:
-        """A query by model and by why rows are set aside."""
+    def _has_repeated(self, column: Any) -> bool:
+        found = column.as_table().aggregate(rows=column.count(), different=column.nunique())
+        row = self._run(found)[0]
+        return int(row["rows"]) > int(row["different"])
+
+    def survey(self) -> Survey:
+        """A query by model and by why rows are set aside, one of how many there are, and one of the latter alone."""
         import ibis
 
         columns = self.columns[0]
         if not self._asides and columns.model is None:
-            return []
+            return Survey()
         rows = self._table.select(
             model=ibis.null("string") if columns.model is None else self._table[columns.model].cast("string"),
             aside=self._aside,
             tokens=sum(numbers.number(self._table[name]).fill_null(0) for name in (columns.input, columns.output)),
         )
-        found = self._run(rows.group_by("model", "aside").aggregate(requests=rows.count(), tokens=rows.tokens.sum()))
-        seen = [
+        seen = rows.group_by("model", "aside").aggregate(requests=rows.count(), tokens=rows.tokens.sum())
+        most = self._run(seen.order_by(ibis.desc("requests"), "model", "aside").limit(MOST_SEEN))
+        survey = Survey.of(
             Seen(model=row["model"], aside=int(row["aside"]), requests=int(row["requests"]), tokens=int(row["tokens"]))
-            for row in found
-        ]
-        return sorted(seen, key=lambda each: (-each.requests, each.model or "", each.aside))
+            for row in most
+        )
+        if len(most) < MOST_SEEN:
+            return survey
+        kinds = self._run(seen.aggregate(kinds=seen.count(), models=(seen.aside == 0).sum()))[0]
+        aside = self._run(rows.filter(rows.aside > 0).group_by("aside").aggregate(requests=rows.count()))
+        return replace(
+            survey,
+            kinds=int(kinds["kinds"]),
+            models=int(kinds["models"]),
+            aside={int(row["aside"]): int(row["requests"]) for row in aside},
+        )
 
     def clock(self) -> Clock:
         """One query of one column."""
@@ -182,6 +222,10 @@ class DatabaseTable:
             requests=int(found["count"]),
             fractions=int(found["parts"] or 0),
         )
+
+    def first_seconds(self) -> Any:
+        """A table has no order."""
+        return np.array([], dtype=np.int64)
 
     def set_unit(self, unit: TimeUnit) -> None:
         """Of the table."""

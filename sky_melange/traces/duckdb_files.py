@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
+from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import files, where
 from sky_melange.traces.edges import MAX_TOKENS
-from sky_melange.traces.engine import Clock, Counted, KeyCount, Progress, Seen, Sizes, unfused
+from sky_melange.traces.engine import (
+    MOST_SEEN,
+    Clock,
+    Counted,
+    Example,
+    KeyCount,
+    Progress,
+    Seen,
+    Sizes,
+    Survey,
+    unfused,
+)
 from sky_melange.traces.files import LogFile
-from sky_melange.traces.layouts import asides, column_named, find_columns
+from sky_melange.traces.layouts import asides, column_named, find_columns, names_of_asides
 from sky_melange.traces.numbers import CODES
 from sky_melange.traces.plain_rows import BYTES, INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
 from sky_melange.traces.request_log import MOST_REQUESTS, QUERY_COLUMNS, RequestLog, request_log
@@ -31,7 +42,18 @@ if TYPE_CHECKING:
 
 _ASIDE: Final = "log_aside"
 _MODEL: Final = "log_model"
+_OBJECTS: Final = ("STRUCT", "MAP", "JSON")
+_ATTRIBUTE_KINDS: Final = ("int", "double", "string", "bool")
+_SGLANG: Final = {
+    "logged_at": "^[[]?([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}([.][0-9]+)?)",
+    "rid": "[(,] ?rid='([^']*)'",
+    "prompt_tokens": "'prompt_tokens': ([0-9]+)",
+    "completion_tokens": "'completion_tokens': ([0-9]+)",
+}
+"""What the lines of SGLang's text log hold, as patterns of DuckDB."""
+
 _POLL_S: Final = 0.2
+_FIRST_ROWS: Final = 20_000
 _QUICK: Final = 0.4
 """Share of the work that the quick way is where the thorough one may follow."""
 _CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
@@ -64,6 +86,7 @@ class DuckDbFiles:
         import duckdb
 
         self._connection = duckdb.connect()
+        self._options = options
         self._progress = progress
         self._done, self._share = 0.0, 0.0
         self._files: list[LogFile] = []
@@ -71,7 +94,7 @@ class DuckDbFiles:
         # Text is cast in UTC whatever the machine's zone; the result is sorted by us, so order costs nothing.
         self._connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
         self._files = self._inspect(paths)
-        self._views = self._open(options)
+        self._views = self._open()
         self.columns = [view.columns for view in self._views]
 
     def count(self, grid: TokenGrid) -> Counted:
@@ -93,22 +116,33 @@ class DuckDbFiles:
         (inputs, of_inputs), (outputs, of_outputs) = (_sorted(found, of) for of in (_OF_INPUT, _OF_OUTPUT))
         return Sizes(tokens=inputs, requests=of_inputs), Sizes(tokens=outputs, requests=of_outputs)
 
-    def survey(self) -> list[Seen]:
+    def survey(self) -> Survey:
         """In a scan of its own, of the columns that say what a row is."""
         mixed = [view for view in self._views if view.is_mixed]
         if not mixed:
-            return []
+            return Survey()
         tokens = " + ".join(f"coalesce(TRY_CAST({column} AS BIGINT), 0)" for column in (INPUT, OUTPUT))
         rows = " UNION ALL ".join(
             f"SELECT CAST({_MODEL} AS VARCHAR) AS model, {_ASIDE} AS aside, {tokens} AS tokens "
             f"FROM {view.name}_{_ASIDE}"
             for view in mixed
         )
-        found = self._sql(
-            f"SELECT model, aside, count(*), CAST(sum(tokens) AS BIGINT) FROM ({rows}) "
-            "GROUP BY ALL ORDER BY 3 DESC, 1, 2"
-        ).fetchall()
-        return [Seen(model=model, aside=aside, requests=count, tokens=total) for model, aside, count, total in found]
+        # There may be millions of models.
+        self._sql(
+            "CREATE OR REPLACE TEMP TABLE seen AS SELECT model, aside, count(*) AS requests, "
+            f"CAST(sum(tokens) AS BIGINT) AS tokens FROM ({rows}) GROUP BY ALL"
+        )
+        of_all = "count(*), count(*) FILTER (aside = 0)"
+        kinds, models = self._sql(f"SELECT {of_all} FROM seen").fetchone()
+        aside = self._sql("SELECT aside, sum(requests) FROM seen WHERE aside > 0 GROUP BY aside").fetchall()
+        most = self._sql(f"FROM seen ORDER BY requests DESC, model, aside LIMIT {MOST_SEEN}").fetchall()
+        self._sql("DROP TABLE seen")
+        return Survey(
+            rows=tuple(Seen(model=row[0], aside=row[1], requests=row[2], tokens=row[3]) for row in most),
+            models=models,
+            kinds=kinds,
+            aside={code: int(count) for code, count in aside},
+        )
 
     def clock(self) -> Clock:
         """In a scan of one column."""
@@ -138,6 +172,40 @@ class DuckDbFiles:
         found = self._sql(query)
         names = [column[0] for column in found.description]
         return {name: float(value or 0) for name, value in zip(names, found.fetchone(), strict=True)}
+
+    def examples(self, codes: Mapping[int, str]) -> list[Example]:
+        """In one more scan, and a search for the lines."""
+        import ibis
+
+        from sky_melange.traces import expression
+
+        with unfused():
+            query = str(ibis.duckdb.compile(expression.least_rejected(self._logs())))
+        found = self._sql(query)
+        names = [column[0] for column in found.description]
+        rows = {row[names.index("status")]: dict(zip(names, row, strict=True)) for row in found.fetchall()}
+        texts = {code: rows[code][axis] for code, axis in codes.items() if code in rows}
+        return [self._placed(code, text, codes[code]) for code, text in texts.items() if text is not None]
+
+    def _placed(self, code: int, text: str, axis: str) -> Example:
+        for file in self._files:
+            line = files.line_of(file, text, str(getattr(self.columns[0], axis)))
+            if line is not None:
+                return Example(code=code, text=text, path=file.path, line=line)
+        return Example(code=code, text=text)
+
+    def first_seconds(self) -> Any:
+        """Of the first file that is read, in a query of its own."""
+        import numpy as np
+
+        rows = self._plain_rows(self._views[0], TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)))
+        if rows is None:
+            return np.array([], dtype=np.int64)
+        self._sql("SET preserve_insertion_order = true")
+        found = self._sql(f"SELECT second FROM (SELECT * FROM ({rows}) LIMIT {_FIRST_ROWS}) WHERE key <> {UNUSUAL}")
+        seconds = found.fetchnumpy()["second"]
+        self._sql("SET preserve_insertion_order = false")
+        return seconds
 
     def set_unit(self, unit: TimeUnit) -> None:
         """Of all files."""
@@ -172,7 +240,7 @@ class DuckDbFiles:
         from sky_melange.traces import expression
 
         with unfused():
-            query = str(ibis.duckdb.compile(expression.valid_requests(self._logs(), MOST_REQUESTS + 1)))
+            query = str(ibis.duckdb.compile(expression.valid_requests(self._logs(), self._options, MOST_REQUESTS + 1)))
         with ThreadPoolExecutor(max_workers=1) as pool:
             compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
             verified = pool.submit(_verify_all, compressed, threading.Event())
@@ -222,10 +290,18 @@ class DuckDbFiles:
         """The result of `groups` over `rows`, by column. One query: DuckDB feeds all of them from one scan."""
         import duckdb
 
+        if within := self._within():
+            key = f"CASE WHEN key >= 0 AND NOT ({within}) THEN -{CODES[Rejection.OUTSIDE_PERIOD]} ELSE key END"
+            rows = f"SELECT * REPLACE ({key} AS key) FROM ({rows})"
         try:
             return self._connection.execute(f"WITH rows AS ({rows}) {groups}").fetchnumpy()
         except duckdb.Error as error:
             raise self._explained(error) from error
+
+    def _within(self) -> str:
+        """The condition of the period that is asked for; empty without one."""
+        bounds = ((">=", self._options.since_s), ("<", self._options.until_s))
+        return " AND ".join(f"second {sign} {bound}" for sign, bound in bounds if bound is not None)
 
     def _watch(self, scanned: Any, stop: threading.Event) -> None:
         done = threading.Event()
@@ -270,27 +346,26 @@ class DuckDbFiles:
         if not bare.endswith((".csv", ".tsv", ".txt")):
             message = "name the format with a suffix: .csv, .jsonl or .parquet, and .gz or .zst after it"
             raise InputError([Mistake(source=one_line(path), message=message)])
-        line = (
-            f"SELECT line FROM read_csv({_quoted(path)}, auto_detect = false, header = false, delim = chr(1), "
-            f"quote = '', escape = '', columns = {{'line': 'VARCHAR'}}, compression = '{compression}') LIMIT 1"
-        )
-        first = self._sql(line, path).fetchone()
+        lines = _lines(_quoted(path), LogFile(path=path, format="csv", compression=compression))
+        first = self._sql(f"SELECT line FROM {lines} LIMIT 1", path).fetchone()
         if first is None:
             raise InputError([Mistake(source=one_line(path), message="is empty")])
         columns, delimiter = files.header_columns(str(first[0]))
         return LogFile(path=path, format="csv", compression=compression, columns=columns, delimiter=delimiter)
 
-    def _open(self, options: TraceOptions) -> list[View]:
+    def _open(self) -> list[View]:
         """One view for all files that are alike."""
         alike: dict[tuple[object, ...], list[LogFile]] = {}
         for file in self._files:
             shape: object = self._parquet_shape(file) if file.format == "parquet" else file.columns
-            alike.setdefault((file.format, file.compression, file.delimiter, shape), []).append(file)
+            alike.setdefault((file.format, file.compression, file.delimiter, file.rows, file.nested, shape), []).append(
+                file
+            )
         views = []
         mistakes: list[Mistake] = []
         for number, group in enumerate(alike.values()):
             try:
-                views.append(self._view(f"log_{number}", group, options))
+                views.append(self._view(f"log_{number}", group))
             except InputError as error:
                 mistakes.extend(error.mistakes)
         if mistakes:
@@ -301,41 +376,67 @@ class DuckDbFiles:
         described = self._sql(f"DESCRIBE SELECT * FROM read_parquet({_quoted(file.path)})", file.path).fetchall()
         return tuple((str(row[0]), str(row[1])) for row in described)
 
-    def _view(self, name: str, group: Sequence[LogFile], options: TraceOptions) -> View:
+    def _view(self, name: str, group: Sequence[LogFile]) -> View:
+        options = self._options
         file = group[0]
+        paths = [member.path for member in group]
         if file.format == "parquet":
             # A name that is there twice is refused below.
             have, types = zip(*self._parquet_shape(file), strict=True)
         else:
             have, types = file.columns, (TEXT,) * len(file.columns)
-        columns = find_columns(options, have, source=file.path)
+        if file.format != "parquet":
+            nested = dict(file.nested)
+        else:
+            nested = self._nested(paths[0], have, types) if any(kind.startswith(_OBJECTS) for kind in types) else {}
+        # Text, whatever is in it.
+        kinds = dict.fromkeys(nested, TEXT) | dict(zip(have, types, strict=True))
+        columns = find_columns(options, (*have, *nested), source=file.path)
+        if file.format in ("json", "jsonl"):
+            # Objects may get such a key after the first hundred.
+            nested |= {name: _path(name, have) for name in names_of_asides(columns) if name not in (*have, *nested)}
         _check_unique(columns, have, file.path)
         chosen = where.parse_where("TRUE" if options.where is None else options.where)
-        set_aside = asides(columns, have)
+        set_aside = asides(columns, (*have, *nested))
         wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
         wanted += [] if columns.time is None else [(columns.time, TIME)]
         wanted += [] if columns.bytes is None else [(columns.bytes, BYTES)]
-        paths = "[" + ", ".join(_quoted(member.path) for member in group) + "]"
-        kinds = dict(zip(have, types, strict=True))
-        read: dict[str, None] = dict.fromkeys(column for column, _ in wanted)
+        read: dict[str, None] = {}
 
         def named(name: str) -> str:
-            column = column_named(name, have, "where", source=file.path)
+            name = column_named(name, (*have, *nested), "where", source=file.path)
+            column, *keys = nested.get(name, (name,))
             read[column] = None
-            return f"c{have.index(column)}" if file.format == "csv" else _identifier(column)
+            if file.format == "json" and file.rows != files.ARRAY:
+                return _inside_row(file, [column, *keys])
+            own = f"c{have.index(column)}" if file.format == "csv" else _identifier(column)
+            is_object = kinds.get(column, TEXT).startswith(_OBJECTS)
+            return _inside(f"to_json({own})" if is_object else own, keys) if keys else own
 
         values = [f"{_value(named(column), kinds[column])} AS {alias}" for column, alias in wanted]
         branches = "".join(f"WHEN {where.to_sql(which, named)} THEN {CODES[why]} " for why, which in set_aside)
         model = "NULL" if columns.model is None else named(columns.model)
         values += [f"CASE {branches or 'WHEN false THEN 0 '}ELSE 0 END AS {_ASIDE}", f"{model} AS {_MODEL}"]
         condition = where.to_sql(chosen, named)
-        rows = _reader(paths, file, list(read))
-        query = f"SELECT {', '.join(values)} FROM {rows} WHERE {condition}"
+        of_id = None if columns.id is None else named(columns.id)
+        rows = f"{_reader('[' + ', '.join(_quoted(path) for path in paths) + ']', file, list(read))} WHERE {condition}"
+        query = f"SELECT {', '.join(values)} FROM {rows}"
+        repeated = 0
+        if of_id is not None:
+            repeated = self._sql(
+                f"SELECT count(id) - count(DISTINCT hash(id)) FROM (SELECT {of_id} AS id FROM {rows})", file.path
+            ).fetchone()[0]
+        if repeated:
+            order = ", ".join(alias for _, alias in reversed(wanted))
+            again = f"row_number() OVER (PARTITION BY id, {_ASIDE} = 0 ORDER BY {order}) > 1"
+            is_again = f"{_ASIDE} = 0 AND id IS NOT NULL AND {again}"
+            why = f"CASE WHEN {is_again} THEN {CODES[Rejection.REPEATED]} ELSE {_ASIDE} END"
+            query = f"SELECT * REPLACE ({why} AS {_ASIDE}) FROM (SELECT {', '.join(values)}, {of_id} AS id FROM {rows})"
         self._sql(f"CREATE TEMP VIEW {name}_{_ASIDE} AS {query}", file.path)
         names = ", ".join(alias for _, alias in wanted)
         self._sql(
             f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE} WHERE {_ASIDE} = 0"
-            if set_aside
+            if set_aside or repeated
             else f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE}",
             file.path,
         )
@@ -345,8 +446,15 @@ class DuckDbFiles:
             columns=columns,
             types=(kinds[columns.input], kinds[columns.output], of_time),
             bytes_type=None if columns.bytes is None else kinds[columns.bytes],
-            is_mixed=bool(set_aside) or columns.model is not None,
+            is_mixed=bool(set_aside) or bool(repeated) or columns.model is not None,
         )
+
+    def _nested(self, path: str, have: Sequence[str], types: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The values inside the objects of a Parquet file."""
+        names = [name for name, kind in zip(have, types, strict=True) if kind.startswith(_OBJECTS)]
+        objects = ", ".join(f"to_json({_identifier(name)})" for name in names)
+        sample = self._sql(f"SELECT {objects} FROM read_parquet({_quoted(path)}) LIMIT 100", path).fetchall()
+        return dict(files.names_inside(dict(zip(names, row, strict=True)) for row in sample)[1])
 
     def _sql(self, query: str, path: str = "") -> Any:
         import duckdb
@@ -425,18 +533,60 @@ def _reader(paths: str, file: LogFile, columns: Sequence[str]) -> str:
     """The table that these columns are read from, as text where it is text."""
     if file.format == "parquet":
         return f"read_parquet({paths})"
-    if file.format == "jsonl":
+    if file.format == "jsonl" or file.rows == files.ARRAY:
         named = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in columns)
         return (
-            f"read_ndjson({paths}, columns = {{{named}}}, compression = '{file.compression}', "
-            f"maximum_object_size = {files.MAX_LINE_BYTES})"
+            f"read_json({paths}, format = '{'array' if file.rows else 'newline_delimited'}', columns = {{{named}}}, "
+            f"compression = '{file.compression}', maximum_object_size = {files.MAX_LINE_BYTES})"
         )
+    if file.format == "json":
+        spans = "json_extract(document, '$[*].scopeSpans[*].spans[*]')"
+        rows = spans if file.rows == files.SPANS else "json_extract(document, '$[*]')"
+        return (
+            f"(SELECT unnest({rows}) AS log_row FROM read_json({paths}, format = 'unstructured', "
+            f"columns = {{{_literal(file.rows)}: 'JSON'}}, compression = '{file.compression}', "
+            f"maximum_object_size = {files.MAX_DOCUMENT_BYTES}) AS documents(document))"
+        )
+    if file.format == "sglang":
+        finished = f"FROM {_lines(paths, file)} WHERE contains(line, 'Finish: obj=')"
+        found = [f"nullif(regexp_extract(line, {_literal(how)}, 1), '') AS {name}" for name, how in _SGLANG.items()]
+        return f"(SELECT {', '.join(found)} {finished})"
     # Columns of CSV are named by their position: headers may repeat names or hold anything.
     types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(file.columns)))
     return (
         f"read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
         f"delim = {_literal(file.delimiter)}, quote = '\"', escape = '\"', compression = '{file.compression}')"
     )
+
+
+def _lines(paths: str, file: LogFile) -> str:
+    """Text, line by line."""
+    return (
+        f"read_csv({paths}, auto_detect = false, header = false, delim = chr(1), quote = '', escape = '', "
+        f"columns = {{'line': 'VARCHAR'}}, compression = '{file.compression}', max_line_size = {files.MAX_LINE_BYTES})"
+    )
+
+
+def _inside(text: str, keys: Sequence[str]) -> str:
+    """The value inside an object, or inside a text that is one."""
+    # A pointer, unlike a path, takes any key.
+    pointer = "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
+    return f"CASE WHEN json_valid({text}) THEN json_extract_string({text}, {_literal(pointer)}) END"
+
+
+def _path(name: str, have: Sequence[str]) -> tuple[str, ...]:
+    """Where a value would be that no object has so far."""
+    return ("attributes", name) if name.startswith("gen_ai.") and "attributes" in have else tuple(name.split("."))
+
+
+def _inside_row(file: LogFile, keys: Sequence[str]) -> str:
+    if file.rows != files.SPANS or keys[0] != "attributes":
+        return _inside("log_row", keys)
+    kinds = ", ".join(f'"{kind}Value": "VARCHAR"' for kind in _ATTRIBUTE_KINDS)
+    shape = '[{"key": "VARCHAR", "value": {' + kinds + "}}]"
+    attributes = f"from_json(log_row -> '$.attributes', '{shape}')"
+    found = f"list_filter({attributes}, lambda each: each.key = {_literal(keys[1])})[1].value"
+    return f"coalesce({', '.join(f'({found}).{kind}Value' for kind in _ATTRIBUTE_KINDS)})"
 
 
 def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:

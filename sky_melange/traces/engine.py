@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TimeUnit
 
+MOST_SEEN: Final = 1000
 Progress = Callable[[float], None]
 """Told the share of a scan that is done, 0..1."""
 
@@ -59,6 +61,33 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the rows of a log are. `rows` are the most frequent, at most MOST_SEEN; the rest is of all rows.
+
+    `models` have traffic; `aside` has the rows that are not the traffic, by the code of the rejection.
+    """
+
+    rows: tuple[Seen, ...] = ()
+    models: int = 0
+    kinds: int = 0
+    aside: Mapping[int, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(seen: Iterable[Seen]) -> Survey:
+        """Of rows that are all there is."""
+        rows = sorted(seen, key=lambda each: (-each.requests, each.model or "", each.aside))
+        aside = Counter[int]()
+        for each in rows:
+            aside[each.aside] += each.requests
+        return Survey(
+            rows=tuple(rows[:MOST_SEEN]),
+            models=len({each.model for each in rows if not each.aside}),
+            kinds=len(rows),
+            aside={code: count for code, count in aside.items() if code},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
     """The times that are numbers: the least, the greatest, how many, and how many have a fraction."""
 
@@ -66,6 +95,16 @@ class Clock:
     highest: float
     requests: int
     fractions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A text that was rejected (`code`), and where it stands; `path` and `line` None: not found."""
+
+    code: int
+    text: str
+    path: str | None = None
+    line: int | None = None
 
 
 class LogTables(Protocol):
@@ -88,16 +127,24 @@ class LogTables(Protocol):
         """Every row of the traffic once. Indices run to the number of edges: that last one holds what lies beyond."""
         ...
 
-    def survey(self) -> list[Seen]:
-        """What the rows are that `where` chose, the most frequent first; nothing where no column says so."""
+    def survey(self) -> Survey:
+        """What the rows are that `where` chose; nothing where no column says so."""
         ...
 
     def clock(self) -> Clock:
         """What the column of times holds, in whatever unit that is."""
         ...
 
+    def first_seconds(self) -> Any:
+        """The seconds of the first rows, in the order in which they were written; an array, empty where none is."""
+        ...
+
     def set_unit(self, unit: TimeUnit) -> None:
         """From now on, numbers in the column of times are in this unit."""
+        ...
+
+    def examples(self, codes: Mapping[int, str]) -> list[Example]:
+        """For each rejection code with its axis (input, output or time), the least text that has it."""
         ...
 
     def size_sums(self) -> dict[str, float]:

@@ -7,7 +7,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import LogColumns
+from sky_melange.domain.trace import LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import numbers, request_rows, times
 from sky_melange.traces.engine import width
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES: Final = 1_000_000_000
 """Larger requests are no text."""
 
+AXES: Final = ("input", "output", "time")
 _FEW_EDGES: Final = 24
 """Up to here a plain list of comparisons is quicker than a tree."""
 
@@ -80,6 +81,20 @@ def check_types(source: str, logs: Sequence[Log], names: Sequence[LogColumns]) -
         raise InputError(mistakes)
 
 
+def least_rejected(logs: Sequence[Log]) -> ir.Table:
+    """Of each status that is no request, the least of the texts that it was read from, an axis each."""
+
+    def faulty(log: Log) -> ir.Table:
+        rows = request_rows.read(log)
+        rows = rows.mutate(status=request_rows.status(rows))
+        rows = rows.filter(rows.status != 0)
+        axes = {axis: rows[f"raw_{axis}"].cast("string") for axis in AXES if f"raw_{axis}" in rows.columns}
+        return rows.select(status=rows.status, **axes)
+
+    rows = reduce(lambda left, right: left.union(right), [faulty(log) for log in logs])
+    return rows.group_by("status").aggregate(**{axis: rows[axis].min() for axis in AXES if axis in rows.columns})
+
+
 def _keyed(log: Log, grid: TokenGrid) -> ir.Table:
     import ibis
 
@@ -115,7 +130,15 @@ def _index(value: Any, edges: Sequence[int]) -> Any:
     return search(0, len(edges))
 
 
-def valid_requests(logs: Sequence[Log], most: int) -> ir.Table:
+def within(second: Any, options: TraceOptions) -> Any:
+    """Whether a second is in the period that is asked for."""
+    import ibis
+
+    found = ibis.literal(True) if options.since_s is None else second >= options.since_s
+    return found if options.until_s is None else found & (second < options.until_s)
+
+
+def valid_requests(logs: Sequence[Log], options: TraceOptions, most: int) -> ir.Table:
     """At most `most` valid requests one by one, with the columns of `request_log`."""
     import ibis
 
@@ -123,7 +146,7 @@ def valid_requests(logs: Sequence[Log], most: int) -> ir.Table:
         rows = request_rows.read(log)
         rows = rows.mutate(status=request_rows.status(rows))
         raw = rows.raw_time.cast("string") if log.times is not None else ibis.literal("")
-        return rows.filter(rows.status == 0).select(
+        return rows.filter((rows.status == 0) & within(rows.second, options)).select(
             input=rows.input.cast("int64"),
             output=rows.output.cast("int64"),
             second=rows.second,

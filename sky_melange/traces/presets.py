@@ -89,7 +89,13 @@ def from_document(document: dict[str, Any]) -> TraceSummary:
     columns = document["columns"]
     return TraceSummary(
         source=document["source"],
-        columns=LogColumns(**{**columns, "time_unit": TimeUnit(columns["time_unit"])}),
+        columns=LogColumns(
+            **{
+                **columns,
+                "time_unit": TimeUnit(columns["time_unit"]),
+                "unused": tuple(columns.get("unused", ())),
+            }
+        ),
         grid=TokenGrid(
             input_edges=tuple(document["input_edges"]),
             output_edges=tuple(document["output_edges"]),

@@ -9,6 +9,9 @@ from typing import Any, Final
 from sky_melange.domain.trace import CALENDAR_FROM_S, RateSummary
 
 _CHART_SPANS: Final = 240
+_DENSE: Final = 8
+"""A log with requests in one of so many seconds is quicker summed up second by second."""
+
 _HOUR_S: Final = 3600
 _WEEK_S: Final = 168 * _HOUR_S
 _EPOCH_IN_WEEK_S: Final = 72 * _HOUR_S
@@ -54,10 +57,16 @@ def summarize(seconds: Any, requests: Any, *, window_s: int, percentile: float) 
 def _windows(seconds: Any, requests: Any, window_s: int) -> tuple[Any, Any]:
     """(requests in a window, in how many windows), by rising number: of the windows within the log.
 
-    The number changes only where a request enters or leaves, so what is idle for years takes no time.
+    The number changes only where a request enters or leaves, so what is idle for years takes no time or memory.
     """
     import numpy as np
 
+    span_s = int(seconds[-1] - seconds[0]) + 1
+    if span_s <= _DENSE * len(seconds):
+        reached = np.zeros(span_s + 1, dtype=np.int64)
+        reached[seconds - seconds[0] + 1] = requests
+        np.cumsum(reached, out=reached)
+        return np.unique(reached[window_s:] - reached[:-window_s], return_counts=True)
     at = np.concatenate([seconds, seconds + window_s])
     order = np.argsort(at, kind="stable")
     inside = np.cumsum(np.concatenate([requests, -requests])[order])

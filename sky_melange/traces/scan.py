@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from sky_melange.domain.buckets import TokenGrid, part_edges
@@ -23,17 +23,26 @@ from sky_melange.domain.trace import (
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import numbers
 from sky_melange.traces.auto_edges import Step, choose
+from sky_melange.traces.doubts import doubts_of
 from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
-from sky_melange.traces.engine import Counted, LogTables, Seen, Sizes, width
+from sky_melange.traces.engine import Counted, Example, LogTables, Sizes, Survey, width
+from sky_melange.traces.one_model import check_one_model
 from sky_melange.traces.rates import summarize
 from sky_melange.traces.text import one_line
+from sky_melange.traces.times import FORMATS
 from sky_melange.traces.units import choose_unit, is_odd_date
-from sky_melange.traces.where import columns_of, parse_where
+from sky_melange.traces.where import parse_where
 
 _MAX_WINDOW_S = 7 * 86_400
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
 _MOST_PARTS = 3_200
-_MOST_SHOWN = 20
+_LONGEST_TEXT = 60
+_SHOWN = {
+    Rejection.TIME_UNREADABLE,
+    Rejection.TIME_OUT_OF_RANGE,
+    *(Rejection(f"{axis}_{why}") for axis in ("input", "output") for why in ("not_a_number", "not_whole", "negative")),
+}
+"""Rejections of which an example says what is wrong."""
 
 
 def check_options(options: TraceOptions) -> None:
@@ -69,14 +78,15 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         reading = _settle_unit(log, options)
         counted = log.count(grid)
         rejected = _rejected(counted, seen)
-    _check_accepted(log.source, counted, rejected)
+    shown = _examples(log, rejected)
+    _check_accepted(log.source, counted, rejected, shown)
     cells = _cells(counted, grid)
     if options.buckets == "extend":
         grid = _trimmed(grid, cells)
     inside = [c for c in cells if c.input_index < len(grid.input_edges) and c.output_index < len(grid.output_edges)]
     fit = None if log.columns[0].bytes is None else _fit(log)
     summary = TraceSummary(
-        source=log.source,
+        source=log.source if options.where is None else f"{log.source} where {one_line(options.where)}",
         columns=log.columns[0],
         grid=grid,
         cells=tuple(inside),
@@ -88,7 +98,8 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         fit=fit,
         input_parts=None if fit is None else _input_parts(log, grid),
     )
-    return dataclasses.replace(summary, notes=(*_notes(summary), *_odd_dates(log, summary, options)))
+    doubts = (*_odd_dates(log, summary, options), *doubts_of(log, counted, summary))
+    return dataclasses.replace(summary, notes=(*doubts, *_notes(summary, shown)))
 
 
 def _odd_dates(log: LogTables, summary: TraceSummary, options: TraceOptions) -> Iterator[str]:
@@ -153,10 +164,10 @@ def settle(log: LogTables, options: TraceOptions) -> None:
         _settle_unit(log, options)
 
 
-def _check_traffic(log: LogTables, options: TraceOptions) -> list[Seen]:
+def _check_traffic(log: LogTables, options: TraceOptions) -> Survey:
     _common_columns(log)
     seen = log.survey()
-    _check_one_model(log, seen, options)
+    check_one_model(log.source, log.columns[0].model, seen, options)
     return seen
 
 
@@ -206,47 +217,36 @@ def _steps(sizes: Sizes) -> list[Step]:
     return [Step(requests=count, tokens=total, largest=most) for count, total, most in steps]
 
 
-def _check_one_model(log: LogTables, seen: Sequence[Seen], options: TraceOptions) -> None:
-    """A fleet serves one model: a log of several needs to be told which, or that they are one."""
-    models = {each.model for each in seen if not each.aside}
-    column = log.columns[0].model
-    if len(models) < 2 or column is None:
-        return
-    if options.where is not None:
-        chosen = parse_where(options.where)
-        names = {name.casefold() for name in columns_of(chosen)}
-        if not names or column.casefold() in names:
-            return
-    shown = seen[:_MOST_SHOWN]
-    lines = [f"{each.requests:>12,} rows {each.tokens:>16,} tokens  {_named(each)}" for each in shown]
-    if len(seen) > len(shown):
-        lines.append(f"and {len(seen) - len(shown):,} more")
-    first = next(each.model for each in seen if not each.aside and each.model is not None)
-    quoted = first.replace("'", "''")
-    name = column if column.isidentifier() else '"' + column.replace('"', '""') + '"'
-    message = (
-        f"holds the requests of {len(models):,} models, and a workload is one model's. Choose it, for example: "
-        f"--where \"{name} = '{quoted}'\" (where: in a workload), or --where TRUE if they are one. The log has:\n"
-        + "\n".join(lines)
-    )
-    raise InputError([Mistake(source=log.source, message=message)])
-
-
-def _named(seen: Seen) -> str:
-    model = "(no model)" if seen.model is None else one_line(seen.model)
-    why = {code: REJECTION_MEANINGS[name] for name, code in numbers.CODES.items()}.get(seen.aside)
-    return model if why is None else f"{model}: {why}"
-
-
-def _rejected(counted: Counted, seen: Sequence[Seen]) -> dict[Rejection, int]:
+def _rejected(counted: Counted, seen: Survey) -> dict[Rejection, int]:
     counts = {-key.key: key.requests for key in counted.keys if key.key < 0}
-    for each in seen:
-        if each.aside:
-            counts[each.aside] = counts.get(each.aside, 0) + each.requests
+    for code, count in seen.aside.items():
+        counts[code] = counts.get(code, 0) + count
     return {rejection: counts[code] for rejection, code in numbers.CODES.items() if code in counts}
 
 
-def _check_accepted(source: str, counted: Counted, rejected: dict[Rejection, int]) -> None:
+def _examples(log: LogTables, rejected: Mapping[Rejection, int]) -> dict[Rejection, str]:
+    """Of rows that hold something else than they should: what, and where."""
+    codes = {numbers.CODES[name]: str(name).partition("_")[0] for name in rejected if name in _SHOWN}
+    names = {code: name for name, code in numbers.CODES.items()}
+    found = log.examples(codes) if codes else []
+    return {names[each.code]: _placed(each) for each in found}
+
+
+def _placed(example: Example) -> str:
+    text = f"such as {one_line(example.text)[:_LONGEST_TEXT]!r}"
+    return text if example.path is None else f"{text} in {one_line(example.path.rsplit('/', 1)[-1])}:{example.line}"
+
+
+def _explained(name: Rejection, shown: Mapping[Rejection, str]) -> str:
+    """The reason in words, with an example and what was expected."""
+    wanted = f"; want {FORMATS}" if name is Rejection.TIME_UNREADABLE else ""
+    example = f", {shown[name]}" if name in shown else ""
+    return f"{REJECTION_MEANINGS[name]} ({name}){example}{wanted}"
+
+
+def _check_accepted(
+    source: str, counted: Counted, rejected: Mapping[Rejection, int], shown: Mapping[Rejection, str]
+) -> None:
     unknown = rejected.get(Rejection.TIME_UNIT_UNKNOWN, 0)
     if unknown:
         message = (
@@ -255,7 +255,7 @@ def _check_accepted(source: str, counted: Counted, rejected: dict[Rejection, int
         )
         raise InputError([Mistake(source=source, message=message)])
     if all(key.key < 0 for key in counted.keys):
-        why = "; ".join(f"{count} rows: {REJECTION_MEANINGS[name]}" for name, count in rejected.items())
+        why = "; ".join(f"{count} rows: {_explained(name, shown)}" for name, count in rejected.items())
         raise InputError([Mistake(source=source, message=f"holds no valid request ({why or 'it has no rows'})")])
 
 
@@ -296,12 +296,12 @@ def _rate(counted: Counted, options: TraceOptions) -> RateSummary | None:
     return summarize(counted.seconds, counted.requests, window_s=options.window_s, percentile=options.rate_percentile)
 
 
-def _notes(summary: TraceSummary) -> Iterator[str]:
+def _notes(summary: TraceSummary, shown: Mapping[Rejection, str]) -> Iterator[str]:
     requests, rejected, outside = summary.requests, summary.rejected, summary.outside
     grid, zoneless, rate = summary.grid, summary.zoneless, summary.rate
     rows = requests + summary.rows_rejected
     for name, count in rejected.items():
-        yield f"{count:,} of {rows:,} rows are not counted: {REJECTION_MEANINGS[name]} ({name})."
+        yield f"{count:,} of {rows:,} rows are not counted: {_explained(name, shown)}."
     if outside.requests:
         mean_input, mean_output = (round(t / outside.requests) for t in (outside.input_tokens, outside.output_tokens))
         yield (
@@ -310,6 +310,8 @@ def _notes(summary: TraceSummary) -> Iterator[str]:
             f"{mean_output} out: they count in the rate, but are planned at the sizes of the others. --buckets extend "
             "adds buckets for them."
         )
+    if summary.columns.unused:
+        yield f"These columns are not used, and may matter: {'; '.join(summary.columns.unused)}."
     if 0 < zoneless < requests:
         yield f"{zoneless:,} times name no time zone, unlike the others; they are taken as UTC."
     if rate is None:

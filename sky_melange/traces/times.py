@@ -33,6 +33,26 @@ _ZONE: Final = "( ?(Z|z|UTC|GMT)| ?[+-](0[0-9]|1[0-9])(:?[0-5][0-9])?)"
 _DATE_AND_TIME: Final = f"^{_DATE}[T ]{_CLOCK}([.,][0-9]{{1,18}})?{_ZONE}?$"
 """Only dates that exist, so that every engine can cast what matches."""
 
+_MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_NAMED: Final = (
+    "^((Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +)?([0-9]{1,2})[/ -](Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[/ -]"
+    f"([0-9]{{4}})[: ]([0-9]{{2}}:[0-9]{{2}})(:[0-9]{{2}}([.,][0-9]{{1,18}})?)?({_ZONE})?$"
+)
+"""RFC 2822, and the log formats of Apache and nginx (without their brackets)."""
+
+_HALVES: Final = (
+    "^([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}),? (0?[1-9]|1[0-2])(:[0-9]{2})(:[0-9]{2}([.,][0-9]{1,18})?)? ?([AaPp])[Mm]$"
+)
+"""The American spelling with AM or PM; without them, month and day could be the other way round."""
+
+_NO_SECONDS: Final = f"^[0-9]{{4}}[-/][0-9]{{2}}[-/][0-9]{{2}}[T ][0-9]{{2}}:[0-9]{{2}}({_ZONE})?$"
+_SLASHES: Final = "^[0-9]{4}/[0-9]{2}/[0-9]{2}[T ]"
+FORMATS: Final = (
+    "2026-05-01T09:00:00.25Z (ISO 8601; seconds and zone may be left out), Fri, 01 May 2026 09:00:00 +0000 (RFC 2822), "
+    "01/May/2026:09:00:00 +0000 (nginx, Apache), 05/01/2026 09:00:00 AM (month/day/year), or seconds, milliseconds, "
+    "microseconds or nanoseconds since 1970"
+)
+
 
 def is_readable(column: ir.Value) -> bool:
     """Whether a column of this type can hold times."""
@@ -138,10 +158,12 @@ def _with_seconds_of_text(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Tab
     import ibis
 
     null = ibis.null()
-    rows = rows.mutate(date=rows[column].re_search(_DATE_AND_TIME).ifelse(rows[column], null))
+    rows = rows.mutate(text=rows[column], is_iso=rows[column].re_search(_DATE_AND_TIME))
+    rows = rows.mutate(text=ibis.coalesce(_respelled(rows.is_iso.ifelse(null, rows.text)), rows.text))
+    rows = rows.mutate(date=(rows.is_iso | rows.text.re_search(_DATE_AND_TIME)).ifelse(rows.text, null))
     # Null where there is a date: engines pass over nulls, and most logs hold dates throughout.
     rows = rows.mutate(
-        other=rows.date.isnull().ifelse(rows[column], null),
+        other=rows.date.isnull().ifelse(rows.text, null),
         tail=rows.date.substr(19),
         local_s=rows.date.substr(0, 19).cast("timestamp").epoch_seconds().cast("int64"),
     )
@@ -154,6 +176,49 @@ def _with_seconds_of_text(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Tab
     )
     of_number = ibis.coalesce(_scaled(rows.integer, unit), _scaled(rows.fraction, unit))
     return rows.mutate(second=rows.date.notnull().ifelse(rows.local_s - rows.offset_s, of_number))
+
+
+def _respelled(text: Any) -> Any:
+    """Dates in other spellings as ISO 8601; null for what is none of them."""
+    import ibis
+
+    null = ibis.null()
+    text = text.replace("[", "").replace("]", "").strip()
+    named = text.re_search(_NAMED).ifelse(text, null)
+    month = (ibis.literal(_MONTHS).find(named.re_extract(_NAMED, 4)) / 3 + 1).floor().cast("int64").cast("string")
+    of_named = (
+        named.re_extract(_NAMED, 5)
+        + "-"
+        + month.lpad(2, "0")
+        + "-"
+        + named.re_extract(_NAMED, 3).lpad(2, "0")
+        + "T"
+        + named.re_extract(_NAMED, 6)
+        + _seconds_or_zero(named.re_extract(_NAMED, 7))
+        + named.re_extract(_NAMED, 9).fill_null("")
+    )
+    halves = text.re_search(_HALVES).ifelse(text, null)
+    hour = halves.re_extract(_HALVES, 4).nullif("").cast("int64") % 12
+    is_late = halves.re_extract(_HALVES, 8).lower() == "p"
+    of_halves = (
+        halves.re_extract(_HALVES, 3)
+        + "-"
+        + halves.re_extract(_HALVES, 1).lpad(2, "0")
+        + "-"
+        + halves.re_extract(_HALVES, 2).lpad(2, "0")
+        + "T"
+        + is_late.ifelse(hour + 12, hour).cast("string").lpad(2, "0")
+        + halves.re_extract(_HALVES, 5)
+        + _seconds_or_zero(halves.re_extract(_HALVES, 6))
+    )
+    dashed = text.re_search(_SLASHES).ifelse(text.replace("/", "-"), text)
+    short = dashed.re_search(_NO_SECONDS).ifelse(dashed, null)
+    of_short = short.substr(0, 16) + ":00" + short.substr(16)
+    return ibis.coalesce(of_named, of_halves, of_short, dashed)
+
+
+def _seconds_or_zero(text: Any) -> Any:
+    return text.nullif("").fill_null(":00")
 
 
 def _with_offset(rows: ir.Table) -> ir.Table:

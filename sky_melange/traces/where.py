@@ -8,8 +8,10 @@ nothing else: no function, no query, no file. It is parsed here, and written ane
 
 from __future__ import annotations
 
+import json
+import operator as op
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final
@@ -23,6 +25,7 @@ _TOKEN: Final = re.compile(
     r"""|(?P<word>[^\W\d][\w.]*)|(?P<sign><=|>=|<>|!=|[=<>(),]))"""
 )
 _COMPARISONS: Final = {"=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "<>": "<>", "!=": "<>"}
+_OPERATORS: Final = {"=": op.eq, "<>": op.ne, "<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}
 _WORDS: Final = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "IS", "NULL", "TRUE", "FALSE"})
 
 Literal = str | float | bool
@@ -51,6 +54,11 @@ Condition = Comparison | Both
 def parse_where(text: str, *, source: str = "--where") -> Condition:
     """Raises InputError where the text is anything else."""
     return _Parser(text, source).whole()
+
+
+def is_word(name: str) -> bool:
+    """Whether a column can be written as it is, without quotes."""
+    return name.upper() not in _WORDS and re.fullmatch(r"[^\W\d][\w.]*", name) is not None
 
 
 def columns_of(condition: Condition) -> Iterator[str]:
@@ -95,6 +103,44 @@ def to_ibis(condition: Condition, table: Any, column_of: Callable[[str], str]) -
         found = [_ibis_of(column, "=", literal) for literal in condition.literals]
         return reduce(lambda left, right: left | right, found)
     return _ibis_of(column, condition.operator, condition.literals[0])
+
+
+def matches(condition: Condition, row: Mapping[str, object]) -> bool:
+    """The same for one row in this process; what is null matches nothing. Raises KeyError for a column it lacks."""
+    return _truth(condition, row) is True
+
+
+def _truth(condition: Condition, row: Mapping[str, object]) -> bool | None:
+    if isinstance(condition, Both):
+        parts = [_truth(part, row) for part in condition.parts]
+        if condition.operator == "NOT":
+            return None if parts[0] is None else not parts[0]
+        decides = condition.operator == "OR"
+        return decides if decides in parts else None if None in parts else not decides
+    names = {name.casefold(): name for name in row}
+    value = row[names.get(condition.column.casefold(), condition.column)]
+    if condition.operator == "IS NULL":
+        return value is None
+    if value is None:
+        return None
+    operator = "=" if condition.operator == "IN" else condition.operator
+    return any(_compared(value, operator, literal) for literal in condition.literals)
+
+
+def _compared(value: object, operator: str, literal: Literal) -> bool:
+    left: Any = value if isinstance(value, str) else json.dumps(value)
+    right: Any = literal
+    if isinstance(literal, bool):
+        left, right = left.lower(), str(literal).lower()
+    elif isinstance(literal, float):
+        try:
+            left = float(left)
+        except ValueError:
+            return False
+    if operator == "LIKE":
+        pattern = "".join({"%": ".*", "_": "."}.get(each, re.escape(each)) for each in str(literal))
+        return re.fullmatch(pattern, left, re.DOTALL) is not None
+    return bool(_OPERATORS[operator](left, right))
 
 
 def _sql_of(column: str, operator: str, literal: Literal) -> str:

@@ -103,3 +103,18 @@ def test_every_mistake_is_reported_at_once(plan: Path) -> None:
     assert run("simulate", plan, "--arrivals", "cv=-1").exit_code == 2
     assert run("simulate", plan, "--plot", "plot.gif").exit_code == 2
     assert run("simulate", plan / "missing").exit_code == 2
+
+
+def test_a_log_is_read_as_from_trace_reads_it(plan: Path) -> None:
+    """The same options, the same questions: a log of several models asks for one."""
+    log = TRACES / "gateways" / "litellm-mixed.csv"
+    several = run("simulate", plan, "--trace", log)
+    assert several.exit_code == 2
+    assert "holds the requests of 2 models" in several.stderr
+    where = "model = 'hosted_vllm/meta-llama/Llama-3.1-8B-Instruct'"
+    assert run("simulate", plan, "--trace", log, "--where", where, "--requests", "500").exit_code == 0
+    none = run("simulate", plan, "--trace", log, "--where", where, "--since", "2040-01-01")
+    assert (none.exit_code, "holds no valid request" in none.stderr) == (2, True)
+    unused = run("simulate", plan, "--where", where, "--time-unit", "s")
+    assert unused.exit_code == 2
+    assert "--where, --time-unit: says how a log is read: give it with --trace" in unused.stderr

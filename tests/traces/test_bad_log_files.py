@@ -45,7 +45,21 @@ def _mistake(*paths: Path | str, options: TraceOptions | None = None) -> str:
         ("utf16.csv", HEADER.encode("utf-16"), "utf16.csv:1: is "),
         ("parquet", b"PAR1 and nothing else", "parquet: cannot be read: it is cut off, or no Parquet file: "),
         ("cut.parquet", b"PAR1" + b"\0" * 50 + b"\xff\xff\xff\x7fPAR1", "cut.parquet: cannot be read: it is cut off"),
-        ("array.json", '[{"prompt_tokens": 1}]', "array.json:1: is one JSON array; write one object a line"),
+        ("array.json", "[1, 2]", "array.json:1: is a JSON array of something else than objects"),
+        ("none.json", "[ ]", "none.json:1: is a JSON array without objects"),
+        ("nested.json", '[["a", 5]]', "nested.json:1: is a JSON array of something else than objects"),
+        (
+            "object.json",
+            '{\n "prompt_tokens": 1\n}\n',
+            "object.json:1: is one JSON object without rows; want them under",
+        ),
+        ("cut.json", '{\n "data": [{"a": 1},\n', "cut.json:1: is no JSON object"),
+        ("twice.gz", gzip.compress(gzip.compress(b"a,b\n")), "twice.gz: is gzip within gzip; decompress it once"),
+        (
+            "vllm.log",
+            "INFO 06-21 09:15:27 logger.py:37] Received request cmpl-4: prompt: 'hi', params: SamplingParams(n=1)\n",
+            "vllm.log: is vLLM's own log, which does not say how many tokens were generated; take its /metrics",
+        ),
         ("first.jsonl", '{"prompt_tokens": 1,\n', "first.jsonl:1: is no JSON object"),
         (
             "twice.csv",
@@ -111,9 +125,11 @@ def test_concatenated_gzip_members_are_one_log(log: LogWriter) -> None:
 def test_every_broken_file_is_reported(log: LogWriter, tmp_path: Path) -> None:
     text = _mistake(log("a.csv", ""), log("b.csv", HEADER + ROW), log("c.jsonl", "{"), log("d.csv", "x\n"))
     assert [line.split(": ")[0].rsplit("/", 1)[1] for line in text.splitlines()][:2] == ["a.csv", "c.jsonl:1"]
-    text = _mistake(tmp_path / "none.csv", str(tmp_path / "no*.csv"), tmp_path)
+    (tmp_path / "empty").mkdir()
+    text = _mistake(tmp_path / "none.csv", str(tmp_path / "no*.csv"), tmp_path / "empty", "/dev/null")
     assert "there is no such file" in text
     assert "no file matches" in text
+    assert "empty: is a folder without files" in text
     assert "is not a regular file" in text
 
 

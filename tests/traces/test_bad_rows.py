@@ -55,7 +55,7 @@ TIMES = {
     "2025-04-31 10:00:00": "time_unreadable",
     "2025-01-01 24:00:00": "time_unreadable",
     "2025-01-01 10:61:00": "time_unreadable",
-    "2025-01-01 10:00": "time_unreadable",
+    "2025-01-01 1:00": "time_unreadable",
     "2025-01-01": "time_unreadable",
     "01/02/2025 10:00:00": "time_unreadable",
     "2025-01-01 10:00:00+99": "time_unreadable",
@@ -174,7 +174,9 @@ def test_infinite_and_ancient_timestamps(tmp_path: Path) -> None:
 
 def test_a_log_of_nothing_but_failures_is_an_error(log: LogWriter) -> None:
     path = log("a.csv", _csv([("5", "0", "1"), ("5", "0", "2")]))
-    with pytest.raises(InputError, match=r"holds no valid request \(2 rows: 0 output tokens: a failed request\)"):
+    with pytest.raises(
+        InputError, match=r"holds no valid request \(2 rows: 0 output tokens: a failed request \(output_zero\)\)"
+    ):
         scan_files([str(path)], TraceOptions(columns=COLUMNS))
 
 
@@ -200,5 +202,5 @@ def test_small_times_without_a_unit_are_an_error(log: LogWriter) -> None:
 
 def test_every_rejection_has_a_case() -> None:
     tested = {f"{axis}_{problem}" for axis in ("input", "output") for problem in TOKENS.values()} | set(TIMES.values())
-    of_gateways = {"failed", "from_cache", "no_generation"}
+    of_gateways = {"failed", "from_cache", "no_generation", "not_a_request", "repeated", "outside_period"}
     assert tested | of_gateways | {"time_unit_unknown"} == {str(name) for name in Rejection}

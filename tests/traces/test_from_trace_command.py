@@ -11,6 +11,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -180,6 +181,12 @@ def test_markup_in_names_is_no_markup(run: Run, azure: Path, tmp_path: Path) -> 
         (["none.csv"], "none.csv: there is no such file"),
         (["none.csv", "-o", "no/such/folder/w.yaml"], "no/such/folder/w.yaml: cannot be written"),
         (["none.csv", "--report", "."], ".: cannot be written"),
+        (
+            ["a.csv", "--since", "2026-05-01", "--until", "yesterday"],
+            "--until: want a date and time such as 2026-05-01T09",
+        ),
+        (["a.csv", "--since", "20", "--until", "20"], "--until: must be later than --since"),
+        (["a.csv", "--split-by", "model"], "--split-by: writes a workload for each model: give the folder with -o"),
         (["--connect", "nonsense://x", "--table", "t"], "nonsense"),
         (["--connect", "mysql://x", "--table", "t"], "pip install 'ibis-framework[mysql]'"),
     ],
@@ -313,3 +320,62 @@ def test_estimates_are_fitted_to_a_log_with_bytes(tmp_path: Path, run: Run) -> N
     wrong = run(*arguments, "input=prompt,output=answer,bytes=answer")
     assert wrong.exit_code == 2
     assert "bytes a token" in wrong.stderr
+
+
+def test_stdin_and_folders_are_logs_like_any_other(
+    run: Run, azure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = json.loads(run(azure, "--format", "json").stdout)
+    zipped = gzip.compress(azure.read_bytes())
+    found = CliRunner(mix_stderr=False).invoke(cli, ["workload", "from-trace", "-", "--format", "json"], input=zipped)
+    assert json.loads(found.stdout) == wanted | {"source": "stdin"}
+    empty = CliRunner(mix_stderr=False).invoke(cli, ["workload", "from-trace", "-"], input=b"")
+    assert (empty.exit_code, empty.stdout) == (2, "")
+    assert "stdin: is empty" in empty.stderr
+    lines = azure.read_text().splitlines(keepends=True)
+    (tmp_path / "logs" / "day-2").mkdir(parents=True)
+    (tmp_path / "logs" / ".index").write_text("not a log")
+    (tmp_path / "logs" / "1.csv").write_text("".join(lines[:200]))
+    (tmp_path / "logs" / "day-2" / "2.csv").write_text(lines[0] + "".join(lines[200:]))
+    found = run(tmp_path / "logs", "--format", "json")
+    assert json.loads(found.stdout) == wanted | {"source": "1.csv, 2.csv"}
+
+
+@pytest.mark.parametrize("kind", ["text", "typed"])
+def test_a_period_of_a_log(run: Run, azure: Path, tmp_path: Path, kind: str) -> None:
+    """Rows outside it are counted by name; the first second is in it, the last is not."""
+    rows = [line.split(",") for line in azure.read_text().splitlines()[1:]]
+    seconds = [row[0].partition(".")[0] for row in rows]
+    since, until = seconds[100], seconds[300]
+    inside = [row for row, second in zip(rows, seconds, strict=True) if since <= second < until]
+    path = azure
+    if kind == "typed":
+        path = tmp_path / "log.parquet"
+        duckdb.sql(f"COPY (FROM read_csv('{azure}')) TO '{path}'")
+    found = json.loads(run(path, "--since", since, "--until", f"{until}+00:00", "--format", "json").stdout)
+    assert found["requests"] == len(inside)
+    assert found["rejected"] == {"outside_period": 400 - len(inside)}
+    tokens = [cell["mean_input_tokens"] for cell in found["histogram"]["mean_tokens"]]
+    assert min(tokens) >= min(int(row[1]) for row in inside)
+    outside = run(path, "--since", "2040-01-01")
+    assert outside.exit_code == 2
+    assert "holds no valid request (400 rows: before --since, or not before --until (outside_period))" in outside.stderr
+
+
+def test_a_workload_for_each_model(run: Run, extracts: Path, tmp_path: Path) -> None:
+    log = extracts / "gateways" / "litellm-mixed.csv"
+    found = run(log, "--split-by", "model", "-o", tmp_path / "models")
+    assert found.exit_code == 0, found.stderr
+    names = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert names == ["gpt-5-6.yaml", "llama-3-1-8b-instruct.yaml"]
+    workload = read_workload(tmp_path / "models" / names[1])
+    text = (tmp_path / "models" / names[1]).read_text()
+    assert "from litellm-mixed.csv where \"model\" = 'hosted_vllm/meta-llama/Llama-3.1-8B-Instruct'.\n" in text
+    assert workload.model.id == "meta-llama/Llama-3.1-8B-Instruct"
+    alone = json.loads(run(log, "--where", f"model = 'hosted_vllm/{workload.model.id}'", "--format", "json").stdout)
+    assert workload.traffic.request_rate_rps == alone["rate"]["planned_rps"]
+    assert f"{alone['requests']} requests of hosted_vllm/meta-llama/Llama-3.1-8B-Instruct" in found.stdout
+    unnamed = run(extracts / "azure-conversation.csv", "--split-by", "model", "-o", tmp_path / "none")
+    assert unnamed.exit_code == 2
+    assert "no column is known to name the model: --model-column" in unnamed.stderr
+    assert not (tmp_path / "none").exists()

@@ -36,7 +36,16 @@ SAME = [
     "1741000029750000",
     "1741000029750000000",
     "1.741000029e9",
+    "03/Mar/2025:11:07:09 +0000",
+    "[03/Mar/2025:13:07:09 +0200]",
+    "Mon, 03 Mar 2025 11:07:09 GMT",
+    "Mon, 3 Mar 2025 06:07:09 -0500",
+    "3 Mar 2025 11:07:09 +0000",
+    "03/03/2025 11:07:09 AM",
+    "3/3/2025, 11:07:09 am",
+    "2025/03/03 11:07:09",
 ]
+ZONELESS = 6
 
 
 def _only_second(path: Path, unit: TimeUnit | None = None) -> int:
@@ -52,13 +61,58 @@ def test_one_second_in_many_spellings(log: Callable[..., Path], text: str) -> No
     assert _only_second(log("a.csv", f'i,o,t\n5,5,"{text}"\n')) == SECOND
 
 
+@pytest.mark.parametrize(
+    ("text", "second"),
+    [
+        ("2025-03-03 11:07", SECOND - 9),
+        ("2025-03-03T16:52+05:45", SECOND - 9),
+        ("2025/03/03 11:07Z", SECOND - 9),
+        ("Mon, 03 Mar 2025 11:07 +0000", SECOND - 9),
+        ("03/03/2025 11:07 AM", SECOND - 9),
+        ("03/03/2025 12:07:09 AM", SECOND - 11 * 3600),
+        ("03/03/2025 12:07:09 PM", SECOND + 3600),
+        ("03/03/2025 01:07:09 PM", SECOND + 2 * 3600),
+    ],
+)
+def test_no_seconds_and_halves_of_the_day(log: Callable[..., Path], text: str, second: int) -> None:
+    assert _only_second(log("a.csv", f'i,o,t\n5,5,"{text}"\n')) == second
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "05/01/2026 09:00:00",
+        "31/Feb/2026:09:00:00 +0000",
+        "13/01/2026 09:00:00 AM",
+        "05/01/2026 13:00:00 PM",
+        "Fri, 01 May 2026 09:00:00 EST",
+        "01/Mai/2026:09:00:00 +0000",
+        "2026-05-01",
+        "Fri",
+    ],
+)
+def test_an_unreadable_time_is_shown_with_its_line_and_what_is_expected(log: Callable[..., Path], text: str) -> None:
+    path = log("a.csv", f'i,o,t\n5,5,2025-03-03 11:07:09\n5,5,"a\nb"\n5,5,"{text}"\n'.replace("a\nb", text))
+    (note,) = (note for note in scan_files([str(path)], TraceOptions(columns=COLUMNS)).notes if "unreadable" in note)
+    assert f"(time_unreadable), such as '{text}' in a.csv:3; want 2026-05-01T09:00:00.25Z (ISO 8601" in note
+
+
+def test_lines_are_those_of_the_file_whatever_fields_hold(log: Callable[..., Path]) -> None:
+    path = log("a.csv", 'q,i,o,t\n"x\ny, ""z""",5,5,2025-03-03 11:07:09\n,5,many,2025-03-03 11:07:09\n')
+    notes = scan_files([str(path)], TraceOptions(columns=COLUMNS)).notes
+    assert any("(output_not_a_number), such as 'many' in a.csv:4." in note for note in notes)
+    path = log("a.jsonl", '{"i": 5, "o": 5}\n\n{"i": 5, "o": "many"}\n')
+    notes = scan_files([str(path)], TraceOptions(columns=LogColumns(input="i", output="o"))).notes
+    assert any("(output_not_a_number), such as 'many' in a.jsonl:3." in note for note in notes)
+
+
 def test_spellings_may_be_mixed_in_one_log(log: Callable[..., Path]) -> None:
     rows = "\n".join(f'5,5,"{text}"' for text in SAME)
     path = log("a.csv", f"i,o,t\n{rows}\n")
     assert _only_second(path) == SECOND
     found = scan_files([str(path)], TraceOptions(columns=COLUMNS))
-    assert found.zoneless == 3
-    assert any(note.startswith("3 times name no time zone") for note in found.notes)
+    assert found.zoneless == ZONELESS
+    assert any(note.startswith(f"{ZONELESS} times name no time zone") for note in found.notes)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
+from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptions
 from sky_melange.errors import InputError
 from sky_melange.traces import scan_files
 from sky_melange.traces.where import parse_where, to_sql
@@ -230,3 +230,28 @@ def test_seconds_in_milliseconds_clothing_are_refused_with_both_rates(log: Calla
     found = scan_files([str(path)], TraceOptions(time_unit=TimeUnit.S)).rate
     assert found is not None
     assert found.mean_rps == pytest.approx(2.27, rel=0.01)
+
+
+def test_a_million_models_are_counted_and_the_first_shown(tmp_path: Path) -> None:
+    """Nothing but the most frequent comes out of the engine."""
+    path = tmp_path / "log.parquet"
+    rows = "5 AS prompt_tokens, 6 AS completion_tokens, 1777626000 + i // 100 AS startTime, "
+    rows += "'m' || (i // 2 % 999983) AS model"
+    status = "CASE WHEN i % 4 = 3 THEN 'failure' ELSE 'success' END AS status"
+    duckdb.sql(f"COPY (SELECT {rows}, {status} FROM range(2000000) AS numbers(i)) TO '{path}'")
+    with pytest.raises(InputError) as caught:
+        scan_files([str(path)], TraceOptions())
+    text = str(caught.value)
+    assert "holds the requests of 999,983 models" in text
+    assert len(text.splitlines()) == 22
+    found = scan_files([str(path)], TraceOptions(where="TRUE"))
+    assert (found.requests, found.rejected) == (1_500_000, {Rejection.FAILED: 500_000})
+
+
+def test_an_expression_as_long_as_allowed_ends_soon(log: Callable[..., Path]) -> None:
+    """It has no loops, no functions and no queries: its work is its length, times the rows."""
+    path = log("a.csv", "p,c,m\n" + "5,5,aaaaaaaaaaaaaaaaaaaaaaaaaaaa\n" * 2000)
+    text = " OR ".join([f"m LIKE '{'%a' * 40}%b'"] * 100)
+    assert len(text) < 10_000
+    found = scan_files([str(path)], TraceOptions(columns=LogColumns(input="p", output="c"), where=f"NOT ({text})"))
+    assert found.requests == 2000

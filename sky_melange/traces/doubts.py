@@ -1,0 +1,101 @@
+"""A log held against itself: what is unlikely of traffic, and more likely a clock, a unit or a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sky_melange.domain.trace import CALENDAR_FROM_S, TraceSummary
+from sky_melange.traces.engine import Counted, LogTables
+
+_FEWEST: Final = 50
+"""Of fewer requests, or seconds with requests, nothing is unlikely."""
+
+_LONG_GAP: Final = 0.2
+_PARTS: Final = 100
+_IN_ONE_PART: Final = 0.4
+_LARGEST_TOKENS: Final = 1_000_000
+_ZONES_S: Final = 900
+_LEAST_JUMP_S: Final = 1500
+_OFF_S: Final = 60
+_ALIKE: Final = 0.8
+
+
+def doubts_of(log: LogTables, counted: Counted, summary: TraceSummary) -> Iterator[str]:
+    """A sentence for each; none changes what was counted."""
+    outside = summary.outside
+    if outside.requests and outside.input_tokens + outside.output_tokens > _LARGEST_TOKENS * outside.requests:
+        yield (
+            "Those beyond the last edges have over a million tokens on average, more than models take: are they bytes, "
+            "or sums of many requests?"
+        )
+    if summary.rate is None or len(counted.seconds) < _FEWEST:
+        return
+    yield from _copies(counted)
+    yield from _uneven(counted, summary.rate.window_s)
+    yield from _two_zones(log.first_seconds())
+
+
+def _copies(counted: Counted) -> Iterator[str]:
+    """All counts of seconds and of buckets are multiples of one number."""
+    import numpy as np
+
+    every = int(np.gcd.reduce(counted.requests))
+    every = int(np.gcd.reduce([every, *(key.requests for key in counted.keys if key.key >= 0)]))
+    if every > 1:
+        yield (
+            f"Every second and every bucket has a multiple of {every} requests: the log seems to hold each {every} "
+            f"times, and its rate would be {every} times too high. Read each file once."
+        )
+
+
+def _uneven(counted: Counted, window_s: int) -> Iterator[str]:
+    """A long silence, or most of the requests in little time: two logs, or clocks or units that do not agree."""
+    import numpy as np
+
+    seconds, requests = counted.seconds, counted.requests
+    first_s, span_s = int(seconds[0]), int(seconds[-1] - seconds[0]) + 1
+    steps = np.diff(seconds)
+    at = int(steps.argmax())
+    gap_s = int(steps[at])
+    if gap_s >= 10 * window_s and gap_s >= _LONG_GAP * span_s:
+        yield (
+            f"There is no request from {_moment(int(seconds[at]))} to {_moment(int(seconds[at + 1]))}, "
+            f"{gap_s / span_s:.0%} of the log, and its windows count in the rate. If a clock or a unit is wrong, or "
+            "these are two logs, choose one with --since and --until."
+        )
+        return
+    parts = np.bincount((seconds - first_s) * _PARTS // span_s, weights=requests, minlength=_PARTS)
+    most = int(parts.argmax())
+    share = float(parts[most] / requests.sum())
+    if share > _IN_ONE_PART and span_s >= _PARTS * 2:
+        begin_s, end_s = (first_s + span_s * place // _PARTS for place in (most, most + 1))
+        yield (
+            f"{share:.0%} of the requests come in a hundredth of its time, {_moment(begin_s)} to {_moment(end_s)}. "
+            "If the log mixes units or clocks, its rate is wrong; choose a part with --since and --until, or --where."
+        )
+
+
+def _two_zones(seconds: Any) -> Iterator[str]:
+    """Rows as they were written that go back and forth by the same number of quarters of an hour."""
+    import numpy as np
+
+    steps = np.diff(seconds)
+    jumps = steps[np.abs(steps) >= _LEAST_JUMP_S]
+    if len(jumps) < 4 or not 0.25 <= float((jumps > 0).mean()) <= 0.75:
+        return
+    quarters = np.round(np.abs(jumps) / _ZONES_S).astype(np.int64)
+    usual = int(np.bincount(np.minimum(quarters, 96)).argmax())
+    if usual <= 60 and float((np.abs(np.abs(jumps) - usual * _ZONES_S) <= _OFF_S).mean()) >= _ALIKE:
+        hours, minutes = divmod(usual * 15, 60)
+        yield (
+            f"Its first {len(seconds):,} rows go back and forth by {hours} h {minutes:02d} min, {len(jumps):,} times: "
+            "they seem to be written in two time zones, which makes the rate too low. Write times with their zone."
+        )
+
+
+def _moment(second: int) -> str:
+    if second < CALENDAR_FROM_S:
+        return f"{second:,} s"
+    return datetime.fromtimestamp(second, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

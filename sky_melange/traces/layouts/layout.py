@@ -1,0 +1,27 @@
+"""What a known format of logs is called and how its columns are named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sky_melange.domain.trace import Rejection, TimeUnit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The columns of a known format, all of which a log must have to be of it.
+
+    `time_unit` is what its writers use for numbers (AUTO: since 1970, in any unit). `asides` are rows that are not the
+    traffic: why, and which (in the language of traces/where.py); each holds where the log has the columns that it
+    names. `id` is the same for all rows of one request. `marks` are further columns that tell formats apart.
+    """
+
+    name: str
+    input: str
+    output: str
+    time: str
+    time_unit: TimeUnit = TimeUnit.AUTO
+    model: str | None = None
+    id: str | None = None
+    asides: tuple[tuple[Rejection, str], ...] = ()
+    marks: tuple[str, ...] = ()
