@@ -68,9 +68,9 @@ def command() -> None:
 @click.option(
     "--bucket-size",
     type=click.Choice([size.value for size in BucketSize]),
-    default=BucketSize.UPPER.value,
+    default=BucketSize.MEAN.value,
     show_default=True,
-    help="Plan a bucket at its largest request or at their mean.",
+    help="Plan a bucket at its largest request or at the mean of them.",
 )
 @click.option(
     "--split-by", type=click.Choice(["model"]), help="Write a workload for each model of the log into the folder -o."

@@ -165,7 +165,10 @@ class RateSummary:
     request. `planned_rps` is the percentile and `peak_rps` the most of any window, `mean_rps` that of the log;
     `dispersion` is variance ÷ mean of the requests in a window (1 for a Poisson process; None with a single window).
     `hour_of_week[day from Monday][hour UTC]` in requests/s, None where the log says nothing; None without a calendar.
-    `over_time` are (start in seconds, requests/s) of at most some hundred equal spans, for a chart.
+    `over_time` are (start in seconds, requests/s) of at most some hundred equal spans, for a chart. `burstiness` are
+    (seconds, Allan factor): half the mean square of the change from one window of so many seconds to the next ÷ the
+    mean number of requests in one. 1 for a Poisson process, and for gaps of coefficient of variation c about c²; slow
+    changes, as over a day, do not count.
     """
 
     window_s: int
@@ -181,6 +184,7 @@ class RateSummary:
     dispersion: float | None
     hour_of_week: tuple[tuple[float | None, ...], ...] | None
     over_time: tuple[tuple[int, float], ...]
+    burstiness: tuple[tuple[int, float], ...] = ()
 
     @property
     def has_calendar(self) -> bool:

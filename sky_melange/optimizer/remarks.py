@@ -65,7 +65,7 @@ def _share(workload: Workload, simulated_arrivals: str | None) -> str:
         )
     return (
         f"for at least {wanted * 100:.6g}% of the requests, each by its own latencies, in simulation (arrivals: "
-        f"{simulated_arrivals}){most}."
+        f"{simulated_arrivals}){most}. No prompt is found in a prefix cache."
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.buckets import MOST_CV, BucketSize
 from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.trace import TraceSummary
 
+_BURST_S: Final = 10
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 """Text that YAML reads as it stands; all other is quoted."""
 
@@ -39,10 +41,11 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
     yield "version: 1"
     yield f"name: {_scalar(frame.name)}"
     yield f"model: {{id: {_scalar(frame.model)}, dtype: {_scalar(frame.dtype)}}}   # yours to choose"
-    yield f"slo: {{tpot_ms: {frame.tpot_ms:g}, ttft_ms: {frame.ttft_ms:g}}}   # yours to choose"
+    yield f"slo: {{tpot_ms: {frame.tpot_ms:g}, ttft_ms: {frame.ttft_ms:g}, attainment: 0.99}}   # yours to choose"
     yield "traffic:"
     yield f"  request_rate: {request_rate_rps!r}{_rate_comment(summary, request_rate_rps)}"
     yield f"  bucket_size: {frame.bucket_size}"
+    yield from _arrivals(summary)
     yield "  histogram:"
     yield f"    source: {json.dumps(origin[:200], ensure_ascii=False)}"
     yield f"    input_tokens: {list(summary.grid.input_edges)}"
@@ -67,6 +70,16 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
         yield f"  envelope_bytes: {router.envelope_bytes}"
         yield f"  size_error: {router.size_error_fraction:g}"
         yield f"  size_bias: {router.size_bias_fraction:g}   # how far later traffic may differ on average"
+
+
+def _arrivals(summary: TraceSummary) -> Iterator[str]:
+    """Gaps as spread as those of the log over ten seconds; 1 is Poisson."""
+    factors = {} if summary.rate is None else dict(summary.rate.burstiness)
+    if _BURST_S not in factors:
+        return
+    cv = min(round(math.sqrt(factors[_BURST_S]), 2), MOST_CV)
+    told = ", ".join(f"{factor:.3g} at {scale_s} s" for scale_s, factor in sorted(factors.items()))
+    yield f"  arrivals: {{cv: {cv:g}}}   # variance of the requests in a window ÷ Poisson's: {told}"
 
 
 def _scalar(text: str) -> str:

@@ -126,5 +126,6 @@ def _rate(rate: dict[str, Any]) -> RateSummary:
             **rate,
             "hour_of_week": None if week is None else tuple(tuple(day) for day in week),
             "over_time": tuple((start, value) for start, value in rate["over_time"]),
+            "burstiness": tuple((scale_s, factor) for scale_s, factor in rate["burstiness"]),
         }
     )

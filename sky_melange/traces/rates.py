@@ -9,6 +9,8 @@ from typing import Any, Final
 from sky_melange.domain.trace import CALENDAR_FROM_S, RateSummary
 
 _CHART_SPANS: Final = 240
+_SCALES_S: Final = (1, 10, 60)
+_LEAST_WINDOWS: Final = 20
 _DENSE: Final = 8
 """A log with requests in one of so many seconds is quicker summed up second by second."""
 
@@ -51,6 +53,7 @@ def summarize(seconds: Any, requests: Any, *, window_s: int, percentile: float) 
         dispersion=variance / mean if windows > 1 and mean else None,
         hour_of_week=_hour_of_week(seconds, requests, window_s) if first_s >= CALENDAR_FROM_S else None,
         over_time=_over_time(seconds, requests, window_s),
+        burstiness=_burstiness(seconds, requests),
     )
 
 
@@ -77,6 +80,29 @@ def _windows(seconds: Any, requests: Any, window_s: int) -> tuple[Any, Any]:
     weights = np.zeros(len(counts), dtype=np.int64)
     np.add.at(weights, which, lengths[lengths > 0])
     return counts, weights
+
+
+def _burstiness(seconds: Any, requests: Any) -> tuple[tuple[int, float], ...]:
+    """The Allan factor at each of _SCALES_S of which the log covers enough windows."""
+    import numpy as np
+
+    found = []
+    for scale_s in _SCALES_S:
+        windows = int(seconds[-1] - seconds[0] + 1) // scale_s
+        if windows < _LEAST_WINDOWS:
+            continue
+        number = (seconds - seconds[0]) // scale_s
+        within = number < windows
+        which, place = np.unique(number[within], return_inverse=True)
+        counts = np.bincount(place, weights=requests[within])
+        mean = float(counts.sum()) / windows
+        # Windows without requests are not in the array: between two that are not neighbours lie changes to and from 0.
+        is_next = np.diff(which) == 1
+        squares = float((np.diff(counts)[is_next] ** 2).sum())
+        lonely = (counts[:-1][~is_next] ** 2).sum() + (counts[1:][~is_next] ** 2).sum()
+        ends = (counts[0] ** 2 if which[0] > 0 else 0.0) + (counts[-1] ** 2 if which[-1] < windows - 1 else 0.0)
+        found.append((scale_s, float(squares + lonely + ends) / (2.0 * (windows - 1) * mean)))
+    return tuple(found)
 
 
 def _hour_of_week(seconds: Any, requests: Any, window_s: int) -> tuple[tuple[float | None, ...], ...]:

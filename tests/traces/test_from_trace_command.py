@@ -46,7 +46,7 @@ def test_from_a_log_to_a_plan_in_two_commands(run: Run, azure: Path, tmp_path: P
     assert second.exit_code == 0
     flowing = " ".join(second.stdout.split())
     assert "sizes from azure-conversation.csv (Azure LLM inference trace, 400 requests; the rate is the p99" in flowing
-    assert "each bucket is planned at its largest size" in flowing
+    assert "each bucket is planned at the mean size of its requests" in flowing
 
 
 def test_the_workload_holds_what_was_counted(run: Run, azure: Path, tmp_path: Path) -> None:

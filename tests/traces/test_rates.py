@@ -109,3 +109,20 @@ def test_a_poisson_process_has_dispersion_one() -> None:
     found = _summary([MONDAY_S + int(second) for second in arrivals])
     assert found.dispersion == pytest.approx(1.0, abs=0.15)
     assert found.mean_rps == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize("gap", [0, 1000])
+def test_burstiness_is_the_allan_factor_of_an_independent_count(gap: int) -> None:
+    """Poisson gives 1; batches of n requests give n; silence is counted as it is."""
+    chance = np.random.default_rng(7)
+    times = np.concatenate([chance.uniform(0, 3000, 12_000), chance.uniform(3000 + gap, 6000 + gap, 12_000)])
+    for batch in (1, 5):
+        seconds, requests = np.unique(np.sort(times).astype(np.int64), return_counts=True)
+        found = dict(summarize(seconds, requests * batch, window_s=60, percentile=99).burstiness)
+        for scale_s, factor in found.items():
+            counts = np.bincount((np.repeat(seconds, requests) - seconds[0]) // scale_s) * float(batch)
+            counts = counts[: int(seconds[-1] - seconds[0] + 1) // scale_s]
+            assert factor == pytest.approx(np.mean(np.diff(counts) ** 2) / (2 * counts.mean()))
+        if not gap:
+            assert found[1] == pytest.approx(batch, rel=0.05)
+            assert found[10] == pytest.approx(batch, rel=0.2)
