@@ -23,7 +23,14 @@ GOOD = {
     "guidellm": DATA / "guidellm" / "report-64-in-16-out.json",
     "melange": DATA / "melange" / "example-config.json",
     "aibrix-profile": DATA / "aibrix" / "simulator-llama2-7b-a40.json",
+    "aiperf": DATA / "aiperf" / "64-in-16-out-4-at-once.json",
+    "genai-perf": DATA / "genai-perf" / "65-in-16-out-8-at-once_genai_perf.json",
+    "llmperf": DATA / "llmperf" / "stub-model_550_150_16_summary.json",
+    "inferencex": DATA / "inferencex" / "rows.json",
+    "mlperf": DATA / "mlperf" / "summary_results.json",
+    "sglang-bench": DATA / "field" / "sglang.jsonl",
 }
+ENTRIES = {"mlperf": "v9.0-0001/llama2-70b-99/Server", "inferencex": "h200-a"}
 EDGES = {"input_edges": "25,100", "output_edges": "25,100", "ntpot_ms": "50"}
 
 
@@ -286,12 +293,14 @@ def test_any_value_anywhere_is_an_input_error_or_a_profile(
     request = ImportRequest(
         paths=(path,),
         accelerator="A10G",
-        model="m",
-        engine="e",
+        model="org/model-FP8",
+        engine="vllm",
         engine_version="1",
         date="2026-01-01",
-        input_edges=(25, 100),
-        output_edges=(25, 100),
+        entry=ENTRIES.get(file_format),
+        tensor_parallel=8 if file_format in ENTRIES else None,
+        input_edges=(25,) if file_format in ENTRIES else (25, 100),
+        output_edges=(25,) if file_format in ENTRIES else (25, 100),
     )
     with contextlib.suppress(InputError):
         IMPORTERS[file_format](request)
