@@ -82,13 +82,20 @@ def command(*, file_format: str, files: tuple[Path, ...], out: Path, force: bool
     What a file says beyond that is kept in the profile's provenance.
     """
     from sky_melange.cli.atomic_file import write_atomically
-    from sky_melange.profiles.importers import IMPORTERS
+    from sky_melange.profiles.importers import IMPORTERS, likely_format
     from sky_melange.profiles.write_profile import profile_text
 
     request = _request(files, options)
     if out.exists() and not force:
         raise InputError([Mistake(source="--out", message=f"{out} exists; choose another name, or --force")])
-    result = IMPORTERS[file_format](request)
+    try:
+        result = IMPORTERS[file_format](request)
+    except InputError as error:
+        likely = likely_format(files)
+        if likely in (None, file_format):
+            raise
+        message = f"{files[0]} looks like a file of {likely}, not of {file_format}: give {likely} instead"
+        raise InputError([Mistake(source="FORMAT", message=message), *error.mistakes]) from None
     write_atomically(out, profile_text(result.profile, details=result.details))
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)

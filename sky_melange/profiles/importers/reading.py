@@ -21,7 +21,9 @@ MAX_MISTAKES: Final = 50
 _GZIP: Final = b"\x1f\x8b"
 _LONGEST_QUOTE: Final = 60
 _LONGEST_LIST: Final = 16
-_SECRET: Final = re.compile(r"(key|token|headers?|cookies?|env)s?$|auth|credential|passw|secret|command", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"(key|token|header|cookie|env)s?$|authori[sz]|auth$|credential|passw|secret|command", re.IGNORECASE
+)
 _LEAST_EPOCH_S: Final = 1e9
 _MOST_EPOCH_S: Final = 1e10
 

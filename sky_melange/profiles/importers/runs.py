@@ -96,8 +96,9 @@ def serving_run(fields: Fields, source: str, line: int | None, *, failed: int | 
     if duration_s and (rate_rps or 0) > _ROUNDED * requests / duration_s:
         counted = f"{requests} requests in {duration_s:g} s are {requests / duration_s:.4g}"
         fields.mistake("request_throughput", f"served {rate_rps:.4g} requests/s, but {counted}")
-    if concurrency is None and str(fields.get("request_rate")) in ("inf", "Infinity"):
-        concurrency = requests + (failed or 0)  # all were sent at once
+    sent, peak = requests + (failed or 0), fields.count("max_concurrent_requests", required=False)
+    if concurrency is None and str(fields.get("request_rate")) == "inf" and (peak is None or peak >= sent):
+        concurrency = sent  # all at once; a trace that is replayed says `inf` too, but peaks lower
     return Run(
         source=source,
         line=line,

@@ -20,6 +20,7 @@ SGLANG_KEY: Final = "total_output_tokens_retokenized"
 
 SGLANG_SOURCE: Final = "SGLang bench_serving"
 
+_QUANTIZED: Final = {"fp8": "fp8", "w8a8_fp8": "fp8", "modelopt_fp8": "fp8", "modelopt_fp4": "fp4"}
 _DETAILS: Final = ("input_lens", "output_lens", "ttfts", "itls", "generated_texts", "errors", "server_info")
 
 
@@ -40,13 +41,12 @@ def read_sglang(content: Mapping[str, Any], source: str, line: int | None, findi
     errors = fields.get("errors")
     # Only --output-details says which requests failed: "" for those that did not.
     failed = sum(bool(error) for error in errors) if isinstance(errors, list) else None
+    said = content.get("server_info")
+    server = Fields(said if isinstance(said, dict) else {}, findings.mistakes, source, line=line)
     run = serving_run(fields, source, line, failed=failed)
     if run is not None:
-        if fields.get("request_rate") == "trace":
-            run = replace(run, concurrency=None)
-        findings.runs.append(run)
-    server = content.get("server_info")
-    server = Fields(server if isinstance(server, dict) else {}, findings.mistakes, source, line=line)
+        findings.runs.append(replace(run, unusable=_several_engines(server)))
+    findings.says("dtype", _QUANTIZED.get(server.text("quantization") or ""))
     findings.says("model", server.text("model_path"))
     findings.says("engine-version", server.text("version"))
     findings.says("tensor-parallel", server.count("tp_size", required=False))
@@ -54,3 +54,14 @@ def read_sglang(content: Mapping[str, Any], source: str, line: int | None, findi
     for name in _DETAILS:
         fields.get(name)
     findings.others.append(fields.rest())
+
+
+def _several_engines(server: Fields) -> str | None:
+    """Why the server was more than the `tp_size` GPUs of one replica; None when it was not."""
+    copies = server.count("dp_size", required=False) or 1
+    stages = server.count("pp_size", required=False) or 1
+    if server.get("enable_dp_attention") is True:
+        copies = 1  # within the same GPUs
+    if copies * stages == 1:
+        return None
+    return f"{copies} copies (dp_size) of {stages} stages (pp_size) served together: not one replica of tp_size GPUs"

@@ -49,6 +49,7 @@ def _read(fields: Fields, source: str, line: int | None, findings: Findings, req
     findings.says("model", fields.text("model_id", required=request.model is None))
     findings.says("date", _date(fields) if request.date is None else None)
     findings.says("engine", "vllm")
+    fields.get("generated_texts")  # of no use in a profile, and not for every reader of it
     findings.others.append(fields.rest())
 
 

@@ -171,6 +171,16 @@ def test_json_syntax(tmp_path: Path, file_format: str, content: str, says: str) 
     assert says in attempt(tmp_path, file_format, content).stderr
 
 
+@pytest.mark.parametrize("file_format", GOOD)
+def test_a_file_of_another_format_is_named(file_format: str, tmp_path: Path) -> None:
+    other = "melange" if file_format != "melange" else "aibrix-profile"
+    found = import_profile(tmp_path / "out.json", other, GOOD[file_format])
+    assert found.exit_code == 2
+    assert f"looks like a file of {file_format}, not of {other}: give {file_format} instead" in found.stderr
+    right = import_profile(tmp_path / "out.json", file_format, GOOD[file_format], engine_version=None)
+    assert "looks like" not in right.stderr
+
+
 def line(**changes: Any) -> dict[str, Any]:
     run = {"input_tokens": 64, "output_tokens": 8, "request_rate": 2.0, "model": "m", "metric": "TPUT", "mean": 2.0}
     return run | changes

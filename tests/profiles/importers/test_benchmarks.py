@@ -239,6 +239,49 @@ def test_a_layout_of_the_file_is_not_overruled(tmp_path: Path) -> None:
     assert silent.profile.key.tensor_parallel == 2
 
 
+@pytest.mark.parametrize(
+    ("server", "says"),
+    [
+        ({"dp_size": 2}, "2 copies (dp_size) of 1 stages (pp_size) served together"),
+        ({"pp_size": 4}, "1 copies (dp_size) of 4 stages (pp_size) served together"),
+        ({"dp_size": 2, "enable_dp_attention": True}, ""),
+        ({"quantization": "fp8"}, ""),
+    ],
+)
+def test_sglang_server_decides_what_a_replica_was(tmp_path: Path, server: dict[str, Any], says: str) -> None:
+    def change(content: Any) -> None:
+        content["server_info"] = {"tp_size": 4, **server}
+
+    path = edited(tmp_path / "in", FIELD / "sglang.jsonl", change)
+    found = import_profile(tmp_path / "p.json", "sglang-bench", path, engine=None)
+    assert found.exit_code == (2 if says else 0), found.stderr
+    assert says in found.stderr
+    if not says:
+        assert found.profile.key.tensor_parallel == 4
+        assert found.profile.key.dtype == server.get("quantization", "bfloat16")
+
+
+def test_sglang_details_say_which_requests_failed(tmp_path: Path) -> None:
+    path = edited(
+        tmp_path / "in", FIELD / "sglang.jsonl", lambda content: content.update(errors=[""] * 320 + ["x"] * 99)
+    )
+    found = import_profile(tmp_path / "p.json", "sglang-bench", path, engine=None)
+    assert found.exit_code == 2
+    assert "99 of 419 requests failed (24%)" in found.stderr
+
+
+def test_a_table_may_count_its_failures(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    header = "input_tokens,output_tokens,concurrency,ttft_ms,tpot_ms,completed,failed\n"
+    path.write_text(header + "10,20,1,5,5,100,0\n10,20,2,5,5,50,50\n10,20,4,5,5,9,0\n10,20,8,5,5,,\n")
+    found = import_profile(tmp_path / "p.json", "table", path)
+    assert sorted(rows(found)) == [(10, 20, 1), (10, 20, 8)]
+    assert "50 of 100 requests failed" in found.stderr
+    assert "9 requests at concurrency 4" in found.stderr
+    path.write_text(header + "10,20,1,5,5,-1,0.5\n")
+    assert import_profile(tmp_path / "q.json", "table", path).stderr.count("want a whole number of requests") == 2
+
+
 def mlperf(out: Path, entry: str | None = SERVER_ROW, path: Path | None = None, **changes: str | None) -> Import:
     options: dict[str, str | None] = {
         "engine": None,
@@ -326,7 +369,12 @@ def test_guidellm_ramp_up_within_the_figures_is_marked(tmp_path: Path) -> None:
             2,
             "100 requests at concurrency 44.24 are mostly ramp-up and tail; run at least 132 (3 × concurrency)",
         ),
-        ({"request_rate": "inf"}, 2, "512 requests at concurrency 512 are mostly ramp-up and tail"),
+        (
+            {"request_rate": "inf", "max_concurrent_requests": 512},
+            2,
+            "512 requests at concurrency 512 are mostly ramp-up and tail",
+        ),
+        ({"request_rate": "inf"}, 0, "Wrote"),  # a replayed trace: never more than 71 in flight
         ({"ramp_up_strategy": "linear"}, 2, "its request rate rose all the time"),
         ({"failed": None, "num_prompts": 1024}, 2, "512 of 1024 requests failed (50%)"),
         ({"failed": 20}, 0, "20 requests failed in these runs"),
