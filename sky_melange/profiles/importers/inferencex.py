@@ -13,7 +13,7 @@ from typing import Any, Final
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles.importers.reading import Fields, Mistakes, quote, read_json
-from sky_melange.profiles.importers.request import Imported, ImportRequest
+from sky_melange.profiles.importers.request import Imported, ImportRequest, other_gpu
 from sky_melange.profiles.importers.runs import Findings, Run, import_runs
 
 _VERSION: Final = re.compile(r":v?(?P<version>\d+\.\d+[\w.]*)")
@@ -45,7 +45,8 @@ def import_inferencex(request: ImportRequest) -> Imported:
         run = _run(Fields(row, findings.mistakes, place), place, row, request, findings)
         if run is not None:
             findings.runs.append(run)
-    return import_runs(request, findings, source="InferenceX", kind=ProfileKind.PUBLISHED)
+    found_runs = import_runs(request, findings, source="InferenceX", kind=ProfileKind.PUBLISHED)
+    return found_runs.warned(*other_gpu(request, findings.one("entry", request.entry)))
 
 
 def _chosen(found: list[tuple[str, Mapping[str, Any]]], request: ImportRequest) -> list[tuple[str, Mapping[str, Any]]]:
@@ -88,6 +89,7 @@ def _run(fields: Fields, place: str, row: Mapping[str, Any], request: ImportRequ
     per_gpu = fields.positive("output_tput_per_gpu", required=not split)
     image = fields.text("image")
     version = _VERSION.search(image or "")
+    findings.says("entry", fields.text("hw"))
     findings.says("model", fields.text("model"))
     findings.says("engine", fields.text("framework"))
     findings.says("engine-version", version["version"] if version else None)

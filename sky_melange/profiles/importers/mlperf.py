@@ -16,7 +16,7 @@ from sky_melange.domain.profile import MatrixForm, ProfileKind
 from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles.importers.melange import stated_target
 from sky_melange.profiles.importers.reading import Fields, Mistakes, compact, quote, read_json
-from sky_melange.profiles.importers.request import Imported, ImportRequest, Stated, imported
+from sky_melange.profiles.importers.request import Imported, ImportRequest, Stated, imported, other_gpu
 
 _SCENARIOS: Final = ("Server", "Interactive")
 _TOKENS: Final = re.compile(r"TOKENS_PER_SAMPLE: (?P<tokens>\d+(\.\d+)?)")
@@ -57,7 +57,7 @@ def import_mlperf(request: ImportRequest) -> Imported:
     output_tokens = _edge("--output-edges", request.output_edges, mean_output, mistakes)
     target = stated_target(request, mistakes)
     engine = _ENGINE.search(fields.text("Software") or "")
-    version, name = fields.text("version"), fields.text("ID")
+    version, name, gpu = fields.text("version"), fields.text("ID"), fields.text("Accelerator")
     stated = Stated(
         source=f"MLPerf Inference {version}, {name}, {fields.text('Submitter')}",
         kind=ProfileKind.PUBLISHED,
@@ -76,7 +76,7 @@ def import_mlperf(request: ImportRequest) -> Imported:
         f"MLPerf holds its limits at the 99th percentile, so {scenario} rates are below what the mean would allow; "
         f"they are of its data set alone (mean output {output_tokens} tokens), for requests no larger"
     )
-    return imported(request, stated, form, details={"row": compact(row)}, warnings=(warning,))
+    return imported(request, stated, form, details={"row": compact(row)}, warnings=(warning, *other_gpu(request, gpu)))
 
 
 def _chosen(rows: list[Mapping[str, Any]], entry: str | None) -> int:

@@ -123,6 +123,14 @@ def imported(
     return Imported(profile=profile, details=dict(details), warnings=warnings)
 
 
+def other_gpu(request: ImportRequest, named: str | None) -> tuple[str, ...]:
+    """A warning where a file names its GPU and --accelerator does not appear in that name."""
+    given = (request.accelerator or "").partition("-")[0]
+    if named is None or not given or given.casefold() in named.casefold():
+        return ()
+    return (f"the file is of {named!r}, which does not look like --accelerator {request.accelerator}: check it",)
+
+
 def _known(request: ImportRequest, stated: Stated) -> dict[str, str]:
     """What identifies the profile, from the options before the file. Raises InputError with what is missing."""
     values = {

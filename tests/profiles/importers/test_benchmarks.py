@@ -218,6 +218,14 @@ def test_inferencex_rows_are_chosen_by_the_options(tmp_path: Path) -> None:
     assert "--entry: no row has hw a100: b200-a, h200-a" in absent.stderr
 
 
+@pytest.mark.parametrize(("accelerator", "warned"), [("H200", False), ("H200-SXM", False), ("H100", True)])
+def test_a_file_of_another_gpu_is_marked(tmp_path: Path, accelerator: str, warned: bool) -> None:
+    found = inferencex(tmp_path / "p.json", entry="h200-a", tensor_parallel="8", accelerator=accelerator)
+    assert found.exit_code == 0
+    assert ("the file is of 'h200-a', which does not look like --accelerator" in found.stderr) is warned
+    assert any("h200-a" in note for note in found.profile.provenance.notes) is warned
+
+
 def test_inferencex_layouts_that_no_replica_has_are_refused(tmp_path: Path) -> None:
     (row,) = json.loads((DATA / "inferencex" / "rows.json").read_text())[:1]
     path = tmp_path / "in"
