@@ -13,7 +13,20 @@ from sky_melange.errors import InputError, Mistake
 if TYPE_CHECKING:
     from sky_melange.profiles.importers import ImportRequest
 
-FORMATS: Final = ("aibrix-benchmark", "aibrix-profile", "guidellm", "melange", "table", "vllm-bench")
+FORMATS: Final = (
+    "aibrix-benchmark",
+    "aibrix-profile",
+    "aiperf",
+    "genai-perf",
+    "guidellm",
+    "inferencex",
+    "llmperf",
+    "melange",
+    "mlperf",
+    "sglang-bench",
+    "table",
+    "vllm-bench",
+)
 """The names in `IMPORTERS`, here too so that --help needs no importer; a test compares them."""
 
 _MOST_TOKENS: Final = 10_000_000
@@ -31,8 +44,8 @@ Examples:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", metavar="ID", help="The model. Default: what the files say.")
 @click.option("--accelerator", "-a", metavar="GPU", required=True, help="The GPU, SkyPilot's name, such as A100-80GB.")
-@click.option("--tensor-parallel", type=click.IntRange(1, 1024), default=1, show_default=True, help="GPUs it has.")
-@click.option("--dtype", default="bfloat16", show_default=True, help="Precision of the weights.")
+@click.option("--tensor-parallel", type=click.IntRange(1, 1024), help="GPUs it has. Default: what the files say, or 1.")
+@click.option("--dtype", metavar="NAME", help="Precision of the weights. Default: what the files say, or bfloat16.")
 @click.option("--engine", metavar="NAME", help="The inference engine. Default: what the files say.")
 @click.option("--engine-version", metavar="VERSION", help="Its version; 'unknown' if nobody knows.")
 @click.option("--engine-arg", "engine_args", multiple=True, metavar="NAME=VALUE", help="An engine setting; repeatable.")
@@ -40,12 +53,12 @@ Examples:
 @click.option("--kind", type=click.Choice(["measured", "published", "estimated"]), help="Default: by FORMAT.")
 @click.option("--date", metavar="YYYY-MM-DD", help="When the runs were made. Default: what the files say.")
 @click.option("--source", metavar="TEXT", help="Where the files are from, for the provenance.")
-@click.option("--tpot-ms", type=float, help="melange, aibrix: the target at which the rates hold.")
+@click.option("--tpot-ms", type=float, help="melange, aibrix, mlperf: the target at which the rates hold.")
 @click.option("--ttft-ms", type=float, help="The same for the time to the first token.")
 @click.option("--ntpot-ms", type=float, help="The same for request latency ÷ output tokens.")
-@click.option("--input-edges", metavar="N,N,…", help="melange: upper ends of the input buckets, tokens.")
-@click.option("--output-edges", metavar="N,N,…", help="melange: upper ends of the output buckets, tokens.")
-@click.option("--entry", metavar="NAME", help="melange: which GPU of the file. Default: --accelerator.")
+@click.option("--input-edges", metavar="N,N,…", help="melange: upper ends of the input buckets; mlperf: the mean.")
+@click.option("--output-edges", metavar="N,N,…", help="melange: upper ends of the output buckets; mlperf: the mean.")
+@click.option("--entry", metavar="NAME", help="melange, inferencex: which GPU of the file. mlperf: ID/MODEL/SCENARIO.")
 @click.option("--column", "columns", multiple=True, metavar="OURS=THEIRS", help="table: what a column is called there.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The profile to write.")
 @click.option("--force", is_flag=True, help="Overwrite --out.")
@@ -54,7 +67,13 @@ def command(*, file_format: str, files: tuple[Path, ...], out: Path, force: bool
 
     \b
     FORMAT  vllm-bench        vllm bench serve --save-result: one file a run, any number of files
+            sglang-bench      sglang.bench_serving --output-file: one line a run
             guidellm          GuideLLM reports (JSON)
+            aiperf            NVIDIA AIPerf, profile_export_aiperf.json: one file a run
+            genai-perf        NVIDIA GenAI-Perf, *_genai_perf.json: one file a run
+            llmperf           LLMPerf, *_summary.json: one file a run
+            inferencex        InferenceX rows (agg_*.json, or a list of them)
+            mlperf            one row of MLPerf's summary_results.json, see --entry
             table             CSV with input_tokens, output_tokens, concurrency, ttft_ms, tpot_ms
             melange           one GPU of a Mélange solver file
             aibrix-profile    AIBrix optimizer profile (JSON)
@@ -63,13 +82,20 @@ def command(*, file_format: str, files: tuple[Path, ...], out: Path, force: bool
     What a file says beyond that is kept in the profile's provenance.
     """
     from sky_melange.cli.atomic_file import write_atomically
-    from sky_melange.profiles.importers import IMPORTERS
+    from sky_melange.profiles.importers import IMPORTERS, likely_format
     from sky_melange.profiles.write_profile import profile_text
 
     request = _request(files, options)
     if out.exists() and not force:
         raise InputError([Mistake(source="--out", message=f"{out} exists; choose another name, or --force")])
-    result = IMPORTERS[file_format](request)
+    try:
+        result = IMPORTERS[file_format](request)
+    except InputError as error:
+        likely = likely_format(files)
+        if likely in (None, file_format):
+            raise
+        message = f"{files[0]} looks like a file of {likely}, not of {file_format}: give {likely} instead"
+        raise InputError([Mistake(source="FORMAT", message=message), *error.mistakes]) from None
     write_atomically(out, profile_text(result.profile, details=result.details))
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)

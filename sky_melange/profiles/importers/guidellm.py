@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.units import ms_to_s
-from sky_melange.profiles.importers.reading import Mistakes, compact, epoch_date, read_json
-from sky_melange.profiles.importers.request import Imported, ImportRequest, Stated, imported
-from sky_melange.profiles.importers.runs import Run, points_form
+from sky_melange.profiles.importers.reading import Mistakes, compact, epoch_date, nested, quote, read_json
+from sky_melange.profiles.importers.request import Imported, ImportRequest
+from sky_melange.profiles.importers.runs import Findings, Run, import_runs
 
 _FIGURES: Final = {
     "prompt_token_count": "input tokens",
@@ -21,6 +21,9 @@ _FIGURES: Final = {
 }
 """What is read of each run. GuideLLM's `time_per_output_token_ms` counts the first token in, so it is not our TPOT."""
 
+_VERSIONS: Final = (1, 2)
+"""Of the report (`metadata.version`)."""
+
 _COUNTS: Final = (
     ("config", "strategy", "streams"),
     ("args", "strategy", "streams"),
@@ -30,17 +33,19 @@ _COUNTS: Final = (
 
 def import_guidellm(request: ImportRequest) -> Imported:
     """Every run of every report, means over the successful requests. Raises InputError with file and field."""
-    mistakes = Mistakes()
-    runs: list[Run] = []
-    others: list[dict[str, Any]] = []
-    models: set[str] = set()
-    dates: set[str] = set()
-    errored = 0
+    findings = Findings()
+    mistakes = findings.mistakes
+    ramped: list[str] = []
     for path in request.paths:
         report = read_json(path)
         benchmarks = report.get("benchmarks") if isinstance(report, dict) else None
         if not isinstance(benchmarks, list) or not benchmarks:
             mistakes.add(str(path), "want a list of runs; is it a GuideLLM report?", key="benchmarks")
+            continue
+        version = nested(report, "metadata").get("version")
+        if version is not None and version not in _VERSIONS:
+            said = f"found {quote(version)}, of GuideLLM {quote(nested(report, 'metadata').get('guidellm_version'))}"
+            mistakes.add(str(path), f"want one of {_VERSIONS}, {said}: another layout", key="metadata.version")
             continue
         for index, benchmark in enumerate(benchmarks):
             place = f"benchmarks[{index}]"
@@ -49,36 +54,29 @@ def import_guidellm(request: ImportRequest) -> Imported:
                 continue
             run = _run(benchmark, str(path), place, mistakes)
             if run is not None:
-                runs.append(run)
+                findings.runs.append(run)
+                if _ramped(benchmark):
+                    ramped.append(run.source)
             _check_counts(benchmark, str(path), place, mistakes)
-            errored += _errored(benchmark)
-            models.add(_text(benchmark, "config", "backend", "model"))
-            dates.add(epoch_date(_number(benchmark.get("start_time"))) or "")
-            others.append(_rest(benchmark))
-        others.append({"report": compact({"metadata": report.get("metadata")})})
-    mistakes.stop()
-    form, warnings = points_form(runs, mistakes)
-    models.discard("")
-    if len(models) > 1 and request.model is None:
-        mistakes.add("--model", f"is needed: the reports are of several models: {', '.join(sorted(models))}")
-        mistakes.stop()
-    if errored:
-        warnings = (*warnings, f"{errored} requests failed in these runs; the figures are of the others")
-    stated = Stated(
-        source="GuideLLM",
-        kind=ProfileKind.MEASURED,
-        model=min(models, default=None),
-        date=max(dates, default="") or None,
+            model = nested(benchmark, "config", "backend").get("model")
+            findings.says("model", model if isinstance(model, str) else None)
+            findings.says("date", epoch_date(_number(benchmark.get("start_time"))))
+            findings.others.append(_rest(benchmark))
+        findings.others.append({"report": compact({"metadata": report.get("metadata")})})
+    found = import_runs(request, findings, source="GuideLLM", kind=ProfileKind.MEASURED)
+    return (
+        found.warned(f"still warming up within the figures (rampup without warmup): {', '.join(ramped)}")
+        if ramped
+        else found
     )
-    return imported(request, stated, form, details={"runs": others}, warnings=warnings)
 
 
 def _run(benchmark: Mapping[str, Any], source: str, place: str, mistakes: Mistakes) -> Run | None:
-    metrics = _object(benchmark, "metrics")
+    metrics = nested(benchmark, "metrics")
     means: dict[str, float] = {}
     for name, meaning in _FIGURES.items():
         key = f"{place}.metrics.{name}.successful.mean"
-        figure = _object(metrics, name, "successful")
+        figure = nested(metrics, name, "successful")
         value = _number(figure.get("mean"))
         if value is None or value <= 0:
             said = "is missing" if "mean" not in figure else f"is {figure.get('mean')!r}"
@@ -87,6 +85,7 @@ def _run(benchmark: Mapping[str, Any], source: str, place: str, mistakes: Mistak
             means[name] = value
     if len(means) < len(_FIGURES):
         return None
+    median_ms = _number(nested(metrics, "time_to_first_token_ms", "successful").get("median"))
     return Run(
         source=f"{source}: {place}",
         input_tokens=means["prompt_token_count"],
@@ -95,24 +94,36 @@ def _run(benchmark: Mapping[str, Any], source: str, place: str, mistakes: Mistak
         ttft_s=ms_to_s(means["time_to_first_token_ms"]),
         tpot_s=ms_to_s(means["inter_token_latency_ms"]),
         request_rate_rps=means["requests_per_second"],
+        completed=_count(benchmark, "successful"),
+        failed=_count(benchmark, "errored"),
+        ttft_median_s=None if median_ms is None else ms_to_s(median_ms),
     )
 
 
 def _streams(benchmark: Mapping[str, Any]) -> float | None:
     """The concurrency that was held; None where a request rate was, or none."""
-    strategy = _object(benchmark, "config", "strategy") or _object(benchmark, "args", "strategy")
+    strategy = nested(benchmark, "config", "strategy") or nested(benchmark, "args", "strategy")
     if strategy.get("type_") == "synchronous":
         return 1.0
     return _number(strategy.get("streams")) if strategy.get("type_") == "concurrent" else None
 
 
-def _errored(benchmark: Mapping[str, Any]) -> int:
-    return int(_number(_object(benchmark, "metrics", "request_totals").get("errored")) or 0)
+def _ramped(benchmark: Mapping[str, Any]) -> bool:
+    """Whether requests began one by one and nothing of that was left out of the figures."""
+    config = nested(benchmark, "config")
+    warmup = nested(config, "profile", "warmup")
+    left_out = any(_number(warmup.get(name)) for name in ("percent", "value"))
+    return bool(_number(nested(config, "strategy").get("rampup_duration"))) and not left_out
+
+
+def _count(benchmark: Mapping[str, Any], name: str) -> int | None:
+    value = _number(nested(benchmark, "metrics", "request_totals").get(name))
+    return None if value is None else int(value)
 
 
 def _rest(benchmark: Mapping[str, Any]) -> dict[str, Any]:
     """What else a run says: its settings, and the mean of every other metric (the requests one by one are left out)."""
-    metrics = _object(benchmark, "metrics")
+    metrics = nested(benchmark, "metrics")
     means = {
         name: compact(figure.get("successful", {}).get("mean"))
         for name, figure in sorted(metrics.items())
@@ -123,22 +134,9 @@ def _rest(benchmark: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in sorted(benchmark.items())
         if name not in ("metrics", "requests", "config", "scheduler_state", "scheduler_metrics")
     }
-    config = _object(benchmark, "config")
+    config = nested(benchmark, "config")
     settings = {name: compact(config[name]) for name in ("strategy", "constraints", "profile") if name in config}
     return {"means": means, "request_totals": compact(metrics.get("request_totals")), **settings, **kept}
-
-
-def _object(content: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """A nested object; empty when it is not there."""
-    value: Any = content
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _text(content: Mapping[str, Any], *path: str) -> str:
-    value = _object(content, *path[:-1]).get(path[-1])
-    return value if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> float | None:
@@ -148,6 +146,6 @@ def _number(value: Any) -> float | None:
 
 def _check_counts(benchmark: Mapping[str, Any], source: str, place: str, mistakes: Mistakes) -> None:
     for path in _COUNTS:
-        value = _object(benchmark, *path[:-1]).get(path[-1])
+        value = nested(benchmark, *path[:-1]).get(path[-1])
         if isinstance(value, float) and not math.isfinite(value):
             mistakes.add(source, f"is {value!r}, which is not a count", key=".".join((place, *path)))

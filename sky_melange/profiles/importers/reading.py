@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -20,6 +21,9 @@ MAX_MISTAKES: Final = 50
 _GZIP: Final = b"\x1f\x8b"
 _LONGEST_QUOTE: Final = 60
 _LONGEST_LIST: Final = 16
+_SECRET: Final = re.compile(
+    r"(key|token|header|cookie|env)s?$|authori[sz]|auth$|credential|passw|secret|command", re.IGNORECASE
+)
 _LEAST_EPOCH_S: Final = 1e9
 _MOST_EPOCH_S: Final = 1e10
 
@@ -166,18 +170,35 @@ class Fields:
 
     def rest(self) -> dict[str, Any]:
         """The keys that nothing read, for the provenance; see `compact`."""
-        return {key: compact(value) for key, value in sorted(self._content.items()) if key not in self._used}
+        return compact({key: value for key, value in sorted(self._content.items()) if key not in self._used})  # type: ignore[no-any-return]
+
+
+def nested(content: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """A nested object; empty when it is not there."""
+    value: Any = content
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def compact(value: Any) -> Any:
-    """A value to keep in provenance: lists of more than 16 entries become their length, NaN a text."""
+    """A value to keep in provenance: lists of more than 16 entries become their length, NaN a text.
+
+    What may be a secret (keys, headers, command lines) is left out, whatever tool wrote it.
+    """
     if isinstance(value, Mapping):
-        return {str(name): compact(item) for name, item in value.items()}
+        return {str(name): _kept(str(name), item) for name, item in value.items()}
     if isinstance(value, list):
         return [compact(item) for item in value] if len(value) <= _LONGEST_LIST else f"({len(value)} values left out)"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
+
+
+def _kept(name: str, value: Any) -> Any:
+    if isinstance(value, str | list | dict) and value and _SECRET.search(name):
+        return "(left out)"
+    return compact(value)
 
 
 def epoch_date(seconds: float | None) -> str | None:

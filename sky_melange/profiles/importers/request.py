@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,8 +38,8 @@ class ImportRequest:
     paths: tuple[Path, ...]
     model: str | None = None
     accelerator: str | None = None
-    tensor_parallel: int = 1
-    dtype: str = "bfloat16"
+    tensor_parallel: int | None = None
+    dtype: str | None = None
     engine: str | None = None
     engine_version: str | None = None
     engine_args: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +63,8 @@ class Stated:
     model: str | None = None
     engine: str | None = None
     engine_version: str | None = None
+    tensor_parallel: int | None = None
+    dtype: str | None = None
     date: str | None = None
     simulated: bool = False
 
@@ -74,6 +76,12 @@ class Imported:
     profile: Profile
     details: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+
+    def warned(self, *warnings: str) -> Imported:
+        """The same with more warnings, which the profile's notes keep too."""
+        provenance = self.profile.provenance
+        kept = replace(provenance, notes=(*provenance.notes, *warnings))
+        return replace(self, profile=replace(self.profile, provenance=kept), warnings=(*self.warnings, *warnings))
 
 
 def imported(
@@ -93,8 +101,8 @@ def imported(
     key = ProfileKey(
         model=known["model"],
         accelerator=known["accelerator"],
-        tensor_parallel=request.tensor_parallel,
-        dtype=request.dtype,
+        tensor_parallel=request.tensor_parallel or stated.tensor_parallel or 1,
+        dtype=request.dtype or stated.dtype or "bfloat16",
         engine=known["engine"],
     )
     provenance = ProfileProvenance(
@@ -113,6 +121,14 @@ def imported(
         provenance=provenance,
     )
     return Imported(profile=profile, details=dict(details), warnings=warnings)
+
+
+def other_gpu(request: ImportRequest, named: str | None) -> tuple[str, ...]:
+    """A warning where a file names its GPU and --accelerator does not appear in that name."""
+    given = (request.accelerator or "").partition("-")[0]
+    if named is None or not given or given.casefold() in named.casefold():
+        return ()
+    return (f"the file is of {named!r}, which does not look like --accelerator {request.accelerator}: check it",)
 
 
 def _known(request: ImportRequest, stated: Stated) -> dict[str, str]:
@@ -135,6 +151,13 @@ def _known(request: ImportRequest, stated: Stated) -> dict[str, str]:
             mistakes.append(Mistake(source=f"--{name}", message=f"{value!a} {fault}"))
     if values["date"] and not _is_date(values["date"]):
         mistakes.append(Mistake(source="--date", message=f"want YYYY-MM-DD, found {values['date'][:40]!r}"))
+    layouts = (
+        ("tensor-parallel", request.tensor_parallel, stated.tensor_parallel),
+        ("dtype", request.dtype, stated.dtype),
+    )
+    for name, given, said in layouts:
+        if given is not None and said is not None and given != said:
+            mistakes.append(Mistake(source=f"--{name}", message=f"is {given}, but the file says {said}; leave it out"))
     kind = request.kind or stated.kind
     if stated.simulated and kind is not ProfileKind.ESTIMATED:
         message = f"may not be {kind.value}: the runs are of a simulated engine, and so 'estimated'"

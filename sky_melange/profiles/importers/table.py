@@ -17,7 +17,8 @@ from sky_melange.profiles.importers.runs import Run, points_form
 _SIZES: Final = ("input_tokens", "output_tokens")
 _EITHER: Final = (("ttft_s", "ttft_ms"), ("tpot_s", "tpot_ms"))
 _LOADS: Final = ("concurrency", "request_rate_rps")
-_KNOWN: Final = (*_SIZES, *(name for pair in _EITHER for name in pair), *_LOADS)
+_COUNTS: Final = ("completed", "failed")
+_KNOWN: Final = (*_SIZES, *(name for pair in _EITHER for name in pair), *_LOADS, *_COUNTS)
 _MAX_ROWS: Final = 100_000
 _MAX_KEPT_ROWS: Final = 1000
 
@@ -25,8 +26,8 @@ _MAX_KEPT_ROWS: Final = 1000
 def import_table(request: ImportRequest) -> Imported:
     """Columns: input_tokens, output_tokens, concurrency and/or request_rate_rps, ttft_s or ttft_ms, tpot_s or tpot_ms.
 
-    `request.columns` says what the file calls them. Lines that start with `#` before the header are comments. Other
-    columns are kept in the provenance.
+    Where there are columns completed and failed (requests), runs are judged by them. `request.columns` says what the
+    file calls them. Lines that start with `#` before the header are comments. Other columns are kept in the provenance.
     Raises InputError with file, line and column of every mistake.
     """
     mistakes = Mistakes()
@@ -109,7 +110,7 @@ def _run(source: str, line: int, row: dict[str, str], mistakes: Mistakes) -> Run
     before = len(mistakes.found)
     for name in _KNOWN:
         text = row.get(name)
-        optional = name in _LOADS
+        optional = name in _LOADS or name in _COUNTS
         values[name] = None
         if text is None or (optional and not text):
             continue
@@ -117,7 +118,9 @@ def _run(source: str, line: int, row: dict[str, str], mistakes: Mistakes) -> Run
             number = float(text)
         except ValueError:
             number = math.nan
-        if not (math.isfinite(number) and number > 0):
+        if name in _COUNTS and not (0 <= number < math.inf and number == int(number)):
+            mistakes.add(source, f"want a whole number of requests, found {quote(text)}", key=name, line=line)
+        elif name not in _COUNTS and not (math.isfinite(number) and number > 0):
             mistakes.add(source, f"want a number above 0, found {quote(text)}", key=name, line=line)
         else:
             values[name] = ms_to_s(number) if name.endswith("_ms") else number
@@ -132,4 +135,10 @@ def _run(source: str, line: int, row: dict[str, str], mistakes: Mistakes) -> Run
         ttft_s=values["ttft_s"] or values["ttft_ms"] or 0.0,
         tpot_s=values["tpot_s"] or values["tpot_ms"] or 0.0,
         request_rate_rps=values["request_rate_rps"],
+        completed=_whole(values["completed"]),
+        failed=_whole(values["failed"]),
     )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

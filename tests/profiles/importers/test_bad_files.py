@@ -23,7 +23,14 @@ GOOD = {
     "guidellm": DATA / "guidellm" / "report-64-in-16-out.json",
     "melange": DATA / "melange" / "example-config.json",
     "aibrix-profile": DATA / "aibrix" / "simulator-llama2-7b-a40.json",
+    "aiperf": DATA / "aiperf" / "64-in-16-out-4-at-once.json",
+    "genai-perf": DATA / "genai-perf" / "65-in-16-out-8-at-once_genai_perf.json",
+    "llmperf": DATA / "llmperf" / "stub-model_550_150_16_summary.json",
+    "inferencex": DATA / "inferencex" / "rows.json",
+    "mlperf": DATA / "mlperf" / "summary_results.json",
+    "sglang-bench": DATA / "field" / "sglang.jsonl",
 }
+ENTRIES = {"mlperf": "v9.0-0001/llama2-70b-99/Server", "inferencex": "h200-a"}
 EDGES = {"input_edges": "25,100", "output_edges": "25,100", "ntpot_ms": "50"}
 
 
@@ -164,6 +171,16 @@ def test_json_syntax(tmp_path: Path, file_format: str, content: str, says: str) 
     assert says in attempt(tmp_path, file_format, content).stderr
 
 
+@pytest.mark.parametrize("file_format", GOOD)
+def test_a_file_of_another_format_is_named(file_format: str, tmp_path: Path) -> None:
+    other = "melange" if file_format != "melange" else "aibrix-profile"
+    found = import_profile(tmp_path / "out.json", other, GOOD[file_format])
+    assert found.exit_code == 2
+    assert f"looks like a file of {file_format}, not of {other}: give {file_format} instead" in found.stderr
+    right = import_profile(tmp_path / "out.json", file_format, GOOD[file_format], engine_version=None)
+    assert "looks like" not in right.stderr
+
+
 def line(**changes: Any) -> dict[str, Any]:
     run = {"input_tokens": 64, "output_tokens": 8, "request_rate": 2.0, "model": "m", "metric": "TPUT", "mean": 2.0}
     return run | changes
@@ -286,12 +303,14 @@ def test_any_value_anywhere_is_an_input_error_or_a_profile(
     request = ImportRequest(
         paths=(path,),
         accelerator="A10G",
-        model="m",
-        engine="e",
+        model="org/model-FP8",
+        engine="vllm",
         engine_version="1",
         date="2026-01-01",
-        input_edges=(25, 100),
-        output_edges=(25, 100),
+        entry=ENTRIES.get(file_format),
+        tensor_parallel=8 if file_format in ENTRIES else None,
+        input_edges=(25,) if file_format in ENTRIES else (25, 100),
+        output_edges=(25,) if file_format in ENTRIES else (25, 100),
     )
     with contextlib.suppress(InputError):
         IMPORTERS[file_format](request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,33 @@ def aibrix_benchmark(out: Path) -> Import:
     return import_profile(out, "aibrix-benchmark", DATA / "aibrix" / "simulator-llama2-7b-a40.jsonl", ntpot_ms="60")
 
 
+def sglang_bench(out: Path) -> Import:
+    return import_profile(out, "sglang-bench", DATA / "sglang-bench" / "runs.jsonl", engine=None, engine_version=None)
+
+
+def aiperf(out: Path) -> Import:
+    return import_profile(out, "aiperf", *sorted((DATA / "aiperf").glob("*-at-once.json")), model=None, date=None)
+
+
+def genai_perf(out: Path) -> Import:
+    return import_profile(out, "genai-perf", *sorted((DATA / "genai-perf").glob("*.json")), model=None)
+
+
+def llmperf(out: Path) -> Import:
+    return import_profile(out, "llmperf", *sorted((DATA / "llmperf").glob("*.json")), model=None, date=None)
+
+
+def inferencex(out: Path) -> Import:
+    path = DATA / "inferencex" / "rows.json"
+    return import_profile(out, "inferencex", path, model=None, entry="b200-a", tensor_parallel="4")
+
+
+def mlperf(out: Path) -> Import:
+    path, entry = DATA / "mlperf" / "summary_results.json", "v9.0-0001/llama2-70b-99/Interactive"
+    options = {"tensor_parallel": "8", "input_edges": "294", "ttft_ms": "450", "tpot_ms": "40"}
+    return import_profile(out, "mlperf", path, entry=entry, **options)
+
+
 EVERY = {
     "vllm-bench": vllm,
     "guidellm": guidellm,
@@ -64,6 +92,12 @@ EVERY = {
     "melange": melange,
     "aibrix-profile": aibrix_profile,
     "aibrix-benchmark": aibrix_benchmark,
+    "sglang-bench": sglang_bench,
+    "aiperf": aiperf,
+    "genai-perf": genai_perf,
+    "llmperf": llmperf,
+    "inferencex": inferencex,
+    "mlperf": mlperf,
 }
 
 
@@ -108,9 +142,12 @@ def test_guidellm_figures(tmp_path: Path) -> None:
     form = found.profile.form
     assert isinstance(form, PointsForm)
     assert sorted(form.latencies) == [(65, 16), (257, 16)]
-    _, (concurrency, _, tpot_s) = form.latencies[65, 16]
+    _, (concurrency, ttft_s, tpot_s) = form.latencies[65, 16]
     assert concurrency == 4
-    assert tpot_s == pytest.approx(0.0108, rel=0.03), "inter-token latency, not time_per_output_token_ms (0.0118)"
+    assert 0.0108 < tpot_s < 0.0115, "inter-token latency, not time_per_output_token_ms (0.0118)"
+    report = json.loads((DATA / "guidellm" / "report-64-in-16-out.json").read_text())
+    counted_rps = report["benchmarks"][1]["metrics"]["requests_per_second"]["successful"]["mean"]
+    assert concurrency / (ttft_s + tpot_s * 15) == pytest.approx(counted_rps), "never more than it counted"
     assert found.profile.key.model == "stub-model"
 
 
