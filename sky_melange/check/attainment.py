@@ -1,4 +1,7 @@
-"""Whether enough of the requests meet their targets: the plan simulated again, by today's profiles and traffic."""
+"""Whether enough of the requests meet their targets: the plan simulated again, by today's profiles and traffic.
+
+Also without the instances whose loss it is to survive.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,8 @@ def attainment_checks(
         if unknown:
             missed, details = None, (f"there are no latencies today of {', '.join(unknown)}; plan again",)
         else:
-            missed = 1 - _simulated(plan, workload, {n: by_layout[lay] for n, lay in layouts.items()}, simulator, log)
-            details = ()
+            chosen = {name: by_layout[layout] for name, layout in layouts.items()}
+            missed, details = _worst(plan, workload, chosen, simulator, log)
     yield Check(
         name="attainment",
         verdict=Verdict.FAIL if missed is None else within(missed, 1 - wanted),
@@ -58,15 +61,27 @@ def attainment_checks(
     )
 
 
-def _simulated(
+def _worst(
     plan: Plan,
     workload: Workload,
     profiles: dict[str, Profile],
     simulator: Simulator,
     log: RequestLog | None,
-) -> float:
-    """By the seed that the plan was judged by, so that one that has not changed is judged alike."""
-    from sky_melange.pipeline.attaining import final_scenario
-    from sky_melange.simulation import fleet_of
+) -> tuple[float, tuple[str, ...]]:
+    """The share that misses, with all instances or after the worst of the losses that the plan is to survive.
 
-    return simulator(fleet_of(plan, workload, profiles), final_scenario(workload, log), workload.slo).held
+    By the seed that the plan was judged by, so that one that has not changed is judged alike.
+    """
+    from sky_melange.pipeline.attaining import final_scenario
+    from sky_melange.simulation import fleet_of, without
+
+    fleet, scenario = fleet_of(plan, workload, profiles), final_scenario(workload, log)
+    left = {group.name: group.instances for group in plan.groups}
+    worst: tuple[float, tuple[str, ...]] = 1 - simulator(fleet, scenario, workload.slo).held, ()
+    for lost in (each.lost for each in plan.contingencies):
+        after = {**left, **{name: left.get(name, 0) - count for name, count in lost}}
+        is_some_left = min(after.values()) >= 0 and any(after.values())
+        missed = 1 - simulator(without(fleet, lost), scenario, workload.slo).held if is_some_left else 1.0
+        if missed > worst[0]:
+            worst = missed, (f"that is without {', '.join(f'{count} of {name}' for name, count in lost)}",)
+    return worst

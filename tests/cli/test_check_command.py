@@ -255,7 +255,7 @@ def test_another_workload_is_compared_with_the_plan_and_not_with_its_file(small:
 
 def test_a_log_that_is_not_committed_leaves_its_counts(small: Scene) -> None:
     log = small.folder / "requests.csv"
-    log.write_text("timestamp,prompt_tokens,completion_tokens\n" + "2024-05-01T00:00:01Z,400,90\n" * 50)
+    log.write_text("startTime,prompt_tokens,completion_tokens\n" + "2024-05-01T00:00:01Z,400,90\n" * 50)
     document = yaml.safe_load(small.workload.read_text(encoding="utf-8"))
     small.write({**document, "traffic": {"trace": "requests.csv", "request_rate": 5}})
     small.make_plan()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_router_without_its_key_does_not_start(tmp_path: Path) -> None:
     known = {f"{name.upper().replace('-', '_')}_ENDPOINT": "127.0.0.1:1" for name in plans.GROUPS}
     config = written(router_haproxy.render(plans.plan(), workload()), tmp_path)
     assert accepts(config, {**known, SECRET: "k"}).returncode == 0
-    environment = {"PATH": os.environ["PATH"], **known}
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **known}
     found = subprocess.run(
         [str(HAPROXY), "-c", "-f", str(config)], env=environment, capture_output=True, text=True, check=False
     )
