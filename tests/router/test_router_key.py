@@ -104,7 +104,11 @@ def test_the_engine_gets_the_key_by_its_environment(tmp_path: Path) -> None:
 
 def test_a_launch_by_hand_without_the_key_starts_nothing(tmp_path: Path) -> None:
     """The commands that we print, with SkyPilot's own program: it asks for the key before anything else."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_TOKEN": "x"}
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "HF_TOKEN": "x",
+    }
     group = plans.group(plans.SMALL)
     for command in (
         skypilot_yaml.launch_command(group, workload()),
