@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sky_melange.domain.launch_files import KEPT_FILES, PROJECT_CONFIG_FILE, RECORD_FILE
+from sky_melange.domain.launch_files import KEPT_FILES, RECORD_FILE
 from sky_melange.errors import InputError, Mistake
+from sky_melange.render import output_files
 from sky_melange.render.plan_json import FILE_NAME
-from sky_melange.render.router_names import ROUTER_FILES
 from sky_melange.untrusted import read_bytes
 
-_ROUTER_FOLDER = "router"
 _OLD = ".{}-old-"
 _UNFINISHED = tuple(f".{name}-" for name in KEPT_FILES)
 """What `up` was writing when it was killed."""
@@ -134,10 +133,11 @@ def _keep(folder: Path, staging: Path) -> None:
 
 
 def _present_names(folder: Path) -> set[str]:
-    """What lies in the folder, and in its folder of router files; a link is never one of ours."""
+    """What lies in the folder, and in the folders that outputs write into; a link is never one of ours."""
     names: set[str] = set()
+    own_folders = {name.partition("/")[0] for name in output_files() if "/" in name}
     for path in folder.iterdir():
-        if path.name == _ROUTER_FOLDER and path.is_dir() and not path.is_symlink():
+        if path.name in own_folders and path.is_dir() and not path.is_symlink():
             names |= {f"{path.name}/{inner.name}{'/' if inner.is_dir() else ''}" for inner in path.iterdir()}
         elif not path.name.startswith(_UNFINISHED):
             names.add(f"{path.name} -> link" if path.is_symlink() else path.name)
@@ -149,7 +149,7 @@ def _planned_names(folder: Path) -> set[str]:
     try:
         document = _json_in(folder / FILE_NAME)
         groups = {str(group["file"]) for group in document["groups"]}
-        return {FILE_NAME, PROJECT_CONFIG_FILE, *groups, *ROUTER_FILES, *KEPT_FILES}
+        return {*output_files(), *groups, *KEPT_FILES}
     except (InputError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 

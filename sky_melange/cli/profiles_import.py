@@ -9,12 +9,10 @@ import click
 
 from sky_melange.cli.measure_options import name_and_value, rising_numbers, slo_of, unknown_accelerator
 from sky_melange.errors import InputError, Mistake
+from sky_melange.extensions import IMPORTERS
 
 if TYPE_CHECKING:
-    from sky_melange.profiles.importers import ImportRequest
-
-FORMATS: Final = ("aibrix-benchmark", "aibrix-profile", "guidellm", "melange", "table", "vllm-bench")
-"""The names in `IMPORTERS`, here too so that --help needs no importer; a test compares them."""
+    from sky_melange.profiles.importers import Imported, ImportRequest
 
 _MOST_TOKENS: Final = 10_000_000
 _EPILOG: Final = """\b
@@ -26,8 +24,19 @@ Examples:
 """
 
 
-@click.command(name="import", epilog=_EPILOG)
-@click.argument("file_format", metavar="FORMAT", type=click.Choice(FORMATS))
+def _help() -> str:
+    formats = "\n            ".join(f"{name:<18}{entry.about}" for name, entry in IMPORTERS.entries.items())
+    return f"""Turn another tool's throughput figures into a profile.
+
+    \b
+    FORMAT  {formats}
+
+    What a file says beyond that is kept in the profile's provenance.
+    """
+
+
+@click.command(name="import", help=_help(), epilog=_EPILOG)
+@click.argument("file_format", metavar="FORMAT", type=click.Choice(list(IMPORTERS)))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", metavar="ID", help="The model. Default: what the files say.")
 @click.option("--accelerator", "-a", metavar="GPU", required=True, help="The GPU, SkyPilot's name, such as A100-80GB.")
@@ -50,26 +59,14 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The profile to write.")
 @click.option("--force", is_flag=True, help="Overwrite --out.")
 def command(*, file_format: str, files: tuple[Path, ...], out: Path, force: bool, **options: Any) -> None:
-    """Turn another tool's throughput figures into a profile.
-
-    \b
-    FORMAT  vllm-bench        vllm bench serve --save-result: one file a run, any number of files
-            guidellm          GuideLLM reports (JSON)
-            table             CSV with input_tokens, output_tokens, concurrency, ttft_ms, tpot_ms
-            melange           one GPU of a Mélange solver file
-            aibrix-profile    AIBrix optimizer profile (JSON)
-            aibrix-benchmark  AIBrix benchmark lines (JSONL, may be gzip)
-
-    What a file says beyond that is kept in the profile's provenance.
-    """
+    """Writes the profile; warnings go to stderr."""
     from sky_melange.cli.atomic_file import write_atomically
-    from sky_melange.profiles.importers import IMPORTERS
     from sky_melange.profiles.write_profile import profile_text
 
     request = _request(files, options)
     if out.exists() and not force:
         raise InputError([Mistake(source="--out", message=f"{out} exists; choose another name, or --force")])
-    result = IMPORTERS[file_format](request)
+    result: Imported = IMPORTERS[file_format](request)
     write_atomically(out, profile_text(result.profile, details=result.details))
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)

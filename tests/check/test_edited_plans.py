@@ -23,11 +23,10 @@ from sky_melange.check.diff import Side, compare
 from sky_melange.check.lock import lock_of
 from sky_melange.check.report import Asked, Files, Today, check_plan, files_of
 from sky_melange.errors import InputError
+from sky_melange.extensions import CHECK_FORMATS, DIFF_FORMATS
 from sky_melange.pipeline.digests import relative_path
 from sky_melange.plan_file import read_files_beside, read_plan
 from sky_melange.render import render_files
-from sky_melange.render.check_report import CHECK_FORMATS
-from sky_melange.render.diff_report import DIFF_FORMATS
 from sky_melange.render.plan_json import text
 
 WORDS = ("", "x", "aws", "gcp", "lambda", "L4", "fp8", "::error::x", "a|b", "é", "../x", "no such")
