@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +18,17 @@ def test_every_package_has_a_folder_of_tests() -> None:
     }
     tested = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert parts - {"domain"} <= tested
+
+
+def test_the_whole_check_leaves_no_test_out() -> None:
+    """Each combination of the markers that `pytest` without options skips is run by one of the lines of `.ci/run`."""
+    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    chosen = re.findall(r"^pytest --hypothesis-profile ci .*-m '([^']+)'$", text, re.MULTILINE)
+    chosen += re.findall(r"^SKY_MELANGE_REQUIRE_ENGINES=1 pytest -n 0 -m (\w+)", text, re.MULTILINE)
+    assert len(chosen) == 3
+    for values in itertools.product((True, False), repeat=3):
+        has = dict(zip(("engines", "server", "slow"), values, strict=True))
+        assert any(eval(expression, {}, has) for expression in chosen), has  # noqa: S307 - of our own file
 
 
 def _count_code() -> ModuleType:
