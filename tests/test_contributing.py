@@ -32,6 +32,7 @@ FILE: Final = re.compile(r"`((?:sky_melange/)[\w/]+\.py)`")
 BELOW: Final = re.compile(r"below `([^`]+)`")
 IMPORTS: Final = {
     "sky_melange/optimizer/limits/__init__.py": "from sky_melange.optimizer.limits.offers import MaxPerOffer\n",
+    "sky_melange/profiles/__init__.py": "from sky_melange.profiles import fine_tunes\n",
     "sky_melange/render/__init__.py": "from sky_melange.render import notes\n",
     "sky_melange/traces/layouts/__init__.py": "from sky_melange.traces.layouts import gateway\n",
 }
@@ -97,6 +98,7 @@ def with_all(carried_out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 TOUCHED: Final = {
     "A price source": (1, 1),
+    "A profile source": (1, 1),
     "An importer": (1, 1),
     "A limit": (1, 2),
     "A key of workload.yaml": (0, 2),
@@ -122,6 +124,7 @@ def test_a_change_touches_few_files(title: str) -> None:
 
 WORDS: Final = {
     "A price source": "a price source",
+    "A profile source": "a profile source",
     "An importer": "an importer of profiles",
     "A limit": "a limit of the plan",
     "A key of workload.yaml": "a key of workload.yaml",
@@ -301,6 +304,19 @@ def test_an_importer_writes_a_profile_and_reports_mistakes(with_all: Path, tmp_p
     shown = _sky_melange(with_all, "profiles", "show", "--file", "h100.json")
     assert shown.returncode == 0, shown.stderr
     assert "org/model on 1 × H100" in shown.stdout
+
+
+def test_a_profile_source_is_asked_for_every_model(with_all: Path) -> None:
+    code = (
+        "from sky_melange.profiles import load_profiles\n"
+        "ours, theirs = (load_profiles(f'{org}/Llama-3.1-8B-Instruct', 'bfloat16', 'vllm', {'H100'})"
+        " for org in ('our-org', 'meta-llama'))\n"
+        "print(len(ours), {profile.key.model for profile in ours}, len(ours) == len(theirs))"
+    )
+    found = _run(with_all, "-c", code)
+    assert re.fullmatch(r"[1-9]\d* \{'our-org/Llama-3.1-8B-Instruct'\} True\n", found.stdout), (
+        found.stdout + found.stderr
+    )
 
 
 def test_a_log_format_is_recognised(with_all: Path, tmp_path: Path) -> None:
