@@ -59,7 +59,7 @@ def without_ages(value: typing.Any) -> typing.Any:
 
 
 def test_a_check_is_that_of_the_command_line(folder: Path) -> None:
-    from sky_melange.render.check_report import CHECK_FORMATS
+    from sky_melange.extensions import CHECK_FORMATS
 
     report = api.check(folder / "plan.json", offline=True)
     assert not report.failed
@@ -70,7 +70,7 @@ def test_a_check_is_that_of_the_command_line(folder: Path) -> None:
 
 
 def test_a_difference_is_that_of_the_command_line(folder: Path) -> None:
-    from sky_melange.render.diff_report import DIFF_FORMATS
+    from sky_melange.extensions import DIFF_FORMATS
 
     changes = api.diff(folder, folder / "plan.json")
     printed = command("diff", str(folder), str(folder), "--format", "json")

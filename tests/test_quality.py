@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -13,3 +18,59 @@ def test_every_package_has_a_folder_of_tests() -> None:
     }
     tested = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert parts - {"domain"} <= tested
+
+
+def test_the_whole_check_leaves_no_test_out() -> None:
+    """Each combination of the markers that `pytest` without options skips is run by one of the lines of `.ci/run`."""
+    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    chosen = re.findall(r"^pytest --hypothesis-profile ci .*-m '([^']+)'$", text, re.MULTILINE)
+    chosen += re.findall(r"^SKY_MELANGE_REQUIRE_ENGINES=1 pytest -n 0 -m (\w+)", text, re.MULTILINE)
+    assert len(chosen) == 3
+    for values in itertools.product((True, False), repeat=3):
+        has = dict(zip(("engines", "server", "slow"), values, strict=True))
+        assert any(eval(expression, {}, has) for expression in chosen), has  # noqa: S307 - of our own file
+
+
+def _count_code() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("count_code", ROOT / "scripts" / "count_code.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["count_code"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _figures(lines: list[str]) -> dict[str, list[float]]:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    return {name: [float(cell.replace(",", "")) for cell in cells] for name, *cells in rows}
+
+
+def test_the_count_of_code_in_the_documentation_is_about_today_s() -> None:
+    """Within a tenth: an exact one would change with every commit. `python scripts/count_code.py --write` renews it."""
+    module = _count_code()
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    told = _figures(text[text.index("| part | modules |") :].partition("\n\n")[0].splitlines())
+    counted = _figures(list(module.table(ROOT / "sky_melange")))
+    assert list(told) == list(counted)
+    for name, figures in counted.items():
+        for one, other, least in zip(told[name], figures, (1, 10, 5, 1, 0.5), strict=True):
+            assert abs(one - other) <= max(0.1 * other, least), name
+
+
+def test_code_is_counted_as_the_script_says() -> None:
+    text = '''"""Words."""
+
+# one comment
+@decorated
+def outer():  # another
+    """No # comment."""
+    def inner():
+        return "# no comment"
+    return inner
+'''
+    counted = _count_code().count(text)
+    assert (counted.lines, sorted(counted.function_lines), counted.comments) == (9, [2, 5], 2)
+    empty = _count_code().count("")
+    assert (empty.lines, empty.function_lines, empty.comments) == (0, (), 0)
+    assert empty.row("x") == ("x", "1", "0", "0", "–", "–")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,11 @@ import click
 from sky_melange.cli.atomic_file import write_atomically
 from sky_melange.cli.options import is_ci, use_color
 from sky_melange.errors import CheckFailedError, InputError, Mistake, PriceSourceError
+from sky_melange.extensions import CHECK_FORMATS
 
 if TYPE_CHECKING:
     from sky_melange.check.report import Limits
     from sky_melange.domain.check import CheckReport
-
-FORMATS = ("table", "json", "markdown", "junit", "github")
 
 
 @click.command(
@@ -45,7 +44,7 @@ FORMATS = ("table", "json", "markdown", "junit", "github")
 @click.option(
     "--offline", is_flag=True, help="Use no network and old prices: the last good copies, else those embedded here."
 )
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--format", "output_format", type=click.Choice(list(CHECK_FORMATS)), default="table", show_default=True)
 @click.option(
     "--write", "writes", multiple=True, metavar="FORMAT=FILE", help="Also write the report there; repeatable."
 )
@@ -71,10 +70,10 @@ def command(
     """
     from sky_melange.api import check
     from sky_melange.check.prices import UNCONFIRMED_HOURS
-    from sky_melange.render.check_report import CHECK_FORMATS, table
+    from sky_melange.render.check_report import table
 
     limits = _limits(budget, monthly_budget, max_drift, max_age_hours)
-    targets = write_targets(writes)
+    targets = write_targets(writes, CHECK_FORMATS)
     report = check(
         plan,
         workload=workload,
@@ -98,15 +97,15 @@ def command(
     raise_failed(report, is_explained=output_format == "table")
 
 
-def write_targets(writes: Sequence[str]) -> list[tuple[str, Path]]:
+def write_targets(writes: Sequence[str], formats: Collection[str]) -> list[tuple[str, Path]]:
     """`junit=report.xml` -> (format, path). Raises InputError, with every mistake."""
     found: list[tuple[str, Path]] = []
     mistakes: list[Mistake] = []
     for text in writes:
         kind, _, name = text.partition("=")
         path = Path(name)
-        if kind not in FORMATS or not name:
-            message = f"want FORMAT=FILE with one of {', '.join(FORMATS)}, found {text!r}"
+        if kind not in formats or not name:
+            message = f"want FORMAT=FILE with one of {', '.join(formats)}, found {text!r}"
             mistakes.append(Mistake(source="--write", message=message))
         elif not path.parent.is_dir() or path.is_dir():
             mistakes.append(Mistake(source="--write", message=f"{name} is no file in a folder that exists"))

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from sky_melange.cli.atomic_file import write_atomically
-from sky_melange.cli.check import FORMATS, write_targets
+from sky_melange.cli.check import write_targets
 from sky_melange.cli.options import use_color
+from sky_melange.extensions import DIFF_FORMATS
 
 
 @click.command(
@@ -16,7 +17,7 @@ from sky_melange.cli.options import use_color
 )
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--format", "output_format", type=click.Choice(list(DIFF_FORMATS)), default="table", show_default=True)
 @click.option(
     "--write", "writes", multiple=True, metavar="FORMAT=FILE", help="Also write the answer there; repeatable."
 )
@@ -27,9 +28,9 @@ def command(*, old: Path, new: Path, output_format: str, writes: tuple[str, ...]
     moved, and what changed in the workload and the profiles. Prices are those in the files. A difference is no failure.
     """
     from sky_melange.api import diff
-    from sky_melange.render.diff_report import DIFF_FORMATS, table
+    from sky_melange.render.diff_report import table
 
-    targets = write_targets(writes)
+    targets = write_targets(writes, DIFF_FORMATS)
     changes = diff(old, new)
     if output_format == "table":
         click.echo(table.render(changes, color=use_color()), nl=False)

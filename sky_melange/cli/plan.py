@@ -84,5 +84,5 @@ def command(
             click.echo(f"Warning: {warning}", err=True)
     pipeline.check_budget(planned)
     if not no_files:
-        write_plan_folder(out, render_files(plan, planned.workload))
+        write_plan_folder(out, plan.name, render_files(plan, planned.workload))
         click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)

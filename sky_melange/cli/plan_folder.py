@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import glob
-import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from sky_melange.domain.launch_files import KEPT_FILES, PROJECT_CONFIG_FILE, RECORD_FILE
+from sky_melange.domain.launch_files import KEPT_FILES, RECORD_FILE
 from sky_melange.errors import InputError, Mistake
+from sky_melange.plan_file import read_document
+from sky_melange.render import output_files
 from sky_melange.render.plan_json import FILE_NAME
-from sky_melange.render.router_names import ROUTER_FILES
-from sky_melange.untrusted import read_bytes
 
-_ROUTER_FOLDER = "router"
 _OLD = ".{}-old-"
 _UNFINISHED = tuple(f".{name}-" for name in KEPT_FILES)
 """What `up` was writing when it was killed."""
 
-_MAX_BYTES = 32 * 1024 * 1024
 _HERE_FD = -100
 _EXCHANGE = 2
 
@@ -58,10 +54,13 @@ def check_replaceable(folder: Path) -> None:
         raise _mistake(folder, f"cannot be written: no permission in {parent}")
 
 
-def write_plan_folder(folder: Path, files: Mapping[str, str]) -> None:
-    """Writes all files beside the target, then swaps the folders. Raises InputError when the disk refuses."""
+def write_plan_folder(folder: Path, plan: str, files: Mapping[str, str]) -> None:
+    """Writes all files of the plan of this name beside the target, then swaps the folders.
+
+    Raises InputError when the disk refuses, or another plan was launched from there.
+    """
     check_replaceable(folder)
-    _check_record(folder, files)
+    _check_record(folder, plan)
     staging: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -111,14 +110,13 @@ def _exchange(one: Path, other: Path) -> bool:
     return rename is not None and rename(_HERE_FD, os.fsencode(one), _HERE_FD, os.fsencode(other), _EXCHANGE) == 0
 
 
-def _check_record(folder: Path, files: Mapping[str, str]) -> None:
+def _check_record(folder: Path, plan: str) -> None:
     """Raises InputError where another plan's launch is on record: nothing could take it down any more."""
     try:
-        launched = _json_in(folder / RECORD_FILE)["plan"]
-        planned = json.loads(files[FILE_NAME])["name"]
-    except (InputError, ValueError, KeyError, TypeError, RecursionError):
+        launched = read_document(folder / RECORD_FILE).get("plan", plan)
+    except InputError:
         return
-    if launched != planned:
+    if launched != plan:
         message = (
             f"{RECORD_FILE} says that a plan of another name was launched from here; take it down with `sky-melange "
             f"down {folder}` first, or choose another --out"
@@ -134,10 +132,11 @@ def _keep(folder: Path, staging: Path) -> None:
 
 
 def _present_names(folder: Path) -> set[str]:
-    """What lies in the folder, and in its folder of router files; a link is never one of ours."""
+    """What lies in the folder, and in the folders that outputs write into; a link is never one of ours."""
     names: set[str] = set()
+    own_folders = {name.partition("/")[0] for name in output_files() if "/" in name}
     for path in folder.iterdir():
-        if path.name == _ROUTER_FOLDER and path.is_dir() and not path.is_symlink():
+        if path.name in own_folders and path.is_dir() and not path.is_symlink():
             names |= {f"{path.name}/{inner.name}{'/' if inner.is_dir() else ''}" for inner in path.iterdir()}
         elif not path.name.startswith(_UNFINISHED):
             names.add(f"{path.name} -> link" if path.is_symlink() else path.name)
@@ -147,16 +146,11 @@ def _present_names(folder: Path) -> set[str]:
 def _planned_names(folder: Path) -> set[str]:
     """The files that an earlier plan wrote into the folder, by its own plan.json; empty when that is not ours."""
     try:
-        document = _json_in(folder / FILE_NAME)
+        document = read_document(folder / FILE_NAME)
         groups = {str(group["file"]) for group in document["groups"]}
-        return {FILE_NAME, PROJECT_CONFIG_FILE, *groups, *ROUTER_FILES, *KEPT_FILES}
-    except (InputError, ValueError, KeyError, TypeError, RecursionError):
+        return {*output_files(), *groups, *KEPT_FILES}
+    except (InputError, KeyError, TypeError):
         return set()
-
-
-def _json_in(path: Path) -> Any:
-    """What a file of an earlier plan holds; anything may lie there."""
-    return json.loads(read_bytes(path, limit_bytes=_MAX_BYTES))
 
 
 def _existing_parent(folder: Path) -> Path:

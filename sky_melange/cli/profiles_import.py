@@ -9,25 +9,10 @@ import click
 
 from sky_melange.cli.measure_options import name_and_value, rising_numbers, slo_of, unknown_accelerator
 from sky_melange.errors import InputError, Mistake
+from sky_melange.extensions import IMPORTERS
 
 if TYPE_CHECKING:
-    from sky_melange.profiles.importers import ImportRequest
-
-FORMATS: Final = (
-    "aibrix-benchmark",
-    "aibrix-profile",
-    "aiperf",
-    "genai-perf",
-    "guidellm",
-    "inferencex",
-    "llmperf",
-    "melange",
-    "mlperf",
-    "sglang-bench",
-    "table",
-    "vllm-bench",
-)
-"""The names in `IMPORTERS`, here too so that --help needs no importer; a test compares them."""
+    from sky_melange.profiles.importers import Imported, ImportRequest
 
 _MOST_TOKENS: Final = 10_000_000
 _EPILOG: Final = """\b
@@ -39,8 +24,19 @@ Examples:
 """
 
 
-@click.command(name="import", epilog=_EPILOG)
-@click.argument("file_format", metavar="FORMAT", type=click.Choice(FORMATS))
+def _help() -> str:
+    formats = "\n            ".join(f"{name:<18}{entry.about}" for name, entry in IMPORTERS.entries.items())
+    return f"""Turn another tool's throughput figures into a profile.
+
+    \b
+    FORMAT  {formats}
+
+    What a file says beyond that is kept in the profile's provenance.
+    """
+
+
+@click.command(name="import", help=_help(), epilog=_EPILOG)
+@click.argument("file_format", metavar="FORMAT", type=click.Choice(list(IMPORTERS)))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", metavar="ID", help="The model. Default: what the files say.")
 @click.option("--accelerator", "-a", metavar="GPU", required=True, help="The GPU, SkyPilot's name, such as A100-80GB.")
@@ -63,33 +59,16 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The profile to write.")
 @click.option("--force", is_flag=True, help="Overwrite --out.")
 def command(*, file_format: str, files: tuple[Path, ...], out: Path, force: bool, **options: Any) -> None:
-    """Turn another tool's throughput figures into a profile.
-
-    \b
-    FORMAT  vllm-bench        vllm bench serve --save-result: one file a run, any number of files
-            sglang-bench      sglang.bench_serving --output-file: one line a run
-            guidellm          GuideLLM reports (JSON)
-            aiperf            NVIDIA AIPerf, profile_export_aiperf.json: one file a run
-            genai-perf        NVIDIA GenAI-Perf, *_genai_perf.json: one file a run
-            llmperf           LLMPerf, *_summary.json: one file a run
-            inferencex        InferenceX rows (agg_*.json, or a list of them)
-            mlperf            one row of MLPerf's summary_results.json, see --entry
-            table             CSV with input_tokens, output_tokens, concurrency, ttft_ms, tpot_ms
-            melange           one GPU of a Mélange solver file
-            aibrix-profile    AIBrix optimizer profile (JSON)
-            aibrix-benchmark  AIBrix benchmark lines (JSONL, may be gzip)
-
-    What a file says beyond that is kept in the profile's provenance.
-    """
+    """Writes the profile; warnings go to stderr."""
     from sky_melange.cli.atomic_file import write_atomically
-    from sky_melange.profiles.importers import IMPORTERS, likely_format
+    from sky_melange.profiles.importers import likely_format
     from sky_melange.profiles.write_profile import profile_text
 
     request = _request(files, options)
     if out.exists() and not force:
         raise InputError([Mistake(source="--out", message=f"{out} exists; choose another name, or --force")])
     try:
-        result = IMPORTERS[file_format](request)
+        result: Imported = IMPORTERS[file_format](request)
     except InputError as error:
         likely = likely_format(files)
         if likely in (None, file_format):

@@ -1,4 +1,4 @@
-"""A plan.json that anyone may have written -> JSON values."""
+"""A file of a plan folder that anyone may have written -> JSON values."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ MAX_BYTES: Final = 32 * 1024 * 1024
 """A plan over 100 x 100 buckets has about 3 MiB."""
 
 _MAX_REPEATED: Final = 20
+_ADVICE: Final = "`sky-melange plan WORKLOAD --out FOLDER` writes FOLDER/plan.json"
 
 
-def read_document(path: Path, *, allow_pipe: bool = False) -> Mapping[str, Any]:
-    """The top-level object of a file.
+def read_document(
+    path: Path, *, what: str = "plan", advice: str = _ADVICE, allow_pipe: bool = False
+) -> Mapping[str, Any]:
+    """The top-level object of a file; for messages, `what` it should be and what to do where it cannot be read.
 
     Raises InputError: missing, a pipe or device (unless `allow_pipe`), too long, not UTF-8, truncated or otherwise no
     JSON, NaN, repeated keys, no object.
@@ -37,7 +40,7 @@ def read_document(path: Path, *, allow_pipe: bool = False) -> Mapping[str, Any]:
 
     try:
         document = json.loads(
-            _text(path, allow_pipe=allow_pipe),
+            _text(path, advice=advice, allow_pipe=allow_pipe),
             object_pairs_hook=unique,
             parse_constant=_refuse_constant,
         )
@@ -45,21 +48,20 @@ def read_document(path: Path, *, allow_pipe: bool = False) -> Mapping[str, Any]:
         message = f"is not JSON: {error.msg}, column {error.colno}; is the file truncated?"
         raise InputError([Mistake(source=source, message=message, line=error.lineno)]) from None
     except RecursionError:
-        raise InputError([Mistake(source=source, message="is no plan: nested too deeply")]) from None
+        raise InputError([Mistake(source=source, message=f"is no {what}: nested too deeply")]) from None
     except ValueError as error:
-        raise InputError([Mistake(source=source, message=f"is no plan: {error}")]) from None
+        raise InputError([Mistake(source=source, message=f"is no {what}: {error}")]) from None
     if repeated:
         raise InputError(repeated)
     if not isinstance(document, dict):
-        raise InputError([Mistake(source=source, message="is no plan: the top level must be an object")])
+        raise InputError([Mistake(source=source, message=f"is no {what}: the top level must be an object")])
     return document
 
 
-def _text(path: Path, *, allow_pipe: bool) -> str:
+def _text(path: Path, *, advice: str, allow_pipe: bool) -> str:
     try:
         content = read_bytes(path, limit_bytes=MAX_BYTES, allow_pipe=allow_pipe)
     except InputError as error:
-        advice = "`sky-melange plan WORKLOAD --out FOLDER` writes FOLDER/plan.json"
         found = [replace(mistake, message=f"{mistake.message}; {advice}") for mistake in error.mistakes]
         raise InputError(found) from None
     try:
@@ -71,4 +73,4 @@ def _text(path: Path, *, allow_pipe: bool) -> str:
 
 
 def _refuse_constant(constant: str) -> float:
-    raise ValueError(f"{constant} is no figure; every figure of a plan is finite")
+    raise ValueError(f"{constant} is no figure; every figure is finite")

@@ -1,7 +1,7 @@
 """Price sources and the price book.
 
 Adding a source is one module with a class that satisfies `PriceSource`, and one line in `PRICE_SOURCES`
-(`current.py`). `current_book` is the way in for whoever spends money on the answer.
+(`sky_melange/extensions.py`). `current_book` is the way in for whoever spends money on the answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from sky_melange.domain.offer import PriceBook
 from sky_melange.prices.book import make_book
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
-from sky_melange.prices.current import PRICE_SOURCES, current_book
+from sky_melange.prices.current import current_book
 from sky_melange.prices.freshness import warnings_of
 from sky_melange.prices.gpus import known_accelerators, load_gpus
 from sky_melange.prices.history import PriceHistory
@@ -24,7 +24,6 @@ from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot
 from sky_melange.prices.source import CatalogOffers, FetchLimits, PriceSite, PriceSource
 
 __all__ = [
-    "PRICE_SOURCES",
     "CatalogOffers",
     "FetchLimits",
     "PriceHistory",

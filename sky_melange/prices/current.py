@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from sky_melange.domain.ages import iso_utc
 from sky_melange.domain.offer import MissingPrices, Obtained, Offer, PriceBook, PriceState
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import InputError, Mistake
+from sky_melange.extensions import PRICE_SOURCES
 from sky_melange.prices.book import make_book
 from sky_melange.prices.freshness import missing_clouds, require_fresh, require_prices, with_age_limit
-from sky_melange.prices.hosted.source import SkypilotSource, bases_of
+from sky_melange.prices.hosted.source import bases_of
 from sky_melange.prices.last_believed import LastBelieved
 from sky_melange.prices.merge import merge
 from sky_melange.prices.opinions import load_opinions
@@ -21,21 +21,7 @@ from sky_melange.prices.own import apply_own_prices
 from sky_melange.prices.past import Past, embedded_past
 from sky_melange.prices.plausibility import Judged, judge
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
-from sky_melange.prices.source import CatalogOffers, PriceRequest, PriceSite, PriceSource, SourcePrices
-
-
-def _gpuhunt() -> PriceSource:
-    from sky_melange.prices.gpuhunt.source import GpuhuntSource
-
-    return GpuhuntSource()
-
-
-PRICE_SOURCES: Final[Mapping[str, Callable[[], PriceSource]]] = {
-    "skypilot": SkypilotSource,
-    "gpuhunt": _gpuhunt,
-    "snapshot": SnapshotSource,
-}
-"""Every source by name."""
+from sky_melange.prices.source import CatalogOffers, PriceRequest, PriceSite, SourcePrices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ class PriceRequest:
 
 
 class PriceSource(Protocol):
-    """A source of prices. Registered in `PRICE_SOURCES`."""
+    """A source of prices. Registered in `extensions.PRICE_SOURCES`."""
 
     @property
     def name(self) -> str:

@@ -1,6 +1,6 @@
 """Throughput profiles: where they come from and what they say about a request size.
 
-`PROFILE_SOURCES` names every source; a source is a function (model, dtype, engine, accelerators) -> profiles.
+`PROFILE_SOURCES` names every source.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ __all__ = [
 ]
 
 ProfileSource = Callable[[str, str, str, Collection[str] | None], tuple[Profile, ...]]
+"""(model, dtype, engine, accelerators or all) -> profiles, each with its provenance; () where it has none."""
 
-PROFILE_SOURCES: Final[dict[str, ProfileSource]] = {"bundled": bundled.load}
+PROFILE_SOURCES: Final[dict[str, ProfileSource]] = {
+    "bundled": bundled.load,
+}
 
 
 def load_profiles(

@@ -1,34 +1,52 @@
-"""Turns a plan into files and text. `RENDERERS` makes the files of a plan folder; a renderer never reprices."""
+"""Turns a plan into files and text. `OUTPUTS` makes the files of a plan folder; nothing here reprices."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from sky_melange.domain.front_door import needs_router
+from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.render import plan_json, project_config, router_haproxy, router_litellm, router_sky_yaml, skypilot_yaml
+from sky_melange.render.router_names import HAPROXY_FILE, HOOK_FILE, LITELLM_FILE, LUA_FILE, TASK_FILE
 
-Renderer = Callable[[Plan, Workload], dict[str, str]]
 
-RENDERERS: Final[dict[str, Renderer]] = {
-    "plan": plan_json.render,
-    "skypilot": skypilot_yaml.render,
-    "project_config": project_config.render,
-    "router_haproxy": router_haproxy.render,
-    "router_litellm": router_litellm.render,
-    "router_sky_yaml": router_sky_yaml.render,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Files of a plan folder. The same plan gives the same bytes: no clock, no environment."""
+
+    render: Callable[[Plan, Workload], dict[str, str]]
+    """File name -> text; {} where this plan needs none of them."""
+
+    files: tuple[str, ...]
+    """Every name that it may write, beside the groups' own (`ReplicaGroup.file`): `plan` replaces these."""
+
+
+OUTPUTS: Final[Mapping[str, Output]] = {
+    "plan": Output(render=plan_json.render, files=(plan_json.FILE_NAME,)),
+    "skypilot": Output(render=skypilot_yaml.render, files=()),
+    "project_config": Output(render=project_config.render, files=(PROJECT_CONFIG_FILE,)),
+    "router_haproxy": Output(render=router_haproxy.render, files=(HAPROXY_FILE, LUA_FILE)),
+    "router_litellm": Output(render=router_litellm.render, files=(LITELLM_FILE, HOOK_FILE)),
+    "router_sky_yaml": Output(render=router_sky_yaml.render, files=(TASK_FILE,)),
 }
 
 
 def render_files(plan: Plan, workload: Workload) -> dict[str, str]:
     """File name -> text of everything that a plan folder holds."""
     files: dict[str, str] = {}
-    for render in RENDERERS.values():
-        files.update(render(plan, workload))
+    for output in OUTPUTS.values():
+        files.update(output.render(plan, workload))
     return files
+
+
+def output_files() -> frozenset[str]:
+    """The names of all files that a plan may write into its folder, but those of its groups."""
+    return frozenset(name for output in OUTPUTS.values() for name in output.files)
 
 
 def launch_steps(plan: Plan, workload: Workload, *, folder: str) -> str:

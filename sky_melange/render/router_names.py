@@ -16,7 +16,6 @@ LUA_FILE: Final = "router/haproxy.lua"
 LITELLM_FILE: Final = "router/litellm.yaml"
 HOOK_FILE: Final = "router/litellm_hook.py"
 TASK_FILE: Final = "router.sky.yaml"
-ROUTER_FILES: Final = (HAPROXY_FILE, LUA_FILE, LITELLM_FILE, HOOK_FILE, TASK_FILE)
 
 METRICS_PORT: Final = 8404
 

@@ -32,7 +32,7 @@ from sky_melange.workload_file.sections import (
     ProfilesSection,
     SloSection,
     SolverSection,
-    declared_keys,
+    values_of_keys,
 )
 from sky_melange.workload_file.traffic_convert import ResolveTraffic, to_traffic
 
@@ -60,7 +60,13 @@ def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTra
 
 
 def _model(section: ModelSection) -> Model:
-    return Model(id=section.id, dtype=section.dtype, max_model_len=section.max_model_len, profile_as=section.profile_as)
+    return Model(
+        id=section.id,
+        dtype=section.dtype,
+        max_model_len=section.max_model_len,
+        profile_as=section.profile_as,
+        **values_of_keys(section, Model),
+    )
 
 
 def _budget(section: BudgetSection) -> Budget:
@@ -68,6 +74,7 @@ def _budget(section: BudgetSection) -> Budget:
     return Budget(
         usd_per_hour=None if hourly is None else float(hourly),
         usd_per_month=None if monthly is None else float(monthly),
+        **values_of_keys(section, Budget),
     )
 
 
@@ -83,6 +90,7 @@ def _slo(section: SloSection) -> Slo:
             for percent in PERCENTS
             if (limit_ms := getattr(section, f"p{percent}_{latency}_ms")) is not None
         ),
+        **values_of_keys(section, Slo),
     )
 
 
@@ -96,6 +104,7 @@ def _candidates(section: CandidatesSection) -> CandidateFilter:
         clouds=section.clouds,
         regions=dict(section.regions),
         spot=section.spot,
+        **values_of_keys(section, CandidateFilter),
     )
 
 
@@ -113,7 +122,7 @@ def _constraints(section: ConstraintsSection, usual_utilization: float | None) -
         max_spot_share_fraction=_fraction(section.max_spot_share),
         tolerate_replica_losses=section.tolerate_replica_losses,
         keep=None if section.keep is None else _keep(section.keep),
-        **{name: getattr(section, name) for name in declared_keys(Constraints)},
+        **values_of_keys(section, Constraints),
     )
 
 
@@ -123,7 +132,12 @@ def _fraction(value: float | None) -> float | None:
 
 def _keep(section: KeepSection) -> KeepExisting:
     """Its groups are read from the plan by the caller, who knows where it lies."""
-    return KeepExisting(plan=section.plan, groups=(), switching_usd_per_hour=float(section.switching_usd_per_hour))
+    return KeepExisting(
+        plan=section.plan,
+        groups=(),
+        switching_usd_per_hour=float(section.switching_usd_per_hour),
+        **values_of_keys(section, KeepExisting),
+    )
 
 
 def _solver(section: SolverSection) -> SolverSettings:
@@ -133,6 +147,7 @@ def _solver(section: SolverSection) -> SolverSettings:
         slices=section.slices,
         time_limit_s=float(section.time_limit_s),
         mip_gap=float(section.mip_gap),
+        **values_of_keys(section, SolverSettings),
     )
 
 
@@ -144,8 +159,14 @@ def _launch(section: LaunchSection) -> Launch:
         engine_args=section.engine_args,
         secrets=section.secrets,
         api_key_secret=section.wanted_api_key_secret,
+        **values_of_keys(section, Launch),
     )
 
 
 def _profiles(section: ProfilesSection) -> ProfilePolicy:
-    return ProfilePolicy(files=section.files, extrapolate=section.extrapolate, estimate=section.estimate)
+    return ProfilePolicy(
+        files=section.files,
+        extrapolate=section.extrapolate,
+        estimate=section.estimate,
+        **values_of_keys(section, ProfilePolicy),
+    )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
 from sky_melange.domain.workload import EVERY_CLOUD, Disagreement, Discount, PricePolicy
+from sky_melange.extensions import PRICE_SOURCES
 from sky_melange.workload_file.field_types import ListOf, OneLine, Word
-from sky_melange.workload_file.sections import Section
+from sky_melange.workload_file.sections import Section, values_of_keys, with_keys_of
 
-SourceName = Literal["skypilot", "gpuhunt", "snapshot"]
+if TYPE_CHECKING:
+    SourceName = str
+else:
+    SourceName = Literal[tuple(PRICE_SOURCES)]
 
 
 class DiscountSection(Section):
@@ -28,13 +32,14 @@ class DiscountSection(Section):
     spot: bool = Field(default=False, description="Whether spot prices are discounted too.", examples=[False])
 
 
+@with_keys_of(PricePolicy)
 class PricesSection(Section):
     """Which prices are believed, and which are your own."""
 
     sources: ListOf[SourceName] = Field(
-        default=cast("tuple[SourceName, ...]", PricePolicy().sources),
+        default=PricePolicy().sources,
         min_length=1,
-        max_length=3,
+        max_length=len(PRICE_SOURCES),
         description="Where prices come from, the preferred source first; `gpuhunt` is a second opinion.",
         examples=[["skypilot", "gpuhunt"]],
         json_schema_extra={"uniqueItems": True},
@@ -104,4 +109,5 @@ def to_prices(section: PricesSection) -> PricePolicy:
             for discount in section.discounts
         ),
         overrides=None if section.overrides is None else Path(section.overrides),
+        **values_of_keys(section, PricePolicy),
     )

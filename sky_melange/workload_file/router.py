@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import Field, Strict
 
 from sky_melange.domain.router import RouterKind, RouterSettings, SizeFit
-from sky_melange.workload_file.sections import Section
+from sky_melange.workload_file.sections import Section, values_of_keys, with_keys_of
 
 
+@with_keys_of(RouterSettings)
 class RouterSection(Section):
     """The front door: which program, and how it tells the size of a request."""
 
@@ -56,6 +57,7 @@ def to_router(section: RouterSection, fit: SizeFit | None) -> RouterSettings:
         size_error_fraction=_or(section.size_error, usual.size_error_fraction),
         size_bias_fraction=_or(section.size_bias, usual.size_bias_fraction),
         port=section.port,
+        **values_of_keys(section, RouterSettings),
     )
 
 

@@ -6,21 +6,26 @@ Rules that span several keys are in `checks.py`. Defaults come from the domain c
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
 from sky_melange.domain.workload import (
     LATENCIES,
     PERCENTS,
+    Budget,
     CandidateFilter,
     Constraints,
     ControllerPlace,
     Formulation,
+    KeepExisting,
     Launch,
     LaunchMode,
+    Model,
     ProfilePolicy,
+    Slo,
     SolverName,
     SolverSettings,
     SpotUse,
@@ -49,6 +54,50 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
+S = TypeVar("S", bound=Section)
+
+
+def declared_keys(kind: type) -> dict[str, Any]:
+    """The keys that a domain class declares itself (`domain.workload.key`), as fields of a section."""
+    types = get_type_hints(kind)
+    return {
+        field.name: (
+            Annotated[types[field.name], Strict(_is_of_yaml(types[field.name]))],
+            Field(default=field.default, **field.metadata),
+        )
+        for field in _declaring(kind)
+    }
+
+
+def with_keys_of(kind: type) -> Callable[[type[S]], type[S]]:
+    """Adds to a section the keys that its domain class declares itself."""
+    return with_keys(declared_keys(kind))
+
+
+def with_keys(keys: dict[str, Any]) -> Callable[[type[S]], type[S]]:
+    """Adds keys to a section: (type, field) by name."""
+
+    def extended(section: type[S]) -> type[S]:
+        return create_model(section.__name__, __base__=section, __doc__=section.__doc__, **keys) if keys else section
+
+    return extended
+
+
+def values_of_keys(section: Section, kind: type) -> dict[str, Any]:
+    """What a file says for the keys that a domain class declares itself."""
+    return {field.name: getattr(section, field.name) for field in _declaring(kind)}
+
+
+def _declaring(kind: type) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(kind) if "description" in field.metadata]
+
+
+def _is_of_yaml(kind: Any) -> bool:
+    """Whether YAML has values of a type: it has no members of an enumeration."""
+    return not any(isinstance(each, type) and issubclass(each, Enum) for each in (kind, *get_args(kind)))
+
+
+@with_keys_of(Model)
 class ModelSection(Section):
     """The model to serve."""
 
@@ -75,28 +124,6 @@ class ModelSection(Section):
     )
 
 
-class _Slo(Section):
-    """Latency targets; at least one."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    tpot_ms: Milliseconds = Field(
-        default=None, description="Mean time per output token after the first, milliseconds.", examples=[40]
-    )
-    ttft_ms: Milliseconds = Field(default=None, description="Time to the first token, milliseconds.", examples=[2000])
-    ntpot_ms: Milliseconds = Field(
-        default=None,
-        description="Request latency divided by output tokens, milliseconds: the measure of the Mélange paper.",
-        examples=[120],
-    )
-    attainment: Annotated[float, Field(gt=0, lt=1)] | Literal["mean"] = Field(
-        default=0.99,
-        description="The share of all requests that must each meet every target; found by simulation. `mean`: targets "
-        "are of means in steady state, at the buckets' largest sizes, and nothing is simulated.",
-        examples=[0.99],
-    )
-
-
 _LATENCY_NAMES: Final = {
     "tpot": "times per output token after the first",
     "ttft": "times to the first token",
@@ -120,12 +147,30 @@ def _percentile_keys() -> dict[str, Any]:
     }
 
 
-if TYPE_CHECKING:
-    SloSection = _Slo
-else:
-    SloSection = create_model("SloSection", __base__=_Slo, __doc__=_Slo.__doc__, **_percentile_keys())
+@with_keys({**declared_keys(Slo), **_percentile_keys()})
+class SloSection(Section):
+    """Latency targets; at least one."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    tpot_ms: Milliseconds = Field(
+        default=None, description="Mean time per output token after the first, milliseconds.", examples=[40]
+    )
+    ttft_ms: Milliseconds = Field(default=None, description="Time to the first token, milliseconds.", examples=[2000])
+    ntpot_ms: Milliseconds = Field(
+        default=None,
+        description="Request latency divided by output tokens, milliseconds: the measure of the Mélange paper.",
+        examples=[120],
+    )
+    attainment: Annotated[float, Field(gt=0, lt=1)] | Literal["mean"] = Field(
+        default=0.99,
+        description="The share of all requests that must each meet every target; found by simulation. `mean`: targets "
+        "are of means in steady state, at the buckets' largest sizes, and nothing is simulated.",
+        examples=[0.99],
+    )
 
 
+@with_keys_of(CandidateFilter)
 class CandidatesSection(Section):
     """Which offers are considered; a key that is left out restricts nothing."""
 
@@ -157,6 +202,7 @@ class CandidatesSection(Section):
     )
 
 
+@with_keys_of(KeepExisting)
 class KeepSection(Section):
     """A running plan, and what each change of it must be worth."""
 
@@ -171,26 +217,8 @@ class KeepSection(Section):
     )
 
 
-def declared_keys(kind: type) -> dict[str, Any]:
-    """The keys that a domain class declares itself (`domain.workload.key`), as fields of a section."""
-    types = get_type_hints(kind)
-    return {
-        field.name: (Annotated[types[field.name], Strict(_is_of_yaml(types[field.name]))], Field(**_stated(field)))
-        for field in dataclasses.fields(kind)
-        if "description" in field.metadata
-    }
-
-
-def _stated(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    return {"default": field.default, **field.metadata}
-
-
-def _is_of_yaml(kind: Any) -> bool:
-    """Whether YAML has values of a type: it has no members of an enumeration."""
-    return not any(isinstance(each, type) and issubclass(each, Enum) for each in (kind, *get_args(kind)))
-
-
-class _Constraints(Section):
+@with_keys_of(Constraints)
+class ConstraintsSection(Section):
     """Limits on the plan."""
 
     max_utilization: Annotated[float | None, Field(gt=0, le=1)] = Field(
@@ -247,14 +275,7 @@ class _Constraints(Section):
     )
 
 
-if TYPE_CHECKING:
-    ConstraintsSection = _Constraints
-else:
-    ConstraintsSection = create_model(
-        "ConstraintsSection", __base__=_Constraints, __doc__=_Constraints.__doc__, **declared_keys(Constraints)
-    )
-
-
+@with_keys_of(Budget)
 class BudgetSection(Section):
     """What the plan may cost; at least one."""
 
@@ -268,6 +289,7 @@ class BudgetSection(Section):
     )
 
 
+@with_keys_of(ProfilePolicy)
 class ProfilesSection(Section):
     """Which throughput profiles are used, beside the bundled ones."""
 
@@ -289,6 +311,7 @@ class ProfilesSection(Section):
     )
 
 
+@with_keys_of(SolverSettings)
 class SolverSection(Section):
     """How the plan is searched for."""
 
@@ -319,6 +342,7 @@ API_KEY_VARIABLE: Final = "VLLM_API_KEY"
 """Where the engine itself looks for its key."""
 
 
+@with_keys_of(Launch)
 class LaunchSection(Section):
     """How the emitted files start the engine."""
 

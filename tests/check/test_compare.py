@@ -20,7 +20,7 @@ from sky_melange.domain.plan import InputDigests, Plan, Route
 from sky_melange.domain.plan_diff import GroupChangeKind, PlanDiff
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.workload import Slo, Workload
-from sky_melange.render.diff_report import DIFF_FORMATS
+from sky_melange.extensions import DIFF_FORMATS
 
 ENDINGS = {"table": "txt", "json": "json", "markdown": "md", "junit": "xml", "github": "log"}
 

@@ -14,7 +14,7 @@ import pytest
 from check_cases import ASKED, BOOK, CPU, H100, L4, NOW, PLAN, PROFILES, SPOT, STRICT_BUT_KEPT, WORKLOAD, book
 from hypothesis import given
 from hypothesis import strategies as st
-from property_examples import examples
+from property_examples import examples, is_complete, some
 from sealed import sealed
 
 from sky_melange import pipeline
@@ -23,11 +23,10 @@ from sky_melange.check.diff import Side, compare
 from sky_melange.check.lock import lock_of
 from sky_melange.check.report import Asked, Files, Today, check_plan, files_of
 from sky_melange.errors import InputError
+from sky_melange.extensions import CHECK_FORMATS, DIFF_FORMATS
 from sky_melange.pipeline.digests import relative_path
 from sky_melange.plan_file import read_files_beside, read_plan
 from sky_melange.render import render_files
-from sky_melange.render.check_report import CHECK_FORMATS
-from sky_melange.render.diff_report import DIFF_FORMATS
 from sky_melange.render.plan_json import text
 
 WORDS = ("", "x", "aws", "gcp", "lambda", "L4", "fp8", "::error::x", "a|b", "é", "../x", "no such")
@@ -236,7 +235,7 @@ def test_the_plan_of_this_test_holds_as_it_is(committed: Committed) -> None:
 
 
 def test_every_edit_is_refused(committed: Committed) -> None:
-    passed = [place for place, document in committed.edits() if not committed.verdict(document)]
+    passed = [place for place, document in some(committed.edits()) if not committed.verdict(document)]
     assert passed == []
 
 
@@ -251,11 +250,11 @@ def test_layout_is_no_edit(committed: Committed) -> None:
 
 
 def test_an_edit_with_its_digest_passes_only_where_it_changes_nothing(committed: Committed) -> None:
-    passed = {place for place, document in committed.edits() if not committed.verdict(sealed(document))}
+    passed = {place for place, document in some(committed.edits()) if not committed.verdict(sealed(document))}
     unexplained = {place for place in passed if not any(re.fullmatch(pattern, place) for pattern in CHANGES_NOTHING)}
     assert unexplained == set()
     unused = {pattern for pattern in CHANGES_NOTHING if not any(re.fullmatch(pattern, place) for place in passed)}
-    assert unused == set()
+    assert unused == set() or not is_complete()
 
 
 def test_without_its_digest_a_plan_is_read_and_fails(committed: Committed) -> None:

@@ -12,7 +12,7 @@ import pytest
 from check_cases import FAILING, PASSING, Situation
 
 from sky_melange.domain.check import Verdict
-from sky_melange.render.check_report import CHECK_FORMATS
+from sky_melange.extensions import CHECK_FORMATS
 
 ENDINGS = {"table": "txt", "json": "json", "markdown": "md", "junit": "xml", "github": "log"}
 ALL = {**FAILING, **PASSING}

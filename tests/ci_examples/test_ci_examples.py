@@ -43,10 +43,13 @@ WORKLOAD = {
 class Runner:
     """A repository with a committed plan, and what a GitHub runner gives a step: files, variables, programs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, planned: Path | None = None) -> None:
+        """`planned` is the repository of another runner, to begin with; None: it is made here."""
         self.folder = folder
         self.repository = folder / "repository"
-        self.repository.mkdir()
+        (folder / "cache").mkdir()
+        # Compiling the simulator takes ten seconds; all tests of a run share it.
+        (folder / "cache" / "simulation").symlink_to(os.environ["SKY_MELANGE_TESTS_COMPILED"])
         self.gh_state = folder / "gh.json"
         self.summary = folder / "summary.md"
         self.pips = folder / "pip.txt"
@@ -63,6 +66,10 @@ class Runner:
             "FAKE_GH_STATE": str(self.gh_state),
             "LANG": "C.UTF-8",
         }
+        if planned is not None:
+            shutil.copytree(planned, self.repository)
+            return
+        self.repository.mkdir()
         (self.repository / "workload.yaml").write_text(yaml.safe_dump(WORKLOAD), encoding="utf-8")
         shutil.copy(ROOT / "examples" / "ci" / "policy.yaml", self.repository / "policy.yaml")
         self.bash("sky-melange plan workload.yaml --offline")
@@ -158,9 +165,14 @@ def _holds(condition: str | None, values: Mapping[str, str]) -> bool:
     return True
 
 
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Runner(tmp_path_factory.mktemp("planned")).repository
+
+
 @pytest.fixture
-def runner(tmp_path: Path) -> Runner:
-    return Runner(tmp_path)
+def runner(tmp_path: Path, planned: Path) -> Runner:
+    return Runner(tmp_path, planned)
 
 
 def test_the_action_passes_writes_the_summary_and_comments(runner: Runner) -> None:

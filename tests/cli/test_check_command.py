@@ -25,7 +25,10 @@ CATALOGS = [
     pytest.param(
         (SHARED / "catalogs-older", SHARED / "catalogs"),
         id="whole catalogs",
-        marks=pytest.mark.skipif(not SHARED.is_dir(), reason="no folder of public data beside the repository"),
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(not SHARED.is_dir(), reason="no folder of public data beside the repository"),
+        ],
     ),
 ]
 

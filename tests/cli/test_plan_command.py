@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from sky_melange.cli import cli
-from sky_melange.render.router_names import ROUTER_FILES
+from sky_melange.render import output_files
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "examples" / "means" / "workload.yaml"
@@ -50,9 +50,7 @@ def test_quickstart_plans_and_says_what_is_best(tmp_path: Path) -> None:
     assert "per month" in result.stdout
     plan = json.loads((tmp_path / "plan" / "plan.json").read_text())
     assert written(tmp_path / "plan") == {
-        "plan.json",
-        ".sky.yaml",
-        *ROUTER_FILES,
+        *output_files(),
         *(group["file"] for group in plan["groups"]),
     }
     assert plan["schema_version"] == 1
@@ -98,7 +96,7 @@ def test_an_earlier_plan_is_replaced_as_a_whole(tmp_path: Path, workload: dict[s
     assert run("plan", QUICKSTART, "--out", out).exit_code == 0
     workload["name"] = "other"
     assert run("plan", write(tmp_path, workload), "--out", out).exit_code == 0
-    assert all(name.startswith("other-") for name in written(out) - {"plan.json", ".sky.yaml", *ROUTER_FILES})
+    assert all(name.startswith("other-") for name in written(out) - output_files())
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -289,8 +287,6 @@ def test_two_runs_at_once_leave_one_whole_plan(tmp_path: Path) -> None:
     assert all("Traceback" not in stderr for (_, stderr), _ in ends)
     plan = json.loads((tmp_path / "plan" / "plan.json").read_text())
     assert written(tmp_path / "plan") == {
-        "plan.json",
-        ".sky.yaml",
-        *ROUTER_FILES,
+        *output_files(),
         *(group["file"] for group in plan["groups"]),
     }

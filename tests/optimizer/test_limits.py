@@ -11,7 +11,7 @@ from enumeration import least_objective, plans
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from problems import EXACT, SLICED, charges_of, cost_of, limited, problems
-from property_examples import examples
+from property_examples import examples, mostly_slow
 from rational_lp import is_feasible
 
 from sky_melange.domain.candidate import Candidate
@@ -111,7 +111,7 @@ def test_every_constraint_has_its_enumeration() -> None:
     assert {*LIMITS} == {*FIRST, *KINDS, *LAST} - {"assignment", "coverage"}
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", mostly_slow(LIMITS, *{*LIMITS} - {"losses"}))
 @examples(40)
 @given(data=st.data())
 def test_a_limit_alone(name: str, data: st.DataObject) -> None:

@@ -73,7 +73,10 @@ def run(*arguments: str | Path) -> Result:
         pytest.param({}, 8.6, id="quickstart"),
         pytest.param({"constraints": {}}, 7.2, id="one-replica-is-enough"),
         pytest.param(
-            {"traffic": {"request_rate": 32, "preset": "azure-code-2023"}, "constraints": {}}, 26.0, id="code-32"
+            {"traffic": {"request_rate": 32, "preset": "azure-code-2023"}, "constraints": {}},
+            26.0,
+            id="code-32",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             {
@@ -82,6 +85,7 @@ def run(*arguments: str | Path) -> Result:
             },
             22.0,
             id="chat-128",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -95,6 +99,7 @@ def test_plans_hold_on_requests_that_the_search_has_not_seen(
     assert min(attained(planned, tmp_path, seed) for seed in UNSEEN) >= TARGET
 
 
+@pytest.mark.slow
 def test_no_plan_by_one_factor_on_the_demand_is_much_cheaper(edit: Edit, tmp_path: Path) -> None:
     """Brute force: every factor, at the means of buckets and at their largest sizes; kept where it holds."""
     traffic = {"request_rate": 4, "preset": "azure-code-2023", "arrivals": "poisson"}

@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from live import site
+from property_examples import mostly_slow
 from server import CatalogServer
 from test_past_prices import DAMAGES, embedded, scaled
 
@@ -88,7 +89,7 @@ def faults(kind: str) -> dict[str, bytes]:
     return {cloud: DAMAGES[kind](content) or b"" for cloud, content in TRUTH.items()}
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("kind", mostly_slow(DAMAGES, "a tenth"))
 def test_what_was_not_believed_is_no_witness(kind: str, run: Run) -> None:
     first = run()
     truth = {cloud: prices(first, cloud) for cloud in CLOUDS}
@@ -104,7 +105,7 @@ def test_what_was_not_believed_is_no_witness(kind: str, run: Run) -> None:
         assert truth[cloud].items() <= prices(healed, cloud).items(), "healed at once"
 
 
-@pytest.mark.parametrize("kind", ["a tenth", "a fifth", "three tenths", "tenfold"])
+@pytest.mark.parametrize("kind", mostly_slow(["a tenth", "a fifth", "three tenths", "tenfold"], "a tenth"))
 def test_the_believed_price_stays_for_days(kind: str, run: Run) -> None:
     truth = prices(run(), "lambda")
     fault = DAMAGES[kind](TRUTH["lambda"]) or b""

@@ -256,6 +256,7 @@ def test_files_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     assert (old.exists(), kept.exists()) == (False, True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WHOLE.exists(), reason="the whole table of measured runs is not beside this repository")
 def test_the_bundled_fits_are_those_of_the_whole_table(tmp_path: Path) -> None:
     done = run_script("fit_profiles.py", WHOLE, "--output", tmp_path)
@@ -265,6 +266,7 @@ def test_the_bundled_fits_are_those_of_the_whole_table(tmp_path: Path) -> None:
         assert (folder / name).read_bytes() == expected, f"{name}: run scripts/fit_profiles.py"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WHOLE.exists(), reason="the whole table of measured runs is not beside this repository")
 def test_the_targets_hold_on_the_whole_table() -> None:
     table = read_table([WHOLE])

@@ -16,8 +16,7 @@ from plans import LARGE, group, plan, workload
 
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.workload import LaunchMode, Workload
-from sky_melange.render import launch_steps, render_files
-from sky_melange.render.router_names import ROUTER_FILES
+from sky_melange.render import launch_steps, output_files, render_files
 from sky_melange.render.skypilot_yaml import launch_command, nodes_per_launch, render_group
 from sky_melange.workload_file.field_types import ENGINE_ARGUMENT
 
@@ -231,7 +230,7 @@ def test_launch_commands() -> None:
 
 def test_every_group_has_its_file_and_plan_json() -> None:
     files = render_files(plan(group("a"), group("b")), workload())
-    assert set(files) == {".sky.yaml", "a.sky.yaml", "b.sky.yaml", "plan.json", *ROUTER_FILES}
+    assert set(files) == {"a.sky.yaml", "b.sky.yaml", *output_files()}
     steps = launch_steps(plan(group("a"), group("b")), workload(), folder="my plan")
     assert "sky-melange validate 'my plan'" in steps
     assert "2 SkyPilot files" in steps

@@ -175,6 +175,7 @@ def test_a_file_edited_by_hand_fails(tampered: Verdicts, name: str) -> None:
     assert detail in failures[check]
 
 
+@pytest.mark.slow
 def test_a_price_book_overrules_the_plan(tmp_path: Path) -> None:
     groups = [planned_group(cloud, f"chat-{cloud}") for cloud in ("aws", "gcp", "azure", "lambda", "runpod")]
     files = {group["file"]: launch_config(group, "serve") for group in groups}
@@ -200,6 +201,7 @@ def test_a_price_changed_in_plan_json_alone_shows_in_its_total(tmp_path: Path) -
     assert failed(verdict) == {"plan_total": "the plan says 1.9552, its groups add up to 1.0000 USD/h"}
 
 
+@pytest.mark.slow
 def test_the_user_home_stays_untouched_and_two_runs_do_not_meet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

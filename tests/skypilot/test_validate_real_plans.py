@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from property_examples import mostly_slow
 from sealed import sealed
 
 from sky_melange import pipeline
@@ -43,7 +44,7 @@ def failures(verdicts: tuple[GroupVerdict, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["serve", "cluster"])
-@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("cloud", mostly_slow(CLOUDS, "aws", "lambda"))
 def test_skypilot_picks_what_was_planned_at_the_planned_price(tmp_path: Path, cloud: str, mode: str) -> None:
     out = plan_folder(tmp_path, cloud, mode)
     groups = json.loads((out / "plan.json").read_text())["groups"]
@@ -54,6 +55,7 @@ def test_skypilot_picks_what_was_planned_at_the_planned_price(tmp_path: Path, cl
     assert all("price" in {check.name for check in verdict.checks} for verdict in verdicts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cloud", ["aws", "gcp"])
 def test_spot_plans_too(tmp_path: Path, cloud: str) -> None:
     assert failures(validate_plan_folder(plan_folder(tmp_path, cloud, "serve", spot="only"), OFFERS)) == []

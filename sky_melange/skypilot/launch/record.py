@@ -9,15 +9,14 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sky_melange.domain.launch_files import RECORD_FILE
 from sky_melange.errors import InputError, Mistake
+from sky_melange.plan_file import read_document
 from sky_melange.skypilot.launch.units import Unit, UnitKind
-from sky_melange.untrusted import read_bytes
 
 SCHEMA_VERSION: Final = 1
-_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ def read_record(folder: Path, plan: str) -> Record:
     path = folder / RECORD_FILE
     if not path.exists() and not path.is_symlink():
         return Record(path=path, plan=plan, started={})
-    document = _load(path)
+    document = read_document(path, what="record of a launch", advice="see `sky status` and `sky serve status`")
     mistakes: list[Mistake] = []
     if document.get("schema_version") != SCHEMA_VERSION:
         mistakes.append(Mistake(source=str(path), key="schema_version", message=f"must be {SCHEMA_VERSION}"))
@@ -112,16 +111,6 @@ def write_whole(path: Path, text: str) -> None:
     except OSError:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(read_bytes(path, limit_bytes=_MAX_BYTES).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise _mistake(path, f"is no record of a launch: {error}; see `sky status` and `sky serve status`") from error
-    if not isinstance(document, dict):
-        raise _mistake(path, "is no record of a launch: the top level must be an object")
-    return document
 
 
 def _entry(entry: object, key: str, path: Path, mistakes: list[Mistake]) -> Started | None:

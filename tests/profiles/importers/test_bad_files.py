@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from importing import DATA, Import, import_profile
 
 from sky_melange.errors import InputError
-from sky_melange.profiles.importers import IMPORTERS, ImportRequest
+from sky_melange.extensions import IMPORTERS
+from sky_melange.profiles.importers import ImportRequest
 
 HEADER = "input_tokens,output_tokens,concurrency,ttft_ms,tpot_ms\n"
 GOOD = {

@@ -107,7 +107,7 @@ def test_a_folder_that_was_moved_aside_comes_back(tmp_path: Path, monkeypatch: p
     """Where the system cannot swap two folders in one step."""
     monkeypatch.setattr(plan_folder, "_exchange", lambda _one, _other: False)
     folder = tmp_path / "plan"
-    plan_folder.write_plan_folder(folder, {"plan.json": '{"name": "chat", "groups": []}'})
+    plan_folder.write_plan_folder(folder, "chat", {"plan.json": '{"name": "chat", "groups": []}'})
     (folder / "launch.json").write_text('{"plan": "chat"}', encoding="utf-8")
     rename = Path.rename
 
@@ -118,19 +118,19 @@ def test_a_folder_that_was_moved_aside_comes_back(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", stop_after)
         with pytest.raises(KeyboardInterrupt):
-            plan_folder.write_plan_folder(folder, {"plan.json": '{"name": "chat", "groups": [1]}'})
+            plan_folder.write_plan_folder(folder, "chat", {"plan.json": '{"name": "chat", "groups": [1]}'})
     assert not folder.exists()
     plan_folder.recover(folder)
     assert (folder / "launch.json").read_text(encoding="utf-8") == '{"plan": "chat"}'
-    plan_folder.write_plan_folder(folder, {"plan.json": '{"name": "chat", "groups": []}'})
+    plan_folder.write_plan_folder(folder, "chat", {"plan.json": '{"name": "chat", "groups": []}'})
     assert (folder / "launch.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["plan"]
 
 
 def test_a_plan_of_another_name_does_not_replace_one_that_runs(tmp_path: Path) -> None:
     folder = tmp_path / "plan"
-    plan_folder.write_plan_folder(folder, {"plan.json": '{"name": "chat", "groups": []}'})
+    plan_folder.write_plan_folder(folder, "chat", {"plan.json": '{"name": "chat", "groups": []}'})
     (folder / "launch.json").write_text('{"plan": "chat"}', encoding="utf-8")
     with pytest.raises(InputError, match="a plan of another name was launched from here"):
-        plan_folder.write_plan_folder(folder, {"plan.json": '{"name": "talk", "groups": []}'})
+        plan_folder.write_plan_folder(folder, "talk", {"plan.json": '{"name": "talk", "groups": []}'})
     assert "chat" in (folder / "plan.json").read_text(encoding="utf-8")
