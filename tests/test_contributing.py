@@ -27,7 +27,9 @@ lambda,us-east-1,double,H100,2,52,400,3.0
 """Two of the first carry the traffic for USD 2.00; the second does the same for more, so that dominance drops it."""
 
 
-STEP: Final = re.compile(r"^\d+\. (?P<words>(?:.|\n(?!\d+\. ))*?)\n\n( *)```python\n(?P<code>.*?)^\2```$", re.M | re.S)
+STEP: Final = re.compile(
+    r"^\d+\. (?P<words>(?:.|\n(?!\d+\. ))*?)\n\n( *)```(?:python|text)\n(?P<code>.*?)^\2```$", re.M | re.S
+)
 FILE: Final = re.compile(r"`((?:sky_melange/)[\w/]+\.py)`")
 BELOW: Final = re.compile(r"below `([^`]+)`")
 IMPORTS: Final = {
