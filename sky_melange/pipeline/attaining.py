@@ -19,6 +19,7 @@ from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
 from sky_melange.errors import InfeasibleError
 from sky_melange.optimizer import Model, Solved, assembled_of, solved
+from sky_melange.pipeline.planning import check_size
 from sky_melange.simulation import Fleet, Scenario, fleet_of, without
 from sky_melange.traces.request_log import RequestLog
 
@@ -245,6 +246,8 @@ class _Search:
 
     def tried(self, found: Solved) -> tuple[list[Fleet], list[Simulation], bool]:
         """The fleet whole and after each loss, the worst that was seen of each, and whether all hold."""
+        # Nobody waits for simulations to hear of a rate in the wrong unit.
+        check_size(found.assembled.groups)
         self.plans += 1
         fleets = [fleet_of_solved(found, lost) for lost in ((), *(each.lost for each in found.assembled.contingencies))]
         judged = [self.judged(fleet, found) for fleet in fleets]

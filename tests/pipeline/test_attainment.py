@@ -293,6 +293,15 @@ def test_a_log_is_replayed_with_its_own_times(edit: Edit, tmp_path: Path) -> Non
     assert "log.csv" in planned.plan.simulated.arrivals
 
 
+def test_a_rate_in_the_wrong_unit_is_said_before_anything_is_simulated(edit: Edit) -> None:
+    def simulate(*_: Any) -> Any:
+        raise AssertionError
+
+    path = edit(traffic={"request_rate": 1e9, "preset": "azure-conversation-2023"})
+    with pytest.raises(InfeasibleError, match=r"a group holds at most 1,000,000"):
+        pipeline.plan_file(path, simulator=simulate)
+
+
 def test_means_are_what_they_were(edit: Edit) -> None:
     workload = pipeline.read(edit(slo={"tpot_ms": 40, "attainment": "mean"}))
     assert workload.slo == Slo(tpot_s=0.04)
