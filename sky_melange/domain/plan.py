@@ -34,6 +34,10 @@ BURST_ROOM: Final = 1.25
 """A single request's TPOT is a mean over its life: for a while a replica may run so many times what just holds."""
 
 
+MOST_UTILIZATION: Final = 2.5
+"""Capacities are those of single sizes: a mix may carry more, as its long answers leave time for short ones."""
+
+
 def max_concurrency(in_flight: float, busy_replicas: float, *, is_simulated: bool) -> int:
     """`ReplicaGroup.max_concurrency` of replicas that, fully loaded, hold so many requests in all."""
     running = in_flight / busy_replicas if busy_replicas > 0 else 1.0

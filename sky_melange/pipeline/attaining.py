@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.plan import ReplicaGroup, Route, SimulatedPlan
+from sky_melange.domain.plan import MOST_UTILIZATION, ReplicaGroup, Route, SimulatedPlan
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
 from sky_melange.errors import InfeasibleError
 from sky_melange.optimizer import Model, Solved, assembled_of, solved
+from sky_melange.pipeline.planning import check_size
 from sky_melange.simulation import Fleet, Scenario, fleet_of, without
 from sky_melange.traces.request_log import RequestLog
 
@@ -33,9 +34,8 @@ _ROOM: Final = (1.1, 1.2, 1.35)
 
 _MOST_ROUNDS: Final = 24
 _LAST_ROUNDS: Final = 8
-_MOST_UTILIZATION: Final = 2.5
-"""Capacities are those of single sizes: a mix may carry more, as its long answers leave time for short ones."""
-
+_LESS_OF_ALL: Final = 0.75
+_LESS_OF_ONE: Final = 0.6
 _LEAST_UTILIZATION: Final = 1e-4
 
 _OPTIMISM: Final = 1.1
@@ -138,7 +138,7 @@ class _Search:
     def limit(self) -> float:
         """The most that any group may be used to."""
         given = self.model.workload.constraints.max_utilization
-        return _MOST_UTILIZATION if given is None else given
+        return MOST_UTILIZATION if given is None else given
 
     def run(self) -> tuple[Solved, bool]:
         """The best plan that holds, and whether the program knows no better one at its utilisations.
@@ -152,7 +152,7 @@ class _Search:
         factor = 1.0
         for _ in range(_MOST_ROUNDS):
             asked = self.bolder_by(factor, best)
-            found = self.solved(asked, is_required=best is None)
+            found = self.solved(asked, is_required=not self.plans)
             is_open = found is not None and (best is None or _is_better(found, best))
             if found is not None and is_open and not self.is_known_to_fail(found):
                 before = dict(self.used_to)
@@ -199,14 +199,36 @@ class _Search:
                 self.used_to[key] = max(self.used_to[key], self.given[key])
 
     def last_resort(self) -> Solved:
-        """Ever lower utilisations for all, until a plan holds."""
-        for _ in range(_LAST_ROUNDS):
-            self.used_to = {key: part * 0.75 for key, part in self.used_to.items()}
-            found = self.solved(self.used_to)
-            before = dict(self.used_to)
-            if found is not None and self.holds(found):
-                self.given = before
-                return found
+        """Ever lower utilisations: of all together until a plan holds, and of each profile alone while that is cheaper.
+
+        Where even an idle replica of one profile misses too often, plans with it hold only when most requests pass it
+        by, so all together is dear. What is said of other plans is of the utilisations of all together.
+        """
+        best: Solved | None = None
+        for only in (None, *sorted(self.used_to)):
+            used_to = dict(self.used_to)
+            if only is not None:
+                used_to = {key: min(1.0, self.limit) if key == only else 0.0 for key in self.used_to}
+            before: Solved | None = None
+            for _ in range(_LAST_ROUNDS):
+                used_to = {
+                    key: part * (_LESS_OF_ALL if only is None else _LESS_OF_ONE) for key, part in used_to.items()
+                }
+                found = self.solved(used_to, is_required=False)
+                if found is None or (best is not None and not _is_better(found, best)):
+                    break
+                if only is not None and {_profile(each) for each in found.assembled.candidates.values()} != {only}:
+                    break
+                if before is not None and before.solution.counts == found.solution.counts and only is not None:
+                    continue
+                before = found
+                if self.tried(found)[2]:
+                    best, self.given = found, used_to
+                    break
+            self.used_to = used_to if only is None else self.used_to
+        if best is not None:
+            return best
+        self.solved(self.used_to)
         raise InfeasibleError(
             f"no plan was found of which {self.target:.4%} of the simulated requests meet every target; loosen slo, "
             "lower slo.attainment, or allow more candidates"
@@ -214,18 +236,25 @@ class _Search:
 
     def holds(self, found: Solved) -> bool:
         """Simulates a plan, and learns from it up to where its groups hold."""
-        self.plans += 1
-        fleets = [fleet_of_solved(found, lost) for lost in ((), *(each.lost for each in found.assembled.contingencies))]
-        judged = [self.judged(fleet, found) for fleet in fleets]
-        results = [result for result, _ in judged]
-        is_held = all(each for _, each in judged)
-        is_held = is_held and all(self.run_once(fleet, found, seed=_FINAL_SEED).held >= self.target for fleet in fleets)
+        fleets, results, is_held = self.tried(found)
         self.has_held = self.has_held or is_held
         worst = min(range(len(fleets)), key=lambda index: results[index].held)
         self.learn(found, fleets[worst], results[worst], is_held=is_held)
         if not is_held:
             self.failed.setdefault(found.solution.counts, []).append(_loads(found))
         return is_held
+
+    def tried(self, found: Solved) -> tuple[list[Fleet], list[Simulation], bool]:
+        """The fleet whole and after each loss, the worst that was seen of each, and whether all hold."""
+        # Nobody waits for simulations to hear of a rate in the wrong unit.
+        check_size(found.assembled.groups)
+        self.plans += 1
+        fleets = [fleet_of_solved(found, lost) for lost in ((), *(each.lost for each in found.assembled.contingencies))]
+        judged = [self.judged(fleet, found) for fleet in fleets]
+        is_held = all(each for _, each in judged) and all(
+            self.run_once(fleet, found, seed=_FINAL_SEED).held >= self.target for fleet in fleets
+        )
+        return fleets, [result for result, _ in judged], is_held
 
     def is_known_to_fail(self, found: Solved) -> bool:
         """Whether the same counts failed with groups that were loaded no more than now, nearly, or often."""

@@ -138,7 +138,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             raise
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
     groups, overhead, cost = optimum.groups, optimum.overhead, optimum.cost
-    _check_size(groups)
+    check_size(groups)
     workload = optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
     plan = Plan(
@@ -202,7 +202,7 @@ def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]
     return missed_warnings(missed(model, usd_per_hour, book.quarantined, able, cloud_features()))
 
 
-def _check_size(groups: Iterable[ReplicaGroup]) -> None:
+def check_size(groups: Iterable[ReplicaGroup]) -> None:
     """Raises InfeasibleError for a group that no plan file may hold: a rate in the wrong unit, not a fleet."""
     largest = max(groups, key=lambda group: group.instances)
     if largest.instances > MAX_INSTANCES:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.plan import MOST_UTILIZATION, Plan, ReplicaGroup
 from sky_melange.domain.unit_costs import token_rates, unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.plan_file.decode import Decoder, shown
@@ -46,6 +46,7 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
         if found != planned:
             decoder.mistake(key, f"is {shown(found)}, but the workload in this file says {shown(planned)}; plan again")
     _check_routes(plan, workload, decoder)
+    _check_simulated(plan, workload, decoder)
 
 
 def _check_status_and_overhead(plan: Plan, decoder: Decoder) -> None:
@@ -129,6 +130,25 @@ def _check_routes(plan: Plan, workload: Workload, decoder: Decoder) -> None:
             decoder.mistake(f"routing.buckets[{index}].rate_rps", message)
         if not names.issuperset(route.can_serve):
             decoder.mistake(f"routing.buckets[{index}].can_serve", "names a group that the plan does not have")
+
+
+def _check_simulated(plan: Plan, workload: Workload, decoder: Decoder) -> None:
+    """What a plan says of its simulation is what a search can have found."""
+    for index, group in enumerate(plan.groups):
+        if group.max_utilization is not None and not 0 < group.max_utilization <= MOST_UTILIZATION:
+            message = f"want above 0 and at most {MOST_UTILIZATION:g}, found {group.max_utilization:g}"
+            decoder.mistake(f"groups[{index}].max_utilization", message)
+    found = plan.simulated
+    if found is None:
+        return
+    if found.target != workload.slo.attainment:
+        message = f"is {found.target:g}, but slo.attainment of the workload in this file is {workload.slo.attainment}"
+        decoder.mistake("simulated.target", f"{message}; plan again")
+    for name in ("attainment", "refused_fraction", "slower_attainment"):
+        if getattr(found, name) > 1:
+            decoder.mistake(f"simulated.{name}", f"is no share: want 0 to 1, found {getattr(found, name):g}")
+    if found.attainment < found.target or any(each.attainment < each.target for each in found.percentiles):
+        decoder.mistake("simulated.attainment", "is below its target, and no such plan is written; plan again")
 
 
 def _check_workload(workload: Workload, decoder: Decoder) -> bool:

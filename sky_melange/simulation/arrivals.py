@@ -18,6 +18,7 @@ Ints = NDArray[np.int64]
 
 MOST_COPIES: Final = 100_000
 _DAY_S: Final = 86_400.0
+_DRAW: Final = "`arrivals: poisson` in the workload, --arrivals poisson with simulate"
 _NEARLY_LOG: Final = 1e-6
 
 
@@ -72,18 +73,18 @@ def replayed(log: RequestLog, count: int, rate_rps: float, seed: int) -> tuple[D
     """
     times, span = log.times_s, log.span_s
     if times is None:
-        message = "has no times to replay; add --arrivals poisson to draw them, with the sizes of this log"
+        message = f"has no times to replay; draw them, with the sizes of this log: {_DRAW}"
         raise InputError([Mistake(source=log.source, message=message)])
     if span <= 0:
         what = "a single request" if len(times) == 1 else f"{len(times):,} requests of a single moment"
-        message = f"holds {what}, which has no rate to replay; add --arrivals poisson to draw times"
+        message = f"holds {what}, which has no rate to replay; draw times: {_DRAW}"
         raise InputError([Mistake(source=log.source, message=message)])
     own = len(times) / span
     copies = max(1, math.ceil(rate_rps / own - 1e-9))
     if copies > MOST_COPIES:
         message = (
             f"has {own:.3g} requests/s on average over {span / _DAY_S:.3g} days, and {rate_rps:g} requests/s would "
-            f"need {copies:,} copies of it; cut out the busy part, or add --arrivals poisson to draw times"
+            f"need {copies:,} copies of it; cut out the busy part, or draw times: {_DRAW}"
         )
         raise InputError([Mistake(source=log.source, message=message)])
     kept = rate_rps / (own * copies)

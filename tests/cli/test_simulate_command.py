@@ -74,7 +74,7 @@ def test_a_log_without_times_gives_its_sizes(plan: Path) -> None:
     log = TRACES / "vidur-arxiv.csv"
     refused = run("simulate", plan, "--trace", log)
     assert refused.exit_code == 2
-    assert "has no times to replay; add --arrivals poisson" in refused.stderr
+    assert "has no times to replay; draw them, with the sizes of this log: `arrivals: poisson`" in refused.stderr
     result = run("simulate", plan, "--trace", log, "--arrivals", "poisson", "--requests", "2000")
     assert result.exit_code == 0, result.stderr
     assert "Poisson, sizes of vidur-arxiv.csv" in result.stdout.replace("\n", " ")

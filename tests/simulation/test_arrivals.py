@@ -80,7 +80,7 @@ def test_gaps_of_days_are_named() -> None:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (dataclasses.replace(log(1.0, 2.0), times_s=None), "has no times to replay; add --arrivals poisson"),
+        (dataclasses.replace(log(1.0, 2.0), times_s=None), "has no times to replay; draw them, .*--arrivals poisson"),
         (log(5.0), "holds a single request"),
         (log(5.0, 5.0, 5.0), "3 requests of a single moment"),
         (log(0.0, 86_400.0 * 400), "copies of it; cut out the busy part"),
