@@ -40,7 +40,8 @@ def _plan_and_check(workload: Path, out: Path) -> dict[str, Any] | None:
     return found
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+# Those of constraints are also planned in tests/optimizer/test_optimizer_examples.py.
+@pytest.mark.parametrize("example", mostly_slow(EXAMPLES, *(e for e in EXAMPLES if not e.startswith("constraints/"))))
 def test_every_example(example: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     workload = tmp_path / "examples" / example
@@ -59,7 +60,7 @@ def _document(rng: random.Random, cloud: str) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("seed", mostly_slow(range(RANDOM), *range(0, RANDOM, 7)))
+@pytest.mark.parametrize("seed", mostly_slow(range(RANDOM), *range(0, RANDOM, 17)))
 def test_random_workloads(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)  # noqa: S311 - repeatable numbers, nothing secret
     cloud = CLOUDS[seed % len(CLOUDS)]
