@@ -124,10 +124,12 @@ def _truth(condition: Condition, row: Mapping[str, object]) -> bool | None:
     if value is None:
         return None
     operator = "=" if condition.operator == "IN" else condition.operator
-    return any(_compared(value, operator, literal) for literal in condition.literals)
+    found = [_compared(value, operator, literal) for literal in condition.literals]
+    return True if True in found else None if None in found else False
 
 
-def _compared(value: object, operator: str, literal: Literal) -> bool:
+def _compared(value: object, operator: str, literal: Literal) -> bool | None:
+    """None where a number is asked for and the value is none."""
     left: Any = value if isinstance(value, str) else json.dumps(value)
     right: Any = literal
     if isinstance(literal, bool):
@@ -136,7 +138,7 @@ def _compared(value: object, operator: str, literal: Literal) -> bool:
         try:
             left = float(left)
         except ValueError:
-            return False
+            return None
     if operator == "LIKE":
         pattern = "".join({"%": ".*", "_": "."}.get(each, re.escape(each)) for each in str(literal))
         return re.fullmatch(pattern, left, re.DOTALL) is not None

@@ -80,7 +80,7 @@ def workloads(folder: Path) -> dict[str, Path]:
         "version": 1,
         "name": "large",
         "model": {"id": "meta-llama/Llama-3.1-70B-Instruct", "dtype": "bfloat16", "max_model_len": 8192},
-        "slo": {"tpot_ms": 80, "ttft_ms": 4000},
+        "slo": {"attainment": "mean", "tpot_ms": 80, "ttft_ms": 4000},
         "traffic": {
             "request_rate": 4,
             "histogram": {"source": "t", "input_tokens": [1000, 4000], "output_tokens": [250], "weights": [[3], [1]]},

@@ -43,7 +43,7 @@ def planned(
         "version": 1,
         "name": "chat",
         "model": {"id": "meta-llama/Llama-3.1-8B-Instruct", "dtype": "bfloat16", "max_model_len": 4096},
-        "slo": {"tpot_ms": 60, "ttft_ms": 3000},
+        "slo": {"attainment": "mean", "tpot_ms": 60, "ttft_ms": 3000},
         "traffic": {
             "request_rate": 5,
             "histogram": {"source": "t", "input_tokens": [1000], "output_tokens": [250], "weights": [[1]]},

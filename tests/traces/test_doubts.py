@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sky_melange.cli import cli
@@ -133,6 +133,7 @@ def test_no_reading_is_wrong_without_a_message(  # noqa: PLR0917 - a dimension e
     seed: int,
 ) -> None:
     """Units × offsets × phases × mixes: the mean rate is right to 1 %, or there is a message."""
+    assume(mix != "zones" or unit == "date")  # numbers are of no zone
     draw = random.Random(seed)  # noqa: S311 - nothing is secret
     span_s = SPANS[rate]
     seconds = [offset + phase + each for each in _arrivals(seed, round(rate * span_s), span_s)]

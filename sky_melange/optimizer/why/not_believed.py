@@ -106,8 +106,19 @@ def _used(model: Model, usd_per_hour: float, added: Sequence[Candidate]) -> tupl
 
 
 def _problem(model: Model, candidates: Sequence[Candidate]) -> Problem:
+    """What a simulation allows a profile holds at whatever price it is sold; one that it has not seen may carry what the
+    best one may.
+    """
     problem = build_problem(model.workload, model.buckets, model.classes, candidates)
-    return replace(problem, charges=model.machines.charges(candidates))
+    problem = replace(problem, charges=model.machines.charges(candidates))
+    if model.utilizations is None:
+        return problem
+    known: dict[tuple[str, int], float] = {}
+    for candidate, part in zip(model.candidates, model.utilizations, strict=True):
+        key = (candidate.profile.key.accelerator, candidate.profile.key.tensor_parallel)
+        known[key] = max(part, known.get(key, 0.0))
+    keys = [(each.profile.key.accelerator, each.profile.key.tensor_parallel) for each in candidates]
+    return problem.used_to([known.get(key, max(known.values(), default=1.0)) for key in keys])
 
 
 def missed_warnings(found: Sequence[Missed]) -> Iterator[str]:
