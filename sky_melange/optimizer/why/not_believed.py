@@ -106,8 +106,8 @@ def _used(model: Model, usd_per_hour: float, added: Sequence[Candidate]) -> tupl
 
 
 def _problem(model: Model, candidates: Sequence[Candidate]) -> Problem:
-    """What a simulation allows a profile holds at whatever price it is sold; one that it has not seen may carry what the
-    best one may.
+    """What a simulation allows a profile holds at whatever price it is sold; one that it has not seen may carry what
+    the best one may.
     """
     problem = build_problem(model.workload, model.buckets, model.classes, candidates)
     problem = replace(problem, charges=model.machines.charges(candidates))
