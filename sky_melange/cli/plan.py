@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,6 +17,14 @@ from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import NotOptimalError
 from sky_melange.render import explain_table, launch_steps, plan_json, plan_table, render_files
 from sky_melange.render.plan_sentences import price_doubts
+
+if TYPE_CHECKING:
+    from sky_melange.domain.simulation import Simulation
+    from sky_melange.domain.workload import Slo
+    from sky_melange.pipeline.simulator import Simulator
+    from sky_melange.simulation import Fleet, Scenario
+
+_QUIET_S: Final = 1.0
 
 
 @click.command(name="plan", epilog="Example: sky-melange plan workload.yaml --out plan --format json")
@@ -65,7 +76,7 @@ def command(
         is_explained=explain,
         book_of=lambda read: price_book(read.prices, refresh=refresh, needed=read.candidates.clouds),
         folder=out,
-        simulator=None if no_simulate else pipeline.simulator(lambda text: click.echo(text, err=True)),
+        simulator=None if no_simulate else _simulator(),
     )
     plan = planned.plan
     if require_optimal and plan.status != "optimal":
@@ -86,3 +97,19 @@ def command(
     if not no_files:
         write_plan_folder(out, plan.name, render_files(plan, planned.workload))
         click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
+
+
+def _simulator() -> Simulator:
+    """Says on a terminal that plans are simulated, once that has taken a second."""
+    run = pipeline.simulator(lambda text: click.echo(text, err=True))
+    started = time.monotonic()
+    is_told = not sys.stderr.isatty()
+
+    def told(fleet: Fleet, scenario: Scenario, slo: Slo) -> Simulation:
+        nonlocal is_told
+        if not is_told and time.monotonic() - started > _QUIET_S:
+            click.echo("Simulating plans, from the cheapest on, until one holds", err=True)
+            is_told = True
+        return run(fleet, scenario, slo)
+
+    return told
