@@ -108,7 +108,8 @@ class DatabaseTable:
     @property
     def _traffic(self) -> Log:
         table = self._table.filter(self._aside == 0) if self._asides else self._table
-        return Log(table=table, columns=self.columns[0])
+        # Spark copies each step into every use of it, and would plan for minutes.
+        return Log(table=table, columns=self.columns[0], respells=self._connection.name != "pyspark")
 
     @property
     def _needs_fence(self) -> bool:

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """A table and which of its columns are what. `is_utc`: its timestamps without a zone had one before."""
+    """A table and which of its columns are what. `is_utc`: its timestamps without a zone had one before. `respells`: as
+    in `times.with_seconds`.
+    """
 
     table: ir.Table
     columns: LogColumns
     is_utc: bool = False
+    respells: bool = True
 
     @property
     def times(self) -> Any:
@@ -48,7 +51,7 @@ def read(log: Log) -> ir.Table:
     rows = log.table.select(**raw)
     rows = rows.mutate(input=numbers.number(rows.raw_input), output=numbers.number(rows.raw_output))
     if log.times is not None:
-        rows = times.with_seconds(rows, "raw_time", log.columns.time_unit)
+        rows = times.with_seconds(rows, "raw_time", log.columns.time_unit, respells=log.respells)
     else:
         rows = rows.mutate(second=ibis.literal(0, "int64"))
     if log.is_zoneless is not None:

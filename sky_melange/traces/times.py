@@ -60,11 +60,12 @@ def is_readable(column: ir.Value) -> bool:
     return bool(kind.is_integer() or kind.is_floating() or kind.is_decimal() or kind.is_timestamp() or kind.is_string())
 
 
-def with_seconds(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Table:
+def with_seconds(rows: ir.Table, column: str, unit: TimeUnit, *, respells: bool = True) -> ir.Table:
     """Adds `second` and `is_time` (false or null where that is no time); to text `no_zone`, 1 for a date without one.
 
     Seconds are rounded down, and count from 1970 UTC or, for small numbers, from the log's own zero. Where the column
-    itself can tell whether it is a time, that is asked, not the second: files know the range of their columns.
+    itself can tell whether it is a time, that is asked, not the second: files know the range of their columns. Without
+    `respells` text holds numbers and full ISO 8601 dates only.
     """
     import ibis
 
@@ -75,7 +76,7 @@ def with_seconds(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Table:
         rows = rows.mutate(**{column: value.cast("string")})
         kind = rows[column].type()
     if kind.is_string():
-        rows = _with_seconds_of_text(rows, column, unit)
+        rows = _with_seconds_of_text(rows, column, unit, respells=respells)
         return rows.mutate(is_time=rows.second.between(0, LAST_S))
     if not kind.is_timestamp():
         rows = rows.mutate(second=_scaled(value, unit))
@@ -153,14 +154,17 @@ def _whole(number: Any, per_second: int) -> Any:
     return (wide < 0).ifelse(ibis.literal(_BEFORE_ZERO, "int64"), seconds)
 
 
-def _with_seconds_of_text(rows: ir.Table, column: str, unit: TimeUnit) -> ir.Table:
-    """Adds `second` and `no_zone` for text that holds numbers or ISO 8601 dates, row by row."""
+def _with_seconds_of_text(rows: ir.Table, column: str, unit: TimeUnit, *, respells: bool) -> ir.Table:
+    """Adds `second` and `no_zone` for text that holds numbers or dates, row by row."""
     import ibis
 
     null = ibis.null()
     rows = rows.mutate(text=rows[column], is_iso=rows[column].re_search(_DATE_AND_TIME))
-    rows = rows.mutate(text=ibis.coalesce(_respelled(rows.is_iso.ifelse(null, rows.text)), rows.text))
-    rows = rows.mutate(date=(rows.is_iso | rows.text.re_search(_DATE_AND_TIME)).ifelse(rows.text, null))
+    is_date = rows.is_iso
+    if respells:
+        rows = rows.mutate(text=ibis.coalesce(_respelled(rows.is_iso.ifelse(null, rows.text)), rows.text))
+        is_date = rows.is_iso | rows.text.re_search(_DATE_AND_TIME)
+    rows = rows.mutate(date=is_date.ifelse(rows.text, null))
     # Null where there is a date: engines pass over nulls, and most logs hold dates throughout.
     rows = rows.mutate(
         other=rows.date.isnull().ifelse(rows.text, null),

@@ -16,6 +16,8 @@ import pytest
 from postgres_server import missing, running_postgres
 
 MESSY = [
+    ("2025-03-03 11:05:00", "5", "5"),
+    ("2025-03-03T12:06:00+01:00", "30", "6"),
     ("2025-03-03 11:07:09.9799600", "100", "50"),
     ("2025-03-03T12:07:10+01:00", "101", "7"),
     ("2025-03-03 11:07:59 UTC", " 25 ", "25.0"),
@@ -35,6 +37,13 @@ MESSY = [
     ("2025-02-30 11:09:00", "5", "5"),
     ("", "5", "5"),
     ("soon", "5", "5"),
+    ("31/Feb/2025:11:10:09 +0000", "5", "5"),
+    ("1900-01-01 00:00:00", "5", "5"),
+    ("-7", "5", "5"),
+]
+"""Every reason for rejection that text can give."""
+
+SPELLED = [
     ("03/Mar/2025:11:10:09 +0000", "5", "5"),
     ("[03/Mar/2025:13:10:09 +0200]", "5", "5"),
     ("Mon, 3 Mar 2025 11:10:09 GMT", "5", "5"),
@@ -42,19 +51,18 @@ MESSY = [
     ("03/03/2025, 12:10 am", "5", "5"),
     ("2025-03-03 11:10", "5", "5"),
     ("2025/03/03 11:10+00:00", "5", "5"),
-    ("31/Feb/2025:11:10:09 +0000", "5", "5"),
-    ("1900-01-01 00:00:00", "5", "5"),
-    ("-7", "5", "5"),
 ]
-"""Every reason for rejection that text can give, and every spelling of a time."""
+"""Times in other spellings than ISO 8601."""
 
 
 @pytest.fixture(scope="session")
 def messy_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("messy") / "messy.csv"
-    with path.open("w", newline="") as stream:
-        csv.writer(stream).writerows([("TIMESTAMP", "ContextTokens", "GeneratedTokens"), *MESSY])
-    return path
+    """And `spelled.csv` beside it, with `SPELLED` too."""
+    folder = tmp_path_factory.mktemp("messy")
+    for name, rows in (("messy", MESSY), ("spelled", [*MESSY, *SPELLED])):
+        with (folder / f"{name}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([("TIMESTAMP", "ContextTokens", "GeneratedTokens"), *rows])
+    return folder / "messy.csv"
 
 
 def _need_module(name: str, extra: str) -> None:
