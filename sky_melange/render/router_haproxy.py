@@ -27,8 +27,8 @@ from sky_melange.render.templates import template_environment
 HEADERS_BYTES: Final = 16 * 1024
 """Most of a request's headers."""
 
-USUAL_HEADERS_BYTES: Final = 4 * 1024
-"""Room in the buffer for headers beside the body: what browsers, proxies and API clients send."""
+USUAL_HEADERS_BYTES: Final = 2 * 1024
+"""Room in the buffer for headers beside the body: what API clients and proxies before the router send."""
 
 MAX_URL_BYTES: Final = 4096
 """Engines close the connection on much longer ones."""
@@ -46,8 +46,7 @@ API_PATHS: Final = (
 TEMPLATE_BYTES: Final = 14
 """With the brackets around a message as much as the five tokens of its template (`<|im_start|>user`, line ends, …)."""
 
-PAGE_BYTES: Final = 4096
-MIN_BUFFER_BYTES: Final = 32 * 1024
+MIN_BUFFER_BYTES: Final = HEADERS_BYTES + 8 * 1024
 MAX_BUFFER_BYTES: Final = 1024 * 1024
 RARE_FRACTION: Final = 0.001
 """Of the planned requests: the largest, which need not fit the buffer."""
@@ -261,4 +260,4 @@ def _buffer_bytes(plan: Plan, workload: Workload) -> int:
         if left < 0:
             break
     wanted = USUAL_HEADERS_BYTES + _max_body_bytes(workload, longest)
-    return min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, -(-wanted // PAGE_BYTES) * PAGE_BYTES))
+    return min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, wanted))
