@@ -52,7 +52,7 @@ def command() -> None:
     "--buckets",
     default=TraceOptions().buckets,
     show_default=True,
-    help="melange, extend (doubled on as far as needed), auto:K (best K), or edges: 100,1000x50,500.",
+    help="melange, extend (doubled on as far as needed), auto:K (best K), or your own edges: 100,1000x50,500.",
 )
 @click.option(
     "--window", "window_s", type=int, default=TraceOptions().window_s, show_default=True, help="Seconds of a window."

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from haproxy_process import needs_haproxy
 
 ROW = re.compile(r"^(chat-\S+)\s+(\d+)\s+([\d.]+)%\s+([\d.]+)%\s+([\d.]+)%\s+([\d.]+)%$", re.MULTILINE)
@@ -55,3 +56,29 @@ def test_no_group_is_overloaded_by_prompts_of_other_bytes(bytes_per_token: str, 
     assert len(rows) == 3
     for name, *_, load, _ in rows:
         assert float(load) <= 90 * 1.05, (name, load)
+
+
+@pytest.mark.parametrize(("bytes_per_token", "turns"), [("4.0", "1"), ("4.5", "9"), ("3.3", "9"), ("3.3", "1")])
+def test_fitted_to_its_log_the_router_divides_requests_as_planned(
+    bytes_per_token: str, turns: str, tmp_path: Path, repository: Path
+) -> None:
+    """6,000 requests give the log; each is sent once more with other bytes, ±15 %, and every share is within a point."""
+    prompts = ("--bytes-per-token", bytes_per_token, "--noise", "0.15", "--turns", turns)
+    log, counted, fitted = tmp_path / "log.csv", tmp_path / "counted.yaml", tmp_path / "workload.yaml"
+    _replay(repository, "--within", "--requests", "6000", *prompts, "--log", str(log))
+    workload = yaml.safe_load((repository / "examples" / "router" / "workload.yaml").read_text())
+    edges = [",".join(map(str, workload["traffic"]["histogram"][side])) for side in ("input_tokens", "output_tokens")]
+    columns = "input=ContextTokens,output=GeneratedTokens,bytes=body_bytes"
+    command = [sys.executable, "-m", "sky_melange", "workload", "from-trace", str(log), "--columns", columns]
+    command += ["--request-rate", "40", "--buckets", f"{edges[0]}x{edges[1]}", "-o", str(counted)]
+    subprocess.run(command, cwd=repository, check=True, capture_output=True, timeout=120)
+    of_log = yaml.safe_load(counted.read_text())
+    workload["traffic"]["histogram"] = of_log["traffic"]["histogram"]
+    workload["router"] = of_log["router"]
+    fitted.write_text(yaml.safe_dump(workload))
+    again = ("--trace", str(log), "--workload", str(fitted), "--seed", "2")
+    rows = _replay(repository, *again, *prompts)
+    assert len(rows) >= 2
+    for name, _, requests, planned_requests, load, _ in rows:
+        assert float(requests) == pytest.approx(float(planned_requests), abs=1.0), name
+        assert float(load) <= 90 * 1.05, name
