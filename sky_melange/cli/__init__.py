@@ -19,6 +19,7 @@ from sky_melange.errors import SkyMelangeError
 
 COMMANDS: Final = {
     "plan": "Find the cheapest GPU mix for a workload and write the files to launch it.",
+    "init": "Write a workload.yaml from a few answers.",
     "explain": "Say why a plan is what it is: what binds, and what would change it.",
     "simulate": "Replay requests through a plan: the share of them that meets every target.",
     "solve": "Solve the released Mélange solver's JSON, exactly; same answer format.",

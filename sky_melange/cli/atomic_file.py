@@ -32,6 +32,19 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
+def write_new(path: Path, text: str, *, force: bool) -> None:
+    """Writes a file that is not there, or says the same; with `force` any. Raises InputError for another."""
+    if path.is_file() and not force and not _holds(path, text.encode()):
+        message = "is there already and says something else; --force replaces it"
+        raise InputError([Mistake(source=str(path), message=message)])
+    write_atomically(path, text)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file is that; one of another size, however large, is not read."""
+    return path.stat().st_size == len(content) and path.read_bytes() == content
+
+
 def refuse_device(path: Path) -> None:
     """Raises InputError for what is there and would be replaced, but is no file."""
     if path.exists() and not path.is_file() and not path.is_dir():

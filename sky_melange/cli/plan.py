@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from sky_melange import pipeline
+from sky_melange.cli.atomic_file import write_new
 from sky_melange.cli.options import format_option, use_color
 from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
 from sky_melange.cli.price_book import price_book, refresh_option
+from sky_melange.cli.sketch import given_options, sketch, sketch_options
 from sky_melange.domain.workload import Formulation, Objective
-from sky_melange.errors import NotOptimalError
+from sky_melange.errors import InputError, Mistake, NotOptimalError
 from sky_melange.render import explain_table, launch_steps, plan_json, plan_table, render_files
 from sky_melange.render.plan_sentences import price_doubts
 
@@ -27,8 +32,15 @@ if TYPE_CHECKING:
 _QUIET_S: Final = 1.0
 
 
-@click.command(name="plan", epilog="Example: sky-melange plan workload.yaml --out plan --format json")
-@click.argument("workload", type=click.Path(path_type=Path))
+_EXAMPLES: Final = """\b
+Examples:
+  sky-melange plan workload.yaml --out plan --format json
+  sky-melange plan --model Qwen/Qwen3-32B --rate 5 --input 1000 --output 300 --ttft 2s --tpot 50ms
+"""
+
+
+@click.command(name="plan", epilog=_EXAMPLES)
+@click.argument("workload", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--out",
     "-o",
@@ -46,10 +58,12 @@ _QUIET_S: Final = 1.0
 @click.option("--no-simulate", is_flag=True, help="Plan by means alone, for sweeps: slo.attainment is not looked at.")
 @click.option("--explain", is_flag=True, help="Say why: what binds, and at which prices and rates the plan changes.")
 @click.option("--require-optimal", is_flag=True, help="Exit with 7 unless the plan is proven cheapest.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write what the options say as a workload.yaml.")
+@sketch_options
 @format_option
 def command(
     *,
-    workload: Path,
+    workload: Path | None,
     out: Path,
     no_files: bool,
     refresh: bool,
@@ -58,16 +72,74 @@ def command(
     no_simulate: bool,
     explain: bool,
     require_optimal: bool,
+    save: Path | None,
     output_format: str,
+    **sketched: Any,
 ) -> None:
     """Find the cheapest GPU mix for WORKLOAD (a workload.yaml) and write the files to launch it.
+
+    Without WORKLOAD, --model, --rate, --input, --output, --ttft and --tpot say what to plan for. Nothing is written
+    then, but with --save, which writes WORKLOAD and the files.
 
     Where the workload sets slo.attainment, requests are simulated, and the plan is the cheapest found that holds.
     Prices are refreshed first; without a network the last good ones are used, and their dates are said aloud.
     Writes plan.json and one SkyPilot YAML for each replica group into --out. A plan that costs more than
     budget.usd_per_hour is printed, nothing is written, and the exit code is 3.
     """
-    if not no_files:
+    with _workload_file(workload, save, sketched) as path:
+        _plan(
+            path,
+            out=None if no_files or (workload is None and save is None) else out,
+            refresh=refresh,
+            formulation=formulation,
+            objective=objective,
+            no_simulate=no_simulate,
+            explain=explain,
+            require_optimal=require_optimal,
+            output_format=output_format,
+        )
+    if workload is None and save is None:
+        click.echo("Nothing was written. To launch it, the same with: --save workload.yaml", err=True)
+
+
+@contextmanager
+def _workload_file(workload: Path | None, save: Path | None, sketched: dict[str, Any]) -> Iterator[Path]:
+    """WORKLOAD, or what the options say, in the file to save or in one of its own."""
+    if workload is not None:
+        given = [*given_options(sketched), *(["--save"] if save is not None else [])]
+        if given:
+            message = f"{workload} says what to plan for: leave out {', '.join(given)}, or leave out the file"
+            raise InputError([Mistake(source="WORKLOAD", message=message)])
+        yield workload
+        return
+    if not given_options(sketched):
+        message = "is needed: a workload.yaml (`sky-melange init` writes one), or --model, --rate and so on"
+        raise InputError([Mistake(source="WORKLOAD", message=message)])
+    text = sketch(**sketched)
+    if save is not None:
+        write_new(save, text, force=False)
+        yield save
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "workload.yaml"
+        path.write_text(text, encoding="utf-8", newline="\n")
+        yield path
+
+
+def _plan(
+    workload: Path,
+    *,
+    out: Path | None,
+    refresh: bool,
+    formulation: str | None,
+    objective: str | None,
+    no_simulate: bool,
+    explain: bool,
+    require_optimal: bool,
+    output_format: str,
+) -> None:
+    """Into the folder `out`; None: nothing is written."""
+    if out is not None:
         check_replaceable(out)
     planned = pipeline.plan_file(
         workload,
@@ -94,7 +166,7 @@ def command(
         if warning not in shown:
             click.echo(f"Warning: {warning}", err=True)
     pipeline.check_budget(planned)
-    if not no_files:
+    if out is not None:
         write_plan_folder(out, plan.name, render_files(plan, planned.workload))
         click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sky_melange.cli.atomic_file import refuse_device, write_atomically
+from sky_melange.cli.atomic_file import refuse_device, write_atomically, write_new
 from sky_melange.cli.options import format_option, reading_options, trace_options, use_color
 from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.trace import TraceOptions
@@ -133,7 +133,7 @@ def from_trace(
         summary = _scan(paths, options, url, table)
     shown = trace_report.to_json(summary) if output_format == "json" else trace_report.text(summary, color=use_color())
     if output_file is not None:
-        _write_workload(output_file, _workload(summary, frame, request_rate), force=force)
+        write_new(output_file, _workload(summary, frame, request_rate), force=force)
         click.echo(shown, nl=False)
         click.echo(f"Wrote {output_file}. Next:\n  sky-melange plan {output_file}", err=True)
     elif output_format == "json":
@@ -231,7 +231,7 @@ def _split(
         raise InputError([Mistake(source="--split-by", message="no model has requests to plan for")])
     folder.mkdir(exist_ok=True, parents=True)
     for name, text in texts.items():
-        _write_workload(folder / f"{name}.yaml", text, force=force)
+        write_new(folder / f"{name}.yaml", text, force=force)
 
 
 def _scan(files: tuple[str, ...], options: TraceOptions, url: str | None, table: str | None) -> TraceSummary:
@@ -275,16 +275,3 @@ def _workload(summary: TraceSummary, frame: Frame, request_rate: float | None) -
             mistakes = [Mistake(source="options", key=item.key, message=item.message) for item in error.mistakes]
             raise InputError(mistakes) from error
     return text
-
-
-def _write_workload(path: Path, text: str, *, force: bool) -> None:
-    if path.is_file() and not force and not _holds(path, text.encode()):
-        raise InputError(
-            [Mistake(source=str(path), message="is there already and says something else; --force replaces it")]
-        )
-    write_atomically(path, text)
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file is that; one of another size, however large, is not read."""
-    return path.stat().st_size == len(content) and path.read_bytes() == content

@@ -145,11 +145,11 @@ class Traffic:
         if self.bucket_size is BucketSize.UPPER:
             return inputs[i], outputs[j]
         mean = None if self.mean_tokens is None else self.mean_tokens[i][j]
-        mean = mean or (_log_uniform_mean(inputs, i), _log_uniform_mean(outputs, j))
+        mean = mean or (log_uniform_mean(inputs, i), log_uniform_mean(outputs, j))
         return max(inputs[0], math.ceil(mean[0])), max(outputs[0], math.ceil(mean[1]))
 
 
-def _log_uniform_mean(edges: Sequence[int], index: int) -> float:
-    """(b − a) ÷ ln(b ÷ a)."""
+def log_uniform_mean(edges: Sequence[int], index: int) -> float:
+    """Of the requests of a bucket on one axis where nobody said it: (b − a) ÷ ln(b ÷ a)."""
     low, high = (edges[index - 1] if index else _SMALLEST), edges[index]
     return (high - low) / math.log(high / low)

@@ -185,7 +185,9 @@ def _steepness(traffic: Traffic, bucket: Bucket) -> float:
         return 1.0
     low = traffic.grid.input_edges[bucket.input_index - 1] if bucket.input_index else 0
     place = (mean[0] - low) / (bucket.input_tokens - low)
-    return min(_STEEPEST, max(1 / _STEEPEST, place / (1 - place))) if 0 < place < 1 else 1.0
+    if place >= 1:
+        return _STEEPEST
+    return min(_STEEPEST, max(1 / _STEEPEST, place / (1 - place))) if place > 0 else 1.0
 
 
 def _stray(bucket: Bucket, edge: int, least: float) -> Bucket:

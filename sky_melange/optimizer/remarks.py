@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.buckets import BucketSize, Traffic, log_uniform_mean
 from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, Offer, PriceBook
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup
 from sky_melange.domain.profile import ProfileKind
@@ -31,6 +32,10 @@ _BUCKET_SIZE = {
     BucketSize.UPPER: "its largest size (its upper edges)",
     BucketSize.MEAN: "the mean size of its requests",
 }
+
+
+_WIDE = 0.4
+"""Requests that are, by what is taken for granted, this much smaller than their buckets' edges deserve a warning."""
 
 
 def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tuple[str, ...]:
@@ -88,6 +93,7 @@ def warnings(
     """What deserves doubt or action before money is spent."""
     return (
         *workload.traffic.notes,
+        *_size_warnings(workload.traffic),
         *_profile_warnings(groups),
         *spot_warnings(groups, falls_back=workload.launch.mode is LaunchMode.SERVE),
         *_price_warnings(groups, book),
@@ -110,6 +116,29 @@ def budget_warnings(budget: Budget | None, cost: Cost) -> Iterator[str]:
                 f"The worst case, USD {most:.4f} per {unit}, is over budget.{key} {limit:.12g}: `check` and `up` "
                 "refuse this plan. Raise the budget, or limit spot (constraints.max_spot_share)."
             )
+
+
+def _size_warnings(traffic: Traffic) -> Iterator[str]:
+    """Where nobody said how large the requests of wide buckets are."""
+    means = traffic.mean_tokens
+    unknown = [b for b in traffic.buckets() if means is None or means[b.input_index][b.output_index] is None]
+    if traffic.bucket_size is BucketSize.UPPER or not unknown:
+        return
+    grid, rate = traffic.grid, math.fsum(b.rate_rps for b in unknown)
+    taken = (
+        math.fsum(b.rate_rps * log_uniform_mean(grid.input_edges, b.input_index) for b in unknown) / rate,
+        math.fsum(b.rate_rps * log_uniform_mean(grid.output_edges, b.output_index) for b in unknown) / rate,
+    )
+    most = (
+        math.fsum(b.rate_rps * b.input_tokens for b in unknown) / rate,
+        math.fsum(b.rate_rps * b.output_tokens for b in unknown) / rate,
+    )
+    if min(taken[0] / most[0], taken[1] / most[1]) < _WIDE:
+        yield (
+            f"How large requests are within their buckets is not given: they are taken for {taken[0]:,.0f} input and "
+            f"{taken[1]:,.0f} output tokens on average, with edges of {most[0]:,.0f} and {most[1]:,.0f}. State "
+            "mean_tokens, narrower buckets, or `bucket_size: upper`."
+        )
 
 
 def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A counted log as the text of a workload.yaml."""
+"""The text of a workload.yaml: of a counted log, and of a few answers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,63 @@ class Frame:
     tpot_ms: float
     ttft_ms: float
     bucket_size: BucketSize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sketch:
+    """A workload in a few words. None is what was not said; `max_model_len` bounds input and output together."""
+
+    name: str
+    model: str
+    dtype: str | None
+    request_rate_rps: float
+    preset: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    tpot_ms: float | None
+    ttft_ms: float | None
+    clouds: tuple[str, ...]
+    accelerators: tuple[str, ...]
+    max_model_len: int | None
+
+
+def sketch_yaml(sketch: Sketch) -> str:
+    """The text, with a comment wherever something was taken for granted."""
+    return "\n".join(_sketched(sketch)) + "\n"
+
+
+def _sketched(sketch: Sketch) -> Iterator[str]:
+    yield "# Every key: `sky-melange schema`, docs/workload.md."
+    yield "version: 1"
+    yield f"name: {_scalar(sketch.name)}   # the prefix of what is launched"
+    yield "model:"
+    yield f"  id: {_scalar(sketch.model)}"
+    if sketch.dtype is not None:
+        yield f"  dtype: {_scalar(sketch.dtype)}"
+    if sketch.max_model_len is not None:
+        yield f"  max_model_len: {sketch.max_model_len}   # input and output together; longer requests are refused"
+    yield "slo:"
+    if sketch.ttft_ms is not None:
+        yield f"  ttft_ms: {sketch.ttft_ms:g}   # a request's time to its first token"
+    if sketch.tpot_ms is not None:
+        yield f"  tpot_ms: {sketch.tpot_ms:g}   # its time per token after that"
+    yield "  attainment: 0.99   # the share of requests that must meet every target"
+    yield "traffic:"
+    yield f"  request_rate: {sketch.request_rate_rps!r}   # requests per second in the busiest minutes to plan for"
+    if sketch.preset is not None:
+        yield f"  preset: {_scalar(sketch.preset)}   # sizes and arrivals of that trace"
+    else:
+        yield "  bucket_size: upper"
+        yield "  histogram:   # all requests of one size; yours: `sky-melange workload from-trace LOG`"
+        yield f"    input_tokens: [{sketch.input_tokens}]"
+        yield f"    output_tokens: [{sketch.output_tokens}]"
+        yield "    weights: [[1]]"
+    chosen = {"clouds": sketch.clouds, "accelerators": sketch.accelerators}
+    if any(chosen.values()):
+        yield "candidates:"
+        yield from (f"  {key}: [{', '.join(map(_scalar, values))}]" for key, values in chosen.items() if values)
+    else:
+        yield "# candidates: {clouds: [aws, gcp], accelerators: [L4, H100]}   # without it: all that are for sale"
 
 
 def workload_yaml(summary: TraceSummary, frame: Frame, *, request_rate_rps: float, origin: str) -> str:

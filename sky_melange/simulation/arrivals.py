@@ -147,6 +147,9 @@ def _sizes(traffic: Traffic, count: int, chance: np.random.Generator) -> tuple[I
             means = (
                 None if traffic.mean_tokens is None else traffic.mean_tokens[bucket.input_index][bucket.output_index]
             )
+            if means is not None and means[axis] >= high[number]:
+                # Every request is the largest of its cell.
+                low[number] = high[number] - 0.5
             bend[number] = 0.0 if means is None else _bend(low[number], high[number], means[axis])
         axes.append(_between(low[which], high[which], bend[which], shares[axis]))
     return axes[0], axes[1]

@@ -26,6 +26,9 @@ def to_traffic(
     """
     if section.histogram is not None and section.request_rate is not None:
         traffic = _of_histogram(section.histogram, section.request_rate, file_name)
+        if section.bucket_size is BucketSize.UPPER and usual_size is BucketSize.MEAN:
+            # Asked for where single requests count: all are as large as their bucket, in simulation too.
+            traffic = replace(traffic, mean_tokens=_edges(traffic.grid))
         return replace(traffic, bucket_size=section.bucket_size or usual_size, arrivals=_arrivals(section, False))
     if resolve is None:
         raise ValueError("this caller of read_workload gives no trace_traffic, so it reads histograms only")
@@ -58,6 +61,10 @@ def _means(histogram: HistogramSection) -> tuple[tuple[tuple[float, float] | Non
         return None
     found = {(row[0], row[1]): (float(row[2]), float(row[3])) for row in histogram.mean_tokens}
     return tuple(tuple(found.get((i, j)) for j in histogram.output_tokens) for i in histogram.input_tokens)
+
+
+def _edges(grid: TokenGrid) -> tuple[tuple[tuple[float, float], ...], ...]:
+    return tuple(tuple((float(i), float(j)) for j in grid.output_edges) for i in grid.input_edges)
 
 
 def _reference(section: TrafficSection, usual_size: BucketSize) -> TraceReference:

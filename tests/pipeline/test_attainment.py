@@ -344,3 +344,25 @@ def test_means_are_what_they_were(edit: Edit) -> None:
     assert workload.traffic.bucket_size is BucketSize.UPPER
     assert workload.constraints.max_utilization == 0.9
     assert dataclasses.replace(workload.constraints, max_utilization=0.9) == workload.constraints
+
+
+def test_upper_sizes_are_simulated_as_they_are_planned(edit: Edit) -> None:
+    """One cell: every request has its size, as where its mean says so; where nobody says it, the plan warns."""
+    cell = {"input_tokens": [1000], "output_tokens": [200], "weights": [[1]]}
+    plans = {
+        name: planned_at(edit(traffic={"request_rate": 10, **traffic})).plan
+        for name, traffic in {
+            "upper": {"bucket_size": "upper", "histogram": cell},
+            "mean": {"histogram": {**cell, "mean_tokens": [[1000, 200, 1000, 200]]}},
+            "unsaid": {"histogram": cell},
+        }.items()
+    }
+    cost = {name: plan.cost.total_usd_per_hour for name, plan in plans.items()}
+    assert cost["upper"] == pytest.approx(cost["mean"])
+    assert cost["unsaid"] < cost["upper"]
+    warned = [
+        name for name, plan in plans.items() if any("within their buckets is not given" in w for w in plan.warnings)
+    ]
+    assert warned == ["unsaid"]
+    (warning,) = (w for w in plans["unsaid"].warnings if "within their buckets" in w)
+    assert "131 input and 33 output tokens on average, with edges of 1,000 and 200" in warning

@@ -53,6 +53,13 @@ def test_cells_with_a_known_mean_keep_it() -> None:
     assert found.outputs.mean() == pytest.approx(60, rel=0.01)
 
 
+def test_a_mean_at_the_edge_makes_every_request_the_largest() -> None:
+    means = tuple(tuple((float(i), float(j)) for j in TRAFFIC.grid.output_edges) for i in TRAFFIC.grid.input_edges)
+    found = drawn(dataclasses.replace(TRAFFIC, mean_tokens=means), Arrivals(), 5_000, 1.0, 0, None)
+    assert set(found.inputs) <= set(TRAFFIC.grid.input_edges)
+    assert set(found.outputs) <= set(TRAFFIC.grid.output_edges)
+
+
 def test_a_log_is_superposed_and_its_clock_is_not_compressed() -> None:
     # Pairs half a second apart, one each 10 s: 0.2 requests/s.
     pairs = [10.0 * i + offset for i in range(500) for offset in (0.0, 0.5)]
