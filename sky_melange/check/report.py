@@ -24,6 +24,7 @@ from sky_melange.domain.profile import Profile
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import EVERY_CLOUD, Budget, LaunchMode, Workload
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake, NotOptimalError
+from sky_melange.optimizer.spot import unknown_surges
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render import render_files
 from sky_melange.render.engine_command import DTYPE_FLAGS
@@ -106,6 +107,7 @@ def check_plan(
     priced = reprice(plan, today.book, today.now)
     violations, now_plan = violations_of(plan, document.workload, wanted, today.profiles)
     now_plan = replace(now_plan, groups=priced.groups_of(now_plan.groups))
+    surges = unknown_surges(now_plan.groups, falls_back=wanted.launch.mode is LaunchMode.SERVE)
     units = None if priced.cost is None else unit_costs(priced.cost.total_usd_per_hour, wanted.traffic)
     budget = _budget(limits, wanted, document.workload)
     ages = (limits.max_age_hours, wanted.prices.max_age_hours, limits.default_max_age_hours)
@@ -124,7 +126,7 @@ def check_plan(
             asked.lock or checks.lock(None, reason="there is no workload file here"),
             prices_known(priced.groups),
             prices_fresh(priced.ages, max_age_hours, problems),
-            *budget_checks(priced.cost, budget, priced.overhead, _unknown_surges(now_plan, wanted)),
+            *budget_checks(priced.cost, budget, priced.overhead, surges),
             checks.serves(violations),
             *attainment_checks(now_plan, wanted, today.profiles, today.simulator, today.log),
             checks.files(files.expected, files.found),
@@ -139,13 +141,6 @@ def check_plan(
         today_units=units,
         warnings=(*warnings, *priced.overhead_warnings),
     )
-
-
-def _unknown_surges(plan: Plan, workload: Workload) -> tuple[str, ...]:
-    """The spot groups for which SkyServe starts on-demand machines at a price that is not known."""
-    if workload.launch.mode is not LaunchMode.SERVE:
-        return ()
-    return tuple(g.name for g in plan.groups if g.use_spot and g.on_demand_price_usd_per_hour is None)
 
 
 def _budget(limits: Limits, wanted: Workload, planned: Workload) -> Budget:

@@ -12,7 +12,7 @@ from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.units import s_to_ms, usd_per_month
 from sky_melange.domain.workload import Budget, LaunchMode, RoutingPolicy, Workload
-from sky_melange.optimizer.spot import spot_warnings
+from sky_melange.optimizer.spot import spot_warnings, unknown_surges
 
 _ROUTING = {
     RoutingPolicy.SIZE_AWARE: "a front door that knows the input and output length of each request",
@@ -103,10 +103,16 @@ def warnings(
     )
 
 
-def budget_warnings(budget: Budget | None, cost: Cost) -> Iterator[str]:
+def budget_warnings(workload: Workload, groups: Iterable[ReplicaGroup], cost: Cost) -> Iterator[str]:
     """A plan within its budget is written, also where its worst case is not; `check` and `up` then refuse it."""
     total, worst = cost.total_usd_per_hour, cost.worst_case_usd_per_hour
-    limits = budget or Budget()
+    limits = workload.budget or Budget()
+    unknown = unknown_surges(groups, falls_back=workload.launch.mode is LaunchMode.SERVE)
+    if unknown and workload.budget is not None:
+        yield (
+            f"What stands in for spot in {', '.join(unknown)} has no known price, so that nobody knows whether the "
+            "worst case is within budget: `check` and `up` refuse this plan. Take other machines, or on demand there."
+        )
     for key, unit, usual, most, limit in (
         ("usd_per_hour", "hour", total, worst, limits.usd_per_hour),
         ("usd_per_month", "month", usd_per_month(total), usd_per_month(worst), limits.usd_per_month),

@@ -35,6 +35,11 @@ def _with_fallback(group: ReplicaGroup, on_demand: Mapping[tuple[object, ...], f
     return replace(group, on_demand_price_usd_per_hour=price, interruption=band)
 
 
+def unknown_surges(groups: Iterable[ReplicaGroup], *, falls_back: bool) -> tuple[str, ...]:
+    """The spot groups for which on-demand machines stand in at a price that is not known."""
+    return tuple(g.name for g in groups if falls_back and g.use_spot and g.on_demand_price_usd_per_hour is None)
+
+
 def spot_warnings(groups: Iterable[ReplicaGroup], *, falls_back: bool) -> Iterator[str]:
     """One sentence for each spot group; `falls_back`: on-demand machines stand in while spot is not up."""
     for group in groups:

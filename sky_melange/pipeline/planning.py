@@ -160,7 +160,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
             *unprofiled(workload.candidates.accelerators, profiles),
             *refused,
-            *budget_warnings(workload.budget, cost),
+            *budget_warnings(workload, groups, cost),
             *_not_believed(optimum, book, selection.profiles),
             *warnings(workload, groups, overhead, book),
         ),

@@ -89,6 +89,13 @@ def test_an_unknown_on_demand_price_is_said_and_not_counted(
     assert group.on_demand_price_usd_per_hour is None
     assert plan.cost.worst_case_usd_per_hour == plan.cost.total_usd_per_hour
     assert any("at a price that is not known and not in the worst case" in warning for warning in plan.warnings)
+    refused = f"What stands in for spot in {group.name} has no known price"
+    assert not any(refused in warning for warning in plan.warnings)
+    # `check` and `up` refuse what may cost more than the budget, or nobody knows what.
+    budgeted = planner(
+        replace(workload, budget=Budget(usd_per_hour=1000)), [o for o in offers if o.price_usd_per_hour != 0.8]
+    )
+    assert any(refused in warning for warning in budgeted.plan.warnings)
 
 
 def test_a_cluster_starts_nothing_instead(workload: Workload, offers: list[Offer], planner: Any) -> None:

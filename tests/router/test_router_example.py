@@ -62,7 +62,7 @@ def test_no_group_is_overloaded_by_prompts_of_other_bytes(bytes_per_token: str, 
 def test_fitted_to_its_log_the_router_divides_requests_as_planned(
     bytes_per_token: str, turns: str, tmp_path: Path, repository: Path
 ) -> None:
-    """6,000 requests give the log; each is sent once more with other bytes, ±15 %, and every share is within a point."""
+    """6,000 requests give the log; each is sent again with other bytes, ±15 %: every share is within a point."""
     prompts = ("--bytes-per-token", bytes_per_token, "--noise", "0.15", "--turns", turns)
     log, counted, fitted = tmp_path / "log.csv", tmp_path / "counted.yaml", tmp_path / "workload.yaml"
     _replay(repository, "--within", "--requests", "6000", *prompts, "--log", str(log))
