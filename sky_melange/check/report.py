@@ -117,6 +117,7 @@ def check_plan(
         *without_prices(today.book, {*bought, *(wanted.candidates.clouds or ()), *required, *doubted}),
         *(() if today.offline else not_confirmed(today.book, bought, max_age_hours, today.now)),
     ]
+    attainment, simulated = attainment_checks(now_plan, wanted, today.profiles, today.simulator, today.log)
     return CheckReport(
         plan_name=plan.name,
         plan_file=str(document.path),
@@ -126,7 +127,7 @@ def check_plan(
             prices_fresh(priced.ages, max_age_hours, problems),
             *budget_checks(priced.cost, budget, priced.overhead, _unknown_surges(now_plan, wanted)),
             checks.serves(violations),
-            *attainment_checks(now_plan, wanted, today.profiles, today.simulator, today.log),
+            *attainment,
             checks.files(files.expected, files.found),
             drift,
             *(policy_checks(now_plan, units, asked.policy) if asked.policy is not None else ()),
@@ -138,6 +139,7 @@ def check_plan(
         planned_units=unit_costs(plan.cost.total_usd_per_hour, document.workload.traffic),
         today_units=units,
         warnings=(*warnings, *priced.overhead_warnings),
+        simulated=simulated,
     )
 
 

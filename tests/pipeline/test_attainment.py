@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import math
 import os
@@ -20,10 +21,12 @@ from sky_melange.cli import cli
 from sky_melange.domain.buckets import Arrivals, BucketSize
 from sky_melange.domain.workload import Percentile, Slo, Workload
 from sky_melange.errors import InfeasibleError, InputError
+from sky_melange.extensions import CHECK_FORMATS
 from sky_melange.pipeline.attaining import final_scenario
 from sky_melange.pipeline.planning import Planned
 from sky_melange.plan_file import read_plan
 from sky_melange.render import plan_json
+from sky_melange.render.plan_sentences import attained_sentence
 from sky_melange.simulation import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +170,19 @@ def test_the_answer_says_what_was_simulated_and_what_is_proven(tmp_path: Path) -
     (check,) = [each for each in json.loads(checked.stdout)["checks"] if each["name"] == "attainment"]
     assert check["figure"] == pytest.approx(1 - simulated["attainment"])
     assert run("validate", folder).exit_code == 0
+
+
+def test_every_report_says_what_was_simulated_in_the_words_of_the_plan(tmp_path: Path) -> None:
+    folder = tmp_path / "plan"
+    assert run("plan", QUICKSTART, "--offline", "--out", folder).exit_code == 0
+    sentence = attained_sentence(read_plan(folder / "plan.json").plan.simulated)  # type: ignore[arg-type]
+    assert "% of 50,000 simulated requests are within targets" in sentence
+    assert "p99 TPOT" in sentence
+    for kind in CHECK_FORMATS:
+        result = run("check", folder, "--offline", "--format", kind)
+        assert result.exit_code == 0, result.stderr
+        text = " ".join(html.unescape(result.stdout).replace("\\", "").split())
+        assert sentence in text, kind
 
 
 def test_nothing_is_simulated_where_that_is_not_wanted(tmp_path: Path) -> None:
