@@ -15,7 +15,7 @@ from sky_melange.domain.profile import Profile
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Slo
 from sky_melange.render.simulation_report import to_json
-from sky_melange.simulation import Arrivals, Fleet, Scenario, compiled, simulate
+from sky_melange.simulation import Arrivals, Fleet, Scenario, compiled, simulate, unloaded
 from sky_melange.simulation.arrivals import Drawn, drawn
 from sky_melange.simulation.run import serve
 
@@ -176,6 +176,19 @@ def test_requests_in_flight_are_rate_times_latency(
     start, end = requests.times_s[[0, -1]]
     inside = np.minimum(table["last_s"], end) - np.maximum(table["arrival_s"], start)
     assert (groups["early"] + groups["late"]).sum() == pytest.approx(np.maximum(inside, 0.0).sum(), rel=1e-6)
+
+
+def test_unloaded_latencies_are_those_of_single_requests(make_fleet: FleetFactory, h100: Profile) -> None:
+    scenario = Scenario(traffic=TRAFFIC, request_rate_rps=50.0, requests=50)
+    found = unloaded(h100, scenario)
+    sizes = drawn(TRAFFIC, Arrivals(), 50, 50.0, 0, None)
+    for row in range(50):
+        alone = service(make_fleet(1), int(sizes.inputs[row]), int(sizes.outputs[row]))
+        assert found["ntpot"][row] == pytest.approx(alone / sizes.outputs[row], rel=1e-6)
+        whole = found["ttft"][row] + found["tpot"][row] * (sizes.outputs[row] - 1)
+        assert whole == pytest.approx(alone, rel=1e-6)
+    small = unloaded(dataclasses.replace(h100, kv_cache_tokens=1000), scenario)
+    assert (np.isinf(small["ttft"]) == (sizes.inputs + sizes.outputs > 1000)).all()
 
 
 def service(fleet: Fleet, inputs: int, outputs: int) -> float:
