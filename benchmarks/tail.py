@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def _row(case: Case) -> Iterator[str]:
-    workload = _workload(case)
+    workload = workload_of(case)
     means = replace(
         workload,
         slo=replace(workload.slo, attainment=None),
@@ -97,16 +97,9 @@ def _row(case: Case) -> Iterator[str]:
     yield f"{_cost(by_means):.2f}"
     yield f"{_worst(fleet_of_solved(by_means), workload):.2%}"
     started = time.perf_counter()
-    planned = pipeline.make_plan(
-        workload,
-        pipeline.embedded_book(workload),
-        _profiles(workload),
-        workload_digest="0" * 64,
-        simulator=pipeline.simulator(),
-        log=pipeline.arrivals_log(workload, None),
-    )
+    plan = planned(workload).plan
     elapsed_s = time.perf_counter() - started
-    plan, found = planned.plan, planned.plan.simulated
+    found = plan.simulated
     if found is None:
         raise SystemExit(f"{case.name}: not simulated")
     document = PlanDocument(path=Path("plan.json"), plan=plan, workload=workload)
@@ -118,7 +111,8 @@ def _row(case: Case) -> Iterator[str]:
     yield "none holds" if best is None else f"{best:.2f}"
 
 
-def _workload(case: Case) -> Workload:
+def workload_of(case: Case) -> Workload:
+    """What is planned."""
     preset = PRESETS[case.kind]
     traffic = resolve_traffic(
         TraceReference(
@@ -139,6 +133,18 @@ def _workload(case: Case) -> Workload:
         candidates=CandidateFilter(clouds=CLOUDS, regions=REGIONS),
         constraints=Constraints(max_utilization=None),
         profiles=ProfilePolicy(),
+    )
+
+
+def planned(workload: Workload) -> pipeline.Planned:
+    """The plan by simulation."""
+    return pipeline.make_plan(
+        workload,
+        pipeline.embedded_book(workload),
+        _profiles(workload),
+        workload_digest="0" * 64,
+        simulator=pipeline.simulator(),
+        log=pipeline.arrivals_log(workload, None),
     )
 
 

@@ -5,13 +5,14 @@ Also without the instances whose loss it is to survive.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sky_melange.check.checks import within
 from sky_melange.domain.check import Check, Unit, Verdict
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import Plan, SimulatedPlan
 from sky_melange.domain.profile import MatrixForm, Profile
+from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Workload
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ def attainment_checks(
     profiles: Sequence[Profile],
     simulator: Simulator | None,
     log: RequestLog | None,
-) -> Iterator[Check]:
-    """One check where the workload sets an attainment. It fails where nothing is known."""
+) -> tuple[tuple[Check, ...], Simulation | SimulatedPlan | None]:
+    """One check where the workload sets an attainment, and what was simulated. It fails where nothing is known."""
     wanted = workload.slo.attainment
-    if wanted is None:
-        return
     stated = plan.simulated
+    if wanted is None:
+        return (), stated
+    found: Simulation | SimulatedPlan | None = stated
     missed = None if stated is None else 1 - stated.attainment
     details: tuple[str, ...] = ("as planned; not simulated again",)
     if stated is None:
@@ -48,12 +50,13 @@ def attainment_checks(
         unknown = [name for name, layout in layouts.items() if layout not in by_layout]
         if unknown:
             missed, details = None, (f"there are no latencies today of {', '.join(unknown)}; plan again",)
+            found = None
         else:
             chosen = {name: by_layout[layout] for name, layout in layouts.items()}
-            missed, details = _worst(plan, workload, chosen, simulator, log)
+            found, missed, details = _worst(plan, workload, chosen, simulator, log)
             if stated is not None and abs(1 - stated.attainment - missed) > _SAME:
                 details = (*details, f"the plan says {1 - stated.attainment:.4%}: traffic or profiles changed since")
-    yield Check(
+    check = Check(
         name="attainment",
         verdict=Verdict.FAIL if missed is None else within(missed, 1 - wanted),
         figure=missed,
@@ -62,6 +65,7 @@ def attainment_checks(
         says=_SAYS,
         details=details,
     )
+    return (check,), found
 
 
 def _worst(
@@ -70,8 +74,8 @@ def _worst(
     profiles: dict[str, Profile],
     simulator: Simulator,
     log: RequestLog | None,
-) -> tuple[float, tuple[str, ...]]:
-    """The share that misses, with all instances or after the worst of the losses that the plan is to survive.
+) -> tuple[Simulation, float, tuple[str, ...]]:
+    """The whole fleet, and the share that misses with all instances or after the worst loss that it is to survive.
 
     By the seed that the plan was judged by, so that one that has not changed is judged alike.
     """
@@ -80,11 +84,12 @@ def _worst(
 
     fleet, scenario = fleet_of(plan, workload, profiles), final_scenario(workload, log)
     left = {group.name: group.instances for group in plan.groups}
-    worst: tuple[float, tuple[str, ...]] = 1 - simulator(fleet, scenario, workload.slo).held, ()
+    whole = simulator(fleet, scenario, workload.slo)
+    worst: tuple[float, tuple[str, ...]] = 1 - whole.held, ()
     for lost in (each.lost for each in plan.contingencies):
         after = {**left, **{name: left.get(name, 0) - count for name, count in lost}}
         is_some_left = min(after.values()) >= 0 and any(after.values())
         missed = 1 - simulator(without(fleet, lost), scenario, workload.slo).held if is_some_left else 1.0
         if missed > worst[0]:
             worst = missed, (f"that is without {', '.join(f'{count} of {name}' for name, count in lost)}",)
-    return worst
+    return whole, *worst

@@ -119,6 +119,7 @@ def check_plan(
         *without_prices(today.book, {*bought, *(wanted.candidates.clouds or ()), *required, *doubted}),
         *(() if today.offline else not_confirmed(today.book, bought, max_age_hours, today.now)),
     ]
+    attainment, simulated = attainment_checks(now_plan, wanted, today.profiles, today.simulator, today.log)
     return CheckReport(
         plan_name=plan.name,
         plan_file=str(document.path),
@@ -128,7 +129,7 @@ def check_plan(
             prices_fresh(priced.ages, max_age_hours, problems),
             *budget_checks(priced.cost, budget, priced.overhead, surges),
             checks.serves(violations),
-            *attainment_checks(now_plan, wanted, today.profiles, today.simulator, today.log),
+            *attainment,
             checks.files(files.expected, files.found),
             drift,
             *(policy_checks(now_plan, units, asked.policy) if asked.policy is not None else ()),
@@ -140,6 +141,7 @@ def check_plan(
         planned_units=unit_costs(plan.cost.total_usd_per_hour, document.workload.traffic),
         today_units=units,
         warnings=(*warnings, *priced.overhead_warnings),
+        simulated=simulated,
     )
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sky_melange.domain.offer import PriceProvenance
-from sky_melange.domain.plan import Cost
+from sky_melange.domain.plan import Cost, SimulatedPlan
 from sky_melange.domain.plan_diff import PlanDiff
+from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.unit_costs import UnitCosts
 
 
@@ -93,7 +94,8 @@ class PriceAge:
 class CheckReport:
     """Everything that `check` says about one plan. `today` is None when a price is not known.
 
-    `change` is that against another plan, where one was given to compare with.
+    `change` is that against another plan, where one was given to compare with. `simulated`: of the whole fleet, today,
+    or as planned where the plan was not simulated again; None: neither.
     """
 
     plan_name: str
@@ -107,6 +109,7 @@ class CheckReport:
     today_units: UnitCosts | None
     warnings: tuple[str, ...] = ()
     change: PlanDiff | None = None
+    simulated: Simulation | SimulatedPlan | None = None
 
     @property
     def failed(self) -> tuple[Check, ...]:

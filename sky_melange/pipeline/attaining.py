@@ -9,18 +9,21 @@ them, until the program knows no plan that is cheaper than one that holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
+
+import numpy as np
 
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.plan import MOST_UTILIZATION, ReplicaGroup, Route, SimulatedPlan
 from sky_melange.domain.simulation import Simulation
-from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
+from sky_melange.domain.units import s_to_ms
+from sky_melange.domain.workload import Objective, Percentile, RoutingPolicy, Workload
 from sky_melange.errors import InfeasibleError
 from sky_melange.optimizer import Model, Solved, assembled_of, solved
 from sky_melange.pipeline.planning import check_size
-from sky_melange.simulation import Fleet, Scenario, fleet_of, without
+from sky_melange.simulation import Fleet, Scenario, fleet_of, unloaded, without
 from sky_melange.traces.request_log import RequestLog
 
 Simulate = Callable[[Fleet, Scenario], Simulation]
@@ -61,6 +64,7 @@ _PRECISE: Final = 1.05
 _RATES: Final = (0.15, 2.5)
 _STUDENT_19: Final = 2.093
 _FINAL_SEED: Final = 100
+_CERTAIN: Final = 4.0
 _SAME: Final = 1e-9
 
 _Profile = tuple[str, int]
@@ -204,6 +208,8 @@ class _Search:
         Where even an idle replica of one profile misses too often, plans with it hold only when most requests pass it
         by, so all together is dear. What is said of other plans is of the utilisations of all together.
         """
+        if lines := tuple(self.unreached(_CERTAIN)):
+            raise self.none_holds(lines)
         best: Solved | None = None
         for only in (None, *sorted(self.used_to)):
             used_to = dict(self.used_to)
@@ -229,10 +235,40 @@ class _Search:
         if best is not None:
             return best
         self.solved(self.used_to)
-        raise InfeasibleError(
-            f"no plan was found of which {self.target:.4%} of the simulated requests meet every target; loosen slo, "
-            "lower slo.attainment, or allow more candidates"
-        )
+        lines = tuple(self.unreached(0.0)) or ("Loosen slo, lower slo.attainment, or allow more candidates.",)
+        raise self.none_holds(lines)
+
+    def none_holds(self, lines: Sequence[str]) -> InfeasibleError:
+        """`lines`: why."""
+        lead = f"no plan was found of which {_percent(self.target)} of the simulated requests meet every target."
+        return InfeasibleError("\n".join((lead, *lines)))
+
+    def unreached(self, deviations: float) -> Iterator[str]:
+        """The targets that no replica meets often enough even with nothing else to do, and what each would take.
+
+        By so many standard deviations of the share that meets them.
+        """
+        slo = self.model.workload.slo
+        scenario = replace(final_scenario(self.model.workload, self.log), requests=_LOOK_REQUESTS)
+        profiles = {_profile(each): each.profile for each in self.model.candidates}
+        alone = [unloaded(profile, scenario) for profile in profiles.values()]
+        wanted = [
+            Percentile(latency=name, percent=0, limit_s=limit_s)
+            for name, limit_s in (("ttft", slo.ttft_s), ("tpot", slo.tpot_s), ("ntpot", slo.ntpot_s))
+            if limit_s is not None
+        ]
+        for each in (*wanted, *slo.percentiles):
+            share = each.percent / 100 or self.target
+            best = np.minimum.reduce([latencies[each.latency] for latencies in alone])
+            within = float((best <= each.limit_s).mean())
+            if within + deviations * math.sqrt(share * (1 - share) / len(best)) < share:
+                key = f"p{each.percent}_{each.latency}_ms" if each.percent else f"{each.latency}_ms"
+                needed = math.ceil(s_to_ms(float(np.quantile(best, share, method="higher"))) * 100) / 100
+                yield (
+                    f"slo.{key}: {s_to_ms(each.limit_s):g} is met by {within:.2%} of the requests at most, each alone "
+                    f"on an unloaded replica of the candidate that is best for it. {_percent(share)} of them need "
+                    f"{key}: {needed:g} there, and more under load."
+                )
 
     def holds(self, found: Solved) -> bool:
         """Simulates a plan, and learns from it up to where its groups hold."""
@@ -429,6 +465,10 @@ class _Bounds:
 
 def _profile(candidate: Candidate) -> _Profile:
     return candidate.profile.key.accelerator, candidate.profile.key.tensor_parallel
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.6g}%"
 
 
 def _loads(found: Solved) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from sky_melange.domain.buckets import Arrivals
 from sky_melange.simulation.arrivals import parse_arrivals
 from sky_melange.simulation.fleet import Fleet, Group, fleet_of, without
-from sky_melange.simulation.run import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, closed_loop, simulate
+from sky_melange.simulation.run import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, closed_loop, simulate, unloaded
 
 __all__ = [
     "DEFAULT_REQUESTS",
@@ -27,5 +27,6 @@ __all__ = [
     "fleet_of",
     "parse_arrivals",
     "simulate",
+    "unloaded",
     "without",
 ]

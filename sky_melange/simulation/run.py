@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sky_melange.domain.buckets import Arrivals, TokenGrid, Traffic
+from sky_melange.domain.front_door import RequestClass
 from sky_melange.domain.profile import LatencyModelForm, Profile
 from sky_melange.domain.simulation import (
     MissedFractions,
@@ -48,6 +49,7 @@ _GROWTH_DEVIATIONS: Final = 5.0
 _GROWTH_REQUESTS: Final = 3.0
 _HISTOGRAM_BINS: Final = 60
 _NO_LIMIT: Final = 1e18
+_APART_S: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,30 @@ def closed_loop(
     latency = counted["last_s"] - counted["arrival_s"]
     tpot = (latency - ttft) / max(output_tokens - 1, 1)
     return float(ttft.mean()), float(tpot.mean()), concurrency / float(latency.mean())
+
+
+def unloaded(profile: Profile, scenario: Scenario) -> dict[str, Floats]:
+    """By name of the latency (`LATENCIES`), seconds: of each request of the scenario, alone on one replica.
+
+    A request that can never be served takes for ever. The same scenario has the same requests for every profile.
+    """
+    found, _ = _requests(scenario, 0, scenario.request_rate_rps)
+    apart = Drawn(
+        times_s=np.arange(len(found.times_s), dtype=np.float64) * _APART_S, inputs=found.inputs, outputs=found.outputs
+    )
+    group = Group(name="", profile=profile, instances=1, ranks=1, running_limit=1)
+    every = RequestClass(
+        name="", max_input_tokens=None, max_output_tokens=None, rate_rps=1.0, shares=(("", 1.0),), spare=()
+    )
+    fleet = Fleet(groups=(group,), classes=(every,), policy=RoutingPolicy.BLIND, spills=False)
+    table, _, _ = serve(compiled.loop(None), fleet, apart, slice(0, len(apart.times_s)), scenario.seed)
+    is_served, outputs = table["kind"] >= 0, table["outputs"]
+    latencies = {
+        "ttft": table["first_s"] - table["arrival_s"],
+        "tpot": (table["last_s"] - table["first_s"]) / np.maximum(outputs - 1, 1),
+        "ntpot": (table["last_s"] - table["arrival_s"]) / outputs,
+    }
+    return {name: np.where(is_served, values, np.inf) for name, values in latencies.items()}
 
 
 def _warm_requests(scenario: Scenario, slo: Slo, rate_rps: float) -> int:

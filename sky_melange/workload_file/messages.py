@@ -13,7 +13,7 @@ from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import PATTERN_MEANINGS
 from sky_melange.workload_file.found import found_text, hint_for_number, hint_for_text, is_secret, problem_of
 from sky_melange.workload_file.nearest import did_you_mean, nearest
-from sky_melange.workload_file.nodes import KeyPath, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
 from sky_melange.workload_file.schema_lookup import example_of, flow, sections_with, valid_keys
 
@@ -45,6 +45,9 @@ _EITHER: Final[dict[KeyPath, str]] = {
 }
 """Keys whose values are of several kinds: pydantic says of each kind why it is not that."""
 
+_SECTIONS: Final[frozenset[KeyPath]] = frozenset({("traffic", "arrivals")})
+"""Those of them that may be mappings: what is wrong inside one is said of its keys."""
+
 _KEY_MARKER: Final = "[key]"
 """What pydantic appends to the location when the key of a mapping is wrong, not its value."""
 
@@ -63,20 +66,29 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
     found = sorted(error.errors(include_url=False), key=lambda details: document.line_of(details["loc"]))
     either: set[KeyPath] = set()
     for details in found[: MAX_MISTAKES + 1]:
-        if details["loc"][:2] in _EITHER:
-            either.add(details["loc"][:2])
-            continue
-        is_key = details["loc"][-1] == _KEY_MARKER
-        path = details["loc"][:-1] if is_key else details["loc"]
+        loc = details["loc"]
+        if loc[:2] in _EITHER:
+            if not _is_inside(loc, document):
+                either.add(loc[:2])
+                continue
+            # pydantic names the kind of value after the key.
+            loc = loc[:2] + loc[3:]
+        is_key = loc[-1] == _KEY_MARKER
+        path = loc[:-1] if is_key else loc
         message = _about_key(details, path) if is_key else _about_value(details, path, document.find(path))
         if message != _REPORTED_ELSEWHERE:
             yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
     for path in sorted(either, key=str):
         node = document.find(path)
-        if node is None:
+        if node is None or (isinstance(node, MappingNode) and path in _SECTIONS):
             continue
         message = problem_of(node) or f"want {_EITHER[path]}, found {found_text(node, path)}{_percent(node)}"
         yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+
+
+def _is_inside(loc: KeyPath, document: YamlDocument) -> bool:
+    """Whether this is about a key of the mapping that may stand there, and one does."""
+    return loc[:2] in _SECTIONS and len(loc) > 3 and isinstance(document.find(loc[:2]), MappingNode)
 
 
 def _percent(node: YamlNode) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +22,12 @@ from sky_melange.cli import cli
 from sky_melange.domain.buckets import Arrivals, BucketSize
 from sky_melange.domain.workload import Percentile, Slo, Workload
 from sky_melange.errors import InfeasibleError, InputError
+from sky_melange.extensions import CHECK_FORMATS
 from sky_melange.pipeline.attaining import final_scenario
 from sky_melange.pipeline.planning import Planned
 from sky_melange.plan_file import read_plan
 from sky_melange.render import plan_json
+from sky_melange.render.plan_sentences import attained_sentence
 from sky_melange.simulation import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,6 +173,19 @@ def test_the_answer_says_what_was_simulated_and_what_is_proven(tmp_path: Path) -
     assert run("validate", folder).exit_code == 0
 
 
+def test_every_report_says_what_was_simulated_in_the_words_of_the_plan(tmp_path: Path) -> None:
+    folder = tmp_path / "plan"
+    assert run("plan", QUICKSTART, "--offline", "--out", folder).exit_code == 0
+    sentence = attained_sentence(read_plan(folder / "plan.json").plan.simulated)  # type: ignore[arg-type]
+    assert "% of 50,000 simulated requests are within targets" in sentence
+    assert "p99 TPOT" in sentence
+    for kind in CHECK_FORMATS:
+        result = run("check", folder, "--offline", "--format", kind)
+        assert result.exit_code == 0, result.stderr
+        text = " ".join(html.unescape(result.stdout).replace("\\", "").split())
+        assert sentence in text, kind
+
+
 def test_nothing_is_simulated_where_that_is_not_wanted(tmp_path: Path) -> None:
     folder = tmp_path / "plan"
     result = run("plan", QUICKSTART, "--offline", "--no-simulate", "--out", folder)
@@ -247,6 +264,21 @@ def test_requests_that_no_fleet_can_serve_are_named(edit: Edit) -> None:
         )
 
 
+def test_a_target_that_no_unloaded_replica_meets_is_named_with_what_it_would_take(edit: Edit) -> None:
+    lambda_only = {"accelerators": ["H100"], "clouds": ["lambda"], "regions": {"lambda": ["us-east-1"]}}
+    wide = {"input_tokens": [100, 8000], "output_tokens": [200], "weights": [[0], [1]]}
+    sections = {"candidates": lambda_only, "traffic": {"request_rate": 2, "histogram": wide}}
+    with pytest.raises(InfeasibleError) as error:
+        planned_at(edit(slo={"ttft_ms": 45, "tpot_ms": 40}, **sections))
+    text = str(error.value)
+    found = re.search(r"slo.ttft_ms: 45 is met by \d\d\.\d\d% of .* 99% of them need ttft_ms: ([\d.]+) there", text)
+    assert found is not None, text
+    assert "slo.tpot_ms" not in text
+    # With a little more than that, load is what remains.
+    looser = planned_at(edit(slo={"ttft_ms": float(found[1]) * 1.3, "tpot_ms": 40}, **sections))
+    assert looser.plan.simulated is not None
+
+
 @pytest.mark.parametrize(
     ("slo", "message"),
     [
@@ -282,6 +314,28 @@ def test_arrivals_as_written(edit: Edit, arrivals: object, wanted: Arrivals) -> 
     traffic = {"request_rate": 4, "preset": "azure-code-2023"}
     workload = pipeline.read(edit(traffic=traffic if arrivals is None else {**traffic, "arrivals": arrivals}))
     assert workload.traffic.arrivals == wanted
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "message"),
+    [
+        ({"cv": 1000}, "traffic.arrivals.cv: must be at most 100, found the number 1000"),
+        ({"cv": -1}, "traffic.arrivals.cv: must be at least 0, found the number -1"),
+        ({"cv": "two"}, "traffic.arrivals.cv: want a number such as `2`, found the text 'two'"),
+        ({}, "traffic.arrivals.cv: is missing; write for example `cv: 2`"),
+        ({"cv": 2, "x": 1}, "traffic.arrivals.x: unknown key; valid keys here: cv"),
+        (
+            "poison",
+            "traffic.arrivals: want poisson, trace, or `{cv: 2}` with a number from 0 to 100, found the text 'poison'",
+        ),
+        ([2], "traffic.arrivals: want poisson, trace, or `{cv: 2}` with a number from 0 to 100, found a list"),
+    ],
+)
+def test_wrong_arrivals_are_quoted(edit: Edit, arrivals: object, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        pipeline.read(edit(traffic={"request_rate": 1, "preset": "azure-conversation-2023", "arrivals": arrivals}))
+    assert message in str(error.value)
+    assert len(error.value.mistakes) == 1
 
 
 def test_a_histogram_has_no_times_to_replay(edit: Edit) -> None:

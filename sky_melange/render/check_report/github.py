@@ -25,7 +25,8 @@ def render(report: CheckReport) -> str:
     if report.change is not None:
         said = f"{diff_words.headline(report.change)}. Why: {diff_words.reasons(report.change)}."
         lines.append(annotation("notice", "sky-melange: change", said, report.plan_file))
+    said_lines = [words.verdict_line(report), *words.simulated_lines(report)]
     if not report.failed:
-        lines.append(annotation("notice", "sky-melange", words.verdict_line(report), report.plan_file))
-    lines += [plain(words.verdict_line(report)), *(plain(words.age_line(age)) for age in report.price_ages)]
+        lines.append(annotation("notice", "sky-melange", " ".join(said_lines), report.plan_file))
+    lines += [plain(line) for line in (*said_lines, *(words.age_line(age) for age in report.price_ages))]
     return "\n".join(lines) + "\n"

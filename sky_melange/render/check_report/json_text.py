@@ -11,6 +11,10 @@ from sky_melange.render.check_report import words
 from sky_melange.render.diff_report import json_text as diff_json
 
 SCHEMA_VERSION: Final = 1
+_SIMULATED: Final = (
+    *("attainment", "attainment_error", "refused_fraction", "requests", "arrivals", "seed"),
+    *("ttft_s", "tpot_s", "percentiles", "thinned_to"),
+)
 
 
 def render(report: CheckReport) -> str:
@@ -21,6 +25,7 @@ def render(report: CheckReport) -> str:
         "plan_file": report.plan_file,
         "verdict": "fail" if report.failed else "pass",
         "summary": words.verdict_line(report),
+        "simulated": _simulated(report),
         "checks": [_check(report, check) for check in report.checks],
         "cost": {
             "planned": dataclasses.asdict(report.planned),
@@ -36,6 +41,13 @@ def render(report: CheckReport) -> str:
         "warnings": list(report.warnings),
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _simulated(report: CheckReport) -> dict[str, object] | None:
+    if report.simulated is None:
+        return None
+    found = dataclasses.asdict(report.simulated)
+    return {"says": words.simulated_lines(report)[0], **{name: found[name] for name in _SIMULATED}}
 
 
 def _check(report: CheckReport, check: Check) -> dict[str, object]:

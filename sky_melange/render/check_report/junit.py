@@ -15,7 +15,8 @@ def render(report: CheckReport) -> str:
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuites {counts}>", f"  <testsuite name={name} {counts}>"]
     for check in report.checks:
         lines += _case(report, check)
-    output = [words.verdict_line(report), *(words.age_line(age) for age in report.price_ages), *report.warnings]
+    output = [words.verdict_line(report), *words.simulated_lines(report)]
+    output += [*(words.age_line(age) for age in report.price_ages), *report.warnings]
     lines.append(f"    <system-out>{text(chr(10).join(output))}</system-out>")
     return "\n".join([*lines, "  </testsuite>", "</testsuites>"]) + "\n"
 

@@ -28,6 +28,7 @@ def render(report: CheckReport) -> str:
         lines += [*table(diff_words.GROUP_HEAD, rows, right=diff_words.NUMBERS), ""] if rows else []
         mark = ""
     lines += [f"{mark} **{escape(words.verdict_line(report))}**".lstrip(), ""]
+    lines += [text for line in words.simulated_lines(report) for text in (escape(line), "")]
     lines += _table(check for check in report.checks if check.verdict is not Verdict.SKIPPED)
     for warning in report.warnings:
         lines += ["", f"⚠️ {escape(warning)}"]

@@ -23,6 +23,7 @@ def render(report: CheckReport, *, color: bool = False) -> str:
         table.add_row(check.name, verdict, words.figure(check), words.limit(check))
     return to_text(
         Text(words.verdict_line(report), style="bold"),
+        *(Text(line) for line in words.simulated_lines(report)),
         *_change(report),
         *_units(report),
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sky_melange.domain.check import Check, CheckReport, PriceAge, PriceChange, Unit, Verdict
 from sky_melange.render.money import change, hourly, unit
+from sky_melange.render.plan_sentences import attained_sentence
 
 VERDICTS = {Verdict.PASS: "pass", Verdict.FAIL: "FAIL", Verdict.SKIPPED: "skipped"}
 
@@ -19,6 +20,11 @@ def verdict_line(report: CheckReport) -> str:
         lead = f"{report.plan_name}: all {len(report.checks) - skipped} checks hold"
     beside = f" ({skipped} skipped)" if skipped else ""
     return f"{lead}{beside}. {cost_sentence(report)}"
+
+
+def simulated_lines(report: CheckReport) -> list[str]:
+    """What the simulation says; empty where there is none."""
+    return [] if report.simulated is None else [attained_sentence(report.simulated)]
 
 
 def cost_sentence(report: CheckReport) -> str:

@@ -117,6 +117,8 @@ def _prices(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa:
 
 def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
     """What the store keeps of a plan: its text, what lists show of it, and what its page shows beside it."""
+    from sky_melange.render.plan_sentences import simulated_sentences
+
     request = StoreRequest.model_validate_json(body)
     text = _plan_text(request.plan) if request.workload is None else _planned(head, request.workload, folder)
     document = _document(text, folder)
@@ -128,6 +130,7 @@ def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
             "requests_per_usd": requests_per_usd(document.plan, document.workload, folder),
             "groups": [{"name": group.name, "planned": group.instances} for group in document.plan.groups],
             "mode": document.workload.launch.mode.value,
+            "simulated": " ".join(simulated_sentences(document.plan)) or None,
         },
         ensure_ascii=False,
         allow_nan=False,

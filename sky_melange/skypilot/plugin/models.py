@@ -99,6 +99,7 @@ class Stored(BaseModel):
     updated_at: str
     plan: Json = Field(description="Its plan.json.")
     requests_per_usd: Heat
+    simulated: str | None = Field(description="What the simulation of the plan says; null where nothing was simulated.")
 
 
 class GroupReplicas(BaseModel):

@@ -20,6 +20,7 @@ from sky_melange.skypilot.plugin.users import reader_of, user_of
 
 _AS_CLUSTERS: Final = "the plan launches clusters, not services: `sky status` knows of them"
 _MOST_POLICY_BYTES: Final = 64 * 1024
+_SHOWN: Final = ("requests_per_usd", "simulated", "groups", "mode")
 _Value = TypeVar("_Value")
 _PlanId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The id of a stored plan.")]
 
@@ -67,7 +68,7 @@ def _add_collection(router: APIRouter, service: Service) -> None:
                 now=_now(),
                 limit=settings.max_plans_per_user,
                 summary=json.dumps(described["summary"]),
-                shown=json.dumps({key: described[key] for key in ("requests_per_usd", "groups", "mode")}),
+                shown=json.dumps({key: described[key] for key in _SHOWN}),
                 plan=described["plan"],
             )
             return _whole(stored)
@@ -161,8 +162,10 @@ def _head(plan: StoredPlan) -> dict[str, Any]:
 def _whole(plan: StoredPlan) -> str:
     """JSON text; the plan in it is as it was stored."""
     head = json.dumps(_head(plan), ensure_ascii=False)
-    heat = json.dumps(json.loads(plan.shown)["requests_per_usd"])
-    return f'{head[:-1]}, "plan": {plan.plan.strip()}, "requests_per_usd": {heat}}}'
+    shown = json.loads(plan.shown)
+    # Plans that an earlier release stored have no sentence.
+    beside = {"requests_per_usd": shown["requests_per_usd"], "simulated": shown.get("simulated")}
+    return f'{head[:-1]}, "plan": {plan.plan.strip()}, {json.dumps(beside, ensure_ascii=False)[1:]}'
 
 
 def _now() -> str:

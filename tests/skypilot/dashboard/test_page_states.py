@@ -56,6 +56,15 @@ def test_a_plan_states_its_groups(browser: Browser, stub: Stub) -> None:
     assert first[7].startswith("2026-05-07\n")
     assert first[8] == "estimated\n± 13.6%"
     assert "11.6331" in browser.text(".melange .tiles")
+    browser.says("99.40% of 50,000 simulated requests are within targets (Poisson); p99 TPOT 31 ms.")
+
+
+def test_a_plan_without_simulation_says_nothing_of_one(browser: Browser, stub: Stub) -> None:
+    stub.answers["GET", "plans/p1"][1]["simulated"] = None  # type: ignore[index]
+    browser.open(f"{stub.url}{PLAN}")
+    browser.find(".heat")
+    assert "simulated" not in browser.text(".melange")
+    assert "null" not in browser.text(".melange")
 
 
 def test_the_heat_map_tells_zero_cannot_and_unknown_apart(browser: Browser, stub: Stub, stored: dict[str, Any]) -> None:

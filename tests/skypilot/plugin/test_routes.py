@@ -140,6 +140,7 @@ def test_a_stored_plan_from_first_to_last(server: ApiServer, workload: str, plan
     assert made.status_code == 201, made.text
     stored = made.json()
     assert (stored["name"], stored["owner"], stored["plan"]) == ("first one", "ada", plan)
+    assert (stored["simulated"] is None) == (plan["simulated"] is None)
     place = f"{API}/plans/{stored['id']}"
     assert server.get(place, user="ada").json() == stored
 

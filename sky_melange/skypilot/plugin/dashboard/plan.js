@@ -29,6 +29,7 @@ function partsOf(page, stored) {
   return [
     heading(page, stored),
     figures(plan),
+    stored.simulated ? h("p", {}, stored.simulated) : null,
     groupsSection(plan),
     mixSection(plan, stored.requests_per_usd),
     heatSection(stored),
@@ -36,7 +37,7 @@ function partsOf(page, stored) {
     checkSection(page, stored.id),
     ...caveats.filter(([, notes]) => notes?.length).map(([title, notes]) =>
       h("details", {}, h("summary", {}, `${title} (${notes.length})`), h("ul", {}, notes.map((note) => h("li", {}, note))))),
-  ];
+  ].filter(Boolean);
 }
 
 function heading(page, stored) {
@@ -68,7 +69,8 @@ function figures(plan) {
     ["Replicas", count(sum(plan.groups.map(replicasOf))), `in ${plural(plan.groups.length, "group")}`],
     ["Oldest price", priceAge(oldestPrice(plan)), null],
     ["Traffic", `${count(requestRate(plan))} req/s`, plan.workload?.traffic?.origin ?? null],
-    ["Targets", targets(plan.workload?.slo), "of each request size, in steady state"],
+    ["Targets", targets(plan.workload?.slo),
+      typeof plan.workload?.slo?.attainment === "number" ? "each request's own" : "of each request size, in steady state"],
   ];
   return h("dl", { class: "tiles" }, tiles.map(([term, value, note]) =>
     h("div", {}, h("dt", {}, term), h("dd", {}, value, note ? h("small", {}, note) : null))));
