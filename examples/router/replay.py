@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--within", action="store_true", help="sizes drawn from within the buckets, not their edges")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--requests", type=int, help="so many, drawn at random, instead of all")
-    parser.add_argument("--log", type=Path, help="write what a log of these requests says: tokens, and bytes of the body")
+    parser.add_argument("--log", type=Path, help="write the log of these requests: tokens, bytes of the body")
     arguments = parser.parse_args()
     planned = pipeline.plan_file(arguments.workload)
     sizes = _counted(planned) if arguments.trace is None else _traced(arguments.trace)
