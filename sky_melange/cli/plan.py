@@ -14,13 +14,13 @@ import click
 
 from sky_melange import pipeline
 from sky_melange.cli.atomic_file import write_new
-from sky_melange.cli.options import format_option, use_color
+from sky_melange.cli.options import use_color
 from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
 from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.cli.sketch import given_options, sketch, sketch_options
 from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
-from sky_melange.render import explain_table, launch_steps, plan_json, plan_table, render_files
+from sky_melange.render import explain_table, launch_steps, plan_json, plan_markdown, plan_table, render_files
 from sky_melange.render.plan_sentences import price_doubts
 
 if TYPE_CHECKING:
@@ -60,7 +60,14 @@ Examples:
 @click.option("--require-optimal", is_flag=True, help="Exit with 7 unless the plan is proven cheapest.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write what the options say as a workload.yaml.")
 @sketch_options
-@format_option
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="Table for people, JSON for programs, Markdown for pull requests and wikis.",
+)
 def command(
     *,
     workload: Path | None,
@@ -154,9 +161,12 @@ def _plan(
     if require_optimal and plan.status != "optimal":
         gap = "no bound is known" if plan.mip_gap is None else f"it is within {plan.mip_gap:.2%} of the optimum"
         raise NotOptimalError(f"the plan is not proven cheapest ({gap}); raise solver.time_limit_s")
+    shown: list[str] = []
     if output_format == "json":
         click.echo(plan_json.text(plan, planned.workload), nl=False)
-        shown: list[str] = []
+    elif output_format == "markdown":
+        click.echo(plan_markdown.render(plan, planned.workload), nl=False)
+        shown = list(plan.warnings)
     else:
         shown = price_doubts(plan)
         click.echo(plan_table.render(plan, planned.workload, color=use_color()), nl=False)

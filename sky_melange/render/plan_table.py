@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from rich.table import Table
@@ -19,34 +20,42 @@ from sky_melange.render.unit_text import unit_line
 _SAME_COST: Final = 1e-9
 
 
+GROUP_HEAD: Final = ("Group", "Count", "Each", "USD/h each", "USD/h", "Load", "Requests")
+GROUP_NUMBERS: Final = (1, 3, 4, 5, 6)
+TYPE_HEAD: Final = ("Type", "Instances", "GPUs", "USD/h", "USD/month", "Against the plan")
+TYPE_NUMBERS: Final = (1, 2, 3, 4)
+
+
 def render(plan: Plan, workload: Workload, *, color: bool) -> str:
     """The text; `color` adds terminal codes."""
+    doubts = [f"- {warning}" for warning in price_doubts(plan)]
     return to_text(
         *(Text(sentence, style="bold") for sentence in missing_sentences(plan)),
-        Text(_headline(plan, workload), style="bold"),
-        Text(unit_line(unit_costs(plan.cost.total_usd_per_hour, workload.traffic))),
-        Text(verdict(plan)),
-        *(Text(sentence) for sentence in simulated_sentences(plan)),
-        *(Text(sentence) for sentence in plan_sentences(plan, workload)),
+        Text(headline(plan, workload), style="bold"),
+        *(Text(sentence) for sentence in answer(plan, workload)),
         "",
         _groups(plan),
         "",
         _alternatives(plan),
         "",
-        *(Text(line) for line in _in_doubt(plan)),
+        # Doubts about prices are part of the answer: whoever reads the total must see them.
+        *(Text(line) for line in (["Prices in doubt:", *doubts, ""] if doubts else [])),
         Text("Taken for granted:"),
         *(Text(f"- {assumption}") for assumption in plan.assumptions),
         color=color,
     )
 
 
-def _in_doubt(plan: Plan) -> list[str]:
-    """Doubts about prices are part of the answer: whoever reads the total must see them."""
-    doubts = [f"- {warning}" for warning in price_doubts(plan)]
-    return ["Prices in doubt:", *doubts, ""] if doubts else []
+def answer(plan: Plan, workload: Workload) -> Iterator[str]:
+    """What the headline means, in sentences."""
+    yield unit_line(unit_costs(plan.cost.total_usd_per_hour, workload.traffic))
+    yield verdict(plan)
+    yield from simulated_sentences(plan)
+    yield from plan_sentences(plan, workload)
 
 
-def _headline(plan: Plan, workload: Workload) -> str:
+def headline(plan: Plan, workload: Workload) -> str:
+    """What is launched, and what it costs."""
     if plan.simulated is not None:
         proof = "the cheapest found that holds in simulation"
     else:
@@ -103,20 +112,13 @@ def verdict(plan: Plan) -> str:
     )
 
 
-def _groups(plan: Plan) -> Table:
-    table = new_table(show_footer=True)
-    table.add_column("Group", footer="Total", overflow="fold")
-    table.add_column("Count", justify="right", footer=str(sum(group.instances for group in plan.groups)))
-    table.add_column("Each", overflow="fold", ratio=1)
-    table.add_column("USD/h each", justify="right")
-    table.add_column("USD/h", justify="right", footer=hourly(plan.cost.total_usd_per_hour))
-    table.add_column("Load", justify="right")
-    table.add_column("Requests", justify="right")
+def group_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """Under GROUP_HEAD: the groups, then what is launched beside them."""
     for group in plan.groups:
-        table.add_row(
-            Breakable(group.name),
+        yield (
+            group.name,
             str(group.instances),
-            Breakable(_each(group)),
+            _each(group),
             hourly(group.price_usd_per_hour),
             hourly(group.cost_usd_per_hour),
             f"{group.utilization:.0%}",
@@ -125,7 +127,24 @@ def _groups(plan: Plan) -> Table:
     for machine in plan.overhead:
         price = "not known" if machine.price_usd_per_hour is None else hourly(machine.price_usd_per_hour)
         where = f"{machine.instance_type or 'machine'}\n{machine.cloud} {machine.region}"
-        table.add_row(machine.purpose, "1", Breakable(where), price, price, "", "")
+        yield machine.purpose, "1", where, price, price, "", ""
+
+
+def total_row(plan: Plan) -> tuple[str, ...]:
+    """Under the groups."""
+    instances = sum(group.instances for group in plan.groups)
+    return "Total", str(instances), "", "", hourly(plan.cost.total_usd_per_hour), "", ""
+
+
+def _groups(plan: Plan) -> Table:
+    table = new_table(show_footer=True)
+    for place, (name, total) in enumerate(zip(GROUP_HEAD, total_row(plan), strict=True)):
+        if place in GROUP_NUMBERS:
+            table.add_column(name, footer=total, justify="right")
+        else:
+            table.add_column(name, footer=total, overflow="fold", ratio=1 if name == "Each" else None)
+    for group, count, each, *figures in group_rows(plan):
+        table.add_row(Breakable(group), count, Breakable(each), *figures)
     return table
 
 
@@ -156,17 +175,25 @@ def _request_share(plan: Plan, group: ReplicaGroup) -> float:
     return sum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing) / total
 
 
-def _alternatives(plan: Plan) -> Table:
+def types_title(plan: Plan) -> str:
+    """Above TYPE_HEAD."""
     loads = "" if plan.simulated is None else ", at the loads of the plan, not simulated"
-    table = new_table(title=f"One type alone (in total, with controller and router{loads})", expand=False)
-    table.add_column("Type")
-    table.add_column("Instances", justify="right")
-    table.add_column("GPUs", justify="right")
-    table.add_column("USD/h", justify="right")
-    table.add_column("USD/month", justify="right")
-    table.add_column("Against the plan", overflow="fold")
+    return f"One type alone (in total, with controller and router{loads})"
+
+
+def type_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """Under TYPE_HEAD."""
     for alternative in plan.alternatives:
-        table.add_row(alternative.label, *_alternative_cells(plan, alternative))
+        yield alternative.label, *_alternative_cells(plan, alternative)
+
+
+def _alternatives(plan: Plan) -> Table:
+    table = new_table(title=types_title(plan), expand=False)
+    for place, name in enumerate(TYPE_HEAD):
+        table.add_column(name, justify="right" if place in TYPE_NUMBERS else "left")
+    table.columns[-1].overflow = "fold"
+    for row in type_rows(plan):
+        table.add_row(*row)
     return table
 
 

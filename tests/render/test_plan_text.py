@@ -17,7 +17,7 @@ from property_examples import examples
 
 from sky_melange.domain.offer import Offer, Quarantined
 from sky_melange.domain.plan import Plan
-from sky_melange.render import plan_json, plan_table, price_table, verdict_table
+from sky_melange.render import plan_json, plan_markdown, plan_table, price_table, verdict_table
 
 MIX = plan(
     group(),
@@ -95,6 +95,22 @@ class TestPlanJson:
 
     def test_a_plan_whose_gap_is_not_known_can_be_written(self) -> None:
         json.loads(plan_json.text(replace(MIX, status="feasible", mip_gap=None), workload()))
+
+
+class TestPlanMarkdown:
+    def test_golden(self, repository: Path) -> None:
+        doubted = replace(MIX, warnings=("Price of <b>x</b> @team: see https://example.com | `rm`.",))
+        golden(repository, "plan.md", plan_markdown.render(doubted, workload()))
+
+    def test_it_says_what_the_table_says(self) -> None:
+        text = plan_markdown.render(MIX, workload())
+        shown = " ".join(plan_table.render(MIX, workload(), color=False).split())
+        assert all(cell in text for row in plan_table.group_rows(MIX) for cell in row[3:])
+        assert all(sentence in shown for sentence in plan_table.answer(MIX, workload()))
+
+    def test_the_largest_plan_fits_a_comment(self) -> None:
+        many = plan(*(group(f"chat-h100-{number}") for number in range(2000)))
+        assert len(plan_markdown.render(many, workload())) < 65_536
 
 
 class TestPlanTable:

@@ -34,7 +34,7 @@ def _single_type(model: Model, accelerator: str, plan: Solution) -> Alternative:
     )
     if unserved_rps > 0:
         share = unserved_rps / model.workload.traffic.request_rate_rps
-        return _none(accelerator, f"cannot serve {share:.1%} of the requests within the targets")
+        return _none(accelerator, f"cannot serve {_percent(share)} of the requests within the targets")
     if (
         plan.status == "optimal"
         and model.problem.keep is None
@@ -65,3 +65,8 @@ def _alternative(
 
 def _none(accelerator: str, note: str) -> Alternative:
     return Alternative(label=accelerator, cost_usd_per_hour=None, instances=None, accelerators=None, note=note)
+
+
+def _percent(fraction: float) -> str:
+    """Never 0.0% of what is more."""
+    return f"{fraction:.1%}" if fraction >= 0.0005 else "less than 0.1%"
