@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "init": "Write a workload.yaml from a few answers.",
     "explain": "Say why a plan is what it is: what binds, and what would change it.",
     "simulate": "Replay requests through a plan: the share of them that meets every target.",
+    "report": "Write a plan as one HTML page for whoever signs the bill.",
     "solve": "Solve the released Mélange solver's JSON, exactly; same answer format.",
     "prices": "List GPU prices: the cheapest offers by accelerator, and what is quarantined.",
     "profiles": "Throughput profiles: list, show, estimate, import, measure.",

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from sky_melange.domain.workload import Slo
     from sky_melange.simulation import Fleet, Scenario
 
-_PLOTTED: Final = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
-_PLOTTED_REQUESTS: Final = 20_000
-
 EXAMPLES: Final = """\b
 Examples:
   sky-melange simulate plan
@@ -67,7 +64,7 @@ def command(
     limits) to replicas that batch continuously, whose steps take the time that the profiles say. A request that is too
     long for the model is refused, and has missed. The same seed gives the same answer.
     """
-    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, workload_file_of
+    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, swept, workload_file_of
     from sky_melange.plan_file import read_plan
     from sky_melange.render import simulation_report
     from sky_melange.simulation import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, parse_arrivals, without
@@ -119,9 +116,8 @@ def command(
         name = document.plan.name
         click.echo(simulation_report.table(found, workload.slo, name, color=use_color()), nl=False)
     if plot is not None:
-        points = [(factor * scenario.request_rate_rps, factor) for factor in _PLOTTED]
-        swept = [(rate_rps, found if factor == 1 else run(_at(scenario, rate_rps))) for rate_rps, factor in points]
-        _write_plot(plot, fleet, document.plan.name, workload.slo, require, swept, found)
+        points = swept(run, scenario, found)
+        _write_plot(plot, fleet, document.plan.name, workload.slo, require, points, found)
     missed = [each for each in found.percentiles if each.attainment < each.target]
     if require is not None and missed:
         named = ", ".join(f"{each.name} within {each.limit_s * 1000:g} ms ({each.attainment:.2%})" for each in missed)
@@ -130,10 +126,6 @@ def command(
         raise CheckFailedError(
             f"{found.attainment:.4%} of the simulated requests meet every target, fewer than --require {require:.4%}"
         )
-
-
-def _at(scenario: Scenario, rate_rps: float) -> Scenario:
-    return replace(scenario, request_rate_rps=rate_rps, requests=min(scenario.requests, _PLOTTED_REQUESTS))
 
 
 def _checked(
@@ -184,7 +176,7 @@ def _write_plot(  # noqa: PLR0917 - what a plot shows
     name: str,
     slo: Slo,
     require: float | None,
-    swept: list[tuple[float, Simulation]],
+    points: list[tuple[float, Simulation]],
     planned: Simulation,
 ) -> None:
     from sky_melange.cli.atomic_file import write_atomically
@@ -193,14 +185,7 @@ def _write_plot(  # noqa: PLR0917 - what a plot shows
     lost = ", ".join(f"without {count} of {group}" for group, count in fleet.lost)
     slower = f"engines {fleet.slower_fraction:.0%} slower" if fleet.slower_fraction else ""
     title = "; ".join(part for part in (f"{name}: requests within targets ({planned.arrivals})", lost, slower) if part)
-    drawn = simulation_plot.SimulationPlot(
-        title=title,
-        points=tuple((rate_rps, found.attainment, found.attainment_error) for rate_rps, found in swept),
-        planned=planned,
-        required=require,
-        ttft_s=slo.ttft_s,
-        tpot_s=slo.tpot_s,
-    )
+    drawn = simulation_plot.plot_of(points, planned, slo, title=title, required=require)
     is_png = path.suffix.lower() == ".png"
     write_atomically(path, simulation_plot.png(drawn) if is_png else simulation_plot.page(drawn))
     click.echo(f"Wrote {path}", err=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sky_melange.pipeline.profiling import capacities_of, profiles_digest, profiles_for, selected_profiles
     from sky_melange.pipeline.reading import embedded_book, read
     from sky_melange.pipeline.simulating import arrivals_log, planned_fleet, workload_file_of
-    from sky_melange.pipeline.simulator import simulator
+    from sky_melange.pipeline.simulator import simulator, swept
 
 __all__ = [
     "Planned",
@@ -41,6 +41,7 @@ __all__ = [
     "selected_profiles",
     "simulator",
     "solve_melange",
+    "swept",
     "workload_digest",
     "workload_file_of",
 ]
@@ -52,7 +53,7 @@ _NAMES: Final = {
     "profiling": ("capacities_of", "profiles_digest", "profiles_for", "selected_profiles"),
     "reading": ("embedded_book", "read"),
     "simulating": ("arrivals_log", "planned_fleet", "workload_file_of"),
-    "simulator": ("simulator",),
+    "simulator": ("simulator", "swept"),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
 

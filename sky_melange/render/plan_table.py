@@ -56,20 +56,24 @@ def answer(plan: Plan, workload: Workload) -> Iterator[str]:
 
 def headline(plan: Plan, workload: Workload) -> str:
     """What is launched, and what it costs."""
-    if plan.simulated is not None:
-        proof = "the cheapest found that holds in simulation"
-    else:
-        proof = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
-    proof += "" if plan.switching is None else ", counting the charge for changes"
-    unpriced = [machine.purpose for machine in plan.overhead if machine.price_usd_per_hour is None]
-    proof += f", without the {' and the '.join(unpriced)}, whose price is not known" if unpriced else ""
     total = plan.cost.total_usd_per_hour
     instances = sum(group.instances for group in plan.groups)
     return (
         f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.10g} req/s on {instances:,} "
         f"instance{'s' if instances != 1 else ''} in {len(plan.groups)} group{'s' if len(plan.groups) != 1 else ''}: "
-        f"USD {hourly(total)} per hour, {monthly(total)} per month ({proof})."
+        f"USD {hourly(total)} per hour, {monthly(total)} per month ({proof(plan)})."
     )
+
+
+def proof(plan: Plan) -> str:
+    """What stands behind the total."""
+    if plan.simulated is not None:
+        found = "the cheapest found that holds in simulation"
+    else:
+        found = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
+    found += "" if plan.switching is None else ", counting the charge for changes"
+    unpriced = [machine.purpose for machine in plan.overhead if machine.price_usd_per_hour is None]
+    return found + (f", without the {' and the '.join(unpriced)}, whose price is not known" if unpriced else "")
 
 
 def _gap(plan: Plan) -> str:
@@ -159,11 +163,11 @@ def _each(group: ReplicaGroup) -> str:
     dated = group.price.data_date or "of unknown date"
     return (
         f"{spot}{group.instance_type}\n{place}, {counted(group.accelerators_per_instance, group.accelerator)}{layout}\n"
-        f"price {dated}\nthroughput {group.profile.kind}, {_error(group.profile.error)}"
+        f"price {dated}\nthroughput {group.profile.kind}, {error_text(group.profile.error)}"
     )
 
 
-def _error(error: ProfileError | None) -> str:
+def error_text(error: ProfileError | None) -> str:
     """Of the request rate, which is what a plan is made of; else of TPOT."""
     rate = None if error is None else error.request_rate_fraction
     fraction = rate if error is None or rate is not None else error.tpot_fraction

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.units import s_to_ms
+from sky_melange.domain.workload import Slo
 
 _STYLE: Final = (
     "body{font:14px system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em;color:#222}"
@@ -19,6 +20,8 @@ _WIDTH: Final = 800
 _HEIGHT: Final = 260
 _LEFT: Final = 60
 _BOTTOM: Final = 40
+_SERIES: Final = "var(--series, #1450a0)"
+_TARGET: Final = "var(--target, #c02020)"
 _BLUE: Final = "#1450a0"
 _RED: Final = "#c02020"
 
@@ -38,6 +41,20 @@ class SimulationPlot:
     tpot_s: float | None
 
 
+def plot_of(
+    points: Iterable[tuple[float, Simulation]], planned: Simulation, slo: Slo, *, title: str, required: float | None
+) -> SimulationPlot:
+    """`points`: simulations by requests/s, rising."""
+    return SimulationPlot(
+        title=title,
+        points=tuple((rate_rps, found.attainment, found.attainment_error) for rate_rps, found in points),
+        planned=planned,
+        required=required,
+        ttft_s=slo.ttft_s,
+        tpot_s=slo.tpot_s,
+    )
+
+
 def page(plot: SimulationPlot) -> str:
     """The page; the same bytes for the same plot."""
     return (
@@ -52,7 +69,7 @@ def _body(plot: SimulationPlot) -> Iterator[str]:
         "<p>Share of requests within all targets, by request rate. The upright line is the planned rate; bars are 95 % "
         "confidence intervals.</p>"
     )
-    yield _curve(plot)
+    yield curve(plot)
     for name, bins, target in _histograms(plot):
         most = f", the last bar holds what is longer than {s_to_ms(bins[-1][0]):.4g} ms" if bins else ""
         yield f"<p>{name} at the planned rate, requests by ms{most}; the upright line is the target.</p>"
@@ -64,7 +81,8 @@ def _histograms(plot: SimulationPlot) -> Iterator[tuple[str, tuple[tuple[float, 
     yield "TTFT", plot.planned.histogram_ttft_s, plot.ttft_s
 
 
-def _curve(plot: SimulationPlot) -> str:
+def curve(plot: SimulationPlot) -> str:
+    """Attainment by rate, as SVG; the page around it may set its colours (--series, --target, --rule)."""
     top = max(rate for rate, _, _ in plot.points)
     low = _floor(plot)
 
@@ -77,8 +95,8 @@ def _curve(plot: SimulationPlot) -> str:
     line = " ".join(f"{x(rate):.1f},{y(share):.1f}" for rate, share, _ in plot.points)
     marks = "".join(
         f'<line x1="{x(rate):.1f}" x2="{x(rate):.1f}" y1="{y(min(1.0, share + error)):.1f}" '
-        f'y2="{y(share - error):.1f}" stroke="{_BLUE}"/>'
-        f'<circle cx="{x(rate):.1f}" cy="{y(share):.1f}" r="3" fill="{_BLUE}">'
+        f'y2="{y(share - error):.1f}" stroke="{_SERIES}"/>'
+        f'<circle cx="{x(rate):.1f}" cy="{y(share):.1f}" r="3" fill="{_SERIES}">'
         f"<title>{rate:.4g} req/s: {share:.3%}</title></circle>"
         for rate, share, error in plot.points
     )
@@ -88,15 +106,17 @@ def _curve(plot: SimulationPlot) -> str:
         for rate, _, _ in plot.points[::2]
     )
     levels = "".join(
-        f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(level):.1f}" y2="{y(level):.1f}" stroke="#ddd"/>'
+        f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(level):.1f}" y2="{y(level):.1f}" stroke="var(--rule, #ddd)"/>'
         f'<text x="{_LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.0%}</text>'
         for level in (low, (1 + low) / 2, 1.0)
     )
     if plot.required is not None and plot.required > low:
         levels += _across(y(plot.required))
     return _svg(
-        f'{levels}{_upright(planned)}<polyline points="{line}" fill="none" stroke="{_BLUE}" stroke-width="2"/>{marks}'
-        f'{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">requests/s</text>'
+        f'{levels}{_upright(planned)}<polyline points="{line}" fill="none" stroke="{_SERIES}" stroke-width="2"/>{marks}'
+        f'{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">requests/s</text>',
+        "Share of requests within all targets, by requests per second: "
+        + ", ".join(f"{share:.1%} at {rate:.4g}" for rate, share, _ in plot.points),
     )
 
 
@@ -119,7 +139,7 @@ def _histogram(bins: Sequence[tuple[float, int]], target: float | None) -> str:
     bars = "".join(
         f'<rect x="{x(low):.1f}" y="{(_HEIGHT - _BOTTOM) * (1 - count / most) + 6:.1f}" '
         f'width="{max(1.0, x(low + width_s) - x(low) - 1):.1f}" height="{(_HEIGHT - _BOTTOM) * count / most:.1f}" '
-        f'fill="{_BLUE}">'
+        f'fill="{_SERIES}">'
         f"<title>{s_to_ms(low):.4g} ms: {count:,}</title></rect>"
         for low, count in bins
     )
@@ -128,19 +148,21 @@ def _histogram(bins: Sequence[tuple[float, int]], target: float | None) -> str:
         for part in (0.0, 0.25, 0.5, 0.75)
     )
     line = "" if target is None else _upright(x(target))
-    return _svg(f'{bars}{line}{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">ms</text>')
+    return _svg(f'{bars}{line}{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">ms</text>', "Requests by ms")
 
 
 def _upright(at: float) -> str:
-    return f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{_HEIGHT - _BOTTOM + 6}" stroke="{_RED}" stroke-width="2"/>'
+    return (
+        f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{_HEIGHT - _BOTTOM + 6}" stroke="{_TARGET}" stroke-width="2"/>'
+    )
 
 
 def _across(at: float) -> str:
-    return f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{at:.1f}" y2="{at:.1f}" stroke="{_RED}" stroke-dasharray="4"/>'
+    return f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{at:.1f}" y2="{at:.1f}" stroke="{_TARGET}" stroke-dasharray="4"/>'
 
 
-def _svg(content: str) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 4}" role="img">{content}</svg>'
+def _svg(content: str, label: str) -> str:
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 4}" role="img" aria-label="{escape(label)}">{content}</svg>'
 
 
 def png(plot: SimulationPlot) -> bytes:

@@ -1,4 +1,4 @@
-"""The environment that router templates are rendered in."""
+"""The environment that templates are rendered in."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     import jinja2
 
 
-def template_environment() -> jinja2.Environment:
-    """Filters: `yaml` quotes a value for YAML (one line of ASCII), `shell` for a shell; `variable` makes a name one."""
+def template_environment(*, is_html: bool = False) -> jinja2.Environment:
+    """`is_html` escapes every value.
+
+    Filters: `yaml` quotes a value for YAML (one line of ASCII), `shell` for a shell; `variable` makes a name one.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -22,7 +25,7 @@ def template_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - the output is no HTML; names are checked, values pass a filter
+        autoescape=is_html,  # noqa: S701 - what is no HTML has names that are checked, and values that pass a filter
     )
     environment.filters["yaml"] = json.dumps
     environment.filters["shell"] = shlex.quote

@@ -1,0 +1,70 @@
+"""`sky-melange report`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sky_melange.cli.atomic_file import refuse_device, write_atomically
+
+if TYPE_CHECKING:
+    from sky_melange.plan_file import PlanDocument
+    from sky_melange.render.simulation_plot import SimulationPlot
+
+
+@click.command(name="report", epilog="Example: sky-melange report plan -o report.html")
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option(
+    "--output-file",
+    "-o",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="Where the page is written.",
+)
+@click.option("--no-simulate", is_flag=True, help="Without the curve of attainment by rate, which takes seconds.")
+def command(*, plan: Path, output_file: Path, no_simulate: bool) -> None:
+    """Write PLAN (a plan.json or its folder) as one HTML page: the bill, why this mix, what to watch, the evidence.
+
+    The page needs no network and no scripts, and prints well. Prices are those of the plan, with their age today;
+    `sky-melange check` asks for new ones.
+    """
+    from sky_melange.plan_file import read_plan
+    from sky_melange.render import plan_report
+
+    refuse_device(output_file)
+    document = read_plan(plan)
+    folder = plan if plan.is_dir() else plan.parent
+    drawn = None if no_simulate or document.plan.simulated is None else _plot(document)
+    today = datetime.now(UTC).date()
+    text = plan_report.page(document.plan, document.workload, today=today, folder=str(folder), plot=drawn)
+    write_atomically(output_file, text)
+    click.echo(f"Wrote {output_file}", err=True)
+
+
+def _plot(document: PlanDocument) -> SimulationPlot:
+    """Attainment by rate, with the planned requests."""
+    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, swept, workload_file_of
+    from sky_melange.render import simulation_plot
+    from sky_melange.simulation import DEFAULT_REQUESTS, Scenario
+
+    fleet, warnings = planned_fleet(document)
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    workload = document.workload
+    log = arrivals_log(workload, workload_file_of(document))
+    scenario = Scenario(
+        traffic=workload.traffic,
+        request_rate_rps=workload.traffic.request_rate_rps,
+        arrivals=None if log is not None else workload.traffic.arrivals,
+        log=log,
+        requests=DEFAULT_REQUESTS,
+        seed=0,
+    )
+    simulated = simulator(lambda text: click.echo(text, err=True))
+    planned = simulated(fleet, scenario, workload.slo)
+    points = swept(lambda one: simulated(fleet, one, workload.slo), scenario, planned)
+    return simulation_plot.plot_of(points, planned, workload.slo, title="", required=workload.slo.attainment)

@@ -1,0 +1,199 @@
+"""A plan as one HTML page for whoever signs the bill: no scripts, nothing from elsewhere, light, dark and on paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.unit_costs import unit_costs
+from sky_melange.domain.units import s_to_ms
+from sky_melange.domain.workload import Slo, Workload
+from sky_melange.render import explain_table, launch_steps, plan_json, simulation_plot
+from sky_melange.render import plan_table as words
+from sky_melange.render.money import hourly, monthly
+from sky_melange.render.plan_sentences import missing_sentences, percent, plan_sentences, simulated_sentences
+from sky_melange.render.simulation_plot import SimulationPlot
+from sky_melange.render.templates import template_environment
+from sky_melange.render.text import counted
+from sky_melange.render.unit_text import unit_rows
+
+_TEMPLATE: Final = "report.html.j2"
+_MOST_PLACES: Final = 40
+"""Rows of a page that people read; more is in plan.json."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tile:
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bar:
+    name: str
+    percent: str
+    value: str
+    note: str
+    is_ours: bool
+
+
+def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: SimulationPlot | None = None) -> str:
+    """The page; `folder` is where the plan lies, `plot` attainment by rate. Same arguments, same bytes."""
+    total = plan.cost.total_usd_per_hour
+    return (
+        template_environment(is_html=True)
+        .get_template(_TEMPLATE)
+        .render(
+            title=f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.6g} requests per second",
+            monthly=monthly(total),
+            hourly=hourly(total),
+            proof=words.proof(plan).capitalize() + ".",
+            missing=list(missing_sentences(plan)),
+            tiles=list(_tiles(plan, workload)),
+            why=words.verdict(plan),
+            sentences=list(plan_sentences(plan, workload)),
+            group_head=words.GROUP_HEAD,
+            group_rows=[*words.group_rows(plan), words.total_row(plan)],
+            group_numbers=words.GROUP_NUMBERS,
+            types_title=words.types_title(plan),
+            alternatives=list(_alternatives(plan)),
+            place_head=("Input tokens", "Share of requests", *(group.name for group in plan.groups)),
+            place_numbers=range(1, 2 + len(plan.groups)),
+            places=list(_places(plan)) if len(plan.groups) > 1 else [],
+            promise=list(simulated_sentences(plan)) or [_unsimulated(workload.slo)],
+            curve="" if plot is None else simulation_plot.curve(plot),
+            risks=plan.warnings or ("Nothing was found that deserves doubt.",),
+            explanation="" if plan.explanation is None else explain_table.render(plan.explanation, color=False),
+            unit_rows=unit_rows(unit_costs(total, workload.traffic)),
+            price_rows=list(_prices(plan, today)),
+            profile_rows=list(_profiles(plan)),
+            assumptions=plan.assumptions,
+            steps="\n".join(launch_steps(plan, workload, folder=folder).splitlines()[1:]),
+            digest=str(plan_json.document(plan, workload)["plan_sha256"])[:12],
+            today=today.isoformat(),
+        )
+    )
+
+
+def _tiles(plan: Plan, workload: Workload) -> Iterator[_Tile]:
+    slo, found = workload.slo, plan.simulated
+    gpus: dict[str, int] = {}
+    for group in plan.groups:
+        gpus[group.accelerator] = gpus.get(group.accelerator, 0) + group.instances * group.accelerators_per_instance
+    clouds = sorted({group.cloud for group in plan.groups})
+    machines = sum(group.instances for group in plan.groups)
+    yield _Tile(
+        name="Rented",
+        value=", ".join(f"{count:,} × {name}" for name, count in sorted(gpus.items())),
+        note=f"GPUs, in {machines:,} machine{'s' if machines != 1 else ''} at {', '.join(clouds)}",
+    )
+    per_day = workload.traffic.request_rate_rps * 86_400
+    yield _Tile(
+        name="Serves",
+        value=f"{workload.traffic.request_rate_rps:,.6g} requests/s",
+        note=f"{per_day:,.0f} a day, if every second is as busy",
+    )
+    if found is not None:
+        yield _Tile(name="Keeps its targets for", value=percent(found.attainment), note=f"of requests: {_targets(slo)}")
+    else:
+        yield _Tile(
+            name="Targets", value="on average" if slo.attainment is None else "not simulated", note=_targets(slo)
+        )
+    units = unit_costs(plan.cost.total_usd_per_hour, workload.traffic)
+    yield _Tile(name="1,000 requests cost", value=f"USD {units.usd_per_1000_requests:.4g}", note="at that rate")
+
+
+def _targets(slo: Slo) -> str:
+    """Latency targets for people who do not know the abbreviations."""
+    stated = (
+        ("the first token within", slo.ttft_s, ""),
+        ("then", slo.tpot_s, " a token"),
+        ("in all", slo.ntpot_s, " a token"),
+    )
+    parts = [f"{lead} {s_to_ms(value):,.6g} ms{unit}" for lead, value, unit in stated if value is not None]
+    return ", ".join([*parts, *(f"{each} within {s_to_ms(each.limit_s):,.6g} ms" for each in slo.percentiles)])
+
+
+def _unsimulated(slo: Slo) -> str:
+    if slo.attainment is None:
+        return "The targets hold on average in steady state. Single requests were not simulated: `attainment: mean`."
+    return "The plan was not simulated (--no-simulate): nobody knows how many requests meet the targets."
+
+
+def _alternatives(plan: Plan) -> Iterator[_Bar]:
+    """The plan, then each type alone, to one scale."""
+    total = plan.cost.total_usd_per_hour
+    costs = [a.total_usd_per_hour for a in plan.alternatives if a.total_usd_per_hour is not None]
+    most = max([total, *costs]) or 1.0
+    yield _Bar(name="The plan", percent=_part(total, most), value=hourly(total), note="", is_ours=True)
+    for alternative, row in zip(plan.alternatives, words.type_rows(plan), strict=True):
+        cost = alternative.total_usd_per_hour
+        machines = "" if cost is None else counted(alternative.accelerators or 0, alternative.label)
+        yield _Bar(
+            name=alternative.label,
+            percent=_part(cost or 0.0, most),
+            value="-" if cost is None else hourly(cost),
+            note=", ".join(filter(None, (row[-1], machines))),
+            is_ours=False,
+        )
+
+
+def _part(value: float, most: float) -> str:
+    return f"{100 * value / most:.1f}"
+
+
+def _places(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """By input bucket: its share of all requests, and of it the share of each group."""
+    total = math.fsum(route.routed_rps for route in plan.routing)
+    edges = sorted({route.input_tokens for route in plan.routing})
+    for edge in edges[:_MOST_PLACES]:
+        routes = [route for route in plan.routing if route.input_tokens == edge]
+        rate = math.fsum(route.routed_rps for route in routes)
+        shares = [
+            math.fsum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in routes) / rate
+            if rate
+            else 0.0
+            for group in plan.groups
+        ]
+        yield f"up to {edge:,}", f"{rate / total:.1%}", *(f"{share:.0%}" if share else "" for share in shares)
+    if len(edges) > _MOST_PLACES:
+        yield f"{len(edges) - _MOST_PLACES:,} more in plan.json", "", *("" for _ in plan.groups)
+
+
+def _prices(plan: Plan, today: date) -> Iterator[tuple[str, ...]]:
+    for group in plan.groups:
+        spot = "spot " if group.use_spot else ""
+        name = f"{spot}{group.cloud} {group.instance_type}, {group.zone or group.region}"
+        dated = group.price.data_date
+        yield name, hourly(group.price_usd_per_hour), group.price.source, dated or "not known", _age(dated, today)
+    for machine in plan.overhead:
+        name = f"{machine.purpose}: {machine.cloud} {machine.instance_type or 'machine'}, {machine.region}"
+        price = "not known" if machine.price_usd_per_hour is None else hourly(machine.price_usd_per_hour)
+        provenance = machine.price
+        dated = "" if provenance is None else provenance.data_date
+        yield name, price, "" if provenance is None else provenance.source, dated or "not known", _age(dated, today)
+
+
+def _age(dated: str, today: date) -> str:
+    try:
+        return f"{max(0, (today - date.fromisoformat(dated[:10])).days):,}"
+    except ValueError:
+        return "not known"
+
+
+def _profiles(plan: Plan) -> Iterator[tuple[str, ...]]:
+    for group in plan.groups:
+        profile = group.profile
+        basis = "" if profile.error is None else f"; {profile.error.statistic}: {profile.error.basis}"
+        yield (
+            group.name,
+            profile.kind.value,
+            words.error_text(profile.error),
+            f"{profile.source}{basis}",
+            profile.fetched_at,
+        )
