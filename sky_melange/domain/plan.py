@@ -14,6 +14,9 @@ from sky_melange.domain.profile import ProfileProvenance
 from sky_melange.domain.simulation import SimulatedPercentile, Spread
 from sky_melange.domain.workload import RoutingPolicy
 
+PLAN_SCHEMA_VERSION: Final = 2
+"""Of plan.json: 2 from the first release that simulates. Plans of version 1 are still read; they hold no simulation."""
+
 CONTROLLER_PURPOSE: Final = "SkyServe controller"
 
 

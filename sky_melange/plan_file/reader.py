@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from sky_melange.domain.digest import json_sha256
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import PLAN_SCHEMA_VERSION, Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file.decode import Decoder, shown
 from sky_melange.plan_file.rules import check_plan
 from sky_melange.plan_file.text import read_document
 
-SCHEMA_VERSION: Final = 1
 FILE_NAME: Final = "plan.json"
 SEAL: Final = "plan_sha256"
 
@@ -68,11 +67,13 @@ def read_plan(path: Path) -> PlanDocument:
 
 def _check_version(document: Mapping[str, Any], source: str) -> None:
     version = document.get("schema_version")
-    if type(version) is int and version == SCHEMA_VERSION:
+    if type(version) is int and 1 <= version <= PLAN_SCHEMA_VERSION:
         return
-    message = f"must be {SCHEMA_VERSION}, found {shown(version)}"
-    if type(version) is int and version > SCHEMA_VERSION:
-        message = f"is {shown(version)}, this release reads {SCHEMA_VERSION}: update sky-melange to read newer plans"
+    message = f"must be 1 to {PLAN_SCHEMA_VERSION}, found {shown(version)}"
+    if type(version) is int and version > PLAN_SCHEMA_VERSION:
+        message = (
+            f"is {shown(version)}, this release reads 1 to {PLAN_SCHEMA_VERSION}: update sky-melange for newer plans"
+        )
     raise InputError([Mistake(source=source, key="schema_version", message=message)])
 
 

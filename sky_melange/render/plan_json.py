@@ -8,11 +8,10 @@ from typing import Final
 
 from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.explanation import Explanation
-from sky_melange.domain.plan import Alternative, Contingency, Overhead, Plan, ReplicaGroup, Route
+from sky_melange.domain.plan import PLAN_SCHEMA_VERSION, Alternative, Contingency, Overhead, Plan, ReplicaGroup, Route
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 
-SCHEMA_VERSION: Final = 1
 FILE_NAME: Final = "plan.json"
 
 
@@ -38,7 +37,7 @@ def document(plan: Plan, workload: Workload) -> dict[str, object]:
 
 def _values(plan: Plan, workload: Workload) -> dict[str, object]:
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": PLAN_SCHEMA_VERSION,
         "name": plan.name,
         "model": {
             "id": workload.model.id,

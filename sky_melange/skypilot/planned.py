@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from sky_melange.domain.offer import OWN_PRICES
+from sky_melange.domain.plan import PLAN_SCHEMA_VERSION
 from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file.text import read_document
 
 PLAN_FILE_NAME: Final = "plan.json"
-SCHEMA_VERSION: Final = 1
 _MAX_COUNT: Final = 1_000_000
 _MAX_PRICE_USD_PER_HOUR: Final = 1_000_000_000.0
 _LEAST_PRICE: Final = 5e-324
@@ -94,9 +94,10 @@ class _Reader:
     def launch(self, document: Mapping[str, Any]) -> PlannedLaunch:
         version = document.get("schema_version")
         if type(version) is not int or version < 1:
-            self._mistake("schema_version", f"must be {SCHEMA_VERSION}, found {version!r}")
-        elif version > SCHEMA_VERSION:
-            self._mistake("schema_version", f"is {version}, this version reads {SCHEMA_VERSION}: upgrade sky-melange")
+            self._mistake("schema_version", f"must be 1 to {PLAN_SCHEMA_VERSION}, found {version!r}")
+        elif version > PLAN_SCHEMA_VERSION:
+            message = f"is {version}, this version reads 1 to {PLAN_SCHEMA_VERSION}: upgrade sky-melange"
+            self._mistake("schema_version", message)
             raise InputError(self.mistakes)
         entries = document.get("groups")
         if not isinstance(entries, list) or not entries:

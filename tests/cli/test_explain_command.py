@@ -144,7 +144,7 @@ def test_cbc_by_choice_gives_the_same_plan(tmp_path: Path) -> None:
         (None, "there is no such file"),
         ("", "JSON"),
         ('{"schema_version": 1, "groups": []', "JSON"),
-        ('{"schema_version": 2}', "schema_version"),
+        ('{"schema_version": 3}', "schema_version"),
     ],
     ids=["missing", "empty", "half-written", "newer"],
 )

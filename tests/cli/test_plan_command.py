@@ -53,7 +53,7 @@ def test_quickstart_plans_and_says_what_is_best(tmp_path: Path) -> None:
         *output_files(),
         *(group["file"] for group in plan["groups"]),
     }
-    assert plan["schema_version"] == 1
+    assert plan["schema_version"] == 2
     assert plan["status"] == "optimal"
 
 

@@ -105,9 +105,9 @@ def test_a_pipe_is_read(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "key", "fragment"),
     [
-        (lambda d: d.update(schema_version=2), "schema_version", "update sky-melange"),
-        (lambda d: d.update(schema_version="1"), "schema_version", "must be 1"),
-        (lambda d: d.pop("schema_version"), "schema_version", "must be 1"),
+        (lambda d: d.update(schema_version=3), "schema_version", "update sky-melange"),
+        (lambda d: d.update(schema_version="1"), "schema_version", "must be 1 to 2"),
+        (lambda d: d.pop("schema_version"), "schema_version", "must be 1 to 2"),
         (lambda d: d["groups"][0].update(instances=5), "cost.replicas_usd_per_hour", "counts, prices and costs"),
         (lambda d: d["groups"][0].update(price_usd_per_hour=0.7), "groups[0].cost_usd_per_hour", "4 instances at 0.7"),
         (lambda d: d["cost"].update(total_usd_per_hour=1.0), "cost.total_usd_per_hour", "is 1.0"),

@@ -76,7 +76,7 @@ class TestPlanJson:
             "workload",
             "plan_sha256",
         ]
-        assert document["schema_version"] == 1
+        assert document["schema_version"] == 2
         assert [entry["name"] for entry in document["groups"]] == ["chat-l4", "chat-h100-x8"]
         assert document["groups"][0]["price_usd_per_hour"] == 0.8048
         assert document["groups"][0]["instances"] == 3

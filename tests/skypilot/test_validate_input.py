@@ -91,14 +91,14 @@ def test_no_plan_json_says_how_to_write_one(tmp_path: Path) -> None:
         ("[]", "top level must be an object"),
         ('{"schema_version": 1, "cost": {"replicas_usd_per_hour": NaN}}', "NaN is no figure"),
         ('{"schema_version": 1, "x": -Infinity}', "-Infinity is no figure"),
-        ('{"schema_version": 2, "groups": "new"}', "is 2, this version reads 1: upgrade"),
-        ('{"groups": []}', "schema_version: must be 1, found None"),
-        ('{"schema_version": true, "groups": [3]}', "schema_version: must be 1, found True"),
+        ('{"schema_version": 3, "groups": "new"}', "is 3, this version reads 1 to 2: upgrade"),
+        ('{"groups": []}', "schema_version: must be 1 to 2, found None"),
+        ('{"schema_version": true, "groups": [3]}', "schema_version: must be 1 to 2, found True"),
         ('{"schema_version": 1, "groups": []}', "at least one replica group"),
         ('{"schema_version": 1, "groups": [3]}', r"groups\[0\]: must be an object"),
         ('{"schema_version": 1, "launch_mode": "job", "groups": []}', "launch_mode: must be serve or cluster"),
         ("[" * 100_000, "is no plan: nested too deeply"),
-        ("\ufeff{}", "schema_version: must be 1, found None"),
+        ("\ufeff{}", "schema_version: must be 1 to 2, found None"),
     ],
 )
 def test_a_plan_that_cannot_be_read_says_why(tmp_path: Path, text: str, message: str) -> None:
