@@ -34,8 +34,8 @@ Put the files' names under profiles.files in workload.yaml to plan with them.
 @click.option(
     "--config",
     "config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The model's Hugging Face config.json, for a model that is not in the table.",
+    type=click.Path(path_type=Path),
+    help="The model's Hugging Face config.json, or the folder of its checkpoint, for a model that is not in the table.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write profile files into this folder.")
 @format_option

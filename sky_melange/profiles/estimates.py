@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from sky_melange.domain.profile import Profile, Skipped
 from sky_melange.errors import MissingDataError
-from sky_melange.profiles.model_shape import ModelShape, known_models
+from sky_melange.profiles.architectures import known_models
+from sky_melange.profiles.model_shape import ModelShape
 from sky_melange.profiles.roofline import ENGINE, TENSOR_PARALLEL_SIZES, estimate
 
 
