@@ -13,7 +13,7 @@ from sky_melange.domain.workload import Workload
 from sky_melange.errors import MissingDataError
 from sky_melange.optimizer import ProfileCapacities, context_limited
 from sky_melange.pipeline.digests import digest_of
-from sky_melange.profiles import known_models, load_profiles, max_capacity, read_profiles, refusals, select, trusted
+from sky_melange.profiles import known_models, max_capacity, profiles_of, read_profiles, refusals, select, trusted
 
 
 def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
@@ -22,16 +22,16 @@ def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Pro
     Only accelerators that are on offer and have no other profile are estimated.
     """
     model, policy, wanted = workload.model, workload.profiles, workload.candidates.accelerators
-    found = load_profiles(model.profiled_id, model.dtype, workload.launch.engine, wanted)
+    found = profiles_of(model, workload.launch.engine, wanted)
     paths = [folder / name for name in policy.files]
     found += read_profiles(paths, model.profiled_id, model.dtype, workload.launch.engine, wanted)
     if policy.estimate:
-        from sky_melange.profiles.estimates import estimated_profiles
+        from sky_melange.profiles.estimates import estimated_profiles, shape_of
 
         known = {profile.key.accelerator for profile in found}
         offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
         missing = {name for name in offered - known if wanted is None or name in wanted}
-        found += estimated_profiles(model.profiled_id, model.dtype, workload.launch.engine, missing)[0]
+        found += estimated_profiles(shape_of(model), model.dtype, workload.launch.engine, missing)[0]
     return found
 
 

@@ -66,6 +66,16 @@ def architecture_of(model: str) -> Architecture | None:
     return row
 
 
+def nearest_models(model: str, most: int = 5) -> list[str]:
+    """Ids of the table that share most words with one, the best first; none that share no word."""
+    words = set(re.findall(r"[a-z]+|\d+(?:\.\d+)?", model.rsplit("/", 1)[-1].lower())) - {"b", "instruct", "v", "base"}
+    ranked = sorted(
+        (-len(words & set(re.findall(r"[a-z]+|\d+(?:\.\d+)?", row.model.rsplit("/", 1)[-1].lower()))), row.model)
+        for row in architectures()
+    )
+    return [name for shared, name in ranked[:most] if shared < 0]
+
+
 class _Known(Mapping[str, ModelShape]):
     """Sizes by model id: every id that a row matches is found, the rows' own are listed."""
 

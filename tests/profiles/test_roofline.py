@@ -191,15 +191,18 @@ def test_estimates_agree_with_the_silicon_profiles(accelerator: str) -> None:
 
 
 def test_estimates_for_a_plan_name_the_accelerators_without_one() -> None:
-    profiles, remarks = estimated_profiles(LLAMA, "bfloat16", "vllm", ["L4", "T4", "A100"])
+    profiles, remarks = estimated_profiles(known_models()[LLAMA], "bfloat16", "vllm", ["L4", "T4", "A100"])
     assert {profile.key.accelerator for profile in profiles} == {"L4", "A100"}
     assert remarks == ("No estimate for T4: T4 does not run bfloat16; ask for float16.",)
-    assert estimated_profiles(LLAMA, "bfloat16", "trtllm", ["L4"])[0] == ()
+    assert estimated_profiles(known_models()[LLAMA], "bfloat16", "trtllm", ["L4"])[0] == ()
 
 
-def test_an_unknown_model_lists_the_known_ones() -> None:
-    with pytest.raises(MissingDataError, match="Qwen/Qwen3-32B"):
-        model_shape("my-org/my-model")
+def test_an_unknown_model_says_the_way_out_and_lists_near_ones() -> None:
+    with pytest.raises(MissingDataError, match=r"^write `model\.config: config\.json`") as caught:
+        model_shape("my-org/qwen3-33b")
+    assert "\n  Qwen/Qwen3-" in str(caught.value)
+    with pytest.raises(MissingDataError, match="GGUF"):
+        model_shape("bartowski/Qwen3-8B-GGUF")
 
 
 def test_a_model_that_does_not_fit_is_refused_for_memory() -> None:
