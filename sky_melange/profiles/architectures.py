@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
@@ -23,6 +23,8 @@ _OTHER_SIZES: Final = re.compile(
     r"onnx|assistant|mtp|dflash)(?![a-z0-9])"
 )
 """Words of a name that say: made from that model, but not of its sizes, or not a checkpoint that an engine serves."""
+
+_EVERYWHERE: Final = frozenset({"a", "b", "base", "bf", "chat", "fp", "hf", "instruct", "it", "v"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +68,15 @@ def architecture_of(model: str) -> Architecture | None:
     return row
 
 
-def nearest_models(model: str, most: int = 5) -> list[str]:
-    """Ids of the table that share most words with one, the best first; none that share no word."""
-    words = set(re.findall(r"[a-z]+|\d+(?:\.\d+)?", model.rsplit("/", 1)[-1].lower())) - {"b", "instruct", "v", "base"}
-    ranked = sorted(
-        (-len(words & set(re.findall(r"[a-z]+|\d+(?:\.\d+)?", row.model.rsplit("/", 1)[-1].lower()))), row.model)
-        for row in architectures()
-    )
+def nearest(model: str, names: Iterable[str], most: int = 5) -> list[str]:
+    """The names that share most words with an id, the best first; none that share no word."""
+    words = _words(model)
+    ranked = sorted((-len(words & _words(name)), name) for name in names)
     return [name for shared, name in ranked[:most] if shared < 0]
+
+
+def _words(model: str) -> set[str]:
+    return set(re.findall(r"[a-z]+|\d+(?:\.\d+)?", model.rsplit("/", 1)[-1].lower())) - _EVERYWHERE
 
 
 class _Known(Mapping[str, ModelShape]):

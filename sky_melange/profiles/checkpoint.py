@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sky_melange.domain.workload import AUTO_DTYPE, Model
 from sky_melange.errors import InputError, MissingDataError, Mistake
-from sky_melange.profiles.architectures import Architecture, architecture_of, nearest_models
+from sky_melange.profiles.architectures import Architecture, architecture_of, architectures, nearest
 from sky_melange.profiles.model_config import ModelConfig, config_object, parse_config, parse_object
 from sky_melange.untrusted import read_bytes
 
@@ -105,7 +105,7 @@ def unknown_model(model: str, way_out: str = _WAY_OUT) -> str:
             f"{model} holds GGUF files, which the engines that are planned for do not serve well: name the checkpoint "
             "that they were made from"
         )
-    near = nearest_models(model)
+    near = nearest(model, (row.model for row in architectures()))
     listed = "".join(f"\n  {name}" for name in near)
     return f"{way_out}: the sizes of {model} are not in the table of architectures" + (
         f"; near are{listed}" if listed else ""

@@ -28,7 +28,7 @@ def _no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def plan(tmp_path: Path, model: dict[str, str], *options: str) -> Result:
+def plan(tmp_path: Path, model: dict[str, str], *options: str, **changes: object) -> Result:
     document: dict[str, Any] = {
         "version": 1,
         "name": "any",
@@ -37,6 +37,7 @@ def plan(tmp_path: Path, model: dict[str, str], *options: str) -> Result:
         "traffic": {"request_rate": 1, "preset": "azure-conversation-2023"},
         "candidates": {"clouds": ["aws"], "accelerators": ["H100", "L40S"]},
         "profiles": {"estimate": True},
+        **changes,
     }
     path = tmp_path / "workload.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -111,6 +112,37 @@ def test_a_config_next_to_the_workload_gives_sizes_and_dtype(tmp_path: Path) -> 
     checked = CliRunner(mix_stderr=False).invoke(cli, ["check", str(tmp_path / "plan"), "--offline"])
     assert checked.exit_code == 3
     assert "model.sizes" in checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "candidates", "lines"),
+    [
+        (
+            {"id": "deepseek-ai/DeepSeek-R1"},
+            {},
+            ["`profiles: {estimate: true}`", "25 bundled profiles of it are of other engines or layouts: sglang fp4"],
+        ),
+        (
+            {"id": "Qwen/Qwen3-32B-AWQ"},
+            {},
+            ["`profiles: {estimate: true}`", "There are profiles of it in bfloat16 and fp8", "nearest models"],
+        ),
+        (
+            {"id": "Qwen/Qwen3-32B"},
+            {"accelerators": ["L4", "A10G"]},
+            ["(bfloat16) on any of L4, A10G that vllm can launch", "There are profiles on A100-80GB, B200"],
+        ),
+        ({"id": "google/gemma-3-27b-it"}, {}, ["`profiles: {estimate: true}`", "profiles: Qwen/Qwen3-32B, "]),
+    ],
+)
+def test_without_estimates_the_first_line_says_what_to_write(
+    tmp_path: Path, model: dict[str, str], candidates: dict[str, Any], lines: list[str]
+) -> None:
+    result = plan(tmp_path, model, candidates=candidates, profiles={"estimate": False})
+    assert (result.exit_code, result.stdout) == (5, "")
+    said = result.stderr[result.stderr.index("Error: ") :].splitlines()
+    assert said[0].startswith("Error: write `profiles: {estimate: true}`")
+    assert all(any(line in found for found in said) for line in lines), said
 
 
 @pytest.mark.parametrize(
