@@ -24,7 +24,7 @@ _HARMLESS: Final = re.compile(
     r"|(layer|group|rms)_?norm.*|num_?nextn_predict_layers|.*mtp.*|n_groups?|num_expert_group|topk_group|norm_topk_prob|"
     r"chunk_size(_feed_forward)?|index_.*|indexer_.*|mup_.*|.*_multipliers?|num_beam.*|.*_overlap|time_step.*|max_window_layers|output_hidden_states|pruned_heads|"
     r"use_mamba_kernels|output_router_logits|num_logits_to_keep|normalize_.*|pretraining_tp|ep_size|head_dtype|"
-    r"mamba_(chunk_size|dt_.*|expand)|mamba_hidden_act|moe_(renormalize|router_.*|norm_min|use_aux_free|capacity|gate.*)|"
+    r"mamba_(chunk_size|dt_.*|expand|norm_before_gate|rms_norm|use_mlp)|mamba_hidden_act|moe_(renormalize|router_.*|norm_min|use_aux_free|capacity|gate.*)|"
     r"add_(swa|full)_attention_.*|add_cross_attention|attention_(value_scale|multiplier)|use_(qk_norm|cache|sliding_window)|keys_to_ignore.*|query_pre_attn_scalar|"
     r"original_max_position.*|is_(encoder_)?decoder|no_rope_layers?.*|vision_.*|image_.*|audio_.*|video_.*|mm_.*|id2label|label2id|tf_legacy_loss|use_bidirectional_attention|residual_in_fp32|"
     r"rescale_prenorm_residual|num_return_sequences|expand|nope_layer_interval|no_repeat_ngram.*|encoder_no_repeat.*"

@@ -112,8 +112,8 @@ class Sizes:
                 keys.mistake("block_configs", "is missing; it must list the blocks of the model")
         self._heads = keys.size("num_attention_heads", most=65_536)
         pattern = self._pattern()
-        self._layers = len(pattern) if pattern else keys.layers("num_hidden_layers")
-        stated = keys.count("num_hidden_layers")
+        self._layers = len(pattern) if pattern else keys.layers("num_hidden_layers", "num_layers")
+        stated = keys.count("num_hidden_layers", "num_layers")
         if pattern and stated is not None and stated != len(pattern):
             keys.mistake("num_hidden_layers", f"is {stated}, but {len(pattern)} layers are listed")
         self._kinds = pattern or list(zip(self._mixers(), self._feeds(), strict=True))

@@ -65,6 +65,10 @@ def test_ids_of_the_same_sizes_share_a_row(model: str, row: str | None) -> None:
     assert (None if found is None else found.model) == row
 
 
+def test_the_table_knows_150_models() -> None:
+    assert len({*known_models(), *(model for model, row in IDS.items() if row is not None)}) >= 150
+
+
 def test_the_table_states_its_sources() -> None:
     rows = {name: architecture_of(name) for name in known_models()}
     assert all(row is not None and row.model == name for name, row in rows.items())
