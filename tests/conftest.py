@@ -45,6 +45,8 @@ _CACHE = tempfile.mkdtemp(prefix="sky-melange-tests-")
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ["SKY_MELANGE_CATALOG_URL"] = "http://127.0.0.1:9"
 os.environ["SKY_MELANGE_CACHE_DIR"] = _CACHE
+# Models that the user of this machine has downloaded are no input of a test.
+os.environ["HF_HUB_CACHE"] = str(Path(_CACHE) / "no-models")
 
 # The simulator is compiled once for all processes of a run, which takes some ten seconds.
 if "SKY_MELANGE_TESTS_COMPILED" not in os.environ:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from profile_fit.runs import Layout
+from sky_melange.profiles.architectures import known_models
 from sky_melange.profiles.fitting import Fit, Neighbour, fit, predict
 from sky_melange.profiles.memory import kv_cache_tokens
-from sky_melange.profiles.model_shape import known_models
 from sky_melange.profiles.serving_runs import Run
 
 LEAST_RUNS: Final = 2

@@ -14,8 +14,8 @@ from profile_fit.accuracy import SLOS_S, largest_rate
 from profile_fit.runs import Table
 from sky_melange.domain.profile import PointsForm, ProfileKind, Skipped
 from sky_melange.profiles import bundled
+from sky_melange.profiles.architectures import known_models
 from sky_melange.profiles.least_squares import Array, non_negative
-from sky_melange.profiles.model_shape import known_models
 from sky_melange.profiles.roofline import setup_of
 from sky_melange.profiles.roofline_terms import Setup
 

@@ -61,6 +61,8 @@ def _other_launch(planned: Workload, wanted: Workload) -> Iterator[str]:
         "name",
         "model.id",
         "model.dtype",
+        "model.quantization",
+        "model.sizes",
         "model.max_model_len",
         "launch.mode",
         "launch.engine",

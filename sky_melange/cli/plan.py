@@ -56,6 +56,7 @@ Examples:
     "--objective", type=click.Choice(["least_cost", "most_traffic"]), help="Overrides objective of the workload."
 )
 @click.option("--no-simulate", is_flag=True, help="Plan by means alone, for sweeps: slo.attainment is not looked at.")
+@click.option("--fetch-config", is_flag=True, help="Ask huggingface.co for the model's config.json: sizes and dtype.")
 @click.option("--explain", is_flag=True, help="Say why: what binds, and at which prices and rates the plan changes.")
 @click.option("--require-optimal", is_flag=True, help="Exit with 7 unless the plan is proven cheapest.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write what the options say as a workload.yaml.")
@@ -77,6 +78,7 @@ def command(
     formulation: str | None,
     objective: str | None,
     no_simulate: bool,
+    fetch_config: bool,
     explain: bool,
     require_optimal: bool,
     save: Path | None,
@@ -101,6 +103,7 @@ def command(
             formulation=formulation,
             objective=objective,
             no_simulate=no_simulate,
+            fetch_config=fetch_config,
             explain=explain,
             require_optimal=require_optimal,
             output_format=output_format,
@@ -141,11 +144,14 @@ def _plan(
     formulation: str | None,
     objective: str | None,
     no_simulate: bool,
+    fetch_config: bool,
     explain: bool,
     require_optimal: bool,
     output_format: str,
 ) -> None:
     """Into the folder `out`; None: nothing is written."""
+    from sky_melange.profiles import hub
+
     if out is not None:
         check_replaceable(out)
     planned = pipeline.plan_file(
@@ -156,6 +162,7 @@ def _plan(
         book_of=lambda read: price_book(read.prices, refresh=refresh, needed=read.candidates.clouds),
         folder=out,
         simulator=None if no_simulate else _simulator(),
+        config_of=hub.fetched_config if fetch_config else hub.cached_config,
     )
     plan = planned.plan
     if require_optimal and plan.status != "optimal":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sky_melange.cli.options import format_option, use_color
-from sky_melange.errors import InfeasibleError, InputError, Mistake
+from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,8 @@ Put the files' names under profiles.files in workload.yaml to plan with them.
 @click.option(
     "--config",
     "config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The model's Hugging Face config.json, for a model that is not in the table.",
+    type=click.Path(path_type=Path),
+    help="The model's Hugging Face config.json, or the folder of its checkpoint, for a model that is not in the table.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write profile files into this folder.")
 @format_option
@@ -54,13 +54,16 @@ def command(
     The error is that on GPUs which the calibration had not seen. Prefer a measured profile where there is one.
     """
     from sky_melange.domain.profile import Profile, Skipped
-    from sky_melange.profiles.estimates import model_shape
+    from sky_melange.profiles.architectures import known_models
+    from sky_melange.profiles.checkpoint import unknown_model
     from sky_melange.profiles.model_config import read_model_config
     from sky_melange.profiles.roofline import estimate
     from sky_melange.render import profile_table
 
     _check_names(accelerators)
-    shape = model_shape(model) if config is None else read_model_config(config, model)
+    shape = known_models().get(model) if config is None else read_model_config(config, model)
+    if shape is None:
+        raise MissingDataError(unknown_model(model, "pass `--config config.json`, the model's public configuration"))
     layouts = [(name, size) for name in dict.fromkeys(accelerators) for size in dict.fromkeys(sizes or _ALL_SIZES)]
     results = [(*layout, estimate(shape, layout[0], tensor_parallel=layout[1], dtype=dtype)) for layout in layouts]
     profiles = [result for *_, result in results if isinstance(result, Profile)]

@@ -55,7 +55,7 @@ def sketch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         [
             click.option("--model", help="Hugging Face id of the model."),
-            click.option("--dtype", help="Type of the weights: bfloat16, float16, fp8, fp4, int4."),
+            click.option("--dtype", help="Type of the weights. Default: the checkpoint's own."),
             click.option("--rate", type=float, help="Requests per second to plan for."),
             click.option("--input", "input_tokens", type=int, help="Input tokens of each request."),
             click.option("--output", "output_tokens", type=int, help="Output tokens of each request."),
@@ -116,7 +116,7 @@ def sketch(
         Sketch(
             name=_name_of(model) if name is None else name,
             model=model,
-            dtype=dtype or "bfloat16",
+            dtype=dtype,
             request_rate_rps=rate,
             preset=preset,
             input_tokens=input_tokens,

@@ -56,17 +56,27 @@ class ControllerPlace(StrEnum):
     CONSOLIDATED = "consolidated"
 
 
+AUTO_DTYPE: Final = "auto"
+"""The precision that the checkpoint has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """The model to serve. `max_model_len` is the context limit in tokens (input + output); None: the model's own.
 
-    `profile_as` is the model whose profiles are used, as a fine-tune's base model; None: the model's own.
+    `dtype` is AUTO_DTYPE until the checkpoint is known. `profile_as` is the model whose profiles are used, as a
+    fine-tune's base model; None: the model's own. `config` is its config.json or the folder of its checkpoint,
+    relative to the workload's file. `quantization` is the method by which the checkpoint was quantised; None: it has
+    16 bits, or is not known. `sizes` is what a config.json said that the table of architectures does not, as JSON.
     """
 
     id: str
     dtype: str
     max_model_len: int | None = None
     profile_as: str | None = None
+    config: str | None = None
+    quantization: str | None = None
+    sizes: str | None = None
 
     @property
     def profiled_id(self) -> str:

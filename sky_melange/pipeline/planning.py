@@ -30,7 +30,7 @@ from sky_melange.pipeline.profiling import (
     profiles_for,
     trusted_profiles,
 )
-from sky_melange.pipeline.reading import embedded_book, read
+from sky_melange.pipeline.reading import ConfigOf, embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.profiles import profile_assumptions, profile_remarks, select, unprofiled
 from sky_melange.resources import cloud_features
@@ -63,15 +63,16 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     book_of: Callable[[Workload], PriceBook] = embedded_book,
     folder: Path | None = None,
     simulator: Simulator | None = None,
+    config_of: ConfigOf | None = None,
 ) -> Planned:
     """Plans a workload file; `formulation` and `objective` override the file's.
 
     `book_of` gives the prices for the workload as read: the clock and the network are the caller's. `folder` is where
     the plan is to lie, which finds its workload from there; None: nowhere. `simulator` finds out which plans hold
-    `slo.attainment`; None: nothing is simulated.
+    `slo.attainment`; None: nothing is simulated. `config_of` finds the config.json of a model's page.
     """
     text = file_text(path)
-    workload = _overridden(read(path, text=text), formulation, objective)
+    workload = _overridden(read(path, text=text, config_of=config_of), formulation, objective)
     book = book_of(workload)
     profiles = profiles_for(workload, book, path.parent)
     is_simulated = simulator is not None and workload.slo.attainment is not None
@@ -153,7 +154,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         alternatives=optimum.alternatives,
         assumptions=(
             *assumptions(workload, None if simulated is None else simulated.arrivals),
-            *profile_assumptions(workload),
+            *profile_assumptions(workload, used),
             *filter(None, [optimum.passed_over]),
         ),
         warnings=(

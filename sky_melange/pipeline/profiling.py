@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.profile import Capacity, Profile, Skipped
 from sky_melange.domain.size_estimate import size_estimates
-from sky_melange.domain.workload import Workload
+from sky_melange.domain.workload import Model, Workload
 from sky_melange.errors import MissingDataError
 from sky_melange.optimizer import ProfileCapacities, context_limited
 from sky_melange.pipeline.digests import digest_of
-from sky_melange.profiles import known_models, load_profiles, max_capacity, read_profiles, refusals, select, trusted
+from sky_melange.profiles import bundled, max_capacity, profiles_of, read_profiles, refusals, select, trusted
+from sky_melange.profiles.architectures import known_models, nearest
+from sky_melange.profiles.estimates import shape_of
+from sky_melange.profiles.roofline import ENGINE as ESTIMATED_ENGINE
+from sky_melange.profiles.twins import twins
 
 
 def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
@@ -22,7 +28,7 @@ def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Pro
     Only accelerators that are on offer and have no other profile are estimated.
     """
     model, policy, wanted = workload.model, workload.profiles, workload.candidates.accelerators
-    found = load_profiles(model.profiled_id, model.dtype, workload.launch.engine, wanted)
+    found = profiles_of(model, workload.launch.engine, wanted)
     paths = [folder / name for name in policy.files]
     found += read_profiles(paths, model.profiled_id, model.dtype, workload.launch.engine, wanted)
     if policy.estimate:
@@ -31,7 +37,7 @@ def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Pro
         known = {profile.key.accelerator for profile in found}
         offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
         missing = {name for name in offered - known if wanted is None or name in wanted}
-        found += estimated_profiles(model.profiled_id, model.dtype, workload.launch.engine, missing)[0]
+        found += estimated_profiles(shape_of(model), model.dtype, workload.launch.engine, missing)[0]
     return found
 
 
@@ -85,15 +91,66 @@ def trusted_profiles(workload: Workload, profiles: Sequence[Profile]) -> tuple[t
 
 
 def no_profile(workload: Workload) -> MissingDataError:
-    """The error where there is no profile at all: what there is, and what would help."""
-    wanted = workload.candidates.accelerators
+    """The error where there is no profile at all: what to write in its first line, then what there is."""
+    model, engine, wanted = workload.model, workload.launch.engine, workload.candidates.accelerators
     where = "" if wanted is None else f" on any of {', '.join(wanted)}"
-    have = "\n".join(f"  {model} ({dtype})" for model, dtype in known_models())
-    asked = f"{_profiled(workload)}{where}"
-    hint = "" if workload.profiles.estimate else " (profiles: {estimate: true} estimates known models from datasheets)"
-    if workload.model.profiled_id not in {model for model, _ in known_models()}:
-        hint += " (model.profile_as names the base model of a fine-tune, whose profiles are then used)"
-    return MissingDataError(f"there is no throughput profile of {asked}{hint}; there are profiles of\n{have}")
+    entries = bundled.entries()
+    same = {model.profiled_id, *twins(model)}
+    of_model = [entry for entry in entries if entry.key.model in same]
+    lines = [
+        f"{_way_out(workload, where)}: there is no profile of {_profiled(workload)}{where} that {engine} can launch"
+    ]
+    fitting = sorted({e.key.accelerator for e in of_model if _launchable(e, engine) and e.key.dtype == model.dtype})
+    if fitting:
+        lines.append(f"There are profiles on {', '.join(fitting)}; add one of them to candidates.accelerators.")
+    others = sorted({e.key.dtype for e in of_model if _launchable(e, engine)} - {model.dtype})
+    if others:
+        lines.append(f"There are profiles of it in {' and '.join(others)}, for checkpoints that have that dtype.")
+    unusable = Counter(
+        f"{e.key.engine} {e.key.dtype}{f', {e.layout}' if e.layout else ''}"
+        for e in of_model
+        if not _launchable(e, engine)
+    )
+    if unusable:
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(unusable.items()))
+        lines.append(f"{unusable.total()} bundled profiles of it are of other engines or layouts: {listed}.")
+    near = _nearest(model, {e.key.model for e in entries if _launchable(e, engine)} - same)
+    if near:
+        lines.append(f"The nearest models with profiles: {', '.join(near)}.")
+    return MissingDataError("\n  ".join(lines))
+
+
+def _way_out(workload: Workload, where: str) -> str:
+    if _size(workload.model) is None:
+        also = "" if workload.profiles.estimate else " and `profiles: {estimate: true}`"
+        return f"write `model.config: config.json` with the model's public configuration{also}"
+    if not workload.profiles.estimate:
+        return "write `profiles: {estimate: true}` to estimate it from datasheets"
+    if workload.launch.engine != ESTIMATED_ENGINE:
+        return (
+            f"write `launch.engine: {ESTIMATED_ENGINE}`, of which estimates are, or name profiles under profiles.files"
+        )
+    return f"name other candidates.accelerators{'' if where else ' or clouds'}: none on offer can be estimated for it"
+
+
+def _nearest(model: Model, others: Collection[str]) -> list[str]:
+    """Other models: those of the nearest size where it is known, else those that share words of the name."""
+    own = _size(model)
+    if own is None:
+        return nearest(model.profiled_id, others)
+    shapes = known_models()
+    return sorted(others, key=lambda other: (abs(math.log(shapes[other].parameters / own)), other))[:3]
+
+
+def _size(model: Model) -> int | None:
+    try:
+        return shape_of(model).parameters
+    except MissingDataError:
+        return None
+
+
+def _launchable(entry: bundled.Entry, engine: str) -> bool:
+    return entry.key.engine == engine and not entry.layout
 
 
 def _profiled(workload: Workload) -> str:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.workload import RunningGroup, Workload
+from sky_melange.domain.workload import Model, RunningGroup, Workload
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
 from sky_melange.traces import preset_names, resolve_traffic
 from sky_melange.workload_file import read_workload
 
+ConfigOf = Callable[[str], Mapping[str, Any] | None]
+"""Model id -> the config.json of its page, from a cache or from the network; None where there is none."""
 
-def read(path: Path, *, planned: Workload | None = None, text: str | None = None) -> Workload:
-    """Reads a workload file, its names of accelerators and clouds checked, and its context limit filled in.
 
-    `planned` stands in for the files that it names: the counts of its log, and the groups that run. `text` is the
-    file's where it was read already, as pipes can be once.
+def read(
+    path: Path, *, planned: Workload | None = None, text: str | None = None, config_of: ConfigOf | None = None
+) -> Workload:
+    """Reads a workload file, its names of accelerators and clouds checked, its context limit and dtype filled in.
+
+    `planned` stands in for the files that it names: the counts of its log, the groups that run, the model's config.
+    `text` is the file's where it was read already, as pipes can be once. `config_of` looks for the config.json of a
+    model for which the workload names none.
     """
     workload = read_workload(
         path,
@@ -31,6 +39,7 @@ def read(path: Path, *, planned: Workload | None = None, text: str | None = None
         # Like every path in a workload file it is relative to the file.
         own = replace(workload.prices, overrides=path.parent / workload.prices.overrides)
         workload = replace(workload, prices=own)
+    workload = replace(workload, model=_known(workload.model, path, planned, config_of))
     if planned is None:
         workload = _with_running_groups(workload, path.parent)
     elif workload.constraints.keep is not None and planned.constraints.keep is not None:
@@ -41,6 +50,18 @@ def read(path: Path, *, planned: Workload | None = None, text: str | None = None
     grid = workload.traffic.grid
     longest = grid.input_edges[-1] + grid.output_edges[-1]
     return replace(workload, model=replace(workload.model, max_model_len=longest))
+
+
+def _known(model: Model, file: Path, planned: Workload | None, config_of: ConfigOf | None) -> Model:
+    """The model with its checkpoint's dtype and sizes; what its page said then, where a plan was made with that."""
+    from sky_melange.profiles.checkpoint import noted, resolved
+
+    page = None
+    if model.config is None and planned is not None and planned.model.id == model.id:
+        page = noted(planned.model)
+    elif model.config is None and config_of is not None:
+        page = config_of(model.id)
+    return resolved(model, file, page)
 
 
 def _with_running_groups(workload: Workload, folder: Path) -> Workload:

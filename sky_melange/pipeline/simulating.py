@@ -12,7 +12,7 @@ from sky_melange.domain.trace import TraceReference
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.plan_file import PlanDocument
-from sky_melange.profiles import load_profiles, read_profiles
+from sky_melange.profiles import profiles_of, read_profiles
 from sky_melange.simulation import Fleet, fleet_of
 from sky_melange.traces import preset_names, read_requests
 from sky_melange.traces.presets import has_requests, preset_requests
@@ -77,14 +77,14 @@ def _profiles(plan: Plan, workload: Workload, folder: Path) -> Sequence[Profile]
     """Of the plan's accelerators: bundled, the workload's own files, and estimates where it asks for them."""
     model, engine = workload.model, workload.launch.engine
     wanted = sorted({group.accelerator for group in plan.groups})
-    found = [*load_profiles(model.profiled_id, model.dtype, engine, wanted)]
+    found = [*profiles_of(model, engine, wanted)]
     paths = [folder / name for name in workload.profiles.files]
     found += read_profiles(paths, model.profiled_id, model.dtype, engine, wanted)
     missing = set(wanted) - {profile.key.accelerator for profile in found}
     if workload.profiles.estimate and missing:
-        from sky_melange.profiles.estimates import estimated_profiles
+        from sky_melange.profiles.estimates import estimated_profiles, shape_of
 
-        found += estimated_profiles(model.profiled_id, model.dtype, engine, missing)[0]
+        found += estimated_profiles(shape_of(model), model.dtype, engine, missing)[0]
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from sky_melange.domain.profile import Profile
+from sky_melange.domain.workload import Model
 from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles import bundled
 from sky_melange.profiles.bundled import models as known_models
@@ -25,6 +26,7 @@ __all__ = [
     "max_capacity",
     "profile_assumptions",
     "profile_remarks",
+    "profiles_of",
     "read_profiles",
     "refusals",
     "select",
@@ -49,6 +51,14 @@ def load_profiles(
     """
     found = [profile for source in PROFILE_SOURCES.values() for profile in source(model, dtype, engine, accelerators)]
     return tuple(sorted(found, key=lambda profile: profile.key))
+
+
+def profiles_of(model: Model, engine: str, accelerators: Collection[str] | None = None) -> tuple[Profile, ...]:
+    """All profiles of a workload's model, its own before those of models with the same architecture."""
+    from sky_melange.profiles.twins import twin_profiles
+
+    own = load_profiles(model.profiled_id, model.dtype, engine, accelerators)
+    return (*own, *twin_profiles(model, engine, accelerators))
 
 
 def read_profiles(

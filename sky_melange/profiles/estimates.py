@@ -5,30 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sky_melange.domain.profile import Profile, Skipped
+from sky_melange.domain.workload import Model
 from sky_melange.errors import MissingDataError
-from sky_melange.profiles.model_shape import ModelShape, known_models
+from sky_melange.profiles.architectures import known_models
+from sky_melange.profiles.checkpoint import sizes_of, unknown_model
+from sky_melange.profiles.model_shape import ModelShape
 from sky_melange.profiles.roofline import ENGINE, TENSOR_PARALLEL_SIZES, estimate
 
 
 def model_shape(model: str) -> ModelShape:
-    """The sizes of a known model. Raises MissingDataError with the known ones."""
+    """The sizes of a known model. Raises MissingDataError with the nearest ones."""
     shape = known_models().get(model)
     if shape is None:
-        have = "\n".join(f"  {name}" for name in sorted(known_models()))
-        raise MissingDataError(
-            f"the sizes of {model} are not known, so it cannot be estimated; `sky-melange profiles estimate --config "
-            f"config.json` reads them from the model's own configuration. Known are\n{have}"
-        )
+        raise MissingDataError(unknown_model(model))
     return shape
 
 
+def shape_of(model: Model) -> ModelShape:
+    """The sizes of a workload's model, or of the one that `profile_as` names. Raises MissingDataError without any."""
+    if model.sizes is not None and model.profile_as is None:
+        return sizes_of(model.sizes, model.id).shape
+    return model_shape(model.profiled_id)
+
+
 def estimated_profiles(
-    model: str, dtype: str, engine: str, accelerators: Iterable[str]
+    shape: ModelShape, dtype: str, engine: str, accelerators: Iterable[str]
 ) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
     """Profiles of every layout that can be estimated, and one sentence for each accelerator without any."""
     if engine != ENGINE:
         return (), (f"Estimates are of {ENGINE}, not of {engine}.",)
-    shape = model_shape(model)
     profiles, remarks = [], []
     for accelerator in sorted(set(accelerators)):
         results = [estimate(shape, accelerator, tensor_parallel=n, dtype=dtype) for n in TENSOR_PARALLEL_SIZES]

@@ -23,11 +23,14 @@ _RESERVE_SCALES_BELOW_BYTES: Final = 40 * BYTES_PER_GIB
 def kv_cache_tokens(shape: ModelShape, *, memory_bytes: float, tensor_parallel: int, dtype: str) -> int:
     """Tokens of KV cache that a replica holds on `tensor_parallel` GPUs of `memory_bytes`; 0 if the model is too large.
 
-    Weights are divided evenly over the GPUs. Of a token's cache each GPU holds the share of its heads; the latent cache
-    of multi-head latent attention is held by every GPU.
+    Where layers keep a window or a state, a token is one of a request of 1,024.
     """
+    free = kv_cache_bytes(shape, memory_bytes=memory_bytes, tensor_parallel=tensor_parallel, dtype=dtype)
+    return max(0, int(free / shape.kv_gpu_bytes_per_token(tensor_parallel)))
+
+
+def kv_cache_bytes(shape: ModelShape, *, memory_bytes: float, tensor_parallel: int, dtype: str) -> float:
+    """Bytes that each GPU has left for the cache; negative if the model is too large. Weights are divided evenly."""
     share = memory_bytes * GPU_MEMORY_SHARE
     reserve = _RESERVE_BYTES * min(1.0, memory_bytes / _RESERVE_SCALES_BELOW_BYTES)
-    free = share * (1 - _MARGIN_SHARE) - shape.weight_bytes(dtype) / tensor_parallel - reserve
-    per_token = shape.kv_bytes_per_token / shape.kv_shards(tensor_parallel)
-    return max(0, int(free / per_token))
+    return share * (1 - _MARGIN_SHARE) - shape.weight_bytes(dtype) / tensor_parallel - reserve

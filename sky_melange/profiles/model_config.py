@@ -1,123 +1,126 @@
-"""Reads a model's sizes from its Hugging Face `config.json`; nothing is downloaded."""
+"""Reads a model's sizes from its Hugging Face `config.json`, or refuses: nothing is guessed, nothing is downloaded.
+
+A family is a `model_type` whose layers are understood (config_sizes.py). Another one is refused by its name, and so is
+a key that may change sizes and was not read. Layers for speculation (MTP) are not counted: engines load them on
+request.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
-
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import Final
 
 from sky_melange.errors import InputError, Mistake
+from sky_melange.profiles.config_keys import ConfigKeys
+from sky_melange.profiles.config_sizes import FAMILIES, Sizes
 from sky_melange.profiles.model_shape import ModelShape
-from sky_melange.untrusted import read_bytes
+from sky_melange.profiles.stated_size import contradiction
+from sky_melange.untrusted import parse_integer, read_bytes
 
 _MAX_BYTES: Final = 4 * 1024**2
 
-_Size = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
-_Count = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
+_TEXT_PARTS: Final = ("text_config", "llm_config", "language_config")
 
 
-def _named(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """What a config.json says: sizes, and the keys that they were read from, as JSON that reads the same again."""
 
+    shape: ModelShape
+    content: Mapping[str, object]
 
-class _Config(BaseModel):
-    """The keys that matter, under the names that model families give them; everything else is ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    num_hidden_layers: _Size
-    hidden_size: _Size
-    num_attention_heads: _Size
-    num_key_value_heads: _Size | None = None
-    head_dim: _Size | None = None
-    intermediate_size: _Count = 0
-    vocab_size: _Size
-    tie_word_embeddings: bool = False
-    experts: _Count = Field(default=0, validation_alias=_named("num_experts", "num_local_experts", "n_routed_experts"))
-    experts_per_token: _Count = Field(
-        default=0, validation_alias=_named("num_experts_per_tok", "experts_per_token", "num_experts_per_token")
-    )
-    moe_intermediate_size: _Count | None = None
-    shared_expert_intermediate_size: _Count = 0
-    n_shared_experts: _Count | None = None
-    first_k_dense_replace: _Count = 0
-    layer_types: tuple[str, ...] | None = None
-    kv_lora_rank: _Count | None = None
-    q_lora_rank: _Count | None = None
-    qk_nope_head_dim: _Count | None = None
-    qk_rope_head_dim: _Count | None = None
-    v_head_dim: _Count | None = None
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> _Config:
-        if self.experts and not 1 <= self.experts_per_token <= self.experts:
-            raise ValueError(f"{self.experts} experts need num_experts_per_tok between 1 and {self.experts}")
-        if not self.experts and not self.intermediate_size:
-            raise ValueError("a dense model needs intermediate_size")
-        if self.experts and not (self.moe_intermediate_size or self.intermediate_size):
-            raise ValueError("experts need moe_intermediate_size or intermediate_size")
-        if self.first_k_dense_replace > self.num_hidden_layers:
-            raise ValueError("first_k_dense_replace is more than num_hidden_layers")
-        if self.head_dim is None and not self.kv_lora_rank and self.hidden_size % self.num_attention_heads:
-            raise ValueError("hidden_size does not divide by num_attention_heads, and there is no head_dim")
-        return self
-
-
-class _Nested(BaseModel):
-    """Multimodal models keep the language model's configuration under `text_config`."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    text_config: dict[str, object] | None = None
+    @property
+    def text(self) -> str:
+        """The keys on one line, sorted."""
+        return json.dumps(self.content, sort_keys=True, separators=(",", ":"))
 
 
 def read_model_config(path: Path, model: str) -> ModelShape:
-    """The sizes of the model whose `config.json` is at `path`; `model` is the name that it gets.
+    """The sizes of the model whose `config.json` is at `path`, or in the folder `path`; `model` is its name.
 
-    Raises InputError naming the file and every key that is missing or wrong.
+    Raises InputError naming the file and every key that is missing, wrong or not understood.
     """
+    return read_config_file(path, model).shape
+
+
+def read_config_file(path: Path, model: str) -> ModelConfig:
+    """The same, with the keys that were read."""
+    return parse_config(config_object(path), model, str(path / "config.json" if path.is_dir() else path))
+
+
+def config_object(path: Path) -> dict[str, object]:
+    """The object in a config.json, or in that of a checkpoint's folder. Raises InputError."""
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise _wrong(path, "has no config.json; give the folder of a checkpoint, or the file itself")
+        path = path / "config.json"
+    elif path.suffix == ".gguf":
+        message = "is a GGUF file; give the config.json of the checkpoint that it was made from"
+        raise _wrong(path, message)
     content = read_bytes(path, limit_bytes=_MAX_BYTES)
+    if content.startswith(b"GGUF"):
+        raise _wrong(path, "is a GGUF file; give the config.json of the checkpoint that it was made from")
+    return parse_object(content, str(path))
+
+
+def parse_object(content: bytes | str, source: str) -> dict[str, object]:
+    """The object that JSON text is. Raises InputError."""
     try:
-        nested = _Nested.model_validate_json(content)
-        if nested.text_config is not None:
-            config = _Config.model_validate(nested.text_config)
-        else:
-            config = _Config.model_validate_json(content)
-    except ValidationError as error:
-        raise InputError(
-            [
-                Mistake(source=str(path), key=".".join(str(part) for part in item["loc"]), message=item["msg"])
-                for item in error.errors(include_url=False, include_context=False)
-            ]
-        ) from error
-    return _shape(config, model)
+        found = json.loads(content, parse_int=parse_integer)
+    except RecursionError:
+        raise _wrong(source, "Invalid JSON: nested too deeply") from None
+    except ValueError as error:
+        raise _wrong(source, f"Invalid JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise _wrong(source, "want a JSON object, as config.json is")
+    return found
 
 
-def _shape(config: _Config, model: str) -> ModelShape:
-    experts = config.experts if config.experts > 1 else 0
-    expert_width = (config.moe_intermediate_size or config.intermediate_size) if experts else 0
-    shared = config.shared_expert_intermediate_size or (config.n_shared_experts or 0) * expert_width
-    keeping = sum(name != "linear_attention" for name in config.layer_types) if config.layer_types else 0
-    return ModelShape(
-        model=model,
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads or config.num_attention_heads,
-        head_dim=config.head_dim or max(1, config.hidden_size // config.num_attention_heads),
-        intermediate=config.intermediate_size,
-        vocabulary=config.vocab_size,
-        attention_layers=keeping or config.num_hidden_layers,
-        dense_layers=config.first_k_dense_replace if experts else 0,
-        experts=experts,
-        experts_per_token=config.experts_per_token if experts else 0,
-        expert_intermediate=expert_width,
-        shared_intermediate=shared if experts else 0,
-        kv_lora_rank=config.kv_lora_rank or 0,
-        q_lora_rank=config.q_lora_rank or 0,
-        qk_nope_head_dim=config.qk_nope_head_dim or 0,
-        qk_rope_head_dim=config.qk_rope_head_dim or 0,
-        v_head_dim=config.v_head_dim or 0,
-        tied_embeddings=config.tie_word_embeddings,
+def parse_config(content: Mapping[str, object], model: str, source: str) -> ModelConfig:
+    """The sizes that an object says. Raises InputError."""
+    if "model_type" not in content and {"dim", "n_layers"} <= set(content):
+        raise _wrong(source, "is Mistral's params.json; give the config.json next to it")
+    top = ConfigKeys(content, {}, source, "")
+    part = next((name for name in _TEXT_PARTS if content.get(name) is not None), None)
+    inner = content if part is None else top.part(part)
+    top.stop()
+    if inner is None:
+        raise _wrong(source, "want an object", key=str(part))
+    prefix = "" if part is None else f"{part}."
+    kind = _model_type(top, inner, prefix, source)
+    family = FAMILIES[kind]
+    keys = ConfigKeys(inner, family.defaults, source, prefix)
+    shape = Sizes(keys, top, kind, family, part is not None).shape(model)
+    keys.refuse_unread()
+    keys.stop()
+    doubt = contradiction(shape, model)
+    if doubt is not None:
+        raise _wrong(source, f"{doubt}; model_type {kind} may have a key that is not understood", key="model_type")
+    read: dict[str, object] = {"model_type": kind, **keys.used()}
+    if part is not None:
+        read = {**top.used(), "model_type": content.get("model_type"), part: read}
+    return ModelConfig(shape=shape, content=read)
+
+
+def _model_type(top: ConfigKeys, inner: Mapping[str, object], prefix: str, source: str) -> str:
+    """The family's name: that of the language model, where the config is of more than one."""
+    own, outer = inner.get("model_type"), top.get("model_type")
+    known = [str(name) for name in (own, outer) if isinstance(name, str)]
+    for name in known:
+        for tried in (name, f"{name}_text"):
+            if tried in FAMILIES:
+                return tried
+    if not known:
+        raise _wrong(source, "is missing; it names the family of the model, such as llama", key=prefix + "model_type")
+    message = (
+        f"{known[0]!r} is not among the families whose sizes are understood; measure the model (sky-melange profiles "
+        f"measure) and name its profiles under profiles.files. Understood are {', '.join(sorted(FAMILIES))}"
     )
+    raise _wrong(source, message, key=prefix + "model_type")
+
+
+def _wrong(source: Path | str, message: str, key: str = "") -> InputError:
+    return InputError([Mistake(source=str(source), key=key, message=message)])

@@ -1,16 +1,12 @@
-"""The sizes of a model that decide its memory and its work, from its public configuration."""
+"""The sizes of a model that decide its memory and its work; model_config.py reads them from `config.json`."""
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 from typing import Final
-
-from sky_melange.resources import data_path
 
 BYTES_PER_WEIGHT: Final[Mapping[str, float]] = MappingProxyType(
     {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5625, "int4": 0.5156}
@@ -20,64 +16,57 @@ BYTES_PER_WEIGHT: Final[Mapping[str, float]] = MappingProxyType(
 _KV_BYTES: Final = 2.0
 """Per element of the KV cache: 16 bits, the default of the engines."""
 
+_USUAL_REQUEST_TOKENS: Final = 1024
+"""The request whose cache is averaged over its tokens where one figure a token is wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheLayers:
+    """Layers of one kind that keep keys and values: `elements` for a token and layer.
+
+    They are divided over at most `shards` GPUs: the heads of the keys, or 1 for a latent cache, which every GPU holds.
+    Of a request at most `kept_tokens` are kept, and at most `read_tokens` are read in a decode step; None: all.
+    `query_elements` is heads times the size of a query: 0 where attention is not computed over this cache.
+    """
+
+    layers: int
+    elements: float
+    shards: int
+    query_elements: int
+    kept_tokens: int | None = None
+    read_tokens: int | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """A decoder. Dense models have `experts` 0. `kv_lora_rank` > 0 means multi-head latent attention (DeepSeek).
+    """A decoder. Dense models have `experts` 0.
 
-    `dense_layers` counts the layers without experts in a mixture; `attention_layers` those that keep a KV cache.
-    `shared_intermediate` is the width of the expert that every token passes.
+    `layers` counts a mixer (attention, or what stands in its place) and a feed-forward part as one.
+    `mixer_weights` and `dense_weights` (feed-forward parts, shared experts, latent projections) are what every token
+    passes, in all layers; `expert_weights` is one routed expert in all layers. `unread_weights` lie in memory in
+    16 bits, and a decode step does not read them: encoders of images, embeddings of each layer. `state_bytes` is what
+    recurrent layers keep of a request, whatever its length.
     """
 
     model: str
     layers: int
     hidden: int
     heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
     vocabulary: int
-    attention_layers: int
-    dense_layers: int = 0
+    caches: tuple[CacheLayers, ...]
+    mixer_weights: int
+    dense_weights: int
     experts: int = 0
     experts_per_token: int = 0
-    expert_intermediate: int = 0
-    shared_intermediate: int = 0
-    kv_lora_rank: int = 0
-    q_lora_rank: int = 0
-    qk_nope_head_dim: int = 0
-    qk_rope_head_dim: int = 0
-    v_head_dim: int = 0
+    expert_weights: int = 0
+    unread_weights: int = 0
+    state_bytes: float = 0.0
     tied_embeddings: bool = False
 
     @property
-    def attention_weights(self) -> int:
-        """Weights of attention in all layers (layers without a KV cache are taken to cost the same)."""
-        if self.kv_lora_rank:
-            query = self.heads * (self.qk_nope_head_dim + self.qk_rope_head_dim)
-            rank = self.q_lora_rank
-            queries = self.hidden * rank + rank * query if rank else self.hidden * query
-            keys = self.hidden * (self.kv_lora_rank + self.qk_rope_head_dim)
-            keys += self.kv_lora_rank * self.heads * (self.qk_nope_head_dim + self.v_head_dim)
-            return self.layers * (queries + keys + self.heads * self.v_head_dim * self.hidden)
-        return self.layers * 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads)
-
-    @property
-    def expert_layers(self) -> int:
-        """Layers with experts."""
-        return self.layers - self.dense_layers if self.experts else 0
-
-    @property
     def always_read_weights(self) -> int:
-        """Weights of the layers that every token passes: attention, dense layers, shared expert."""
-        dense = (self.layers - self.expert_layers) * 3 * self.hidden * self.intermediate
-        shared = self.expert_layers * 3 * self.hidden * self.shared_intermediate
-        return self.attention_weights + dense + shared
-
-    @property
-    def expert_weights(self) -> int:
-        """Weights of one expert, in all layers with experts."""
-        return self.expert_layers * 3 * self.hidden * self.expert_intermediate
+        """Weights of the layers that every token passes."""
+        return self.mixer_weights + self.dense_weights
 
     @property
     def active_weights(self) -> int:
@@ -97,7 +86,12 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """All weights, with embeddings."""
-        return self.layer_weights + self.head_weights * (1 if self.tied_embeddings else 2)
+        return self.layer_weights + self.head_weights * (1 if self.tied_embeddings else 2) + self.unread_weights
+
+    @property
+    def active_parameters(self) -> int:
+        """Weights that one token passes, the output head included."""
+        return self.active_weights + self.head_weights
 
     def read_weights(self, running: float) -> float:
         """Weights of the layers that one decode step of `running` tokens reads.
@@ -112,31 +106,47 @@ class ModelShape:
 
     def weight_bytes(self, dtype: str) -> float:
         """Bytes of all weights at a precision."""
-        embeddings = self.parameters - self.layer_weights
-        return self.layer_weights * BYTES_PER_WEIGHT[dtype] + embeddings * 2.0
+        others = self.parameters - self.layer_weights
+        return self.layer_weights * BYTES_PER_WEIGHT[dtype] + others * 2.0
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """Bytes of KV cache of one token, in 16 bits, before it is divided over GPUs."""
-        if self.kv_lora_rank:
-            return self.attention_layers * (self.kv_lora_rank + self.qk_rope_head_dim) * _KV_BYTES
-        return self.attention_layers * 2 * self.kv_heads * self.head_dim * _KV_BYTES
+        """Bytes of cache a token of a request of 1,024 tokens, before they are divided over GPUs."""
+        return self.kept_bytes(_USUAL_REQUEST_TOKENS, 1) / _USUAL_REQUEST_TOKENS
 
-    def kv_shards(self, tensor_parallel: int) -> int:
-        """Over how many GPUs the KV cache of one token is divided; the latent cache is on each of them."""
-        return 1 if self.kv_lora_rank else min(tensor_parallel, self.kv_heads)
+    def kv_gpu_bytes_per_token(self, tensor_parallel: int) -> float:
+        """The same on each of `tensor_parallel` GPUs."""
+        return self.kept_bytes(_USUAL_REQUEST_TOKENS, tensor_parallel) / _USUAL_REQUEST_TOKENS
+
+    def kept_bytes(self, tokens: float, tensor_parallel: int) -> float:
+        """Bytes that each GPU keeps of a request of `tokens`: keys and values in 16 bits, and recurrent state."""
+        kept = sum(
+            cache.layers * cache.elements * _up_to(tokens, cache.kept_tokens) / min(tensor_parallel, cache.shards)
+            for cache in self.caches
+        )
+        return kept * _KV_BYTES + self.state_bytes / tensor_parallel
+
+    def read_cache_bytes(self, tokens: float, tensor_parallel: int) -> float:
+        """Bytes of cache and state that each GPU moves for one token of a request with `tokens` before it."""
+        read = sum(
+            cache.layers * cache.elements * _up_to(tokens, cache.read_tokens) / min(tensor_parallel, cache.shards)
+            for cache in self.caches
+        )
+        return read * _KV_BYTES + 2.0 * self.state_bytes / tensor_parallel
+
+    def attention_flop(self, input_tokens: float) -> float:
+        """Causal attention of one whole prompt: 4 FLOP for each element of a query and each token that it reads."""
+        return sum(
+            4.0 * cache.layers * cache.query_elements * _pairs(input_tokens, cache.read_tokens) for cache in self.caches
+        )
 
 
-@cache
-def known_models() -> Mapping[str, ModelShape]:
-    """catalogs/models.csv by model id."""
-    with data_path("catalogs", "models.csv").open(newline="", encoding="utf-8") as stream:
-        shapes = [_shape(row) for row in csv.DictReader(stream)]
-    return MappingProxyType({shape.model: shape for shape in shapes})
+def _up_to(tokens: float, limit: int | None) -> float:
+    return tokens if limit is None else min(tokens, limit)
 
 
-def _shape(row: Mapping[str, str]) -> ModelShape:
-    numbers = {
-        name: int(text) for name, text in row.items() if name not in ("model", "tied_embeddings", "source") and text
-    }
-    return ModelShape(model=row["model"], tied_embeddings=row["tied_embeddings"] == "yes", **numbers)
+def _pairs(tokens: float, window: int | None) -> float:
+    """Σ over the tokens of a prompt of those that each attends to."""
+    if window is None or tokens <= window:
+        return tokens**2 / 2
+    return window * tokens - window**2 / 2

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sky_melange.domain.plan import Route
 from sky_melange.domain.profile import Profile, ProfileKind
-from sky_melange.domain.workload import Workload
+from sky_melange.domain.workload import Model, Workload
+from sky_melange.profiles.architectures import architecture_of
 from sky_melange.profiles.capacity import covers
 from sky_melange.profiles.selection import RANKS, PassedOver, Trusted
+from sky_melange.profiles.twins import borrowed_from
 
 _MOST_SIZES = 3
 
@@ -57,9 +59,17 @@ def unprofiled(wanted: Iterable[str] | None, profiles: Iterable[Profile]) -> Ite
         )
 
 
-def profile_assumptions(workload: Workload) -> Iterator[str]:
-    """What the workload makes the plan believe about profiles."""
+def profile_assumptions(workload: Workload, used: Mapping[str, Profile]) -> Iterator[str]:
+    """What the plan believes about profiles; `used`: the profile of each group, by the group's name."""
     model = workload.model
+    borrowed: dict[str, list[str]] = {}
+    for name, profile in sorted(used.items()):
+        note = borrowed_from(profile)
+        if note is not None:
+            borrowed.setdefault(note, []).append(name)
+    yield from (f"Throughput of {', '.join(names)}: {note[0].lower()}{note[1:]}" for note, names in borrowed.items())
+    if model.dtype == "fp8" and model.quantization is None and model.id == model.profiled_id:
+        yield from _online(model)
     if model.profiled_id != model.id:
         yield (
             f"Throughput is that of {model.profiled_id}, as model.profile_as says: {model.id} is taken to be as fast "
@@ -68,6 +78,13 @@ def profile_assumptions(workload: Workload) -> Iterator[str]:
     weakest = workload.constraints.min_profile_kind
     if weakest is not None:
         yield f"Profiles weaker than {weakest} are not used, as constraints.min_profile_kind says."
+
+
+def _online(model: Model) -> Iterator[str]:
+    """Where it is known that the checkpoint has 16 bits."""
+    row = architecture_of(model.id)
+    if model.sizes is not None or (row is not None and row.model.lower() == model.id.lower()):
+        yield f"The engine quantises {model.id} to fp8 while loading: the checkpoint has 16 bits."
 
 
 def refusals(found: Trusted, weakest: ProfileKind | None) -> Iterator[str]:

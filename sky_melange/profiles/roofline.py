@@ -20,7 +20,7 @@ from sky_melange.domain.profile import (
     SkipReason,
 )
 from sky_melange.profiles.gpu_compute import machines
-from sky_melange.profiles.memory import GPU_MEMORY_SHARE, kv_cache_tokens
+from sky_melange.profiles.memory import GPU_MEMORY_SHARE, kv_cache_bytes, kv_cache_tokens
 from sky_melange.profiles.model_shape import BYTES_PER_WEIGHT, ModelShape
 from sky_melange.profiles.roofline_terms import TPOT_TERMS, TTFT_TERMS, Setup
 from sky_melange.resources import data_path
@@ -74,7 +74,7 @@ def estimate(
             "max-num-batched-tokens": str(_MAX_BATCHED_TOKENS),
         },
         kv_cache_tokens=held,
-        form=_points(setup, held, used),
+        form=_points(setup, used),
         provenance=ProfileProvenance(
             kind=ProfileKind.ESTIMATED,
             source=_SOURCE,
@@ -137,11 +137,13 @@ def load_calibration() -> Calibration:
     )
 
 
-def _points(setup: Setup, held: int, calibration: Calibration) -> PointsForm:
+def _points(setup: Setup, calibration: Calibration) -> PointsForm:
+    shape, gpus = setup.shape, setup.tensor_parallel
+    free = kv_cache_bytes(shape, memory_bytes=setup.machine.memory_bytes, tensor_parallel=gpus, dtype=setup.dtype)
     curves: dict[tuple[int, int], tuple[tuple[int, float, float], ...]] = {}
     for inputs in INPUT_TOKENS:
         for outputs in OUTPUT_TOKENS:
-            fits = [n for n in CONCURRENCIES if n * (inputs + outputs) <= held]
+            fits = [n for n in CONCURRENCIES if n * shape.kept_bytes(inputs + outputs, gpus) <= free]
             found = [(n, *latencies(setup, calibration, n, inputs, outputs)) for n in fits]
             # A size that does not fit at all keeps its place, so that it is refused for memory, not for its range.
             curves[inputs, outputs] = tuple((n, _digits(ttft), _digits(tpot)) for n, ttft, tpot in found)

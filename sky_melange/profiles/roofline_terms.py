@@ -51,10 +51,9 @@ class Setup:
         layers = self.shape.read_weights(running) * BYTES_PER_WEIGHT[self.dtype]
         return (layers + self.shape.head_weights * 2.0) / self._gpu_bytes_per_s
 
-    def kv_cache_s(self, tokens: float) -> float:
-        """Reading the KV cache of `tokens` tokens."""
-        shards = self.shape.kv_shards(self.tensor_parallel)
-        return tokens * self.shape.kv_bytes_per_token / (shards * self.machine.memory_bytes_per_s)
+    def kv_cache_s(self, running: float, tokens: float) -> float:
+        """Reading the cache of `running` requests with `tokens` tokens each, and moving their recurrent state."""
+        return running * self.shape.read_cache_bytes(tokens, self.tensor_parallel) / self.machine.memory_bytes_per_s
 
     def compute_s(self, tokens: float) -> float:
         """Matrix products of the layers for `tokens` tokens: 2 FLOP a weight."""
@@ -76,10 +75,8 @@ class Setup:
         return tokens * moved / self.machine.memory_bytes_per_s
 
     def attention_s(self, input_tokens: float) -> float:
-        """Causal attention of one whole prompt: 2·I² FLOP a layer and head element, in 16 bits."""
-        elements = self.shape.attention_layers * self.shape.heads * self.shape.head_dim
-        flop = 2.0 * elements * input_tokens**2
-        return flop / (self.tensor_parallel * self.machine.fp16_flop_per_s)
+        """Causal attention of one whole prompt, in 16 bits."""
+        return self.shape.attention_flop(input_tokens) / (self.tensor_parallel * self.machine.fp16_flop_per_s)
 
     def tpot_terms(self, running: float, input_tokens: float, output_tokens: float) -> tuple[float, ...]:
         """Seconds by TPOT_TERMS of one step with `running` requests of this size under continuous batching."""
@@ -87,7 +84,7 @@ class Setup:
         return (
             self.shape.layers * _LAYER_S,
             self.weights_s(running),
-            self.kv_cache_s(running * (input_tokens + output_tokens / 2)),
+            self.kv_cache_s(running, input_tokens + output_tokens / 2),
             self.compute_s(running) + self.head_s(running),
             self.link_s(running),
             self.activations_s(running),

@@ -6,7 +6,7 @@ import shlex
 from typing import Final
 
 from sky_melange.domain.plan import ReplicaGroup
-from sky_melange.domain.workload import Workload
+from sky_melange.domain.workload import Model, Workload
 
 PORT: Final = 8000
 VLLM_VERSION: Final = "0.24.0"
@@ -25,6 +25,11 @@ DTYPE_FLAGS: Final = {
 }
 
 
+def dtype_flags(model: Model) -> tuple[str, ...]:
+    """A quantised checkpoint says how itself, and the engine refuses to be told otherwise; 16 bits become fp8."""
+    return ("--dtype auto",) if model.quantization is not None else DTYPE_FLAGS[model.dtype]
+
+
 def vllm_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
     """Arguments of `vllm serve`: the model, then one quoted `--flag value` each; the user's own come last and win.
 
@@ -34,7 +39,7 @@ def vllm_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
     flags = [
         "--host 0.0.0.0",
         f"--port {PORT}",
-        *DTYPE_FLAGS[workload.model.dtype],
+        *dtype_flags(workload.model),
         f"--tensor-parallel-size {group.tensor_parallel}",
     ]
     if group.replicas_per_instance > 1:

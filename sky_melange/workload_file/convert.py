@@ -65,6 +65,7 @@ def _model(section: ModelSection) -> Model:
         dtype=section.dtype,
         max_model_len=section.max_model_len,
         profile_as=section.profile_as,
+        config=section.config,
         **values_of_keys(section, Model),
     )
 

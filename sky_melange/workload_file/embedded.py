@@ -41,7 +41,12 @@ _NAMES: Final = {
 }
 """(section, field of the domain) -> key of workload.yaml, where they differ."""
 
-_NOT_WRITTEN: Final = {("constraints", "keep", "groups"), ("solver", "break_ties")}
+_NOT_WRITTEN: Final = {
+    ("constraints", "keep", "groups"),
+    ("model", "quantization"),
+    ("model", "sizes"),
+    ("solver", "break_ties"),
+}
 _ANY_TRAFFIC: Final = {
     "request_rate": 1.0,
     "histogram": {"input_tokens": [1], "output_tokens": [1], "weights": [[1.0]]},

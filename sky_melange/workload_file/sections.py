@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_args, get_
 from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
 from sky_melange.domain.workload import (
+    AUTO_DTYPE,
     LATENCIES,
     PERCENTS,
     Budget,
@@ -107,8 +108,10 @@ class ModelSection(Section):
         description="Hugging Face id of the model.",
         examples=["meta-llama/Llama-3.1-8B-Instruct"],
     )
-    dtype: Literal["bfloat16", "float16", "fp8", "fp4", "int4"] = Field(
-        description="Type of the weights; profiles are looked up by it.", examples=["bfloat16"]
+    dtype: Literal["auto", "bfloat16", "float16", "fp8", "fp4", "int4"] = Field(
+        default=AUTO_DTYPE,
+        description="Type of the weights; profiles are looked up by it. Without it: the checkpoint's own.",
+        examples=["bfloat16"],
     )
     max_model_len: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = Field(
         default=None,
@@ -121,6 +124,12 @@ class ModelSection(Section):
         max_length=200,
         description="Model whose profiles are used, as the base model of a fine-tune; `id` is what is launched.",
         examples=["meta-llama/Llama-3.1-8B-Instruct"],
+    )
+    config: OneLine | None = Field(
+        default=None,
+        description="The model's config.json or the folder of its checkpoint, relative to this file: sizes and dtype "
+        "of a model that the table of architectures lacks.",
+        examples=["config.json"],
     )
 
 

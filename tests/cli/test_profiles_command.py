@@ -169,6 +169,7 @@ def test_estimate_of_a_model_by_its_configuration(tmp_path: Path) -> None:
     config.write_text(
         json.dumps(
             {
+                "model_type": "llama",
                 "num_hidden_layers": 28,
                 "hidden_size": 3072,
                 "num_attention_heads": 24,

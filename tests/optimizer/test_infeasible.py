@@ -227,13 +227,13 @@ def test_no_offer_at_all(make_workload: Any, refusal: Callable[..., str]) -> Non
     ]
 
 
-def test_no_profile_lists_what_there_is(make_workload: Any, make_book: Any) -> None:
+def test_no_profile_says_what_to_write(make_workload: Any, make_book: Any) -> None:
     workload = make_workload(candidates=CandidateFilter(accelerators=("L4", "T4")))
     with pytest.raises(MissingDataError) as caught:
         pipeline.make_plan(workload, make_book(), [], workload_digest="0")
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith("there is no throughput profile of example/model-8b (bfloat16) on any of L4, T4")
-    assert "  meta-llama/Llama-3.1-8B-Instruct (bfloat16)" in lines[1:]
+    assert lines[0].startswith("write `model.config: config.json`")
+    assert "there is no profile of example/model-8b (bfloat16) on any of L4, T4 that vllm can launch" in lines[0]
 
 
 def test_exit_codes() -> None:

@@ -114,7 +114,7 @@ def test_a_fine_tune_uses_the_profiles_of_its_base(plan: Any, make_profile: Any)
 
 def test_a_base_that_nothing_is_known_of_is_named(plan: Any) -> None:
     tuned = Model(id="acme/tuned", dtype="bfloat16", max_model_len=2000, profile_as="acme/base")
-    with pytest.raises(MissingDataError, match=r"no throughput profile of acme/base \(bfloat16\)"):
+    with pytest.raises(MissingDataError, match=r"no profile of acme/base \(bfloat16\) that vllm"):
         plan(model=tuned)
 
 

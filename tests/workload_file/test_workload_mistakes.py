@@ -234,8 +234,8 @@ launch: {secrets: [HF_TOKEN=abc]}
         "a hyphen, found the text 'Chat'; write for example `name: chat`",
         "workload.yaml:3: modle: unknown key; did you mean 'model'? valid keys here: version, name, model, slo, "
         "traffic, candidates, constraints, routing, objective, budget, prices, profiles, solver, launch, router",
-        "workload.yaml:4: model.dtype: must be one of bfloat16, float16, fp8, fp4, int4, found the text 'bf16'; did "
-        "you mean 'bfloat16'?",
+        "workload.yaml:4: model.dtype: must be one of auto, bfloat16, float16, fp8, fp4, int4, found the text 'bf16'; "
+        "did you mean 'bfloat16'?",
         "workload.yaml:5: slo.tpot_ms: must be greater than 0, found the number -40",
         "workload.yaml:6: the key 'slo' is repeated, first on line 5; keep one of them",
         "workload.yaml:8: traffic.request_rate: must be a finite number, found the number .nan",

@@ -82,7 +82,7 @@ def test_examples_are_valid(validator: jsonschema.Draft202012Validator, good: st
         {"slo": {}},
         {"slo": {"tpot_ms": None}},
         {"slo": {"tpot_ms": "40"}},
-        {"model": {"id": "a/b"}},
+        {"model": {"dtype": "bfloat16"}},
         {"model": {"id": "a/b", "dtype": "bf16"}},
         {"traffic": {"request_rate": -1}},
         {"candidates": {"accelerators": ["L4", "L4"]}},

@@ -12,7 +12,7 @@ from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.profile import Capacity, Profile, Skipped
 from sky_melange.domain.units import requests_per_usd as per_usd
 from sky_melange.domain.workload import Workload
-from sky_melange.profiles import load_profiles
+from sky_melange.profiles import profiles_of
 
 MOST_CELLS: Final = 10_000
 """Over all groups; more than anyone looks at, and a few seconds of work."""
@@ -41,8 +41,7 @@ def _profiles(workload: Workload, folder: Path) -> Sequence[Profile]:
     if workload.profiles.estimate:
         book = pipeline.embedded_book(workload)
         return pipeline.profiles_for(workload, book, folder)
-    model = workload.model
-    return load_profiles(model.profiled_id, model.dtype, workload.launch.engine, workload.candidates.accelerators)
+    return profiles_of(workload.model, workload.launch.engine, workload.candidates.accelerators)
 
 
 def _group(group: ReplicaGroup, workload: Workload, profiles: Sequence[Profile], *, is_small: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ REFUSED_KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("prices", "overrides"): f"names a file; {_INSTEAD}",
     ("prices", "base_url"): "names an address that the server would fetch; the server's administrator sets it there",
     ("profiles", "files"): f"names files; {_INSTEAD}",
+    ("model", "config"): f"names a file; {_INSTEAD}",
     ("constraints", "keep"): f"names a plan file; {_INSTEAD}",
 }
 """Keys of workload.yaml that lead to files or addresses, and what to do instead."""

@@ -223,7 +223,7 @@ def test_clusters_are_no_services(server: ApiServer, workload: str) -> None:
             4,
             "no candidate can serve",
         ),
-        (r"id: \S+", "id: example/no-such-model", 5, "no throughput profile"),
+        (r"id: \S+", "id: example/no-such-model", 5, "there is no profile of example/no-such-model"),
     ],
 )
 def test_errors_have_the_exit_code_of_the_command_line(
