@@ -55,6 +55,8 @@ def emit(options: Mapping[str, Any]) -> None:
 
 
 def _jobs(options: Mapping[str, Any], mistakes: list[Mistake]) -> list[MeasureJob]:
+    from sky_melange.domain.workload import Model
+    from sky_melange.profiles.checkpoint import resolved
     from sky_melange.render.measure_yaml import DTYPES, MeasureJob
 
     shapes = shape_grid(options["grid"], mistakes)
@@ -64,6 +66,11 @@ def _jobs(options: Mapping[str, Any], mistakes: list[Mistake]) -> list[MeasureJo
     _check(options, DTYPES, mistakes)
     candidates = _candidates(options["candidates"], mistakes)
     if mistakes:
+        return []
+    try:
+        model = resolved(Model(id=options["model"], dtype=options["dtype"]), Path("--dtype"))
+    except InputError as error:
+        mistakes += error.mistakes
         return []
     package = options["package"] or f"sky-melange=={__version__}"
     return [
@@ -80,6 +87,7 @@ def _jobs(options: Mapping[str, Any], mistakes: list[Mistake]) -> list[MeasureJo
             engine_args=engine_args,
             secrets=tuple(options["secrets"]),
             infra=options["infra"],
+            is_quantized=model.quantization is not None,
         )
         for accelerator, count in candidates
     ]

@@ -30,7 +30,7 @@ Put the files' names under profiles.files in workload.yaml to plan with them.
 @click.argument("model")
 @click.argument("accelerators", nargs=-1, required=True, metavar="ACCELERATOR…")
 @click.option("--tensor-parallel", "-t", "sizes", type=click.IntRange(1, 64), multiple=True, help="Repeatable.")
-@click.option("--dtype", default="bfloat16", show_default=True, help="Precision of the weights.")
+@click.option("--dtype", help="Precision of the weights.  [default: the checkpoint's own]")
 @click.option(
     "--config",
     "config",
@@ -44,7 +44,7 @@ def command(
     model: str,
     accelerators: tuple[str, ...],
     sizes: tuple[int, ...],
-    dtype: str,
+    dtype: str | None,
     config: Path | None,
     out: Path | None,
     output_format: str,
@@ -54,8 +54,9 @@ def command(
     The error is that on GPUs which the calibration had not seen. Prefer a measured profile where there is one.
     """
     from sky_melange.domain.profile import Profile, Skipped
+    from sky_melange.domain.workload import AUTO_DTYPE, Model
     from sky_melange.profiles.architectures import known_models
-    from sky_melange.profiles.checkpoint import unknown_model
+    from sky_melange.profiles.checkpoint import resolved, unknown_model
     from sky_melange.profiles.model_config import read_model_config
     from sky_melange.profiles.roofline import estimate
     from sky_melange.render import profile_table
@@ -64,6 +65,9 @@ def command(
     shape = known_models().get(model) if config is None else read_model_config(config, model)
     if shape is None:
         raise MissingDataError(unknown_model(model, "pass `--config config.json`, the model's public configuration"))
+    if dtype is None:
+        own = None if config is None else str(config)
+        dtype = resolved(Model(id=model, dtype=AUTO_DTYPE, config=own), Path("--config")).dtype
     layouts = [(name, size) for name in dict.fromkeys(accelerators) for size in dict.fromkeys(sizes or _ALL_SIZES)]
     results = [(*layout, estimate(shape, layout[0], tensor_parallel=layout[1], dtype=dtype)) for layout in layouts]
     profiles = [result for *_, result in results if isinstance(result, Profile)]

@@ -6,7 +6,7 @@ import shlex
 from typing import Final
 
 from sky_melange.domain.plan import ReplicaGroup
-from sky_melange.domain.workload import Model, Workload
+from sky_melange.domain.workload import Workload
 
 PORT: Final = 8000
 VLLM_VERSION: Final = "0.24.0"
@@ -25,9 +25,9 @@ DTYPE_FLAGS: Final = {
 }
 
 
-def dtype_flags(model: Model) -> tuple[str, ...]:
+def dtype_flags(dtype: str, *, is_quantized: bool) -> tuple[str, ...]:
     """A quantised checkpoint says how itself, and the engine refuses to be told otherwise; 16 bits become fp8."""
-    return ("--dtype auto",) if model.quantization is not None else DTYPE_FLAGS[model.dtype]
+    return ("--dtype auto",) if is_quantized else DTYPE_FLAGS[dtype]
 
 
 def vllm_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def vllm_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
     flags = [
         "--host 0.0.0.0",
         f"--port {PORT}",
-        *dtype_flags(workload.model),
+        *dtype_flags(workload.model.dtype, is_quantized=workload.model.quantization is not None),
         f"--tensor-parallel-size {group.tensor_parallel}",
     ]
     if group.replicas_per_instance > 1:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sky_melange.render.engine_command import DTYPE_FLAGS, MINIMUM_DRIVER, PORT, VLLM_VERSION
+from sky_melange.render.engine_command import DTYPE_FLAGS, MINIMUM_DRIVER, PORT, VLLM_VERSION, dtype_flags
 from sky_melange.render.skypilot_yaml import DISK_SIZE_GB
 from sky_melange.resources import data_path
 
@@ -46,6 +46,8 @@ class MeasureJob:
     secrets: tuple[str, ...] = ()
     infra: str | None = None
     wheel: str | None = None
+    is_quantized: bool = False
+    """Whether the checkpoint is, and says how."""
 
     @property
     def cluster(self) -> str:
@@ -101,7 +103,7 @@ def _serve_arguments(job: MeasureJob) -> list[str]:
     flags = [
         "--host 127.0.0.1",
         f"--port {PORT}",
-        *DTYPE_FLAGS[job.dtype],
+        *dtype_flags(job.dtype, is_quantized=job.is_quantized),
         f"--tensor-parallel-size {job.count}",
         f"--max-model-len {job.max_model_len}",
         f"--max-num-seqs {job.max_num_seqs}",

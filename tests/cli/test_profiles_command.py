@@ -184,6 +184,12 @@ def test_estimate_of_a_model_by_its_configuration(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["profiles"][0]["model"] == "my/model"
 
 
+def test_an_estimate_is_at_the_checkpoint_s_precision() -> None:
+    result = run("estimate", "openai/gpt-oss-20b", "H100", "-t", "1", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["profiles"][0]["dtype"] == "fp4"
+
+
 def test_estimate_into_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")

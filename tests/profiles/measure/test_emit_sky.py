@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from sky_melange.cli.profiles_measure import command
+from sky_melange.errors import InputError
 
 MODEL = "Qwen/Qwen3-32B"
 
@@ -54,6 +55,19 @@ def test_files_and_bytes(emitted: Path, tmp_path: Path) -> None:
     assert "--host 127.0.0.1" in task["run"]
     for path in emitted.iterdir():
         assert str(tmp_path) not in path.read_text()
+
+
+def test_a_quantised_checkpoint_is_served_as_it_is(tmp_path: Path) -> None:
+    grid = "--candidate H100 --tpot-ms 40 --grid 25x25 --concurrency 1 --dtype fp8"
+    arguments = ["--model", "Qwen/Qwen3-32B-FP8", "--emit-sky", str(tmp_path / "measure"), *grid.split()]
+    result = CliRunner(mix_stderr=False).invoke(command, arguments)
+    assert result.exit_code == 0, result.stderr
+    task = load(tmp_path / "measure" / "measure-qwen3-32b-fp8-h100-1.yaml")
+    assert "--dtype auto" in task["run"]
+    assert "--quantization" not in task["run"]
+    refused = emit(tmp_path / "other", *grid.replace("fp8", "fp4").split())
+    assert isinstance(refused.exception, InputError)
+    assert "has bfloat16 weights" in str(refused.exception)
 
 
 def test_the_jobs_command_is_one_that_measure_takes(emitted: Path) -> None:
