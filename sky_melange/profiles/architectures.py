@@ -32,14 +32,14 @@ class Architecture:
     """A row: `model` is the id that it was read from."""
 
     model: str
-    patterns: tuple[re.Pattern[str], ...]
+    patterns: tuple[str, ...]
     source: str
     config: Mapping[str, Any]
 
     def matches(self, model: str) -> bool:
         """Whether an id is of these sizes, by its name."""
         name = model.rsplit("/", 1)[-1].lower()
-        return any(pattern.search(name) for pattern in self.patterns)
+        return any(_compiled(pattern).search(name) for pattern in self.patterns)
 
     def read(self, model: str) -> ModelConfig:
         """The sizes, under the name of a model of this architecture."""
@@ -101,5 +101,10 @@ def known_models() -> Mapping[str, ModelShape]:
 
 
 def _row(values: Mapping[str, Any]) -> Architecture:
-    patterns = tuple(re.compile(f"(?<![a-z0-9.])(?:{text})(?![a-z0-9])") for text in values["patterns"])
-    return Architecture(model=values["model"], patterns=patterns, source=values["source"], config=values["config"])
+    return Architecture(**{**values, "patterns": tuple(values["patterns"])})
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """When it is needed: an id that is a row's own needs none."""
+    return re.compile(f"(?<![a-z0-9.])(?:{pattern})(?![a-z0-9])")
