@@ -276,6 +276,8 @@ class Sizes:
             else 0
         )
         shared = keys.count("num_kv_shared_layers") or 0
+        if shared >= len(self._kinds):
+            keys.mistake("num_kv_shared_layers", f"is {shared}, which leaves no layer that keeps a cache")
         caches, weights = [], 0
         for mixer in ("full", "sliding", "chunked"):
             if not mixers[mixer]:

@@ -107,6 +107,8 @@ def test_cross_layer_sharing_keeps_no_cache_twice() -> None:
     row = next(row for row in architectures() if row.model == "google/gemma-3n-E4B-it")
     found = row.read("x").shape
     text = row.config["text_config"]
+    with pytest.raises(InputError, match=r"num_kv_shared_layers: is 35, which leaves no layer"):
+        parse_config({**row.config, "text_config": text | {"num_kv_shared_layers": 35}}, "x", "x")
     alone = parse_config({**row.config, "text_config": text | {"num_kv_shared_layers": 0}}, "x", "x").shape
     assert found.kept_bytes(1000, 1) == pytest.approx(alone.kept_bytes(1000, 1) * 20 / 35, rel=0.15)
     assert found.read_cache_bytes(1000, 1) == alone.read_cache_bytes(1000, 1)
