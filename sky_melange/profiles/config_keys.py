@@ -126,13 +126,13 @@ class ConfigKeys:
         """What was read, as the config has it, sorted."""
         return {name: self._content[name] for name in sorted(self._read) if self._content.get(name) is not None}
 
-    def refuse_unread(self) -> None:
+    def refuse_unread(self, kind: str) -> None:
         """A mistake for each key that may change sizes and was not read."""
         for name in self._unread():
             self.mistake(
                 name,
-                f"is {_shown(self._content[name])}, which is not understood for this model_type and may change memory "
-                "or work; measure the model (sky-melange profiles measure), or report its model_type",
+                f"is {_shown(self._content[name])}, which is not understood for model_type {kind} and may change "
+                "memory or work; measure the model (sky-melange profiles measure), or report its model_type",
             )
 
     def _unread(self) -> Iterator[str]:

@@ -94,7 +94,7 @@ def parse_config(content: Mapping[str, object], model: str, source: str) -> Mode
     family = FAMILIES[kind]
     keys = ConfigKeys(inner, family.defaults, source, prefix)
     shape = Sizes(keys, top, kind, family, part is not None).shape(model)
-    keys.refuse_unread()
+    keys.refuse_unread(kind)
     keys.stop()
     doubt = contradiction(shape, model)
     if doubt is not None:

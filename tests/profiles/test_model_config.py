@@ -149,6 +149,8 @@ def test_what_changes_sizes_is_understood_or_refused(name: str, change: dict[str
     with pytest.raises(InputError) as caught:
         shape(name, **change)
     assert key in {mistake.key for mistake in caught.value.mistakes}
+    unread = [mistake for mistake in caught.value.mistakes if "not understood for" in mistake.message]
+    assert all(f"model_type {case(name)['model_type']} " in mistake.message for mistake in unread)
 
 
 def test_the_name_is_held_against_the_sizes(tmp_path: Path) -> None:
