@@ -1,4 +1,4 @@
-"""What a profile's points say of a step: what each running request, each token in the cache and each of prompts adds."""
+"""What a profile's points say of a step: what each running request, token in the cache and token of a prompt adds."""
 
 from __future__ import annotations
 

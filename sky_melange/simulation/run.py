@@ -118,7 +118,8 @@ def closed_loop(
     cache_folder: Path | None = None,
 ) -> tuple[float, float, float]:
     """(TTFT, TPOT, requests/s) of one replica with `concurrency` requests of one size in it at any time, as a benchmark
-    has them: what the profile itself says. `cached_tokens` of each prompt are not computed. The first ones are of different lengths, so that they do not end together.
+    has them: what the profile itself says. `cached_tokens` of each prompt are not computed. The first ones are of
+    different lengths, so that they do not end together.
     """
     loop = compiled.loop(cache_folder)
     form = profile.form
