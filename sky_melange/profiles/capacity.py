@@ -98,15 +98,11 @@ def profile_curve(
         )
     if isinstance(form, MatrixForm):
         return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail="the profile states request rates, no latencies")
-    found = latency_curve(form, input_tokens, output_tokens)
-    if extrapolate and isinstance(found, Skipped):
-        found = beyond(form, held, input_tokens, output_tokens)
+    found = _of_points(profile, form, input_tokens, output_tokens, extrapolate=extrapolate)
     if cached_tokens and not isinstance(found, Skipped):
         shortest = min(inputs for inputs, _ in form.latencies)
         computed = max(input_tokens - cached_tokens, min(shortest, input_tokens))
-        short = latency_curve(form, computed, output_tokens)
-        if extrapolate and isinstance(short, Skipped):
-            short = beyond(form, held, computed, output_tokens)
+        short = _of_points(profile, form, computed, output_tokens, extrapolate=extrapolate)
         if not isinstance(short, Skipped):
             from sky_melange.profiles.step_terms import budget_of, prefill_s
 
@@ -121,6 +117,15 @@ def profile_curve(
                 for n, ttft_s, tpot_s in found
                 if n in at_short
             )
+    return found
+
+
+def _of_points(
+    profile: Profile, form: PointsForm, input_tokens: int, output_tokens: int, *, extrapolate: bool
+) -> Curve | Skipped:
+    found = latency_curve(form, input_tokens, output_tokens)
+    if extrapolate and isinstance(found, Skipped):
+        return beyond(form, profile.kv_cache_tokens, input_tokens, output_tokens)
     return found
 
 
