@@ -33,9 +33,10 @@ from sky_melange import pipeline
 from sky_melange.domain.front_door import RequestClass
 from sky_melange.domain.workload import RoutingPolicy, Slo
 from sky_melange.plan_file import PlanDocument
+from sky_melange.profiles.step_terms import budget_of
 from sky_melange.simulation import Fleet, Group, compiled
 from sky_melange.simulation.arrivals import Drawn, drawn
-from sky_melange.simulation.law import budget_of, step_law
+from sky_melange.simulation.law import step_law
 from sky_melange.simulation.run import serve
 
 NAMES: Final = ("chat-32", "chat-128", "code-32", "code-32-80ms", "70B-chat-32", "qwen-chat-32")

@@ -73,6 +73,12 @@ def command() -> None:
     help="Plan a bucket at its largest request or at the mean of them.",
 )
 @click.option(
+    "--prefix-cache",
+    metavar="TOKENS[xREPLICAS]",
+    help="Measure what prompts share: in a KV cache of so many tokens, or in those of replicas that get requests in "
+    "turn. For logs with hash_ids.",
+)
+@click.option(
     "--split-by", type=click.Choice(["model"]), help="Write a workload for each model of the log into the folder -o."
 )
 @click.option("--connect", "url", help="Count in a database instead: an Ibis URL such as postgres://host/db.")
@@ -102,6 +108,7 @@ def from_trace(
     tpot_ms: float,
     ttft_ms: float,
     report: Path | None,
+    prefix_cache: str | None,
     split_by: str | None,
     output_format: str,
     **reading: Any,
@@ -121,8 +128,15 @@ def from_trace(
     if split_by is not None and (output_file is None or url is not None):
         message = "writes a workload for each model: give the folder with -o, and files instead of --connect"
         raise InputError([Mistake(source="--split-by", message=message)])
+    if prefix_cache is not None and (split_by is not None or url is not None):
+        message = "is measured for the files of one model; leave out --split-by (see --where) and --connect"
+        raise InputError([Mistake(source="--prefix-cache", message=message)])
     _check_targets(None if split_by is not None else output_file, report)
     options = replace(trace_options(**reading), buckets=buckets, window_s=window_s, rate_percentile=percentile)
+    if prefix_cache is not None:
+        from sky_melange.traces.prefixes import parse_prefix_cache
+
+        options = replace(options, prefix_cache=parse_prefix_cache(prefix_cache))
     frame = Frame(
         name=name, model=model, dtype=dtype, tpot_ms=tpot_ms, ttft_ms=ttft_ms, bucket_size=BucketSize(bucket_size)
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sky_melange.domain.router import SizeFit
 
@@ -101,7 +101,7 @@ class Traffic:
     not known, its requests are taken to be log-uniform in it. `input_parts[input bucket][part]` says how the
     bucket's requests are spread over its range, in any scale (see `part_edges`); empty where nobody knows. `fit` is
     what a log says of bytes and tokens. `is_counted`: from a log or preset, not written in the workload. `arrivals`
-    matters where requests are simulated.
+    matters where requests are simulated. `prefix_hit_fraction` of each prompt is found in the engines' prefix cache.
     """
 
     grid: TokenGrid
@@ -114,6 +114,11 @@ class Traffic:
     input_parts: tuple[tuple[float, ...], ...] | None = None
     fit: SizeFit | None = None
     arrivals: Arrivals = Arrivals()
+    prefix_hit_fraction: float = 0.0
+
+    def cached_tokens(self, input_tokens: Any) -> Any:
+        """Whole tokens of a prompt that are not computed, fewer than it has; of a number, or of an array of them."""
+        return input_tokens * self.prefix_hit_fraction // 1
 
     @property
     def request_rate_rps(self) -> float:

@@ -87,7 +87,8 @@ class LogColumns:
 
     `bytes` holds the bytes of a request's body, or of its prompt. `model` names the model of a request, where a log may
     hold several. `id` is the same for all rows of one request. `unused` are further columns that change what a plan is
-    worth, each with what it says.
+    worth, each with what it says. `blocks` lists the ids of a prompt's blocks of `block_tokens`: prompts that begin
+    alike share them.
     """
 
     input: str
@@ -99,6 +100,29 @@ class LogColumns:
     model: str | None = None
     id: str | None = None
     unused: tuple[str, ...] = ()
+    blocks: str | None = None
+    block_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixCache:
+    """Of each of `replicas` that get a log's requests in turn: so many tokens of the prompts used last."""
+
+    tokens: int
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixHits:
+    """`fraction` of all prompt tokens were found in `cache`."""
+
+    cache: PrefixCache
+    fraction: float
+
+    def __str__(self) -> str:
+        each = f"{self.cache.replicas:,} replicas that get requests in turn, {self.cache.tokens:,} tokens each"
+        where = each if self.cache.replicas > 1 else f"one replica, {self.cache.tokens:,} tokens"
+        return f"{self.fraction:.1%} of the prompt tokens are found in a prefix cache (least recently used; {where})."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +132,7 @@ class TraceOptions:
     `columns` None: recognised by their names. `buckets`: `melange`, `extend`, `auto:K`, or edges `25,100x25,100`.
     `rate_percentile` is in 0..100, over windows of `window_s` whole seconds. `where` says which rows are the traffic
     (see traces/where.py), `model_column` which column names the model. Requests from `since_s` on and before `until_s`
-    are counted, both as the log's times.
+    are counted, both as the log's times. `prefix_cache`: what it would have found is measured.
     """
 
     columns: LogColumns | None = None
@@ -120,6 +144,7 @@ class TraceOptions:
     model_column: str | None = None
     since_s: int | None = None
     until_s: int | None = None
+    prefix_cache: PrefixCache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +239,7 @@ class TraceSummary:
     notes: tuple[str, ...] = ()
     fit: SizeFit | None = None
     input_parts: tuple[tuple[int, ...], ...] | None = None
+    prefix_hits: PrefixHits | None = None
 
     @property
     def requests_inside(self) -> int:

@@ -48,12 +48,22 @@ def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tu
     ] + [f"{each} ≤ {s_to_ms(each.limit_s):g} ms" for each in slo.percentiles]
     return (
         f"Traffic: {workload.traffic.request_rate_rps:,.10g} req/s, sizes from {workload.traffic.origin}; each "
-        f"bucket is planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}.",
+        f"bucket is planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}. {_prefix(workload.traffic)}",
         f"Targets: {', '.join(stated)} {_share(workload, simulated_arrivals)}",
         f"Routing: {workload.routing}, that is {_ROUTING[workload.routing]} and splits by the shares in plan.json. "
         f"{_router(workload)}",
         f"Context limit: {workload.model.max_model_len} tokens (input + output).",
         _PRICES_OWN if workload.prices.discounts or workload.prices.overrides else _PRICES_LISTED,
+    )
+
+
+def _prefix(traffic: Traffic) -> str:
+    """How much of the prompts engines need not compute."""
+    if not traffic.prefix_hit_fraction:
+        return "No prompt is found in a prefix cache (traffic.prefix_hit_fraction is 0)."
+    return (
+        f"{traffic.prefix_hit_fraction:.4g} of each prompt is found in the prefix cache of its replica: it is not "
+        "computed, and takes memory as the rest."
     )
 
 
@@ -70,7 +80,7 @@ def _share(workload: Workload, simulated_arrivals: str | None) -> str:
         )
     return (
         f"for at least {wanted * 100:.6g}% of the requests, each by its own latencies, in simulation (arrivals: "
-        f"{simulated_arrivals}){most}. No prompt is found in a prefix cache."
+        f"{simulated_arrivals}){most}."
     )
 
 

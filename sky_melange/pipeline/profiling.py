@@ -67,7 +67,13 @@ def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[Profi
 
 def _capacity(profile: Profile, bucket: Bucket, workload: Workload) -> Capacity | Skipped:
     size = (bucket.planned_input_tokens, bucket.planned_output_tokens)
-    return max_capacity(profile, *size, workload.slo.of_means(), extrapolate=workload.profiles.extrapolate)
+    return max_capacity(
+        profile,
+        *size,
+        workload.slo.of_means(),
+        cached_tokens=int(workload.traffic.cached_tokens(bucket.planned_input_tokens)),
+        extrapolate=workload.profiles.extrapolate,
+    )
 
 
 def selected_profiles(workload: Workload, profiles: Iterable[Profile]) -> tuple[Profile, ...]:

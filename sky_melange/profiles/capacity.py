@@ -62,15 +62,22 @@ def targets(slo: Slo, output_tokens: int) -> tuple[Target, ...]:
 
 
 def max_capacity(
-    profile: Profile, input_tokens: int, output_tokens: int, slo: Slo, *, extrapolate: bool = False
+    profile: Profile,
+    input_tokens: int,
+    output_tokens: int,
+    slo: Slo,
+    *,
+    cached_tokens: int = 0,
+    extrapolate: bool = False,
 ) -> Capacity | Skipped:
     """The most that one replica sustains on requests of this size within `slo`, or why it cannot serve them.
 
-    Outside the profile's ranges the answer is Skipped, unless `extrapolate`.
+    `cached_tokens` of the prompt are in memory and are not computed; a matrix of rates knows nothing of them. Outside
+    the profile's ranges the answer is Skipped, unless `extrapolate`.
     """
     if isinstance(profile.form, MatrixForm):
         return matrix.capacity(profile.form, input_tokens, output_tokens, slo)
-    curve = profile_curve(profile, input_tokens, output_tokens, extrapolate=extrapolate)
+    curve = profile_curve(profile, input_tokens, output_tokens, cached_tokens=cached_tokens, extrapolate=extrapolate)
     if isinstance(curve, Skipped):
         return curve
     if not curve:
@@ -81,17 +88,44 @@ def max_capacity(
 
 
 def profile_curve(
-    profile: Profile, input_tokens: int, output_tokens: int, *, extrapolate: bool = False
+    profile: Profile, input_tokens: int, output_tokens: int, *, cached_tokens: int = 0, extrapolate: bool = False
 ) -> Curve | Skipped:
     """Latencies at one request size, whatever the profile's form; Skipped outside its ranges unless `extrapolate`."""
-    if isinstance(profile.form, LatencyModelForm):
-        held = profile.kv_cache_tokens
-        return latency_model.curve(profile.form, held, input_tokens, output_tokens, extrapolate=extrapolate)
-    if isinstance(profile.form, MatrixForm):
+    form, held = profile.form, profile.kv_cache_tokens
+    if isinstance(form, LatencyModelForm):
+        return latency_model.curve(
+            form, held, input_tokens, output_tokens, cached_tokens=cached_tokens, extrapolate=extrapolate
+        )
+    if isinstance(form, MatrixForm):
         return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail="the profile states request rates, no latencies")
-    found = latency_curve(profile.form, input_tokens, output_tokens)
+    found = _of_points(profile, form, input_tokens, output_tokens, extrapolate=extrapolate)
+    if cached_tokens and not isinstance(found, Skipped):
+        shortest = min(inputs for inputs, _ in form.latencies)
+        computed = max(input_tokens - cached_tokens, min(shortest, input_tokens))
+        short = _of_points(profile, form, computed, output_tokens, extrapolate=extrapolate)
+        if not isinstance(short, Skipped):
+            from sky_melange.profiles.step_terms import budget_of, prefill_s
+
+            budget, at_short = budget_of(profile), {n: (ttft_s, tpot_s) for n, ttft_s, tpot_s in short}
+            # Whole prompts take the memory, so a step is never as short as with short prompts.
+            return tuple(
+                (
+                    n,
+                    min(ttft_s, at_short[n][0]),
+                    min(tpot_s, max(at_short[n][1], tpot_s - prefill_s(form, budget, n, cached_tokens, output_tokens))),
+                )
+                for n, ttft_s, tpot_s in found
+                if n in at_short
+            )
+    return found
+
+
+def _of_points(
+    profile: Profile, form: PointsForm, input_tokens: int, output_tokens: int, *, extrapolate: bool
+) -> Curve | Skipped:
+    found = latency_curve(form, input_tokens, output_tokens)
     if extrapolate and isinstance(found, Skipped):
-        return beyond(profile.form, profile.kv_cache_tokens, input_tokens, output_tokens)
+        return beyond(form, profile.kv_cache_tokens, input_tokens, output_tokens)
     return found
 
 

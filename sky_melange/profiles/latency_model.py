@@ -18,13 +18,18 @@ Point = tuple[float, float, float]
 """(concurrency, ttft_s, tpot_s)."""
 
 
-def tpot_s(law: TpotLaw, running: float, input_tokens: float, output_tokens: float) -> float:
-    """Seconds per output token after the first, with `running` requests of this size in the batch."""
+def tpot_s(
+    law: TpotLaw, running: float, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0
+) -> float:
+    """Seconds per output token after the first, with `running` requests of this size in the batch.
+
+    `cached_tokens` of each prompt are not computed.
+    """
     return (
         law.fixed_s
         + law.sequence_s * math.pow(running, law.sequence_exponent)
         + law.context_s * running * (input_tokens + output_tokens / 2)
-        + law.prefill_s * running * input_tokens / output_tokens
+        + law.prefill_s * running * (input_tokens - cached_tokens) / output_tokens
     )
 
 
@@ -62,6 +67,7 @@ def curve(
     input_tokens: int,
     output_tokens: int,
     *,
+    cached_tokens: int = 0,
     extrapolate: bool = False,
 ) -> tuple[Point, ...] | Skipped:
     """Latencies by rising concurrency, from the lowest measured to the highest that is measured and fits in memory.
@@ -82,7 +88,11 @@ def curve(
     )
     lowest = min(lowest, fits)
     return tuple(
-        (n, ttft_s(form.ttft, n, input_tokens), tpot_s(form.tpot, n, input_tokens, output_tokens))
+        (
+            n,
+            ttft_s(form.ttft, n, input_tokens - cached_tokens),
+            tpot_s(form.tpot, n, input_tokens, output_tokens, cached_tokens),
+        )
         for n in _steps(lowest, max(lowest, min(highest, fits)))
     )
 

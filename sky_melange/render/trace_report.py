@@ -59,6 +59,7 @@ def to_json(summary: TraceSummary) -> str:
         "time_reading": summary.time_reading,
         "size_fit": None if summary.fit is None else dataclasses.asdict(summary.fit),
         "rate": None if rate is None else dataclasses.asdict(rate),
+        "prefix_hits": None if summary.prefix_hits is None else dataclasses.asdict(summary.prefix_hits),
         "notes": summary.notes,
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -90,6 +91,8 @@ def _parts(summary: TraceSummary) -> Iterator[RenderableType]:
     )
     for name, count in summary.rejected.items():
         yield Text(f"  {count:,} × {name}: {REJECTION_MEANINGS[name]}")
+    if summary.prefix_hits is not None:
+        yield Text(str(summary.prefix_hits))
     yield _heat_map(summary)
     if summary.rate is None:
         yield Text("The log has no times, so no rate.")

@@ -103,6 +103,9 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
     yield f"  request_rate: {request_rate_rps!r}{_rate_comment(summary, request_rate_rps)}"
     yield f"  bucket_size: {frame.bucket_size}"
     yield from _arrivals(summary)
+    if summary.prefix_hits is not None:
+        fraction = math.floor(summary.prefix_hits.fraction * 1000) / 1000
+        yield f"  prefix_hit_fraction: {fraction:g}   # {str(summary.prefix_hits).removesuffix('.')}"
     yield "  histogram:"
     yield f"    source: {json.dumps(origin[:200], ensure_ascii=False)}"
     yield f"    input_tokens: {list(summary.grid.input_edges)}"

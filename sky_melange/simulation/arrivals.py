@@ -24,11 +24,15 @@ _NEARLY_LOG: Final = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """Requests by rising time: seconds, input and output tokens."""
+    """Requests by rising time: seconds, input and output tokens.
+
+    `cached`: tokens of each prompt that are in the prefix cache; None: none are.
+    """
 
     times_s: Floats
     inputs: Ints
     outputs: Ints
+    cached: Ints | None = None
 
 
 def parse_arrivals(text: str) -> Arrivals:

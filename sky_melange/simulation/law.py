@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +11,9 @@ from numpy.typing import NDArray
 
 from sky_melange.domain.profile import LatencyModelForm, MatrixForm, PointsForm, Profile
 from sky_melange.errors import MissingDataError
-from sky_melange.profiles.least_squares import non_negative
+from sky_melange.profiles.step_terms import budget_of, relative, rows_of, step_terms
 
 Floats = NDArray[np.float64]
-
-DEFAULT_BUDGET_TOKENS: Final = 8192
-"""Tokens that an engine computes in one step, where the profile does not say (vLLM's and SGLang's default)."""
 
 _LEAST_STEP_S: Final = 1e-6
 """Time passes, whatever a profile says."""
@@ -75,12 +71,6 @@ def _step_law(profile: Profile, most: int) -> StepLaw:
     )
 
 
-def budget_of(profile: Profile) -> int:
-    """Tokens that its engine computes in one step."""
-    text = profile.engine_args.get("max-num-batched-tokens", "")
-    return int(text) if text.isdecimal() and int(text) > 0 else DEFAULT_BUDGET_TOKENS
-
-
 def _of_model(form: LatencyModelForm, numbers: Floats) -> StepLaw:
     """The terms of the law are those of a step, in which N·I/O prompt tokens are computed in steady state."""
     tpot, ttft = form.tpot, form.ttft
@@ -100,25 +90,13 @@ def _of_model(form: LatencyModelForm, numbers: Floats) -> StepLaw:
 
 
 def _of_points(form: PointsForm, numbers: Floats, budget: int) -> StepLaw:
-    """Fitted to the points of each concurrency by least relative error, and linear in between.
-
-    In points of two requests and more a step has N·I/O prompt tokens. Points at which those would not fit into the
-    step's budget say how they queue, which the simulator does itself.
-    """
-    rows: defaultdict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
-    for (inputs, outputs), curve in form.latencies.items():
-        for n, ttft_s, tpot_s in curve:
-            if n * inputs / outputs + n <= budget or n == 1:
-                rows[n].append((inputs, outputs, ttft_s, tpot_s))
-    known = sorted(rows)
-    fitted = np.array([_coefficients(n, np.array(rows[n], dtype=np.float64)) for n in known])
-    if known[0] == 1 and len(known) > 1:
-        # A single request meets no other's prompt: what those cost is told by two.
-        fitted[0, 2:4] = fitted[1, 2:4]
+    """Fitted to the points of each concurrency (`profiles.step_terms`), and linear in between."""
+    rows = rows_of(form, budget)
+    known, fitted = step_terms(form, budget)
     knots = np.array(sorted({inputs for inputs, _ in form.latencies}), dtype=np.float64)
     if len(knots) == 1:
         knots = np.array([knots[0], 2.0 * knots[0]])
-    firsts = np.array([_first_s(np.array(rows[n], dtype=np.float64), knots) for n in known])
+    firsts = np.array([_first_s(rows[n], knots) for n in known])
     steps = _over_numbers(numbers, known, fitted)
     return StepLaw(
         base=np.maximum(steps[:, 0], _LEAST_STEP_S),
@@ -144,21 +122,9 @@ def _over_numbers(numbers: Floats, known: Sequence[int], values: Floats) -> Floa
 def _first_s(rows: Floats, knots: Floats) -> Floats:
     """TTFT at each knot, the median over outputs; where no point has it, as a line through the others says."""
     inputs, _, ttft_s, _ = rows.T
-    line = _relative(np.stack([np.ones_like(inputs), inputs], axis=1), ttft_s)
+    line = relative(np.stack([np.ones_like(inputs), inputs], axis=1), ttft_s)
     known = [ttft_s[inputs == knot] for knot in knots]
     found = [
         np.median(here) if len(here) else line[0] + line[1] * knot for here, knot in zip(known, knots, strict=True)
     ]
     return np.maximum.accumulate(np.array(found))
-
-
-def _coefficients(n: int, rows: Floats) -> Floats:
-    inputs, outputs, _, tpot_s = rows.T
-    prompts = (n if n > 1 else 0) * inputs / outputs
-    steps = np.stack([np.ones_like(inputs), n * (inputs + outputs / 2), prompts, prompts * inputs], axis=1)
-    return _relative(steps, tpot_s)
-
-
-def _relative(columns: Floats, measured: Floats) -> Floats:
-    ones = np.ones((1, len(measured)))
-    return np.asarray(non_negative((columns / measured[:, None])[None], ones, ones)[0])

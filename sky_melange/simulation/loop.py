@@ -44,9 +44,11 @@ REQUEST: Final = np.dtype(
         ("arrival_s", "f8"), ("first_s", "f8"), ("last_s", "f8"), ("admitted_s", "f8"), ("paused_s", "f8"),
         ("done_step", "i8"), ("inputs", "i4"), ("outputs", "i4"), ("kind", "i4"), ("group", "i4"),
         ("status", "i4"), ("before", "i4"), ("after", "i4"), ("generated", "i4"), ("position", "i4"),
+        ("cached", "i4"),
     ]
 )  # fmt: skip
-"""A request: given are `arrival_s`, sizes and `kind` (the row of the router's tables; -1: refused). Written are the
+"""A request: given are `arrival_s`, sizes, `kind` (the row of the router's tables; -1: refused), and how many tokens of
+its prompt are `cached`: they take memory and are not computed. Written are the
 times of its first and last token (-1: not yet) and its group; the rest is the loop's own."""
 
 GROUP: Final = np.dtype(
@@ -220,7 +222,7 @@ def _count_own(w: World, e: int, r: int, sign: float) -> None:
     """A request begins (1) or ceases (-1) to decode or to be held."""
     q, s = w.requests, w.engines
     # Nothing is left of rounding once the replica is empty.
-    s[e].own = s[e].own + sign * q[r].inputs / q[r].outputs if s[e].running > 0 else 0.0
+    s[e].own = s[e].own + sign * (q[r].inputs - q[r].cached) / q[r].outputs if s[e].running > 0 else 0.0
 
 
 @_jit
@@ -243,7 +245,7 @@ def _hold(w: World, e: int, r: int, due: float) -> None:
     q[r].status = _HELD
     s[e].held += 1
     if w.groups[s[e].group].burdens:
-        s[e].burden += q[r].inputs / q[r].outputs
+        s[e].burden += (q[r].inputs - q[r].cached) / q[r].outputs
     _push(w.holds[e], w.holds_request[e], s[e].holds, due, r)
     s[e].holds += 1
 
@@ -259,7 +261,7 @@ def _unhold(w: World, e: int, i: int) -> int:
     if s[e].holds == 0:
         s[e].burden = 0.0
     elif w.groups[s[e].group].burdens:
-        s[e].burden -= q[r].inputs / q[r].outputs
+        s[e].burden -= (q[r].inputs - q[r].cached) / q[r].outputs
     return int(r)
 
 
@@ -475,7 +477,7 @@ def _end_segment(w: World, e: int, now: float) -> None:
             s[e].prefilling -= 1
             s[e].context += q[r].inputs + q[r].generated
             _count_own(w, e, r, 1.0)
-            law = _first_s(w, group, n, q[r].inputs)
+            law = _first_s(w, group, n, q[r].inputs - q[r].cached)
             if q[r].generated == 0 and q[r].admitted_s + law > now:
                 _hold(w, e, r, q[r].admitted_s + law)
             else:
@@ -529,7 +531,7 @@ def _admit(w: World, e: int, now: float) -> int:
     s[e].waiting -= 1
     s[e].kv += _held_tokens(w, s[e].group, r)
     q[r].status = _PREFILL
-    q[r].position = 0
+    q[r].position = q[r].cached
     q[r].admitted_s = now
     q[r].after = -1
     q[r].before = s[e].newest

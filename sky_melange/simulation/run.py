@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -24,10 +24,11 @@ from sky_melange.domain.simulation import (
     Spread,
 )
 from sky_melange.domain.workload import RoutingPolicy, Slo
+from sky_melange.profiles.step_terms import budget_of
 from sky_melange.simulation import compiled
 from sky_melange.simulation.arrivals import Drawn, drawn, replayed
 from sky_melange.simulation.fleet import Fleet, Group, kinds, router_tables, thinned
-from sky_melange.simulation.law import budget_of, step_law
+from sky_melange.simulation.law import step_law
 from sky_melange.traces.request_log import RequestLog
 
 Floats = NDArray[np.float64]
@@ -95,6 +96,7 @@ def serve(loop: ModuleType, fleet: Fleet, requests: Drawn, counted: slice, seed:
     table = np.zeros(len(requests.times_s), loop.REQUEST)
     table["arrival_s"] = requests.times_s
     table["inputs"], table["outputs"] = requests.inputs, requests.outputs
+    table["cached"] = 0 if requests.cached is None else requests.cached
     tables = router_tables(fleet)
     kind = kinds(fleet, requests.inputs, requests.outputs, seed)
     table["kind"] = np.where(_is_refused(fleet, requests) | (tables.known[kind] == 0), -1, kind)
@@ -107,10 +109,17 @@ def serve(loop: ModuleType, fleet: Fleet, requests: Drawn, counted: slice, seed:
 
 
 def closed_loop(
-    profile: Profile, input_tokens: int, output_tokens: int, concurrency: int, *, cache_folder: Path | None = None
+    profile: Profile,
+    input_tokens: int,
+    output_tokens: int,
+    concurrency: int,
+    *,
+    cached_tokens: int = 0,
+    cache_folder: Path | None = None,
 ) -> tuple[float, float, float]:
     """(TTFT, TPOT, requests/s) of one replica with `concurrency` requests of one size in it at any time, as a benchmark
-    has them: what the profile itself says. The first ones are of different lengths, so that they do not end together.
+    has them: what the profile itself says. `cached_tokens` of each prompt are not computed. The first ones are of
+    different lengths, so that they do not end together.
     """
     loop = compiled.loop(cache_folder)
     form = profile.form
@@ -118,7 +127,7 @@ def closed_loop(
     group = Group(name="", profile=profile, instances=1, ranks=1, running_limit=min(most, concurrency))
     groups, laws = _groups(loop, Fleet(groups=(group,), classes=(), policy=RoutingPolicy.BLIND, spills=False))
     table = np.zeros(_ROUNDS * concurrency, loop.REQUEST)
-    table["inputs"], table["outputs"] = input_tokens, output_tokens
+    table["inputs"], table["outputs"], table["cached"] = input_tokens, output_tokens, cached_tokens
     table["outputs"][:concurrency] = np.maximum(1, np.arange(1, concurrency + 1) * output_tokens // concurrency)
     none = np.zeros((1, 1), np.int32)
     router = loop.Router(none, none[0], none[0], np.zeros((1, 1)), np.zeros((1, 1)))
@@ -137,9 +146,7 @@ def unloaded(profile: Profile, scenario: Scenario) -> dict[str, Floats]:
     A request that can never be served takes for ever. The same scenario has the same requests for every profile.
     """
     found, _ = _requests(scenario, 0, scenario.request_rate_rps)
-    apart = Drawn(
-        times_s=np.arange(len(found.times_s), dtype=np.float64) * _APART_S, inputs=found.inputs, outputs=found.outputs
-    )
+    apart = replace(found, times_s=np.arange(len(found.times_s), dtype=np.float64) * _APART_S)
     group = Group(name="", profile=profile, instances=1, ranks=1, running_limit=1)
     every = RequestClass(
         name="", max_input_tokens=None, max_output_tokens=None, rate_rps=1.0, shares=(("", 1.0),), spare=()
@@ -167,6 +174,11 @@ def _warm_requests(scenario: Scenario, slo: Slo, rate_rps: float) -> int:
 
 def _requests(scenario: Scenario, warm: int, rate_rps: float) -> tuple[Drawn, str]:
     """As many after the counted ones as before: their tail is served under the same load."""
+    found, how = _sized_requests(scenario, warm, rate_rps)
+    return replace(found, cached=scenario.traffic.cached_tokens(found.inputs).astype(np.int64)), how
+
+
+def _sized_requests(scenario: Scenario, warm: int, rate_rps: float) -> tuple[Drawn, str]:
     count = scenario.requests + 2 * warm
     if scenario.log is not None and scenario.arrivals is None:
         return replayed(scenario.log, count, rate_rps, scenario.seed)

@@ -39,7 +39,16 @@ def scan_files(
     check_options(options)
     paths = expand(patterns, folder)
     aggregates = summarize_aggregates(paths, options)
-    return aggregates or summarize_log(DuckDbFiles(paths, options, progress), options)
+    if aggregates:
+        return aggregates
+    log = DuckDbFiles(paths, options, progress)
+    summary = summarize_log(log, options)
+    if options.prefix_cache is None:
+        return summary
+    from sky_melange.traces.prefixes import prefix_hits
+
+    hits = prefix_hits(log.requests(with_blocks=True), options.prefix_cache)
+    return dataclasses.replace(summary, prefix_hits=hits)
 
 
 def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Path | None = None) -> RequestLog:

@@ -33,7 +33,7 @@ from sky_melange.traces.engine import (
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import asides, column_named, find_columns, names_of_asides
 from sky_melange.traces.numbers import CODES
-from sky_melange.traces.plain_rows import BYTES, INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
+from sky_melange.traces.plain_rows import BLOCKS, BYTES, INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
 from sky_melange.traces.request_log import MOST_REQUESTS, QUERY_COLUMNS, RequestLog, request_log
 from sky_melange.traces.text import one_line
 
@@ -233,14 +233,18 @@ class DuckDbFiles:
         self._done, self._share = self._share, 1.0
         return self._run(self._thorough_rows(grid), groups)
 
-    def requests(self) -> RequestLog:
-        """The valid requests one by one. Raises InputError when there are none, or too many to hold."""
+    def requests(self, *, with_blocks: bool = False) -> RequestLog:
+        """The valid requests one by one. Raises InputError when there are none, or too many to hold.
+
+        `with_blocks`: with the blocks of their prompts. Raises InputError, too, where a file has none.
+        """
         import ibis
 
         from sky_melange.traces import expression
 
         with unfused():
-            query = str(ibis.duckdb.compile(expression.valid_requests(self._logs(), self._options, MOST_REQUESTS + 1)))
+            logs = self._logs(with_blocks=with_blocks)
+            query = str(ibis.duckdb.compile(expression.valid_requests(logs, self._options, MOST_REQUESTS + 1)))
         with ThreadPoolExecutor(max_workers=1) as pool:
             compressed = [file for file in self._files if file.compression != "none" and not file.is_remote]
             verified = pool.submit(_verify_all, compressed, threading.Event())
@@ -248,8 +252,10 @@ class DuckDbFiles:
             names = [column[0] for column in found.description]
             rows = found.fetchall()
             verified.result()
-        columns = {name: [row[names.index(name)] for row in rows] for name in QUERY_COLUMNS}
-        return request_log(self.source, columns, has_times=self.columns[0].time is not None)
+        wanted = (*QUERY_COLUMNS, BLOCKS) if with_blocks else QUERY_COLUMNS
+        columns = {name: [row[names.index(name)] for row in rows] for name in wanted}
+        log = request_log(self.source, columns, has_times=self.columns[0].time is not None)
+        return replace(log, block_tokens=self.columns[0].block_tokens)
 
     def _plain_rows(self, view: View, grid: TokenGrid) -> str | None:
         if TEXT not in view.types and view.types[2] is not None:
@@ -267,8 +273,8 @@ class DuckDbFiles:
         with unfused():
             return str(ibis.duckdb.compile(expression.keyed_rows(self._logs(), grid)))
 
-    def _logs(self) -> list[Log]:
-        """The views as Ibis knows them. Raises InputError where a column's type is of no use."""
+    def _logs(self, *, with_blocks: bool = False) -> list[Log]:
+        """The views as Ibis knows them. Raises InputError where a column's type is of no use, or blocks are missing."""
         import ibis
         from ibis.backends.sql.datatypes import DuckDBType
 
@@ -281,7 +287,14 @@ class DuckDbFiles:
             types = dict(zip((INPUT, OUTPUT, TIME), view.types, strict=True)) | ({TIME: "TIMESTAMP"} if is_utc else {})
             schema = {name: DuckDBType.from_string(kind) for name, kind in types.items() if kind is not None}
             time = None if view.types[2] is None else TIME
-            columns = LogColumns(input=INPUT, output=OUTPUT, time=time, time_unit=view.columns.time_unit)
+            if with_blocks and view.columns.blocks is None:
+                message = (
+                    "names no blocks of prompts (hash_ids, as Mooncake's and Qwen-Bailian's), so nothing is measured"
+                )
+                raise InputError([Mistake(source=self.source, message=f"{message}; leave out --prefix-cache")])
+            blocks = BLOCKS if with_blocks else None
+            schema |= {BLOCKS: DuckDBType.from_string(TEXT)} if with_blocks else {}
+            columns = LogColumns(input=INPUT, output=OUTPUT, time=time, time_unit=view.columns.time_unit, blocks=blocks)
             logs.append(Log(table=ibis.table(schema, name=view.name), columns=columns, is_utc=is_utc))
         expression.check_types(self.source, logs, self.columns)
         return logs
@@ -413,7 +426,10 @@ class DuckDbFiles:
             is_object = kinds.get(column, TEXT).startswith(_OBJECTS)
             return _inside(f"to_json({own})" if is_object else own, keys) if keys else own
 
-        values = [f"{_value(named(column), kinds[column])} AS {alias}" for column, alias in wanted]
+        values = [
+            *(f"{_value(named(column), kinds[column])} AS {alias}" for column, alias in wanted),
+            *(f"CAST({named(name)} AS VARCHAR) AS {BLOCKS}" for name in _blocks(columns)),
+        ]
         branches = "".join(f"WHEN {where.to_sql(which, named)} THEN {CODES[why]} " for why, which in set_aside)
         model = "NULL" if columns.model is None else named(columns.model)
         values += [f"CASE {branches or 'WHEN false THEN 0 '}ELSE 0 END AS {_ASIDE}", f"{model} AS {_MODEL}"]
@@ -433,7 +449,7 @@ class DuckDbFiles:
             why = f"CASE WHEN {is_again} THEN {CODES[Rejection.REPEATED]} ELSE {_ASIDE} END"
             query = f"SELECT * REPLACE ({why} AS {_ASIDE}) FROM (SELECT {', '.join(values)}, {of_id} AS id FROM {rows})"
         self._sql(f"CREATE TEMP VIEW {name}_{_ASIDE} AS {query}", file.path)
-        names = ", ".join(alias for _, alias in wanted)
+        names = ", ".join([alias for _, alias in wanted] + [BLOCKS for _ in _blocks(columns)])
         self._sql(
             f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE} WHERE {_ASIDE} = 0"
             if set_aside or repeated
@@ -487,6 +503,10 @@ _BY_KEY: Final = (
     "CAST(CASE WHEN key >= 0 THEN sum(output) ELSE 0 END AS BIGINT) AS output_tokens, "
     "CAST(sum(no_zone) AS BIGINT) AS zoneless FROM rows GROUP BY key"
 )
+
+
+def _blocks(columns: LogColumns) -> tuple[str, ...]:
+    return () if columns.blocks is None else (columns.blocks,)
 
 
 def _by(of: int, column: str) -> str:

@@ -146,12 +146,14 @@ def valid_requests(logs: Sequence[Log], options: TraceOptions, most: int) -> ir.
         rows = request_rows.read(log)
         rows = rows.mutate(status=request_rows.status(rows))
         raw = rows.raw_time.cast("string") if log.times is not None else ibis.literal("")
+        blocks = {} if log.columns.blocks is None else {"log_blocks": rows.log_blocks}
         return rows.filter((rows.status == 0) & within(rows.second, options)).select(
             input=rows.input.cast("int64"),
             output=rows.output.cast("int64"),
             second=rows.second,
             fraction=raw.re_extract(":[0-9]{2}[.,]([0-9]{1,9})", 1),
             raw=raw,
+            **blocks,
         )
 
     return reduce(lambda left, right: left.union(right), (valid(log) for log in logs)).limit(most)

@@ -25,6 +25,7 @@ INPUT: Final = "log_input"
 OUTPUT: Final = "log_output"
 TIME: Final = "log_time"
 BYTES: Final = "log_bytes"
+BLOCKS: Final = "log_blocks"
 """The names of a view's columns, whatever those of the log are."""
 
 UNUSUAL: Final = -1000

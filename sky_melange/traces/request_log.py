@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sky_melange.errors import InputError, Mistake
+from sky_melange.traces.plain_rows import BLOCKS
 
 MOST_REQUESTS: Final = 5_000_000
 QUERY_COLUMNS: Final = ("input", "output", "second", "fraction", "raw")
@@ -18,12 +19,17 @@ _SCALES: Final = (1.0, 1e3, 1e6, 1e9)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestLog:
-    """Valid requests by rising time. `times_s` None: the log has no times. `source` names it."""
+    """Valid requests by rising time. `times_s` None: the log has no times. `source` names it.
+
+    `blocks`: of each prompt, as the log has them, where they were asked for; each is of `block_tokens`.
+    """
 
     source: str
     inputs: NDArray[np.int64]
     outputs: NDArray[np.int64]
     times_s: NDArray[np.float64] | None
+    blocks: tuple[str | None, ...] | None = None
+    block_tokens: int = 0
 
     @property
     def span_s(self) -> float:
@@ -48,8 +54,15 @@ def request_log(source: str, columns: dict[str, Any], *, has_times: bool) -> Req
         order = np.lexsort((outputs, inputs))
         return RequestLog(source=source, inputs=inputs[order], outputs=outputs[order], times_s=None)
     times = _times(np.asarray(columns["second"], dtype=np.float64), columns["fraction"], columns["raw"])
-    order = np.lexsort((outputs, inputs, times))
-    return RequestLog(source=source, inputs=inputs[order], outputs=outputs[order], times_s=times[order])
+    blocks = columns.get(BLOCKS)
+    if blocks is None:
+        order = np.lexsort((outputs, inputs, times))
+    else:
+        # Which of two alike came first depends on nothing but them.
+        keys = zip(times.tolist(), inputs.tolist(), outputs.tolist(), map(str, blocks), range(len(inputs)), strict=True)
+        order = np.array([key[-1] for key in sorted(keys)])
+        blocks = tuple(blocks[row] for row in order)
+    return RequestLog(source=source, inputs=inputs[order], outputs=outputs[order], times_s=times[order], blocks=blocks)
 
 
 def _times(seconds: NDArray[np.float64], fractions: Sequence[str], raw: Sequence[str]) -> NDArray[np.float64]:

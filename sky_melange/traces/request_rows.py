@@ -48,6 +48,8 @@ def read(log: Log) -> ir.Table:
     raw = {"raw_input": log.table[log.columns.input], "raw_output": log.table[log.columns.output]}
     if log.times is not None:
         raw["raw_time"] = log.times
+    if log.columns.blocks is not None:
+        raw["log_blocks"] = log.table[log.columns.blocks]
     rows = log.table.select(**raw)
     rows = rows.mutate(input=numbers.number(rows.raw_input), output=numbers.number(rows.raw_output))
     if log.times is not None:

@@ -160,6 +160,8 @@ def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:
             yield f"traffic.input_parts{'' if index is None else f'[{index}]'}", message
     if traffic.arrivals.cv > MOST_CV:
         yield "traffic.arrivals.cv", f"must be at most {MOST_CV:g}"
+    if not 0 <= traffic.prefix_hit_fraction < 1:
+        yield "traffic.prefix_hit_fraction", "must be at least 0 and less than 1"
     for bucket in traffic.buckets():
         i, j = bucket.input_index, bucket.output_index
         mean = None if traffic.mean_tokens is None else traffic.mean_tokens[i][j]

@@ -132,7 +132,9 @@ def _about_unfit_value(details: ErrorDetails, path: KeyPath, node: YamlNode) -> 
     if kind == "too_short" and isinstance(node, SequenceNode) and node.items:
         # pydantic counts only the items that fit, and each of the others has its own mistake.
         return _REPORTED_ELSEWHERE
-    return _RULES[kind](details.get("ctx", {})) + _found_beside_rule(node, path)
+    limits = details.get("ctx", {})
+    is_share = 1 in (limits.get("lt"), limits.get("le")) and not is_secret(path)
+    return _RULES[kind](limits) + _found_beside_rule(node, path) + (_percent(node) if is_share else "")
 
 
 def _found_beside_rule(node: YamlNode, path: KeyPath) -> str:

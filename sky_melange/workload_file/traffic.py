@@ -124,6 +124,14 @@ class TrafficSection(Section):
         "preset that has times, otherwise `poisson`.",
         examples=["poisson"],
     )
+    prefix_hit_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of each prompt that the engines find in their prefix cache and do not compute: it shortens "
+        "prefill, and takes memory as before. Without it: 0.",
+        examples=[0.4],
+    )
     columns: ColumnsSection | None = Field(
         default=None,
         description="Columns of the trace. Without it they are recognised by their names.",

@@ -24,6 +24,11 @@ def to_traffic(
     `checks` has seen to it that there is a rate with a histogram. Raises ValueError for a trace or preset without
     `resolve`: a mistake of the caller.
     """
+    traffic = _sized(section, file_name, resolve, usual_size)
+    return replace(traffic, prefix_hit_fraction=float(section.prefix_hit_fraction))
+
+
+def _sized(section: TrafficSection, file_name: str, resolve: ResolveTraffic | None, usual_size: BucketSize) -> Traffic:
     if section.histogram is not None and section.request_rate is not None:
         traffic = _of_histogram(section.histogram, section.request_rate, file_name)
         if section.bucket_size is BucketSize.UPPER and usual_size is BucketSize.MEAN:

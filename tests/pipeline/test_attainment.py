@@ -316,6 +316,45 @@ def test_arrivals_as_written(edit: Edit, arrivals: object, wanted: Arrivals) -> 
     assert workload.traffic.arrivals == wanted
 
 
+def test_a_prefix_cache_makes_plans_cheaper_and_is_verified(edit: Edit, tmp_path: Path) -> None:
+    traffic = {"request_rate": 32, "preset": "azure-code-2023", "arrivals": "poisson"}
+    without = planned_at(edit(traffic=traffic, constraints={}))
+    assert "No prompt is found in a prefix cache" in without.plan.assumptions[0]
+    path, folder = edit(traffic={**traffic, "prefix_hit_fraction": 0.6}, constraints={}), tmp_path / "plan"
+    assert run("plan", path, "--offline", "--out", folder).exit_code == 0
+    document = read_plan(folder / "plan.json")
+    assert document.workload.traffic.prefix_hit_fraction == 0.6
+    assert document.plan.cost.total_usd_per_hour < without.plan.cost.total_usd_per_hour
+    assert "0.6 of each prompt is found in the prefix cache" in document.plan.assumptions[0]
+    assert run("check", folder, "--offline").exit_code == 0
+    # Without the cache the same fleet is overloaded, and check says so.
+    path.write_text(path.read_text(encoding="utf-8").replace("prefix_hit_fraction: 0.6", "prefix_hit_fraction: 0"))
+    result = run("check", folder, "--offline", "--format", "json")
+    assert result.exit_code == 3
+    assert {each["name"] for each in json.loads(result.stdout)["checks"] if each["verdict"] == "fail"} >= {
+        "lock",
+        "attainment",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (1, "must be less than 1, found the number 1"),
+        (-0.1, "must be at least 0, found the number -0.1"),
+        (40, "must be less than 1, found the number 40; for 40 percent write 0.4"),
+        ("half", "want a number such as `0.4`, found the text 'half'"),
+        (math.nan, "must be a finite number"),
+    ],
+)
+def test_wrong_hit_fractions_are_quoted(edit: Edit, wrong: object, message: str) -> None:
+    traffic = {"request_rate": 1, "preset": "azure-conversation-2023", "prefix_hit_fraction": wrong}
+    with pytest.raises(InputError) as error:
+        pipeline.read(edit(traffic=traffic))
+    assert f"traffic.prefix_hit_fraction: {message}" in str(error.value)
+    assert error.value.mistakes[0].line
+
+
 @pytest.mark.parametrize(
     ("arrivals", "message"),
     [

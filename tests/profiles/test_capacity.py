@@ -37,6 +37,23 @@ def rate(point: Point, output_tokens: int) -> float:
     return concurrency / (ttft_s + tpot_s * (output_tokens - 1))
 
 
+@examples(200)
+@given(
+    file=st.sampled_from(FILES),
+    size=st.tuples(st.integers(25, 8000), st.integers(25, 1000)),
+    hits=st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)),
+)
+def test_capacity_does_not_fall_with_more_cached_tokens(
+    file: str, size: tuple[int, int], hits: tuple[float, float]
+) -> None:
+    profile, slo = bundled(file), Slo(tpot_s=0.05, ttft_s=2.0)
+    few, more = (max_capacity(profile, *size, slo, cached_tokens=int(hit * size[0])) for hit in sorted(hits))
+    if isinstance(few, Skipped):
+        return
+    assert isinstance(more, Capacity)
+    assert more.request_rate_rps >= few.request_rate_rps * (1 - 1e-3)
+
+
 def served(profile: Profile, size: tuple[int, int], slo: Slo) -> Capacity:
     capacity = max_capacity(profile, *size, slo)
     assert isinstance(capacity, Capacity), capacity

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from made_up_fleet import CACHE
 from property_examples import is_complete, some
 
 from sky_melange.domain.profile import Profile, Skipped
+from sky_melange.profiles.capacity import profile_curve
 from sky_melange.profiles.grid import grid_sizes
 from sky_melange.profiles.lookup import operating_point
 from sky_melange.simulation import closed_loop
@@ -31,6 +33,26 @@ def errors(profile: Profile) -> Iterator[tuple[float, float]]:
                     continue
                 _, tpot_s, rate = closed_loop(profile, input_tokens, output_tokens, concurrency, cache_folder=CACHE)
                 yield abs(tpot_s / point.tpot_s - 1), abs(rate / point.request_rate_rps - 1)
+
+
+@pytest.mark.parametrize("hit_fraction", [0.25, 0.5, 0.9])
+def test_cached_prompts_take_what_the_capacity_says(bundled_profiles: tuple[Profile, ...], hit_fraction: float) -> None:
+    found = [row for profile in some(bundled_profiles)[::2] for row in cached_errors(profile, hit_fraction)]
+    assert len(found) > 30
+    assert np.median(found, axis=0).max() < 0.02
+    assert np.quantile(found, 0.9, axis=0).max() < 0.08
+
+
+def cached_errors(profile: Profile, hit_fraction: float) -> Iterator[tuple[float, float]]:
+    """Of TPOT and rate, at one size and three concurrencies."""
+    inputs, outputs = (sizes[2 * len(sizes) // 3] for sizes in grid_sizes(profile))
+    cached = int(hit_fraction * inputs)
+    curve = profile_curve(profile, inputs, outputs, cached_tokens=cached)
+    for n, ttft_s, tpot_s in () if isinstance(curve, Skipped) else curve:
+        if n not in (4, 16, 64) or n * (inputs + outputs) > (profile.kv_cache_tokens or 10**12):
+            continue
+        _, simulated_s, rate = closed_loop(profile, inputs, outputs, int(n), cached_tokens=cached, cache_folder=CACHE)
+        yield abs(simulated_s / tpot_s - 1), abs(rate * (ttft_s + tpot_s * (outputs - 1)) / n - 1)
 
 
 def two_of(sizes: tuple[int, ...]) -> tuple[int, ...]:

@@ -34,6 +34,18 @@ def served(fleet: Fleet, requests: Drawn) -> tuple[np.ndarray, np.ndarray]:
     return table, groups
 
 
+RUNS = examples(50)
+CHANCE = {"seed": st.integers(0, 10**6), "cv": st.sampled_from([0.5, 1.0, 3.0])}
+DEVIATIONS = 2.0
+"""Times the 95 % intervals of both runs, since hundreds of pairs are compared."""
+
+
+def is_no_better(one: Simulation, other: Simulation) -> bool:
+    """Beyond sampling error; where all or none of them met their targets, the batches show no error."""
+    error = DEVIATIONS * (one.attainment_error + other.attainment_error) + 0.002
+    return one.attainment <= other.attainment + error
+
+
 @examples(125)
 @given(
     instances=st.integers(1, 4),
@@ -71,22 +83,46 @@ def test_requests_and_tokens_are_conserved(  # noqa: PLR0917
         assert groups["prompt_tokens"].sum() == requests.inputs.sum()
 
 
+@RUNS
+@given(rate=st.floats(1, 100), hit=st.floats(0, 0.999), kv=st.sampled_from([9000, 10**6]), seed=st.integers(0, 1000))
+def test_cached_tokens_are_not_computed_and_take_memory(
+    make_fleet: FleetFactory, h100: Profile, rate: float, hit: float, kv: int, seed: int
+) -> None:
+    traffic = dataclasses.replace(TRAFFIC, prefix_hit_fraction=hit)
+    whole = drawn(TRAFFIC, Arrivals(), 300, rate, seed, None)
+    cached = traffic.cached_tokens(whole.inputs).astype(np.int64)
+    assert (cached < whole.inputs).all()
+    assert (cached >= 0).all()
+    fleet = make_fleet(1, profile=dataclasses.replace(h100, kv_cache_tokens=kv))
+    table, groups = served(fleet, dataclasses.replace(whole, cached=cached))
+    assert groups["output_tokens"].sum() == whole.outputs.sum()
+    assert groups["prompt_tokens"].sum() >= (whole.inputs - cached).sum()
+    if not groups["preempted"].sum():
+        assert groups["prompt_tokens"].sum() == (whole.inputs - cached).sum()
+    # As many run at once as the cache holds of whole prompts.
+    events = sorted([(t, 1, i) for t, i in zip(table["admitted_s"], table["inputs"], strict=True)]
+                    + [(t, 0, -i) for t, i in zip(table["last_s"], table["inputs"], strict=True)])  # fmt: skip
+    held = np.cumsum([tokens for _, _, tokens in events])
+    assert held.max() <= kv
+
+
+@RUNS
+@given(rate=st.floats(5, 80), hits=st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)), seed=st.integers(0, 1000))
+def test_attainment_does_not_fall_with_more_hits(
+    make_fleet: FleetFactory, rate: float, hits: tuple[float, float], seed: int
+) -> None:
+    found = []
+    for hit in sorted(hits):
+        traffic = dataclasses.replace(TRAFFIC, prefix_hit_fraction=hit)
+        scenario = Scenario(traffic=traffic, request_rate_rps=rate, requests=4000, seed=seed)
+        found.append(simulate(make_fleet(1), scenario, SLO, cache_folder=CACHE))
+    assert is_no_better(*found)
+
+
 def test_small_caches_put_requests_back(make_fleet: FleetFactory, h100: Profile) -> None:
     profile = dataclasses.replace(h100, kv_cache_tokens=9000)
     _, groups = served(make_fleet(1, profile=profile), drawn(TRAFFIC, Arrivals(), 400, 50.0, 0, None))
     assert groups["preempted"].sum() > 0
-
-
-RUNS = examples(50)
-CHANCE = {"seed": st.integers(0, 10**6), "cv": st.sampled_from([0.5, 1.0, 3.0])}
-DEVIATIONS = 2.0
-"""Times the 95 % intervals of both runs, since hundreds of pairs are compared."""
-
-
-def is_no_better(one: Simulation, other: Simulation) -> bool:
-    """Beyond sampling error; where all or none of them met their targets, the batches show no error."""
-    error = DEVIATIONS * (one.attainment_error + other.attainment_error) + 0.002
-    return one.attainment <= other.attainment + error
 
 
 @RUNS

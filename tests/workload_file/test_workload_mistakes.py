@@ -103,7 +103,10 @@ ADDITIONS = [
     ("candidates: {regions: {aws: us-east-1}}", "candidates.regions.aws: want a list such as `[us-east-1]`"),
     ("candidates: {regions: {aws: []}}", "candidates.regions.aws: must not be empty"),
     ("candidates: {regions: {aws: [a, a]}}", "candidates.regions.aws[1]: 'a' is listed twice"),
-    ("constraints: {max_utilization: 90}", "constraints.max_utilization: must be at most 1, found the number 90"),
+    (
+        "constraints: {max_utilization: 90}",
+        "constraints.max_utilization: must be at most 1, found the number 90; for 90 percent write 0.9",
+    ),
     ("constraints: {max_utilization: 0}", "constraints.max_utilization: must be greater than 0"),
     ("constraints: {max_accelerators: {'a b': 1}}", "constraints.max_accelerators.'a b': must be letters, digits"),
     ("constraints: {max_accelerators: {H100: -1}}", "constraints.max_accelerators.H100: must be at least 0"),

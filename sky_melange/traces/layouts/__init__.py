@@ -56,7 +56,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
 """The first that fits is taken."""
 
 _OF_CONSEQUENCE: Final = {
-    "hash_ids": "prompts that begin alike: replicas that cache prefixes serve more",
+    "hash_ids": "prompts that begin alike: replicas that cache prefixes serve more; --prefix-cache measures that",
     "numimages": "images, whose tokens may not be among those of the input",
     "cache_hit": "answers from a cache, for which no GPU works",
     "cached_tokens": "input tokens that were cached",
@@ -143,6 +143,8 @@ def _columns(layout: Layout, have: Sequence[str]) -> LogColumns:
         layout=layout.name,
         model=None if layout.model is None else _match(layout.model, have),
         id=None if layout.id is None else _match(layout.id, have),
+        blocks=None if layout.blocks is None else _match(layout.blocks, have),
+        block_tokens=layout.block_tokens,
     )
 
 
@@ -151,6 +153,7 @@ def _unused(columns: LogColumns, options: TraceOptions, have: Sequence[str]) -> 
     chosen = [which for _, which in asides(columns, have)]
     chosen += [] if options.where is None else [parse_where(options.where)]
     used = {name.casefold() for which in chosen for name in columns_of(which)}
+    used |= {columns.blocks.casefold()} if columns.blocks is not None and options.prefix_cache is not None else set()
     parts = {name: name.casefold().rsplit(".", 1)[-1] for name in have if name.casefold() not in used}
     return tuple(f"{name} ({_OF_CONSEQUENCE[part]})" for name, part in parts.items() if part in _OF_CONSEQUENCE)
 

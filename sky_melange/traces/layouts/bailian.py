@@ -14,4 +14,6 @@ LAYOUT: Final = Layout(
     time="timestamp",
     time_unit=TimeUnit.S,
     marks=("chat_id", "turn"),
+    blocks="hash_ids",
+    block_tokens=16,
 )

@@ -14,6 +14,7 @@ class Layout:
     `time_unit` is what its writers use for numbers (AUTO: since 1970, in any unit). `asides` are rows that are not the
     traffic: why, and which (in the language of traces/where.py); each holds where the log has the columns that it
     names. `id` is the same for all rows of one request. `marks` are further columns that tell formats apart.
+    `blocks`, `block_tokens`: as in `LogColumns`.
     """
 
     name: str
@@ -25,3 +26,5 @@ class Layout:
     id: str | None = None
     asides: tuple[tuple[Rejection, str], ...] = ()
     marks: tuple[str, ...] = ()
+    blocks: str | None = None
+    block_tokens: int = 0

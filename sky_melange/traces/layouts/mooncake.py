@@ -14,4 +14,6 @@ LAYOUT: Final = Layout(
     time="timestamp",
     time_unit=TimeUnit.MS,
     marks=("hash_ids",),
+    blocks="hash_ids",
+    block_tokens=512,
 )
