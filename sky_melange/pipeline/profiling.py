@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from sky_melange.domain.buckets import Bucket
@@ -13,7 +13,16 @@ from sky_melange.domain.workload import Workload
 from sky_melange.errors import MissingDataError
 from sky_melange.optimizer import ProfileCapacities, context_limited
 from sky_melange.pipeline.digests import digest_of
-from sky_melange.profiles import known_models, load_profiles, max_capacity, read_profiles, refusals, select, trusted
+from sky_melange.profiles import (
+    continued,
+    known_models,
+    load_profiles,
+    max_capacity,
+    read_profiles,
+    refusals,
+    select,
+    trusted,
+)
 
 
 def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
@@ -21,18 +30,30 @@ def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Pro
 
     Only accelerators that are on offer and have no other profile are estimated.
     """
-    model, policy, wanted = workload.model, workload.profiles, workload.candidates.accelerators
-    found = load_profiles(model.profiled_id, model.dtype, workload.launch.engine, wanted)
+    wanted = workload.candidates.accelerators
+    offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
+    return profiles_on(workload, wanted, offered if wanted is None else offered & set(wanted), folder)
+
+
+def profiles_on(
+    workload: Workload, wanted: Collection[str] | None, estimable: Collection[str], folder: Path
+) -> tuple[Profile, ...]:
+    """The profiles of `wanted` accelerators (None: all), and estimates of those `estimable` that have no other.
+
+    Each as this traffic is planned with it: laws are continued to its sizes.
+    """
+    model, policy, engine = workload.model, workload.profiles, workload.launch.engine
+    found = load_profiles(model.profiled_id, model.dtype, engine, wanted)
     paths = [folder / name for name in policy.files]
-    found += read_profiles(paths, model.profiled_id, model.dtype, workload.launch.engine, wanted)
-    if policy.estimate:
+    found += read_profiles(paths, model.profiled_id, model.dtype, engine, wanted)
+    missing = set(estimable) - {profile.key.accelerator for profile in found}
+    if policy.estimate and missing:
         from sky_melange.profiles.estimates import estimated_profiles
 
-        known = {profile.key.accelerator for profile in found}
-        offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
-        missing = {name for name in offered - known if wanted is None or name in wanted}
-        found += estimated_profiles(model.profiled_id, model.dtype, workload.launch.engine, missing)[0]
-    return found
+        found += estimated_profiles(model.profiled_id, model.dtype, engine, missing)[0]
+    sizes = [(b.planned_input_tokens, b.planned_output_tokens, b.rate_rps) for b in workload.traffic.buckets()]
+    slo = workload.slo.of_means()
+    return tuple(continued(profile, sizes, slo, is_unlimited=policy.extrapolate) for profile in found)
 
 
 def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[ProfileCapacities]:

@@ -40,9 +40,11 @@ def profile_remarks(
         ]
         if outside:
             more = f", and {len(outside) - _MOST_SIZES} more sizes" if len(outside) > _MOST_SIZES else ""
+            yield f"Throughput of {name} is extrapolated beyond its profile: {'; '.join(outside[:_MOST_SIZES])}{more}."
+        if profile.provenance.continued_from:
             yield (
-                f"Throughput of {name} is extrapolated beyond its profile, as profiles.extrapolate asks: "
-                f"{'; '.join(outside[:_MOST_SIZES])}{more}."
+                f"Throughput of {name} is that of {profile.provenance.continued_from}, continued by the fitted law to "
+                "the sizes of this traffic, which nobody measured on this layout; its error is that of held-out sizes."
             )
 
 
