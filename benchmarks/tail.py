@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def _row(case: Case) -> Iterator[str]:
-    workload = _workload(case)
+    workload = workload_of(case)
     means = replace(
         workload,
         slo=replace(workload.slo, attainment=None),
@@ -118,7 +118,8 @@ def _row(case: Case) -> Iterator[str]:
     yield "none holds" if best is None else f"{best:.2f}"
 
 
-def _workload(case: Case) -> Workload:
+def workload_of(case: Case) -> Workload:
+    """A case as a workload."""
     preset = PRESETS[case.kind]
     traffic = resolve_traffic(
         TraceReference(
@@ -138,7 +139,8 @@ def _workload(case: Case) -> Workload:
         traffic=replace(traffic, arrivals=Arrivals(log=preset if case.is_replayed else None)),
         candidates=CandidateFilter(clouds=CLOUDS, regions=REGIONS),
         constraints=Constraints(max_utilization=None),
-        profiles=ProfilePolicy(),
+        # What simulation adds is compared at the predictions, whatever their errors.
+        profiles=ProfilePolicy(estimate=False, confidence=0.5),
     )
 
 

@@ -38,6 +38,7 @@ class ProfileProvenance:
     """Where a profile comes from; `fetched_at` is the ISO date of the data.
 
     `continued_from`: the sizes that were measured, where a law is used far beyond them, with `error` grown accordingly.
+    `slower_by`: latencies are so many times those of the source, the pessimistic end of `error`.
     """
 
     kind: ProfileKind
@@ -46,6 +47,7 @@ class ProfileProvenance:
     error: ProfileError | None
     notes: tuple[str, ...] = ()
     continued_from: str = ""
+    slower_by: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.profile import Capacity, Profile, Skipped
+from sky_melange.domain.profile import Capacity, Profile, ProfileKind, Skipped
 from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import MissingDataError
@@ -18,15 +18,17 @@ from sky_melange.profiles import (
     known_models,
     load_profiles,
     max_capacity,
+    pessimistic,
     read_profiles,
     refusals,
     select,
     trusted,
 )
+from sky_melange.profiles.model_shape import known_models as known_shapes
 
 
 def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
-    """Bundled profiles, the workload's own files (relative to `folder`), and estimates where it asks for them.
+    """Bundled profiles, the workload's own files (relative to `folder`), and estimates unless it forbids them.
 
     Only accelerators that are on offer and have no other profile are estimated.
     """
@@ -40,20 +42,31 @@ def profiles_on(
 ) -> tuple[Profile, ...]:
     """The profiles of `wanted` accelerators (None: all), and estimates of those `estimable` that have no other.
 
-    Each as this traffic is planned with it: laws are continued to its sizes.
+    Each as this traffic is planned with it: laws are continued to its sizes, and all are as slow as the pessimistic end
+    of their stated error (`profiles.confidence`).
     """
     model, policy, engine = workload.model, workload.profiles, workload.launch.engine
     found = load_profiles(model.profiled_id, model.dtype, engine, wanted)
     paths = [folder / name for name in policy.files]
     found += read_profiles(paths, model.profiled_id, model.dtype, engine, wanted)
     missing = set(estimable) - {profile.key.accelerator for profile in found}
-    if policy.estimate and missing:
+    if missing and _may_estimate(workload):
         from sky_melange.profiles.estimates import estimated_profiles
 
         found += estimated_profiles(model.profiled_id, model.dtype, engine, missing)[0]
     sizes = [(b.planned_input_tokens, b.planned_output_tokens, b.rate_rps) for b in workload.traffic.buckets()]
     slo = workload.slo.of_means()
-    return tuple(continued(profile, sizes, slo, is_unlimited=policy.extrapolate) for profile in found)
+    made = (continued(profile, sizes, slo, is_unlimited=policy.extrapolate) for profile in found)
+    return tuple(pessimistic(profile, policy.confidence) for profile in made)
+
+
+def _may_estimate(workload: Workload) -> bool:
+    """Whether estimates are wanted, trusted and possible. Those of accelerators that are named are refused by name."""
+    if not workload.profiles.estimate:
+        return False
+    is_trusted = workload.constraints.min_profile_kind in {None, ProfileKind.ESTIMATED}
+    is_named = workload.candidates.accelerators is not None
+    return (is_trusted or is_named) and workload.model.profiled_id in known_shapes()
 
 
 def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[ProfileCapacities]:

@@ -15,6 +15,7 @@ from sky_melange.profiles import bundled
 from sky_melange.profiles.bundled import models as known_models
 from sky_melange.profiles.capacity import max_capacity
 from sky_melange.profiles.continuation import continued
+from sky_melange.profiles.pessimism import pessimistic
 from sky_melange.profiles.profile_json import read_profile
 from sky_melange.profiles.remarks import profile_assumptions, profile_remarks, refusals, unprofiled
 from sky_melange.profiles.selection import select, trusted
@@ -25,6 +26,7 @@ __all__ = [
     "known_models",
     "load_profiles",
     "max_capacity",
+    "pessimistic",
     "profile_assumptions",
     "profile_remarks",
     "read_profiles",

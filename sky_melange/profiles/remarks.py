@@ -54,8 +54,8 @@ def unprofiled(wanted: Iterable[str] | None, profiles: Iterable[Profile]) -> Ite
     missing = sorted(set(wanted or ()) - known)
     if missing:
         yield (
-            f"No profile of this model on {', '.join(missing)}, so not considered; profiles: {{estimate: true}} "
-            "estimates them from datasheets, which is less certain."
+            f"No profile of this model on {', '.join(missing)}, so not considered: they are not estimated either "
+            "(profiles: {estimate: false}, unknown sizes of the model, or incomplete datasheets)."
         )
 
 
@@ -67,6 +67,13 @@ def profile_assumptions(workload: Workload) -> Iterator[str]:
             f"Throughput is that of {model.profiled_id}, as model.profile_as says: {model.id} is taken to be as fast "
             "and to need as much memory."
         )
+    confidence = workload.profiles.confidence
+    yield (
+        f"Throughput: replicas are taken to be as slow as the pessimistic end of their profile's stated error: "
+        f"{confidence:.0%} sure, as profiles.confidence says."
+        if confidence > 0.5
+        else "Throughput is as predicted, whatever the error of the profiles (profiles.confidence: 0.5)."
+    )
     weakest = workload.constraints.min_profile_kind
     if weakest is not None:
         yield f"Profiles weaker than {weakest} are not used, as constraints.min_profile_kind says."

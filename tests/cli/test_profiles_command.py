@@ -236,7 +236,7 @@ def test_beyond_the_fit_the_smaller_error_decides_and_a_continued_law_is_marked(
     assert any("continued by the fitted law" in line for line in document["warnings"])
 
 
-def test_a_plan_never_estimates_unless_asked_and_says_that_it_can(tmp_path: Path) -> None:
+def test_a_plan_estimates_unless_forbidden_and_says_that_it_could(tmp_path: Path) -> None:
     wanted = {
         "model": {"id": LLAMA_8B, "dtype": "bfloat16", "max_model_len": 4000},
         "traffic": {
@@ -246,10 +246,10 @@ def test_a_plan_never_estimates_unless_asked_and_says_that_it_can(tmp_path: Path
         "candidates": {"accelerators": ["A10G", "L4"]},
         "slo": {"tpot_ms": 120},
     }
-    result, _ = plan(tmp_path, wanted)
+    result, _ = plan(tmp_path, wanted | {"profiles": {"estimate": False}})
     assert result.exit_code == 5
     assert "estimate: true" in result.stderr
-    result, document = plan(tmp_path, wanted | {"profiles": {"estimate": True}})
+    result, document = plan(tmp_path, wanted)
     assert result.exit_code == 0, result.stderr
     assert {group["profile"]["kind"] for group in document["groups"]} == {"estimated"}
     assert {group["profile"]["source"] for group in document["groups"]} == {"roofline"}
