@@ -112,7 +112,7 @@ def _row(case: Case) -> Iterator[str]:
 
 
 def workload_of(case: Case) -> Workload:
-    """What is planned."""
+    """A case as a workload."""
     preset = PRESETS[case.kind]
     traffic = resolve_traffic(
         TraceReference(
@@ -132,7 +132,8 @@ def workload_of(case: Case) -> Workload:
         traffic=replace(traffic, arrivals=Arrivals(log=preset if case.is_replayed else None)),
         candidates=CandidateFilter(clouds=CLOUDS, regions=REGIONS),
         constraints=Constraints(max_utilization=None),
-        profiles=ProfilePolicy(),
+        # What simulation adds is compared at the predictions, whatever their errors.
+        profiles=ProfilePolicy(estimate=False, confidence=0.5),
     )
 
 

@@ -1,8 +1,10 @@
-"""Calibrates the roofline estimates and writes catalogs/roofline.csv and catalogs/roofline_errors.csv.
+"""Calibrates the roofline estimates; writes catalogs/roofline.csv, roofline_errors.csv and roofline_unseen.csv.
 
     python scripts/calibrate_roofline.py RUNS.csv.gz [--output catalogs] [--date YYYY-MM-DD]
 
-Reads the bundled `points` profiles and a table of measured serving runs. Same input, same bytes.
+Reads the bundled `points` profiles and a table of measured serving runs. roofline_errors.csv has errors with each
+accelerator left out; roofline_unseen.csv what is stated, by distance, with models and accelerators left out. Prints the
+latter as Markdown, and whether what is stated holds. Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(_ROOT)]
 
+from profile_fit import roofline_errors  # noqa: E402
 from profile_fit.bundle import quantile  # noqa: E402
 from profile_fit.roofline_fit import (  # noqa: E402
     LEFT_OUT,
@@ -25,6 +28,7 @@ from profile_fit.roofline_fit import (  # noqa: E402
     SILICON,
     Errors,
     calibrate,
+    leave_model_out,
     leave_one_accelerator_out,
     measured_samples,
     pooled,
@@ -49,6 +53,9 @@ HEADER = (
 )
 
 
+_TRUTHS = {MEASURED: "measured runs", SILICON: "measured kernels"}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Reads, calibrates, writes; returns the exit code."""
     options = _parse(arguments)
@@ -62,9 +69,25 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     _write(options.output / "roofline.csv", ("law", "term", "coefficient"), coefficients)
     _write(options.output / "roofline_errors.csv", HEADER, rows)
+    guesses = leave_model_out(samples)
+    unseen = list(roofline_errors.table(guesses, options.date))
+    _write(options.output / "roofline_unseen.csv", roofline_errors.HEADER, unseen)
     for row in rows:
         print("  ".join(str(cell) for cell in row), file=sys.stderr)
+    _print(unseen, roofline_errors.coverage(guesses))
     return 0
+
+
+def _print(unseen: Iterable[Sequence[object]], coverage: Iterable[tuple[str, int, float, float, float]]) -> None:
+    print("| GPU | model | memory | truth | comparisons | TPOT | stated | rate | stated |")
+    print("| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    for accelerator, model, memory, truth, count, _, _, tpot, tpot_stated, _, _, rate, rate_stated, _ in unseen:
+        figures = " | ".join(f"{100 * float(str(each)):.1f}" for each in (tpot, tpot_stated, rate, rate_stated))
+        print(f"| {accelerator} | {model} | {memory} | {_TRUTHS[str(truth)]} | {count} | {figures} |")
+    print("\n| group | comparisons | stated | no slower than planned | within the 80 % interval |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name, count, error, planned, within in coverage:
+        print(f"| {name} | {count} | {error:.1%} | {planned:.0%} | {within:.0%} |")
 
 
 def _row(name: str, found: dict[tuple[str, str], Errors], date: str) -> tuple[object, ...]:

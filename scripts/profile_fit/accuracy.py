@@ -51,10 +51,15 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateError:
-    """Absolute relative error of the largest request rate of one shape within a TPOT target."""
+    """Largest request rate of one shape within a TPOT target: `ratio` is the predicted one over the measured one."""
 
     slo_s: float
-    fraction: float
+    ratio: float
+
+    @property
+    def fraction(self) -> float:
+        """Absolute relative error."""
+        return abs(self.ratio - 1)
 
 
 def output_share_held(layout: Layout) -> float:
@@ -148,7 +153,7 @@ def rate_errors(predictions: Iterable[Prediction]) -> list[RateError]:
             truth = largest_rate(measured, outputs, slo_s)
             if len(found) > 1 and truth > 0:
                 guess = largest_rate(predicted, outputs, slo_s)
-                errors.append(RateError(slo_s=slo_s, fraction=abs(guess / truth - 1)))
+                errors.append(RateError(slo_s=slo_s, ratio=guess / truth))
     return errors
 
 

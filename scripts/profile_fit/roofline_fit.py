@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,8 @@ _FLOOR: Final = 0.03
 _ROUNDS: Final = 8
 _WAITING_SHARE: Final = 0.3
 _LEAST_RUNS: Final = 4
+_LEAST_SHARE: Final = 0.01
+"""Of the true rate: where a prediction meets a target nowhere, its logarithm must end."""
 
 Curve = tuple[tuple[float, float, float], ...]
 """(concurrency, TTFT, TPOT), seconds."""
@@ -155,6 +158,57 @@ def _compare(sample: Sample, tpot: Array, ttft: Array, errors: Errors) -> None:
             truth = largest_rate(curve, outputs, slo_s)
             if len(curve) > 1 and truth > 0:
                 errors.rate.append(abs(largest_rate(guess, outputs, slo_s) / truth - 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """One comparison of what a calibration says that had not seen the model (and, where `unseen`, the accelerator).
+
+    `log` is above 0 where it is too optimistic: of truth ÷ prediction of a latency, of prediction ÷ truth of a rate.
+    `quantity`: tpot, ttft or rate.
+    """
+
+    unseen: bool
+    sample: Sample
+    quantity: str
+    log: float
+
+
+def leave_model_out(samples: Sequence[Sample]) -> list[Guess]:
+    """Every sample by calibrations without its model, and without its model and its accelerator."""
+    found: list[Guess] = []
+    models = sorted({sample.setup.shape.model for sample in samples})
+    accelerators = sorted({sample.accelerator for sample in samples})
+    for model in models:
+        others = [sample for sample in samples if sample.setup.shape.model != model]
+        own = [sample for sample in samples if sample.setup.shape.model == model]
+        found += _guesses(own, *calibrate(others), unseen=False)
+        for accelerator in accelerators:
+            here = [sample for sample in own if sample.accelerator == accelerator]
+            if here:
+                elsewhere = (sample for sample in others if sample.accelerator != accelerator)
+                found += _guesses(here, *calibrate(elsewhere), unseen=True)
+    return found
+
+
+def _guesses(samples: Sequence[Sample], tpot: Array, ttft: Array, *, unseen: bool) -> Iterator[Guess]:
+    for sample in samples:
+        for (inputs, outputs), curve in sample.curves.items():
+            guess = []
+            for n, first, each in curve:
+                by_terms = (
+                    float(ttft @ np.array(sample.setup.ttft_terms(n, inputs))),
+                    float(tpot @ np.array(sample.setup.tpot_terms(n, inputs, outputs))),
+                )
+                guess.append((n, *by_terms))
+                if each < _SLOWEST_S:
+                    for name, truth, said in (("ttft", first, by_terms[0]), ("tpot", each, by_terms[1])):
+                        yield Guess(unseen=unseen, sample=sample, quantity=name, log=math.log(truth / said))
+            for slo_s in SLOS_S:
+                truth = largest_rate(curve, outputs, slo_s)
+                if len(curve) > 1 and truth > 0:
+                    said = max(largest_rate(guess, outputs, slo_s), _LEAST_SHARE * truth)
+                    yield Guess(unseen=unseen, sample=sample, quantity="rate", log=math.log(said / truth))
 
 
 def pooled(found: dict[tuple[str, str], Errors], keep: Callable[[str, str], bool]) -> Errors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import click
 from sky_melange.cli.measure_options import slo_of
 from sky_melange.cli.options import format_option, use_color
 from sky_melange.cli.profile_plot import check_plot, compared, write_plot
-from sky_melange.domain.profile import Profile, RateGrid, Skipped
+from sky_melange.domain.profile import LatencyModelForm, Profile, RateGrid, Skipped
 from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import Slo
 from sky_melange.errors import InputError, MissingDataError, Mistake
-from sky_melange.profiles.grid import rate_grid
+from sky_melange.profiles.continuation import continued
+from sky_melange.profiles.grid import grid_sizes, rate_grid
 from sky_melange.profiles.lookup import Wanted, find, operating_point, read_own
 from sky_melange.render import comparison_table, heat_map, profile_table
 from sky_melange.render.heat_map import HeatMap
@@ -106,8 +108,10 @@ def command(
         layout=layout,
         kind=kind,
     )
-    profile = _profile(path, wanted)
     slo = _slo(tpot_ms, ttft_ms, ntpot_ms)
+    profile = _profile(path, wanted)
+    if extrapolate:
+        profile = _continued(profile, at, slo)
     as_json = output_format == "json"
     picture: HeatMap | None = None
     if at is not None:
@@ -123,6 +127,15 @@ def command(
     click.echo(text, nl=False)
     if plot is not None and picture is not None:
         write_plot(plot, picture)
+
+
+def _continued(profile: Profile, at: tuple[int, int, int] | None, slo: Slo) -> Profile:
+    """The profile with the error that it has at what is asked, outside its ranges."""
+    if at is None:
+        sizes = [(*size, 1.0) for size in itertools.product(*grid_sizes(profile))]
+        return continued(profile, sizes, slo, is_unlimited=True)
+    is_measured = isinstance(profile.form, LatencyModelForm) and profile.form.ranges.holds_concurrency(at[2])
+    return continued(profile, [(at[0], at[1], 1.0)], Slo(), is_unlimited=not is_measured)
 
 
 def _profile(path: Path | None, wanted: Wanted) -> Profile:

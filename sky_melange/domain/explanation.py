@@ -68,6 +68,18 @@ class LimitCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What the plan would cost less, at least, if this accelerator turned out to be as fast as predicted.
+
+    It is planned `slower_by` times slower (the most of its layouts). None: not proven within the time limit.
+    """
+
+    accelerator: str
+    slower_by: float
+    saves_usd_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """`total_usd_per_hour` is what all figures are compared with.
 
@@ -88,3 +100,4 @@ class Explanation:
     near_misses: tuple[NearMiss, ...]
     mixes: tuple[MixRange, ...]
     solves: int
+    measurements: tuple[Measurement, ...] = ()

@@ -35,13 +35,19 @@ class ProfileError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileProvenance:
-    """Where a profile comes from; `fetched_at` is the ISO date of the data."""
+    """Where a profile comes from; `fetched_at` is the ISO date of the data.
+
+    `continued_from`: the sizes that were measured, where a law is used far beyond them, with `error` grown accordingly.
+    `slower_by`: latencies are so many times those of the source, the pessimistic end of `error`.
+    """
 
     kind: ProfileKind
     source: str
     fetched_at: str
     error: ProfileError | None
     notes: tuple[str, ...] = ()
+    continued_from: str = ""
+    slower_by: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
@@ -97,7 +103,7 @@ class TtftLaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredRanges:
-    """What a fit was made from: (lowest, highest) of each, and the largest of two products.
+    """What a fit was made from, or is continued to: (lowest, highest) of each, and the largest of two products.
 
     `request_tokens` is input + output. `context_tokens` is running requests · (input + output/2), the tokens that the
     KV cache holds on average.
@@ -108,6 +114,10 @@ class MeasuredRanges:
     concurrency: tuple[int, int]
     request_tokens: int
     context_tokens: int
+
+    def holds_concurrency(self, concurrency: float) -> bool:
+        """Whether so many requests at once were measured."""
+        return self.concurrency[0] <= concurrency <= self.concurrency[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

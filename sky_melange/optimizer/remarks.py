@@ -166,7 +166,9 @@ def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:
         known = "its error is not known"
         if error is not None and error.request_rate_fraction is not None:
             known = f"{error.statistic} of the request rate {error.request_rate_fraction:.0%}: {error.basis}"
-        yield f"Throughput of {group.name} is {profile.kind}, not measured ({known}). Measure before a large launch."
+        slower = f"; planned {profile.slower_by - 1:.0%} slower than predicted" if profile.slower_by > 1.0 else ""
+        doubt = f"is {profile.kind}, not measured ({known}){slower}"
+        yield f"Throughput of {group.name} {doubt}. Measure before a large launch."
 
 
 def _price_warnings(groups: Sequence[ReplicaGroup], book: PriceBook) -> Iterator[str]:

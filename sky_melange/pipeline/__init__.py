@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from sky_melange.pipeline.digests import workload_digest
     from sky_melange.pipeline.melange import solve_melange
     from sky_melange.pipeline.planning import Planned, check_budget, make_plan, plan_file
-    from sky_melange.pipeline.profiling import capacities_of, profiles_digest, profiles_for, selected_profiles
+    from sky_melange.pipeline.profiling import (
+        capacities_of,
+        profiles_digest,
+        profiles_for,
+        profiles_on,
+        selected_profiles,
+    )
     from sky_melange.pipeline.reading import embedded_book, read
     from sky_melange.pipeline.simulating import arrivals_log, planned_fleet, workload_file_of
     from sky_melange.pipeline.simulator import simulator, swept
@@ -37,6 +43,7 @@ __all__ = [
     "planned_fleet",
     "profiles_digest",
     "profiles_for",
+    "profiles_on",
     "read",
     "selected_profiles",
     "simulator",
@@ -50,7 +57,7 @@ _NAMES: Final = {
     "digests": ("workload_digest",),
     "melange": ("solve_melange",),
     "planning": ("Planned", "check_budget", "make_plan", "plan_file"),
-    "profiling": ("capacities_of", "profiles_digest", "profiles_for", "selected_profiles"),
+    "profiling": ("capacities_of", "profiles_digest", "profiles_for", "profiles_on", "selected_profiles"),
     "reading": ("embedded_book", "read"),
     "simulating": ("arrivals_log", "planned_fleet", "workload_file_of"),
     "simulator": ("simulator", "swept"),

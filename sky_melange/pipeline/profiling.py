@@ -9,36 +9,69 @@ from pathlib import Path
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.profile import Capacity, Profile, Skipped
+from sky_melange.domain.profile import Capacity, Profile, ProfileKind, Skipped
 from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import Model, Workload
 from sky_melange.errors import MissingDataError
 from sky_melange.optimizer import ProfileCapacities, context_limited
 from sky_melange.pipeline.digests import digest_of
-from sky_melange.profiles import bundled, max_capacity, profiles_of, read_profiles, refusals, select, trusted
+from sky_melange.profiles import (
+    bundled,
+    continued,
+    max_capacity,
+    pessimistic,
+    profiles_of,
+    read_profiles,
+    refusals,
+    select,
+    trusted,
+)
 from sky_melange.profiles.architectures import known_models, nearest
-from sky_melange.profiles.estimates import shape_of
+from sky_melange.profiles.estimates import has_shape, shape_of
 from sky_melange.profiles.roofline import ENGINE as ESTIMATED_ENGINE
 from sky_melange.profiles.twins import twins
 
 
 def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
-    """Bundled profiles, the workload's own files (relative to `folder`), and estimates where it asks for them.
+    """Bundled profiles, the workload's own files (relative to `folder`), and estimates unless it forbids them.
 
     Only accelerators that are on offer and have no other profile are estimated.
     """
-    model, policy, wanted = workload.model, workload.profiles, workload.candidates.accelerators
-    found = profiles_of(model, workload.launch.engine, wanted)
+    wanted = workload.candidates.accelerators
+    offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
+    return profiles_on(workload, wanted, offered if wanted is None else offered & set(wanted), folder)
+
+
+def profiles_on(
+    workload: Workload, wanted: Collection[str] | None, estimable: Collection[str], folder: Path
+) -> tuple[Profile, ...]:
+    """The profiles of `wanted` accelerators (None: all), and estimates of those `estimable` that have no other.
+
+    Each as this traffic is planned with it: laws are continued to its sizes, and all are as slow as the pessimistic end
+    of their stated error (`profiles.confidence`).
+    """
+    model, policy, engine = workload.model, workload.profiles, workload.launch.engine
+    found = profiles_of(model, engine, wanted)
     paths = [folder / name for name in policy.files]
-    found += read_profiles(paths, model.profiled_id, model.dtype, workload.launch.engine, wanted)
-    if policy.estimate:
+    found += read_profiles(paths, model.profiled_id, model.dtype, engine, wanted)
+    missing = set(estimable) - {profile.key.accelerator for profile in found}
+    if missing and _may_estimate(workload):
         from sky_melange.profiles.estimates import estimated_profiles
 
-        known = {profile.key.accelerator for profile in found}
-        offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
-        missing = {name for name in offered - known if wanted is None or name in wanted}
-        found += estimated_profiles(shape_of(model), model.dtype, workload.launch.engine, missing)[0]
-    return found
+        found += estimated_profiles(shape_of(model), model.dtype, engine, missing)[0]
+    sizes = [(b.planned_input_tokens, b.planned_output_tokens, b.rate_rps) for b in workload.traffic.buckets()]
+    slo = workload.slo.of_means()
+    made = (continued(profile, sizes, slo, is_unlimited=policy.extrapolate) for profile in found)
+    return tuple(pessimistic(profile, policy.confidence) for profile in made)
+
+
+def _may_estimate(workload: Workload) -> bool:
+    """Whether estimates are wanted, trusted and possible. Those of accelerators that are named are refused by name."""
+    if not workload.profiles.estimate:
+        return False
+    is_trusted = workload.constraints.min_profile_kind in {None, ProfileKind.ESTIMATED}
+    is_named = workload.candidates.accelerators is not None
+    return (is_trusted or is_named) and has_shape(workload.model)
 
 
 def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[ProfileCapacities]:

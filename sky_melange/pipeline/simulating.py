@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from sky_melange.domain.buckets import Traffic
-from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.trace import TraceReference
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, MissingDataError, Mistake
+from sky_melange.pipeline.profiling import profiles_on
 from sky_melange.plan_file import PlanDocument
-from sky_melange.profiles import profiles_of, read_profiles
 from sky_melange.simulation import Fleet, fleet_of
 from sky_melange.traces import preset_names, read_requests
 from sky_melange.traces.presets import has_requests, preset_requests
@@ -58,7 +57,8 @@ def planned_fleet(document: PlanDocument) -> tuple[Fleet, tuple[str, ...]]:
     Raises MissingDataError when a group has no profile, InputError for a file of the workload's that cannot be read.
     """
     plan, workload = document.plan, document.workload
-    known = _profiles(plan, workload, _workload_folder(document))
+    accelerators = sorted({group.accelerator for group in plan.groups})
+    known = profiles_on(workload, accelerators, accelerators, _workload_folder(document))
     chosen, warnings = {}, []
     for group in plan.groups:
         own = [profile for profile in known if _is_of(profile, group)]
@@ -71,21 +71,6 @@ def planned_fleet(document: PlanDocument) -> tuple[Fleet, tuple[str, ...]]:
             )
         chosen[group.name] = same or own[0]
     return fleet_of(plan, workload, chosen), tuple(warnings)
-
-
-def _profiles(plan: Plan, workload: Workload, folder: Path) -> Sequence[Profile]:
-    """Of the plan's accelerators: bundled, the workload's own files, and estimates where it asks for them."""
-    model, engine = workload.model, workload.launch.engine
-    wanted = sorted({group.accelerator for group in plan.groups})
-    found = [*profiles_of(model, engine, wanted)]
-    paths = [folder / name for name in workload.profiles.files]
-    found += read_profiles(paths, model.profiled_id, model.dtype, engine, wanted)
-    missing = set(wanted) - {profile.key.accelerator for profile in found}
-    if workload.profiles.estimate and missing:
-        from sky_melange.profiles.estimates import estimated_profiles, shape_of
-
-        found += estimated_profiles(shape_of(model), model.dtype, engine, missing)[0]
-    return found
 
 
 def _is_of(profile: Profile, group: ReplicaGroup) -> bool:

@@ -15,15 +15,19 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles import bundled
 from sky_melange.profiles.bundled import models as known_models
 from sky_melange.profiles.capacity import max_capacity
+from sky_melange.profiles.continuation import continued
+from sky_melange.profiles.pessimism import pessimistic
 from sky_melange.profiles.profile_json import read_profile
 from sky_melange.profiles.remarks import profile_assumptions, profile_remarks, refusals, unprofiled
 from sky_melange.profiles.selection import select, trusted
 
 __all__ = [
     "PROFILE_SOURCES",
+    "continued",
     "known_models",
     "load_profiles",
     "max_capacity",
+    "pessimistic",
     "profile_assumptions",
     "profile_remarks",
     "profiles_of",

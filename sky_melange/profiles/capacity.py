@@ -124,7 +124,7 @@ def _of_points(
     profile: Profile, form: PointsForm, input_tokens: int, output_tokens: int, *, extrapolate: bool
 ) -> Curve | Skipped:
     found = latency_curve(form, input_tokens, output_tokens)
-    if extrapolate and isinstance(found, Skipped):
+    if isinstance(found, Skipped) and (extrapolate or is_near(profile, input_tokens, output_tokens)):
         return beyond(form, profile.kv_cache_tokens, input_tokens, output_tokens)
     return found
 
@@ -135,8 +135,31 @@ def covers(profile: Profile, input_tokens: int, output_tokens: int) -> str | Non
         return latency_model.outside(profile.form.ranges, input_tokens, output_tokens)
     if isinstance(profile.form, MatrixForm):
         return matrix.out_of_range(profile.form, input_tokens, output_tokens)
-    found = latency_curve(profile.form, input_tokens, output_tokens)
-    return found.detail if isinstance(found, Skipped) else None
+    inputs = sorted({shape[0] for shape in profile.form.latencies})
+    outputs = sorted({shape[1] for shape in profile.form.latencies})
+    return _outside(inputs, outputs, input_tokens, output_tokens)
+
+
+def is_near(profile: Profile, input_tokens: int, output_tokens: int) -> bool:
+    """Whether a size is in the profile's ranges or so little outside that it is answered all the same (and marked)."""
+    form, slack = profile.form, latency_model.NEAR_FRACTION
+    if isinstance(form, LatencyModelForm):
+        return latency_model.outside(form.ranges, input_tokens, output_tokens, slack) is None
+    if isinstance(form, MatrixForm):
+        return covers(profile, input_tokens, output_tokens) is None
+    inputs = {shape[0] for shape in form.latencies}
+    outputs = {shape[1] for shape in form.latencies}
+    return all(
+        min(edges) / (1 + slack) <= tokens <= max(edges) * (1 + slack)
+        for edges, tokens in ((inputs, input_tokens), (outputs, output_tokens))
+    )
+
+
+def _outside(inputs: Sequence[int], outputs: Sequence[int], input_tokens: int, output_tokens: int) -> str | None:
+    for name, edges, tokens in (("input", inputs, input_tokens), ("output", outputs, output_tokens)):
+        if not edges[0] <= tokens <= edges[-1]:
+            return f"{tokens} {name} tokens, but the profile covers {edges[0]}…{edges[-1]}"
+    return None
 
 
 def beyond(form: PointsForm, kv_cache_tokens: int | None, input_tokens: int, output_tokens: int) -> Curve:
@@ -173,10 +196,9 @@ def latency_curve(form: PointsForm, input_tokens: int, output_tokens: int) -> Cu
     """
     inputs = sorted({shape[0] for shape in form.latencies})
     outputs = sorted({shape[1] for shape in form.latencies})
-    for name, edges, tokens in (("input", inputs, input_tokens), ("output", outputs, output_tokens)):
-        if not edges[0] <= tokens <= edges[-1]:
-            detail = f"{tokens} {name} tokens, but the profile covers {edges[0]}…{edges[-1]}"
-            return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail)
+    detail = _outside(inputs, outputs, input_tokens, output_tokens)
+    if detail is not None:
+        return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail)
     corners = [
         (form.latencies.get((i, o), ()), weight_i * weight_o)
         for i, weight_i in _neighbours(inputs, input_tokens)

@@ -28,6 +28,11 @@ def shape_of(model: Model) -> ModelShape:
     return model_shape(model.profiled_id)
 
 
+def has_shape(model: Model) -> bool:
+    """Whether `shape_of` knows the sizes."""
+    return (model.sizes is not None and model.profile_as is None) or model.profiled_id in known_models()
+
+
 def estimated_profiles(
     shape: ModelShape, dtype: str, engine: str, accelerators: Iterable[str]
 ) -> tuple[tuple[Profile, ...], tuple[str, ...]]:

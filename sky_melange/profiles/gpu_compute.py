@@ -20,7 +20,10 @@ _WEIGHT_ONLY: Final = ("fp8", "fp4", "int4")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """One accelerator; FLOP/s are dense. `fast_link`: NVLink or Infinity Fabric rather than PCIe."""
+    """One accelerator; FLOP/s are dense. `fast_link`: NVLink or Infinity Fabric rather than PCIe.
+
+    `generation`: its maker's (`ada`, `cdna3`). `memory`: `hbm` or `gddr`.
+    """
 
     accelerator: str
     memory_bytes: float
@@ -31,6 +34,8 @@ class Machine:
     link_bytes_per_s: float
     fast_link: bool
     bfloat16: bool
+    generation: str
+    memory: str
 
     def flop_per_s(self, dtype: str) -> float | None:
         """Peak of the matrix products at a precision of the weights; None where the engine cannot run it."""
@@ -63,6 +68,8 @@ def machines() -> Mapping[str, Machine]:
             link_bytes_per_s=float(row["link_bytes_per_s"]),
             fast_link=row["link"] != "pcie",
             bfloat16=row["bfloat16"] == "yes",
+            generation=row["generation"],
+            memory=row["memory"],
         )
     return MappingProxyType(found)
 

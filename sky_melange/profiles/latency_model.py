@@ -14,6 +14,9 @@ STEPS_PER_DOUBLING: Final = 4
 MOST_CONCURRENCY: Final = 1024
 """Where a curve beyond the measured concurrency ends at the latest: engines run no more sequences by default."""
 
+NEAR_FRACTION: Final = 0.1
+"""So far outside its measured sizes a profile still answers, with its own error; the answer is marked."""
+
 Point = tuple[float, float, float]
 """(concurrency, ttft_s, tpot_s)."""
 
@@ -72,12 +75,13 @@ def curve(
 ) -> tuple[Point, ...] | Skipped:
     """Latencies by rising concurrency, from the lowest measured to the highest that is measured and fits in memory.
 
-    Empty when not one request fits. Skipped outside the measured ranges, unless `extrapolate`: then sizes are free, and
-    the concurrency runs from 1 to what the KV cache holds (`MOST_CONCURRENCY` where that is not known).
+    Empty when not one request fits. Skipped outside the measured ranges by more than NEAR_FRACTION, unless
+    `extrapolate`: then sizes are free, and the concurrency runs from 1 to what the KV cache holds (`MOST_CONCURRENCY`
+    where that is not known).
     """
     ranges = form.ranges
     if not extrapolate:
-        reason = outside(ranges, input_tokens, output_tokens)
+        reason = outside(ranges, input_tokens, output_tokens, NEAR_FRACTION)
         if reason is not None:
             return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=reason)
     fits = most_running(form, kv_cache_tokens, input_tokens, output_tokens)
@@ -97,16 +101,19 @@ def curve(
     )
 
 
-def outside(ranges: MeasuredRanges, input_tokens: int, output_tokens: int) -> str | None:
-    """Why a request size is outside the measured ranges, with the range; None inside."""
+def outside(ranges: MeasuredRanges, input_tokens: int, output_tokens: int, slack: float = 0.0) -> str | None:
+    """Why a request size is outside the measured ranges, with the range; None inside.
+
+    `slack`: the fraction of each end by which a size may lie outside all the same.
+    """
     for name, (low, high), tokens in (
         ("input", ranges.input_tokens, input_tokens),
         ("output", ranges.output_tokens, output_tokens),
     ):
-        if not low <= tokens <= high:
+        if not low / (1 + slack) <= tokens <= high * (1 + slack):
             return f"{tokens} {name} tokens, but the profile covers {low}…{high}"
     total = input_tokens + output_tokens
-    if total > ranges.request_tokens:
+    if total > ranges.request_tokens * (1 + slack):
         return f"{total} input + output tokens, but the profile covers at most {ranges.request_tokens}"
     return None
 

@@ -18,7 +18,7 @@ from sky_melange.domain.profile import (
 from sky_melange.errors import MissingDataError
 from sky_melange.profiles import bundled, latency_model
 from sky_melange.profiles.bundled import Entry
-from sky_melange.profiles.capacity import Curve, covers, profile_curve
+from sky_melange.profiles.capacity import Curve, covers, is_near, profile_curve
 from sky_melange.profiles.profile_json import read_profile
 from sky_melange.profiles.selection import RANKS
 
@@ -76,14 +76,14 @@ def operating_point(
 ) -> OperatingPoint | Skipped:
     """TTFT, TPOT and request rate with `concurrency` requests of one size in the replica.
 
-    Skipped outside the profile's sizes or concurrency, with the range, unless `extrapolate`.
+    Skipped outside the profile's sizes (by more than a tenth) or concurrency, with the range, unless `extrapolate`.
     """
     if isinstance(profile.form, MatrixForm):
         detail = f"the profile states request rates at {profile.form.target}, no latencies at a concurrency"
         return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail)
     outside = covers(profile, input_tokens, output_tokens)
-    if outside is not None and not extrapolate:
-        return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=outside)
+    if not extrapolate and not is_near(profile, input_tokens, output_tokens):
+        return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=outside or "")
     if isinstance(profile.form, LatencyModelForm):
         found = _of_model(profile.form, profile.kv_cache_tokens, input_tokens, output_tokens, concurrency)
     else:
@@ -98,7 +98,7 @@ def operating_point(
         ttft_s=found.ttft_s,
         tpot_s=found.tpot_s,
         request_rate_rps=concurrency / (found.ttft_s + found.tpot_s * (output_tokens - 1)),
-        extrapolated=outside is not None or found.beyond is not None,
+        extrapolated=outside is not None or found.beyond is not None or bool(profile.provenance.continued_from),
     )
 
 

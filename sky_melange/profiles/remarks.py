@@ -42,9 +42,11 @@ def profile_remarks(
         ]
         if outside:
             more = f", and {len(outside) - _MOST_SIZES} more sizes" if len(outside) > _MOST_SIZES else ""
+            yield f"Throughput of {name} is extrapolated beyond its profile: {'; '.join(outside[:_MOST_SIZES])}{more}."
+        if profile.provenance.continued_from:
             yield (
-                f"Throughput of {name} is extrapolated beyond its profile, as profiles.extrapolate asks: "
-                f"{'; '.join(outside[:_MOST_SIZES])}{more}."
+                f"Throughput of {name} is that of {profile.provenance.continued_from}, continued by the fitted law to "
+                "the sizes of this traffic, which nobody measured on this layout; its error is that of held-out sizes."
             )
 
 
@@ -54,8 +56,8 @@ def unprofiled(wanted: Iterable[str] | None, profiles: Iterable[Profile]) -> Ite
     missing = sorted(set(wanted or ()) - known)
     if missing:
         yield (
-            f"No profile of this model on {', '.join(missing)}, so not considered; profiles: {{estimate: true}} "
-            "estimates them from datasheets, which is less certain."
+            f"No profile of this model on {', '.join(missing)}, so not considered: they are not estimated either "
+            "(profiles: {estimate: false}, unknown sizes of the model, or incomplete datasheets)."
         )
 
 
@@ -75,6 +77,13 @@ def profile_assumptions(workload: Workload, used: Mapping[str, Profile]) -> Iter
             f"Throughput is that of {model.profiled_id}, as model.profile_as says: {model.id} is taken to be as fast "
             "and to need as much memory."
         )
+    confidence = workload.profiles.confidence
+    yield (
+        f"Throughput: replicas are taken to be as slow as the pessimistic end of their profile's stated error: "
+        f"{confidence:.0%} sure, as profiles.confidence says."
+        if confidence > 0.5
+        else "Throughput is as predicted, whatever the error of the profiles (profiles.confidence: 0.5)."
+    )
     weakest = workload.constraints.min_profile_kind
     if weakest is not None:
         yield f"Profiles weaker than {weakest} are not used, as constraints.min_profile_kind says."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sky_melange.domain.profile import Profile, ProfileKey, ProfileKind
-from sky_melange.profiles.capacity import covers
+from sky_melange.profiles.capacity import covers, is_near
 
 RANKS: Final = (ProfileKind.MEASURED, ProfileKind.FITTED, ProfileKind.PUBLISHED, ProfileKind.ESTIMATED)
 """From the most to the least trustworthy."""
@@ -54,7 +54,8 @@ def select(profiles: Iterable[Profile], sizes: Sequence[tuple[int, int]], *, ext
     """For each key the best kind whose ranges hold every (input, output) size, or else the one that lacks the fewest.
 
     With `extrapolate` ranges do not count. Of one kind the profile with the smaller TPOT error is taken, an unknown
-    error last.
+    error last. So it is between a law that is continued to sizes that were not measured and one that is estimated:
+    there the kind says nothing of the sizes in question, and the stated errors do.
     """
     by_key: dict[ProfileKey, list[Profile]] = {}
     for profile in profiles:
@@ -68,7 +69,7 @@ def select(profiles: Iterable[Profile], sizes: Sequence[tuple[int, int]], *, ext
         passed_over += [
             PassedOver(key=key, kind=profile.provenance.kind, reason=gap[0])
             for profile, gap in zip(ranked[:index], gaps, strict=False)
-            if profile.provenance.kind is not ranked[index].provenance.kind
+            if profile.provenance.kind is not ranked[index].provenance.kind and gap
         ]
     return Selection(profiles=tuple(chosen), passed_over=tuple(passed_over))
 
@@ -76,11 +77,12 @@ def select(profiles: Iterable[Profile], sizes: Sequence[tuple[int, int]], *, ext
 def _rank(profile: Profile) -> tuple[int, bool, float, str]:
     error = profile.provenance.error
     fraction = None if error is None else error.tpot_fraction
-    place = RANKS.index(profile.provenance.kind)
+    kind = ProfileKind.ESTIMATED if profile.provenance.continued_from else profile.provenance.kind
+    place = RANKS.index(kind)
     return place, fraction is None, fraction or 0.0, profile.engine_version
 
 
 def _gaps(profile: Profile, sizes: Sequence[tuple[int, int]]) -> list[str]:
     """What of the traffic the profile does not cover, one sentence a size."""
-    found = (covers(profile, input_tokens, output_tokens) for input_tokens, output_tokens in sizes)
+    found = (covers(profile, *size) for size in sizes if not is_near(profile, *size))
     return [reason for reason in found if reason is not None]

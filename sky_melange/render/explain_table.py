@@ -35,6 +35,9 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
     if explanation.near_misses:
         yield ""
         yield _near_misses(explanation)
+    if explanation.measurements:
+        yield ""
+        yield _measurements(explanation)
     yield ""
     yield _mixes(explanation)
 
@@ -62,6 +65,12 @@ def sentences(explanation: Explanation) -> Iterator[str]:
         f"The same instances carry up to {explanation.headroom_rps:.4g} req/s of this traffic ({spare:.1%} more) "
         "within the utilisation limit."
     )
+    first = next(iter(explanation.measurements), None)
+    if first is not None and first.saves_usd_per_hour:
+        yield (
+            f"The most valuable profile to measure is that of {first.accelerator}: if it is as fast as predicted, the "
+            f"plan costs at least {hourly(first.saves_usd_per_hour)} USD/h less."
+        )
     best = explanation.size_aware_total_usd_per_hour
     if is_kept:
         if best is not None and cost > best * (1 + _SAME):
@@ -74,6 +83,17 @@ def sentences(explanation: Explanation) -> Iterator[str]:
             yield f"{explanation.policy} routing costs {more} USD/h more than size_aware ({hourly(best)})."
         else:
             yield f"{explanation.policy} routing costs no more than size_aware would."
+
+
+def _measurements(explanation: Explanation) -> Table:
+    table = new_table(title="What a measurement is worth, if replicas turn out as fast as predicted", expand=False)
+    table.add_column("Measure")
+    table.add_column("Planned slower by up to", justify="right")
+    table.add_column("Then saves at least, USD/h", justify="right")
+    for each in explanation.measurements:
+        saves = _UNPROVEN if each.saves_usd_per_hour is None else hourly(each.saves_usd_per_hour)
+        table.add_row(each.accelerator, f"{each.slower_by - 1:.0%}", saves)
+    return table
 
 
 def _limits(explanation: Explanation) -> Table:

@@ -164,7 +164,13 @@ def _each(group: ReplicaGroup) -> str:
     return (
         f"{spot}{group.instance_type}\n{place}, {counted(group.accelerators_per_instance, group.accelerator)}{layout}\n"
         f"price {dated}\nthroughput {group.profile.kind}, {error_text(group.profile.error)}"
+        f"{_slower(group.profile.slower_by)}"
     )
+
+
+def _slower(factor: float) -> str:
+    """The pessimistic end that the plan rests on."""
+    return "" if factor <= 1.0 else f",\nplanned {factor - 1:.0%} slower than predicted"
 
 
 def error_text(error: ProfileError | None) -> str:

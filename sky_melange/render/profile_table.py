@@ -142,21 +142,27 @@ def grid_json(profile: Profile, slo: Slo, grid: RateGrid) -> str:
 
 
 def estimates_table(profiles: Sequence[Profile], *, color: bool) -> str:
-    """One line an estimate: memory, and the rate of a usual chat request at 40 ms."""
+    """One line an estimate: its errors, memory, and TPOT of a usual chat request; then what the errors rest on."""
     table = new_table(expand=False)
     table.add_column("GPUs")
-    table.add_column("KV cache tokens", justify="right")
-    for name in ("TPOT at 1 request", "TPOT at 16", "TPOT at 64"):
+    for name in ("TPOT ±", "Rate ±", "KV cache tokens", "TPOT at 1 request", "TPOT at 16", "TPOT at 64"):
         table.add_column(name, justify="right")
     for profile in profiles:
         rows = getattr(profile.form, "latencies", {}).get((1000, 250), ())
         by_concurrency = {point[0]: point[2] for point in rows}
         cells = [f"{s_to_ms(by_concurrency[n]):.1f} ms" if n in by_concurrency else "memory" for n in (1, 16, 64)]
-        key = profile.key
-        table.add_row(f"{key.tensor_parallel} × {key.accelerator}", f"{profile.kv_cache_tokens:,}", *cells)
+        error = profile.provenance.error
+        errors = (None, None) if error is None else (error.tpot_fraction, error.request_rate_fraction)
+        table.add_row(label(profile), *map(_percent, errors), f"{profile.kv_cache_tokens:,}", *cells)
     first = profiles[0]
-    note = "TPOT for 1000 input and 250 output tokens.\n"
-    return f"{first.key.model}, {first.key.dtype}\n{origin(first)}\n\n" + to_text(table, color=color) + "\n" + note
+    bases: dict[str, dict[str, None]] = {}
+    for profile in profiles:
+        bases.setdefault(origin(profile), {})[profile.key.accelerator] = None
+    notes = [
+        "TPOT for 1000 input and 250 output tokens.",
+        *(textwrap.fill(f"{', '.join(names)}: {' '.join(text.split())}", WIDTH) for text, names in bases.items()),
+    ]
+    return f"{first.key.model}, {first.key.dtype}\n\n" + to_text(table, color=color) + "\n" + "\n".join(notes) + "\n"
 
 
 def estimates_json(profiles: Sequence[Profile], refused: Sequence[str], written: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ from sky_melange.simulation import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "examples" / "quickstart" / "workload.yaml"
+PREDICTED = {"estimate": False, "confidence": 0.5}
 CACHE = Path(os.environ["SKY_MELANGE_CACHE_DIR"])
 UNSEEN = (11, 12, 13, 14, 15)
 TARGET = 0.99
@@ -74,10 +75,15 @@ def run(*arguments: str | Path) -> Result:
 @pytest.mark.parametrize(
     ("sections", "most_usd_per_hour"),
     [
-        pytest.param({}, 8.6, id="quickstart"),
-        pytest.param({"constraints": {}}, 7.2, id="one-replica-is-enough"),
+        pytest.param({}, 11.0, id="quickstart"),
+        pytest.param({"profiles": PREDICTED}, 8.6, id="at-the-prediction"),
+        pytest.param({"constraints": {}, "profiles": PREDICTED}, 7.2, id="one-replica-is-enough"),
         pytest.param(
-            {"traffic": {"request_rate": 32, "preset": "azure-code-2023"}, "constraints": {}},
+            {
+                "traffic": {"request_rate": 32, "preset": "azure-code-2023"},
+                "constraints": {},
+                "profiles": PREDICTED,
+            },
             26.0,
             id="code-32",
             marks=pytest.mark.slow,
@@ -86,6 +92,7 @@ def run(*arguments: str | Path) -> Result:
             {
                 "traffic": {"request_rate": 128, "preset": "azure-conversation-2023", "arrivals": "poisson"},
                 "constraints": {},
+                "profiles": PREDICTED,
             },
             22.0,
             id="chat-128",
@@ -113,6 +120,7 @@ def test_profiles_that_miss_even_when_idle_do_not_set_the_price_of_the_others(ed
             traffic={"request_rate": 1, "preset": "azure-code-2023"},
             candidates={"accelerators": ["B200", "H100"], "clouds": ["lambda"], "regions": {"lambda": ["us-east-1"]}},
             constraints={},
+            profiles=PREDICTED,
         )
     )
     assert planned.plan.cost.total_usd_per_hour <= 80.88 * 1.05
@@ -411,7 +419,7 @@ def test_percentiles_hold_next_to_the_attainment(edit: Edit, tmp_path: Path) -> 
         result = run("simulate", file, "--seed", seed, "--require", str(TARGET))
         assert result.exit_code == 0, result.stderr
         assert "p99 TTFT ≤ 150 ms: 99." in result.stdout
-    failed = run("simulate", file, "--rate", 60, "--require", "0.01", "--requests", 5000)
+    failed = run("simulate", file, "--rate", 120, "--require", "0.01", "--requests", 5000)
     assert failed.exit_code == 3
 
 

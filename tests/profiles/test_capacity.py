@@ -220,9 +220,9 @@ def test_a_target_that_no_concurrency_meets(make_profile: Any) -> None:
 @pytest.mark.parametrize(
     ("size", "text"),
     [
-        ((99, 11), "99 input tokens, but the profile covers 100…300"),
-        ((301, 11), "301 input tokens, but the profile covers 100…300"),
-        ((100, 10), "10 output tokens, but the profile covers 11…11"),
+        ((90, 11), "90 input tokens, but the profile covers 100…300"),
+        ((331, 11), "331 input tokens, but the profile covers 100…300"),
+        ((100, 9), "9 output tokens, but the profile covers 11…11"),
         ((100, 2000), "2000 output tokens, but the profile covers 11…11"),
     ],
 )

@@ -35,7 +35,7 @@ RANGES = MeasuredRanges(
     input_tokens=(100, 8000),
     output_tokens=(100, 1000),
     concurrency=(1, 64),
-    request_tokens=8200,
+    request_tokens=8100,
     context_tokens=100_000,
 )
 FORM = LatencyModelForm(
@@ -133,7 +133,7 @@ def test_the_curve_ends_where_memory_and_measurements_do(fitted: Profile) -> Non
         ((50, 500), "50 input tokens, but the profile covers 100…8000"),
         ((9000, 100), "9000 input tokens, but the profile covers 100…8000"),
         ((1000, 50), "50 output tokens, but the profile covers 100…1000"),
-        ((8000, 1000), "9000 input + output tokens, but the profile covers at most 8200"),
+        ((8000, 1000), "9000 input + output tokens, but the profile covers at most 8100"),
     ],
 )
 def test_outside_the_ranges_it_refuses_with_the_range(fitted: Profile, size: tuple[int, int], words: str) -> None:

@@ -119,7 +119,7 @@ def test_accelerators_without_a_profile_are_named_with_the_remedy(make_profile: 
     assert list(unprofiled(("H100",), [make_profile("H100")])) == []
     (line,) = unprofiled(("L4", "H100", "A10G"), [make_profile("H100")])
     assert "A10G, L4" in line
-    assert "estimate: true" in line
+    assert "estimate: false" in line
 
 
 def test_own_files_are_read_and_every_mistake_told(make_profile: MakeProfile, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, MixRange, NearMiss, Substitute
+from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, Measurement, MixRange, NearMiss, Substitute
 from sky_melange.errors import NotOptimalError
 from sky_melange.optimizer import Optimum
 from sky_melange.optimizer.limits import limits_of
@@ -40,6 +40,7 @@ def explain(optimum: Optimum) -> Explanation:
     accelerators = tuple(_leaving_accelerators(oracle, model, solution))
     near_misses = tuple(_near_misses(oracle, model, solution))
     ranges = _mixes(oracle, model)
+    measurements = tuple(_measurements(oracle, model, solution))
     return Explanation(
         request_rate_rps=rate_rps,
         headroom_rps=rate_rps * model.problem.max_utilization / peak,
@@ -54,6 +55,7 @@ def explain(optimum: Optimum) -> Explanation:
         near_misses=near_misses,
         mixes=ranges,
         solves=oracle.solves,
+        measurements=measurements,
     )
 
 
@@ -152,6 +154,28 @@ def _near_misses(oracle: Oracle, model: Model, solution: Solution) -> list[NearM
             )
         )
     return found
+
+
+def _measurements(oracle: Oracle, model: Model, solution: Solution) -> list[Measurement]:
+    """The accelerators of the plan and those nearest to it that are planned slower than predicted, the dearest first.
+
+    With latencies so many times shorter a replica carries at least so many times the requests within its targets.
+    """
+    used = [c for c, count in enumerate(solution.counts) if count]
+    names = [model.candidates[c].offer.accelerator for c in (*used, *_most_promising(model, solution))]
+    total = model.problem.cost(solution.counts)
+    found = []
+    for name in dict.fromkeys(names):
+        some = _same_accelerator(model, name)
+        factors = {c: model.candidates[c].profile.provenance.slower_by for c in some}
+        slower_by = max(factors.values())
+        if slower_by > 1.0:
+            parts = [factors.get(c, 1.0) for c in range(len(model.candidates))]
+            cost = _cost(oracle, model.problem.used_to(parts))
+            # The plan itself still serves then, so that nothing gets dearer.
+            saves = None if cost is None else max(0.0, total - cost)
+            found.append(Measurement(accelerator=name, slower_by=slower_by, saves_usd_per_hour=saves))
+    return sorted(found, key=lambda each: (-(each.saves_usd_per_hour or 0.0), each.accelerator))
 
 
 def _most_promising(model: Model, solution: Solution) -> list[int]:

@@ -12,7 +12,6 @@ from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.profile import Capacity, Profile, Skipped
 from sky_melange.domain.units import requests_per_usd as per_usd
 from sky_melange.domain.workload import Workload
-from sky_melange.profiles import profiles_of
 
 MOST_CELLS: Final = 10_000
 """Over all groups; more than anyone looks at, and a few seconds of work."""
@@ -27,21 +26,15 @@ def requests_per_usd(plan: Plan, workload: Workload, folder: Path) -> dict[str, 
     `reason`. `folder`: where profile files of the workload would be; there are none.
     """
     grid = workload.traffic.grid
-    profiles = _profiles(workload, folder)
+    accelerators = sorted({group.accelerator for group in plan.groups})
+    without_files = replace(workload, profiles=replace(workload.profiles, files=()))
+    profiles = pipeline.profiles_on(without_files, accelerators, accelerators, folder)
     cells = len(grid.input_edges) * len(grid.output_edges) * len(plan.groups)
     return {
         "input_edges": list(grid.input_edges),
         "output_edges": list(grid.output_edges),
         "groups": [_group(group, workload, profiles, is_small=cells <= MOST_CELLS) for group in plan.groups],
     }
-
-
-def _profiles(workload: Workload, folder: Path) -> Sequence[Profile]:
-    """Those that shipped, and the estimates where the workload asks for them."""
-    if workload.profiles.estimate:
-        book = pipeline.embedded_book(workload)
-        return pipeline.profiles_for(workload, book, folder)
-    return profiles_of(workload.model, workload.launch.engine, workload.candidates.accelerators)
 
 
 def _group(group: ReplicaGroup, workload: Workload, profiles: Sequence[Profile], *, is_small: bool) -> dict[str, Any]:
