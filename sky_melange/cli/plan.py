@@ -98,7 +98,8 @@ def command(
     with _workload_file(workload, save, sketched) as path:
         _plan(
             path,
-            out=None if no_files or (workload is None and save is None) else out,
+            out=None if workload is None and save is None else out,
+            is_written=not no_files,
             refresh=refresh,
             formulation=formulation,
             objective=objective,
@@ -140,6 +141,7 @@ def _plan(
     workload: Path,
     *,
     out: Path | None,
+    is_written: bool,
     refresh: bool,
     formulation: str | None,
     objective: str | None,
@@ -149,10 +151,11 @@ def _plan(
     require_optimal: bool,
     output_format: str,
 ) -> None:
-    """Into the folder `out`; None: nothing is written."""
+    """Plans for the folder `out`, and writes it where that is wanted; None: there is no workload file to find again."""
     from sky_melange.profiles import hub
 
-    if out is not None:
+    is_written = is_written and out is not None
+    if out is not None and is_written:
         check_replaceable(out)
     planned = pipeline.plan_file(
         workload,
@@ -183,7 +186,7 @@ def _plan(
         if warning not in shown:
             click.echo(f"Warning: {warning}", err=True)
     pipeline.check_budget(planned)
-    if out is not None:
+    if out is not None and is_written:
         write_plan_folder(out, plan.name, render_files(plan, planned.workload))
         click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
 
