@@ -200,3 +200,8 @@ def make_book() -> Callable[..., PriceBook]:
         return PriceBook(**({"offers": ordered, "quarantined": (), "skipped": ()} | changes))
 
     return make
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are not named by what they are: gzip holds the second, and workers that differ in names run nothing."""
+    return argname if isinstance(val, bytes) else None
