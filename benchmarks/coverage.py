@@ -121,7 +121,6 @@ def _row(model: str, preset: str, folder: Path, *, is_validated: bool) -> list[s
         "model": {"id": model},
         "slo": {"tpot_ms": 100},
         "traffic": {"request_rate": 1, "preset": preset},
-        "profiles": {"estimate": True},
     }
     path.write_text(yaml.safe_dump(workload))
     try:
