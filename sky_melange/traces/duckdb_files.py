@@ -33,7 +33,18 @@ from sky_melange.traces.engine import (
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.layouts import asides, column_named, find_columns, names_of_asides
 from sky_melange.traces.numbers import CODES
-from sky_melange.traces.plain_rows import BLOCKS, BYTES, INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
+from sky_melange.traces.plain_rows import (
+    BLOCKS,
+    BYTES,
+    INPUT,
+    OUTPUT,
+    TEXT,
+    TIME,
+    UNUSUAL,
+    WITH_ZONE,
+    WITH_ZONE_NS,
+    plain_rows,
+)
 from sky_melange.traces.request_log import MOST_REQUESTS, QUERY_COLUMNS, RequestLog, request_log
 from sky_melange.traces.text import one_line
 
@@ -456,7 +467,7 @@ class DuckDbFiles:
             else f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE}",
             file.path,
         )
-        of_time = None if columns.time is None else kinds[columns.time]
+        of_time = None if columns.time is None else kinds[columns.time].replace(WITH_ZONE_NS, WITH_ZONE)
         return View(
             name=name,
             columns=columns,
@@ -618,6 +629,8 @@ def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
 
 def _value(name: str, kind: str) -> str:
     """A column, or the same times in UTC without a zone; never what is not finite, which is no number."""
+    if kind == WITH_ZONE_NS:
+        return f"make_timestamp(epoch_ns({name}) // 1000)"
     if kind != WITH_ZONE:
         return name
     return f"CASE WHEN isfinite({name}) THEN make_timestamp(epoch_us({name})) ELSE CAST({name} AS TIMESTAMP) END"

@@ -152,6 +152,7 @@ def test_a_range_has_a_rate(tmp_path: Path) -> None:
     assert found.requests == 99 * 120 + 300
     assert (found.rate.first_s, found.rate.last_s) == (START, START + 5999)
     assert any("known by steps of 60 s" in note for note in found.notes)
+    assert (found.rate.burstiness, found.rate.dispersion) == ((), None)
     part = scan_files([str(path)], TraceOptions(since_s=START + 3600))
     assert part.rate is not None
     assert part.requests == 40 * 120
@@ -273,6 +274,7 @@ def test_usage_by_days(log: Callable[..., Path]) -> None:
     assert found.rate is not None
     assert (found.rate.planned_rps, found.rate.mean_rps) == (pytest.approx(0.2, abs=0.02), pytest.approx(0.15))
     assert any(note.startswith("These are aggregates: each of 2 sums") for note in found.notes)
+    assert (found.rate.burstiness, found.rate.dispersion) == ((), None), "what is spread evenly says nothing of bursts"
     first = scan_files([str(path)], TraceOptions(until_s=START + 86_400))
     assert first.requests == 8_640
     with pytest.raises(InputError, match=r"usage\.json: holds the requests of 2 models"):
