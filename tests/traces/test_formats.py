@@ -131,6 +131,41 @@ def test_langfuse_in_every_shape(log: Callable[..., Path], tmp_path: Path) -> No
         assert (name, found.columns.layout, _tokens(found), found.rejected) == (name, "Langfuse API", RIGHT, wanted)
 
 
+DETAILS: list[dict[str, Any]] = [
+    {"input": 60, "input_cached_tokens": 40, "output": 5, "output_reasoning_tokens": 15, "total": 120},
+    {"input": 60, "cache_read_input_tokens": 30, "cache_creation_input_tokens": 10, "output": 20},
+    {"input": 100, "input_cached_tokens": 40, "output": 20, "output_reasoning_tokens": 15, "total": 120},
+    {"input_cached_tokens": 100, "output": 20, "total": 120, "a/b~c": "x", "output_audio": None},
+    {"input": 100, "output": 20},
+]
+"""100 tokens in and 20 out each: without the details, as part of the plain ones by the total, or as all there is."""
+
+
+def test_langfuse_adds_up_the_details_of_usage(log: Callable[..., Path], tmp_path: Path) -> None:
+    """Its ingestion takes cached and reasoning tokens out of the plain values."""
+    rows = [_langfuse(at, 0, 0) | {"usageDetails": details} for at, details in enumerate(DETAILS)]
+    exported = [
+        {"usage_details": row.pop("usageDetails"), "start_time": row["startTime"], "provided_model_name": "x"}
+        for row in (row.copy() for row in rows)
+    ]
+    for name, content in (("api", rows), ("export", exported)):
+        log(f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in content))
+        log(f"{name}.json", json.dumps(content))
+        duckdb.sql(f"COPY (FROM read_json('{tmp_path}/{name}.jsonl')) TO '{tmp_path}/{name}.parquet'")
+    log("page.json", json.dumps({"data": rows, "meta": {}}))
+    names = [f"{name}.{kind}" for name in ("api", "export") for kind in ("jsonl", "json", "parquet")]
+    for name in (*names, "page.json"):
+        found = scan_files([str(tmp_path / name)], WHOLE)
+        assert (name, _tokens(found), found.rejected) == (name, (5, 500, 100), {})
+        assert read_requests([str(tmp_path / name)], WHOLE).outputs.tolist() == [20] * 5
+
+
+def test_what_is_no_number_among_details_is_named(log: Callable[..., Path]) -> None:
+    rows = [_langfuse(at, 0, 0) | {"usageDetails": {"input": text, "output": 20}} for at, text in enumerate(["x", 5])]
+    found = scan_files([str(log("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))], WHOLE)
+    assert (found.requests, found.rejected) == (1, {Rejection.INPUT_NOT_A_NUMBER: 1})
+
+
 @pytest.mark.parametrize(("name", "layout"), [("langfuse.csv", "Langfuse API"), ("langfuse.jsonl", "Langfuse")])
 def test_langfuse_exports_have_their_sizes_in_an_object(extracts: Path, name: str, layout: str) -> None:
     found = scan_files([str(extracts / "gateways" / name)], TraceOptions())
@@ -229,6 +264,38 @@ def test_requests_that_were_tried_again_count_once(log: Callable[..., Path]) -> 
     found = scan_files([str(log("a.csv", header + "\n".join(rows) + "\n"))], WHOLE)
     assert _tokens(found) == (4, 6 + 27, 7 + 27)
     assert found.rejected == {Rejection.FAILED: 1, Rejection.REPEATED: 1}
+
+
+@pytest.mark.parametrize("overlap", [0, 10])
+def test_ids_are_the_same_in_files_of_every_shape(log: Callable[..., Path], tmp_path: Path, overlap: int) -> None:
+    """Pages that overlap, exports of two tools: keys differ from file to file, and so do formats."""
+    rows = [
+        {
+            "request_id": f"r{at}",
+            "call_type": "acompletion",
+            "startTime": f"2026-05-01T09:{at // 60:02d}:{at % 60:02d}Z",
+            "model": "llama",
+            "cache_hit": "False",
+            "status": "success",
+            "prompt_tokens": inputs,
+            "completion_tokens": outputs,
+        }
+        for at, (inputs, outputs) in enumerate(SIZES)
+    ]
+    parts = [rows[max(0, at - overlap) : at + 30] for at in (0, 30, 60)]
+    failed = [rows[40] | {"status": "failure", "completion_tokens": 0, "attempt": 1}]
+    paths = [
+        log("1.json", json.dumps({"data": [row | {"agent_id": "z"} for row in parts[0]]})),
+        log("2.jsonl", "".join(json.dumps(row) + "\n" for row in [*failed, *parts[1]])),
+        log("3.csv", "\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in parts[2])])),
+    ]
+    log("4.jsonl", "".join(json.dumps(row) + "\n" for row in parts[1][:overlap]) or json.dumps(rows[30]))
+    duckdb.sql(f"COPY (FROM read_json('{tmp_path}/4.jsonl')) TO '{tmp_path}/4.parquet'")
+    found = scan_files([*map(str, paths), str(tmp_path / "4.parquet")], WHOLE)
+    assert _tokens(found) == RIGHT
+    assert found.rejected == {Rejection.FAILED: 1, Rejection.REPEATED: 3 * overlap or 1}
+    read = read_requests([*map(str, paths), str(tmp_path / "4.parquet")], WHOLE)
+    assert int(read.inputs.sum()) == RIGHT[1]
 
 
 def test_values_inside_objects_are_columns_by_their_path(log: Callable[..., Path]) -> None:

@@ -55,15 +55,16 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
 }
 """The first that fits is taken."""
 
+_MAY_BE_MISSING: Final = ", and may be missing in the input"
 _OF_CONSEQUENCE: Final = {
     "hash_ids": "prompts that begin alike: replicas that cache prefixes serve more; --prefix-cache measures that",
     "numimages": "images, whose tokens may not be among those of the input",
     "cache_hit": "answers from a cache, for which no GPU works",
     "cached_tokens": "input tokens that were cached",
     "input_cached_tokens": "input tokens that were cached",
-    "cache_read_input_tokens": "input tokens that were cached, and may be missing in the input",
-    "input_cache_read": "input tokens that were cached, and may be missing in the input",
-    "input_cached": "input tokens that were cached, and may be missing in the input",
+    "cache_read_input_tokens": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "input_cache_read": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "input_cached": f"input tokens that were cached{_MAY_BE_MISSING}",
 }
 """Columns that change what a plan is worth, by the last part of their names."""
 
@@ -104,6 +105,11 @@ def names_of_asides(columns: LogColumns) -> set[str]:
     """The columns that say which rows of a known format are not the traffic."""
     found = LAYOUTS[columns.layout].asides if columns.layout in LAYOUTS else ()
     return {name for _, text in found for name in columns_of(parse_where(text))}
+
+
+def has_details(columns: LogColumns) -> bool:
+    """Whether sizes are the sums of what the object that holds them says."""
+    return columns.layout in LAYOUTS and LAYOUTS[columns.layout].has_details
 
 
 def _recognised(have: Sequence[str], source: str) -> LogColumns:
@@ -155,7 +161,10 @@ def _unused(columns: LogColumns, options: TraceOptions, have: Sequence[str]) -> 
     used = {name.casefold() for which in chosen for name in columns_of(which)}
     used |= {columns.blocks.casefold()} if columns.blocks is not None and options.prefix_cache is not None else set()
     parts = {name: name.casefold().rsplit(".", 1)[-1] for name in have if name.casefold() not in used}
-    return tuple(f"{name} ({_OF_CONSEQUENCE[part]})" for name, part in parts.items() if part in _OF_CONSEQUENCE)
+    found = {name: _OF_CONSEQUENCE[part] for name, part in parts.items() if part in _OF_CONSEQUENCE}
+    if has_details(columns):
+        found = {name: meaning.replace(_MAY_BE_MISSING, "") for name, meaning in found.items()}
+    return tuple(f"{name} ({meaning})" for name, meaning in found.items())
 
 
 def _given(given: LogColumns, have: Sequence[str], source: str) -> LogColumns:

@@ -17,4 +17,5 @@ LAYOUT: Final = Layout(
     model="provided_model_name",
     id="id",
     asides=ASIDES,
+    has_details=True,
 )

@@ -15,6 +15,8 @@ class Layout:
     traffic: why, and which (in the language of traces/where.py); each holds where the log has the columns that it
     names. `id` is the same for all rows of one request. `marks` are further columns that tell formats apart.
     `blocks`, `block_tokens`: as in `LogColumns`.
+    `has_details`: sizes lie in an object, whose keys with `input` in them add up to the input unless its `total` says
+    that the plain ones are all, and so the output.
     """
 
     name: str
@@ -28,3 +30,4 @@ class Layout:
     marks: tuple[str, ...] = ()
     blocks: str | None = None
     block_tokens: int = 0
+    has_details: bool = False
