@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sky_melange.cli import cli
@@ -293,6 +293,7 @@ VALUES = st.one_of(st.none(), st.text("ab%_'", max_size=3), st.integers(-3, 3), 
 TESTS = [
     "x = 'a'",
     "x <> 1",
+    "x <> 'a'",
     "x < 'b'",
     "x >= 1.5",
     "x IN ('a', 'b', 2)",
@@ -323,3 +324,18 @@ def test_where_chooses_here_as_it_does_in_duckdb(value: Any, condition: str) -> 
     with duckdb.connect() as connection:
         rows = connection.execute(f"SELECT {chosen} FROM (SELECT CAST(? AS VARCHAR) AS x)", [text]).fetchall()
     assert rows == [(matches(parsed, {"x": value}),)]
+
+
+@settings(max_examples=40)
+@given(value=VALUES, condition=CONDITIONS)
+def test_where_chooses_here_as_it_does_in_a_database(value: Any, condition: str) -> None:
+    import ibis
+
+    from sky_melange.traces.where import to_ibis
+
+    parsed = parse_where(condition)
+    text = None if value is None else value if isinstance(value, str) else json.dumps(value)
+    table = ibis.memtable({"x": [text]}, schema={"x": "string"})
+    connection = ibis.duckdb.connect()
+    found = connection.to_pyarrow(table.filter(to_ibis(parsed, table, lambda _: "x")).count()).as_py()
+    assert bool(found) is matches(parsed, {"x": value})
