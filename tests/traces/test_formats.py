@@ -83,6 +83,12 @@ def test_open_telemetry_spans(log: Callable[..., Path], shape: str) -> None:
     assert (found.rate.first_s, found.rate.last_s) == (START_NS // 10**9, START_NS // 10**9 + 89)
 
 
+def test_cached_tokens_of_spans_are_named(log: Callable[..., Path]) -> None:
+    usage = {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 5, "gen_ai.usage.cache_read.input_tokens": 4}
+    found = scan_files([str(log("spans.json", json.dumps(_otlp([_span("chat", 1, usage)]))))], WHOLE)
+    assert any("gen_ai.usage.cache_read.input_tokens (input tokens that were cached" in note for note in found.notes)
+
+
 def test_spans_of_several_models_ask_for_one(log: Callable[..., Path]) -> None:
     path = log(
         "spans.json",

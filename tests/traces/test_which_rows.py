@@ -187,6 +187,24 @@ def test_helicone_has_its_own_column_of_times(extracts: Path, log: Callable[...,
     }
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_answers_from_helicones_cache_are_set_aside(tmp_path: Path, kind: str) -> None:
+    """Those that refer to the request which was answered first; as Helicone's own filter for cached ones does."""
+    none, one = "'00000000-0000-0000-0000-000000000000'", "'8c9b3a53-8d3e-4bb4-9d37-6c5e2e3bb1a0'"
+    rows = f"(1, {none}), (2, {one}), (3, NULL), (4, ''), (5, {one})"
+    path = tmp_path / f"log.{kind}"
+    duckdb.sql(
+        f"COPY (SELECT 'r' || k AS request_id, TIMESTAMPTZ '2026-05-01 09:00:00Z' AS request_created_at, 200 AS "
+        "response_status, 'm' AS request_model, k AS prompt_tokens, 5 AS completion_tokens, 9 AS "
+        f"prompt_cache_read_tokens, reference AS cache_reference_id FROM (VALUES {rows}) AS v(k, reference)) "
+        f"TO '{path}' (FORMAT {kind.removesuffix('l')})"
+    )
+    found = scan_files([str(path)], TraceOptions(buckets="1,2,3,4,5x5"))
+    assert {found.grid.input_edges[cell.input_index] for cell in found.cells} == {1, 3, 4}
+    assert found.rejected == {Rejection.FROM_CACHE: 2}
+    assert any("prompt_cache_read_tokens (input tokens that were cached" in note for note in found.notes)
+
+
 def test_bailian_writes_seconds(extracts: Path) -> None:
     path = extracts / "gateways" / "bailian.jsonl"
     found = scan_files([str(path)], TraceOptions())

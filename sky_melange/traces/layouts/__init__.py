@@ -64,9 +64,13 @@ _OF_CONSEQUENCE: Final = {
     "input_cached_tokens": "input tokens that were cached",
     "cache_read_input_tokens": f"input tokens that were cached{_MAY_BE_MISSING}",
     "input_cache_read": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "prompt_cache_read_tokens": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "prompt_cache_write_tokens": f"input tokens that were written to a cache{_MAY_BE_MISSING}",
+    "cache_read.input_tokens": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "cache_creation.input_tokens": f"input tokens that were written to a cache{_MAY_BE_MISSING}",
     "input_cached": f"input tokens that were cached{_MAY_BE_MISSING}",
 }
-"""Columns that change what a plan is worth, by the last part of their names."""
+"""Columns that change what a plan is worth, by the last part of their names, or the last two."""
 
 _TIME_LIKE: Final = re.compile(r"time|date|created|received|stamp|_(at|ts)$", re.IGNORECASE)
 
@@ -160,11 +164,16 @@ def _unused(columns: LogColumns, options: TraceOptions, have: Sequence[str]) -> 
     chosen += [] if options.where is None else [parse_where(options.where)]
     used = {name.casefold() for which in chosen for name in columns_of(which)}
     used |= {columns.blocks.casefold()} if columns.blocks is not None and options.prefix_cache is not None else set()
-    parts = {name: name.casefold().rsplit(".", 1)[-1] for name in have if name.casefold() not in used}
-    found = {name: _OF_CONSEQUENCE[part] for name, part in parts.items() if part in _OF_CONSEQUENCE}
+    found = {name: _consequence(name) for name in have if name.casefold() not in used}
+    found = {name: meaning for name, meaning in found.items() if meaning}
     if has_details(columns):
         found = {name: meaning.replace(_MAY_BE_MISSING, "") for name, meaning in found.items()}
     return tuple(f"{name} ({meaning})" for name, meaning in found.items())
+
+
+def _consequence(name: str) -> str:
+    parts = name.casefold().split(".")
+    return _OF_CONSEQUENCE.get(parts[-1]) or _OF_CONSEQUENCE.get(".".join(parts[-2:])) or ""
 
 
 def _given(given: LogColumns, have: Sequence[str], source: str) -> LogColumns:
