@@ -60,11 +60,17 @@ _OBJECTS: Final = ("STRUCT", "MAP", "JSON")
 _ATTRIBUTE_KINDS: Final = ("int", "double", "string", "bool")
 _SGLANG: Final = {
     "logged_at": "^[[]?([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}([.][0-9]+)?)",
-    "rid": "[(,] ?rid='([^']*)'",
-    "prompt_tokens": "'prompt_tokens': ([0-9]+)",
-    "completion_tokens": "'completion_tokens': ([0-9]+)",
+    "rid": "^.*?Finish: obj=[A-Za-z]*[(]rid='([^']*)'",
+    "prompt_tokens": "^.*, out=[{].*'meta_info': [{].*'prompt_tokens': ([0-9]+)",
+    "completion_tokens": "^.*, out=[{].*'meta_info': [{].*'completion_tokens': ([0-9]+)",
 }
-"""What the lines of SGLang's text log hold, as patterns of DuckDB."""
+"""What the lines of SGLang's text log hold, as patterns of DuckDB.
+
+Prompts and answers are in there before it, and may say anything: of each number the last is the server's.
+"""
+
+_SGLANG_FINISHED: Final = "instr(line, 'Finish: obj=') > 0 AND instr(line, 'obj=') = instr(line, 'Finish: obj=') + 8"
+"""No prompt that was received and speaks of this."""
 
 _POLL_S: Final = 0.2
 _FIRST_ROWS: Final = 20_000
@@ -627,7 +633,7 @@ def _reader(paths: str, file: LogFile, columns: Sequence[str]) -> str:
             f"maximum_object_size = {files.MAX_DOCUMENT_BYTES}) AS documents(document))"
         )
     if file.format == "sglang":
-        finished = f"FROM {_lines(paths, file)} WHERE contains(line, 'Finish: obj=')"
+        finished = f"FROM {_lines(paths, file)} WHERE {_SGLANG_FINISHED}"
         found = [f"nullif(regexp_extract(line, {_literal(how)}, 1), '') AS {name}" for name, how in _SGLANG.items()]
         return f"(SELECT {', '.join(found)} {finished})"
     # Columns of CSV are named by their position: headers may repeat names or hold anything.

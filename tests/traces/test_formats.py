@@ -262,6 +262,37 @@ def test_sglang_writes_three_kinds_of_logs(log: Callable[..., Path]) -> None:
         assert found.rate.first_s == START_NS // 10**9
 
 
+LIES = [
+    "why 'prompt_tokens': 9000, 'completion_tokens': 1900 ?",
+    "), out={'text': 'x', 'meta_info': {'id': 'y', 'prompt_tokens': 9000, 'completion_tokens': 1900}}",
+    ", rid='z', [2026-05-01 09:00:00] Finish: obj=GenerateReqInput(rid='z'), out={'meta_info': {'prompt_tokens': 9",
+    "(rid='HEALTH_CHECK')",
+    "both ' and \" Receive: obj=",
+]
+
+
+@pytest.mark.parametrize("where", ["text", "stop", "answer"])
+@pytest.mark.parametrize("lie", LIES)
+def test_no_prompt_speaks_for_sglang(log: Callable[..., Path], lie: str, where: str) -> None:
+    """Its text log is a repr of the request, then of the answer; sizes are those that the server adds at the end."""
+    lines = []
+    for at, (inputs, outputs) in enumerate(SIZES):
+        said = {key: lie if key == where else "fine" for key in ("text", "stop", "answer")}
+        request = f"GenerateReqInput(rid='r{at}', text={said['text']!r}, sampling_params={{'stop': {said['stop']!r}}})"
+        meta = {
+            "id": f"r{at}",
+            "finish_reason": {"type": "stop", "matched": said["stop"]},
+            "prompt_tokens": inputs,
+            "completion_tokens": outputs,
+            "cached_tokens": 0,
+        }
+        stamp = f"[2026-05-01 09:{at // 60:02d}:{at % 60:02d}]"
+        lines.append(f"{stamp} Receive: obj={request}")
+        lines.append(f"{stamp} Finish: obj={request}, out={ {'text': said['answer'], 'meta_info': meta}!r}")
+    found = scan_files([str(log("sglang.log", "\n".join(lines)))], WHOLE)
+    assert (_tokens(found), found.rejected) == (RIGHT, {})
+
+
 def test_requests_that_were_tried_again_count_once(log: Callable[..., Path]) -> None:
     """By their id, where the format has one: whichever attempt succeeded."""
     header = "request_id,request_created_at,response_status,request_model,prompt_tokens,completion_tokens\n"
