@@ -75,7 +75,7 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
     Rejection.FROM_CACHE: "answered from the gateway's cache, so no GPU works for it",
     Rejection.NO_GENERATION: "an embedding or another call that generates no tokens",
     Rejection.NOT_A_REQUEST: "another event or step than a request to a model",
-    Rejection.REPEATED: "another row of a request that is counted, by its id",
+    Rejection.REPEATED: "another row of a request that is counted, by its id or its parent's",
     Rejection.OUTSIDE_PERIOD: "before --since, or not before --until",
     Rejection.TIME_OUT_OF_RANGE: "time lies before 1970, before the log's zero, or after 9999",
 }

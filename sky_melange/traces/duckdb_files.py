@@ -31,7 +31,7 @@ from sky_melange.traces.engine import (
     unfused,
 )
 from sky_melange.traces.files import LogFile
-from sky_melange.traces.layouts import asides, column_named, find_columns, has_details, names_of_asides
+from sky_melange.traces.layouts import asides, column_named, find_columns, has_details, names_of_asides, parent_of
 from sky_melange.traces.numbers import CODES
 from sky_melange.traces.plain_rows import (
     BLOCKS,
@@ -55,6 +55,11 @@ _ASIDE: Final = "log_aside"
 _MODEL: Final = "log_model"
 _ELSEWHERE: Final = "log_ids"
 """Ids in files of more than one view, and the first of those."""
+
+_STEPS: Final = "log_steps"
+"""Ids of rows that are steps of requests which are counted."""
+
+_DEEPEST_SPAN: Final = 16
 
 _OBJECTS: Final = ("STRUCT", "MAP", "JSON")
 _ATTRIBUTE_KINDS: Final = ("int", "double", "string", "bool")
@@ -111,6 +116,7 @@ class _Draft:
     values: Mapping[str, str]
     aside: str
     id: str | None
+    parent: str | None
     rows: str
 
 
@@ -419,10 +425,12 @@ class DuckDbFiles:
         if mistakes:
             raise InputError(mistakes)
         is_repeated = self._has_repeated(drafts)
+        is_repeated = self._has_steps(drafts) or is_repeated
         return [self._view(number, draft, is_repeated=is_repeated) for number, draft in enumerate(drafts)]
 
     def _has_repeated(self, drafts: Sequence[_Draft]) -> bool:
         """Whether ids are there more than once, in whatever files; those in several views are kept in a table."""
+        self._sql(f"CREATE TEMP TABLE {_ELSEWHERE} (id VARCHAR, view INTEGER)")
         parts = [
             f"SELECT CAST({draft.id} AS VARCHAR) AS id, {number} AS view, {draft.aside} = 0 AS counts FROM {draft.rows}"
             for number, draft in enumerate(drafts)
@@ -435,11 +443,37 @@ class DuckDbFiles:
         if not self._sql(f"SELECT count(id) - count(DISTINCT hash(id)) FROM ({ids})", path).fetchone()[0]:
             return False
         self._sql(
-            f"CREATE TEMP TABLE {_ELSEWHERE} AS SELECT id, min(view) AS view FROM ({ids}) WHERE counts AND id IS NOT "
+            f"INSERT INTO {_ELSEWHERE} SELECT id, min(view) AS view FROM ({ids}) WHERE counts AND id IS NOT "
             "NULL GROUP BY id HAVING min(view) < max(view)",
             path,
         )
         return True
+
+    def _has_steps(self, drafts: Sequence[_Draft]) -> bool:
+        """Whether rows that count are steps of others that count, with the same sizes: they are kept in a table.
+
+        A client's span over that of the library which it calls is one request.
+        """
+        parts = [
+            f"SELECT CAST({draft.id} AS VARCHAR) AS id, CAST({draft.parent} AS VARCHAR) AS parent, "
+            f"CAST({draft.values[INPUT]} AS VARCHAR) AS input, CAST({draft.values[OUTPUT]} AS VARCHAR) AS output, "
+            f"{draft.aside} = 0 AS counts FROM {draft.rows}"
+            for draft in drafts
+            if draft.id is not None and draft.parent is not None
+        ]
+        self._sql(f"CREATE TEMP TABLE {_STEPS} (id VARCHAR)")
+        if not parts:
+            return False
+        self._sql(f"CREATE TEMP TABLE spans AS {' UNION ALL '.join(parts)}", drafts[0].path)
+        self._sql(
+            f"INSERT INTO {_STEPS} WITH RECURSIVE up AS (SELECT id, parent AS above, input, output, 1 AS depth "
+            "FROM spans WHERE counts AND parent <> '' UNION SELECT up.id, spans.parent, up.input, up.output, depth + 1 FROM up "
+            f"JOIN spans ON spans.id = up.above WHERE depth < {_DEEPEST_SPAN} AND spans.parent <> '') "
+            "SELECT DISTINCT up.id FROM up JOIN spans ON spans.id = up.above WHERE counts AND spans.id <> up.id AND "
+            "spans.input = up.input AND spans.output = up.output"
+        )
+        self._sql("DROP TABLE spans")
+        return bool(self._sql(f"SELECT count(*) FROM {_STEPS}").fetchone()[0])
 
     def _parquet_shape(self, file: LogFile) -> tuple[tuple[str, str], ...]:
         described = self._sql(f"DESCRIBE SELECT * FROM read_parquet({_quoted(file.path)})", file.path).fetchall()
@@ -492,6 +526,8 @@ class DuckDbFiles:
         values[_MODEL] = "NULL" if columns.model is None else named(columns.model)
         condition = where.to_sql(chosen, named)
         of_id = None if columns.id is None else named(columns.id)
+        parent = parent_of(columns, (*have, *nested))
+        of_parent = None if parent is None else named(parent)
         rows = f"{_reader('[' + ', '.join(_quoted(path) for path in paths) + ']', file, list(read))} WHERE {condition}"
         of_time = None if columns.time is None else kinds[columns.time].replace(WITH_ZONE_NS, WITH_ZONE)
         return _Draft(
@@ -503,6 +539,7 @@ class DuckDbFiles:
             values=values,
             aside=f"CASE {branches}ELSE 0 END" if branches else "0",
             id=of_id,
+            parent=of_parent,
             rows=rows,
         )
 
@@ -514,7 +551,7 @@ class DuckDbFiles:
         if is_repeated and draft.id is not None:
             order = ", ".join(alias for alias in (TIME, OUTPUT, INPUT) if alias in draft.values)
             again = f"row_number() OVER (PARTITION BY id, {_ASIDE} = 0 ORDER BY {order}) > 1"
-            before = f"id IN (SELECT id FROM {_ELSEWHERE} WHERE view < {number})"
+            before = f"id IN (SELECT id FROM {_ELSEWHERE} WHERE view < {number}) OR id IN (FROM {_STEPS})"
             is_again = f"{_ASIDE} = 0 AND id IS NOT NULL AND ({again} OR {before})"
             why = f"CASE WHEN {is_again} THEN {CODES[Rejection.REPEATED]} ELSE {_ASIDE} END"
             query = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,6 +82,31 @@ def test_open_telemetry_spans(log: Callable[..., Path], shape: str) -> None:
     assert found.rejected == {Rejection.NOT_A_REQUEST: 180, Rejection.FAILED: 1}
     assert found.rate is not None
     assert (found.rate.first_s, found.rate.last_s) == (START_NS // 10**9, START_NS // 10**9 + 89)
+
+
+@pytest.mark.parametrize("between", [0, 1, 3])
+@pytest.mark.parametrize("files", [1, 2])
+def test_spans_within_spans_are_one_request(log: Callable[..., Path], between: int, files: int) -> None:
+    """A client's chat over the library's, with other spans between; others of the same size are two."""
+    outer, inner = [], []
+    for number, (inputs, outputs) in enumerate(SIZES):
+        usage = {"gen_ai.usage.input_tokens": inputs, "gen_ai.usage.output_tokens": outputs}
+        chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "llama"} | usage
+        root = _span("agent", number, {"gen_ai.operation.name": "invoke_agent"} | usage, parentSpanId="")
+        chain = [root, _span("outer", number, chat)]
+        chain += [_span(f"http{step}", number, {}) for step in range(between)]
+        chain += [_span("inner", number, chat)]
+        for above, below in itertools.pairwise(chain):
+            below["parentSpanId"] = above["spanId"]
+        outer += chain[:2]
+        inner += chain[2:]
+    documents = [_otlp(outer + inner)] if files == 1 else [_otlp(outer), _otlp(inner)]
+    paths = [str(log(f"{at}.json", json.dumps(document))) for at, document in enumerate(documents)]
+    found = scan_files(paths, WHOLE)
+    assert _tokens(found) == RIGHT
+    assert found.rejected == {Rejection.NOT_A_REQUEST: 90 * (1 + between), Rejection.REPEATED: 90}
+    beside = [_span("one", 1, chat, parentSpanId="x"), _span("two", 1, chat, parentSpanId="x")]
+    assert scan_files([str(log("b.json", json.dumps(_otlp(beside))))], WHOLE).requests == 2
 
 
 def test_cached_tokens_of_spans_are_named(log: Callable[..., Path]) -> None:

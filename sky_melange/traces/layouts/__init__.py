@@ -116,6 +116,12 @@ def has_details(columns: LogColumns) -> bool:
     return columns.layout in LAYOUTS and LAYOUTS[columns.layout].has_details
 
 
+def parent_of(columns: LogColumns, have: Sequence[str]) -> str | None:
+    """The column with the id of the row that a row is a step of; None where there is none."""
+    parent = LAYOUTS[columns.layout].parent if columns.layout in LAYOUTS else None
+    return None if parent is None else _match(parent, have)
+
+
 def _recognised(have: Sequence[str], source: str) -> LogColumns:
     without_times: Layout | None = None
     for layout in LAYOUTS.values():
