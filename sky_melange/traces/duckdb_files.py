@@ -467,8 +467,8 @@ class DuckDbFiles:
         self._sql(f"CREATE TEMP TABLE spans AS {' UNION ALL '.join(parts)}", drafts[0].path)
         self._sql(
             f"INSERT INTO {_STEPS} WITH RECURSIVE up AS (SELECT id, parent AS above, input, output, 1 AS depth "
-            "FROM spans WHERE counts AND parent <> '' UNION SELECT up.id, spans.parent, up.input, up.output, depth + 1 FROM up "
-            f"JOIN spans ON spans.id = up.above WHERE depth < {_DEEPEST_SPAN} AND spans.parent <> '') "
+            "FROM spans WHERE counts AND parent <> '' UNION SELECT up.id, spans.parent, up.input, up.output, depth + 1 "
+            f"FROM up JOIN spans ON spans.id = up.above WHERE depth < {_DEEPEST_SPAN} AND spans.parent <> '') "
             "SELECT DISTINCT up.id FROM up JOIN spans ON spans.id = up.above WHERE counts AND spans.id <> up.id AND "
             "spans.input = up.input AND spans.output = up.output"
         )

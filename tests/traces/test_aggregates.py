@@ -281,6 +281,66 @@ def test_usage_by_days(log: Callable[..., Path]) -> None:
         scan_files([str(log("usage.json", _usage([*days, [("n", 5, 50, 50)]])))], TraceOptions())
 
 
+def _page(hours: range, **more: Any) -> dict[str, Any]:
+    """A page of hours with 3600 requests each."""
+    result = {"num_model_requests": 3600, "input_tokens": 3600 * 300, "output_tokens": 3600 * 80, "model": None}
+    buckets = [
+        {"start_time": START + 3600 * hour, "end_time": START + 3600 * (hour + 1), "results": [result | more]}
+        for hour in hours
+    ]
+    return {"object": "page", "data": buckets, "has_more": False}
+
+
+def test_usage_of_batches_is_no_traffic(log: Callable[..., Path]) -> None:
+    pages = _page(range(24), batch=False)
+    for bucket in pages["data"]:
+        bucket["results"].append(bucket["results"][0] | {"batch": True, "num_model_requests": 36_000})
+    path = str(log("usage.json", json.dumps(pages)))
+    found = scan_files([path], TraceOptions())
+    assert found.requests == 24 * 3600
+    assert any("864,000 requests of batches are not counted" in note for note in found.notes)
+    assert scan_files([path], TraceOptions(where="batch = TRUE")).requests == 24 * 36_000
+    assert scan_files([path], TraceOptions(where="batch = TRUE OR batch <> TRUE")).requests == 24 * 39_600
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 12])
+@pytest.mark.parametrize("one_file", [True, False])
+def test_pages_of_usage_that_overlap_count_once(tmp_path: Path, overlap: int, one_file: bool) -> None:
+    """Also where the last hour was not over when it was fetched first, and files in two folders have one name."""
+    first, second = _page(range(12)), _page(range(12 - overlap, 24))
+    if overlap:
+        first["data"][-1]["results"][0]["num_model_requests"] = 1000
+    texts = [json.dumps(page) for page in (first, second)]
+    paths = [tmp_path / name / "usage.json" for name in ("a", "b")]
+    for path, text in zip(paths, ["\n".join(texts)] if one_file else texts, strict=False):
+        path.parent.mkdir()
+        path.write_text(text)
+    found = scan_files([str(path) for path in paths if path.exists()], TraceOptions())
+    assert found.requests == 24 * 3600
+    assert found.rate is not None
+    assert found.rate.planned_rps == 1.0
+    assert any("count once" in note for note in found.notes) == (overlap > 0)
+
+
+def test_usage_that_is_not_whole_says_so(log: Callable[..., Path]) -> None:
+    pages = [_page(range(6)) | {"has_more": True}, _page(range(6, 12)) | {"has_more": True}]
+    notes = scan_files([str(log("usage.json", "".join(map(json.dumps, pages))))], TraceOptions()).notes
+    assert sum("says has_more, and the next one is not among the files" in note for note in notes) == 1
+    whole = "".join(map(json.dumps, [pages[0], _page(range(6, 12))]))
+    notes = scan_files([str(log("usage.json", whole))], TraceOptions()).notes
+    assert not any("has_more" in note for note in notes)
+
+
+def test_usage_that_may_hold_sums_twice_is_refused(log: Callable[..., Path]) -> None:
+    day = {"start_time": START, "end_time": START + 86_400, "results": _page(range(1))["data"][0]["results"]}
+    for pages, says in (
+        ([_page(range(24)), {"data": [day]}], "give those of one bucket_width"),
+        ([_page(range(24)), _page(range(24), model="m")], "give pages of one group_by"),
+    ):
+        with pytest.raises(InputError, match=says):
+            scan_files([str(log("usage.json", "".join(map(json.dumps, pages))))], TraceOptions())
+
+
 def test_aggregates_have_no_requests_to_replay(log: Callable[..., Path]) -> None:
     path = log("vllm.prom", _exposed([(5, 5)]))
     with pytest.raises(InputError, match=r"vllm\.prom: holds no single requests"):
