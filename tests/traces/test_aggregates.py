@@ -158,6 +158,50 @@ def test_a_range_has_a_rate(tmp_path: Path) -> None:
     assert part.requests == 40 * 120
 
 
+def _pods(pods: Sequence[tuple[int, int, dict[str, str]]], steps: int = 60) -> str:
+    """(first step, requests before it, labels) of each: 120 requests a minute from its first step on."""
+    draw = _requests(3, 120 * (steps + 1) + 5000)
+    result: list[dict[str, Any]] = []
+    for first, before, labels in pods:
+        samples = [
+            (START + 60 * step, draw[: before + 120 * (step - first + 1)]) for step in range(max(0, first), steps + 1)
+        ]
+        for series in json.loads(_range(samples))["data"]["result"]:
+            series["metric"] |= labels
+            result.append(series)
+    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}})
+
+
+@pytest.mark.parametrize("label", ["prometheus_replica", "__replica__", "prometheus", "receive_replica"])
+def test_a_server_that_two_prometheus_watch_counts_once(tmp_path: Path, label: str) -> None:
+    """Also where one of them missed the beginning, or counted other seconds."""
+    path = tmp_path / "range.json"
+    path.write_text(_pods([(0, 0, {"pod": "a", label: "x"}), (0, 7, {"pod": "a", label: "y"}), (0, 0, {"pod": "b"})]))
+    found = scan_files([str(path)], TraceOptions())
+    assert found.rate is not None
+    assert found.requests == 2 * 60 * 120
+    assert found.rate.mean_rps == pytest.approx(4.0)
+    assert any("1 servers were seen by more than one Prometheus" in note for note in found.notes)
+
+
+def test_servers_that_count_the_same_are_doubted(tmp_path: Path) -> None:
+    path = tmp_path / "range.json"
+    path.write_text(_pods([(0, 0, {"pod": "a", "view": "x"}), (0, 0, {"pod": "a", "view": "y"})]))
+    notes = scan_files([str(path)], TraceOptions()).notes
+    assert any("1 servers counted exactly what another did" in note for note in notes)
+
+
+@pytest.mark.parametrize(("before", "counted"), [(0, 40 * 120), (4000, 39 * 120 + 120 * 0)])
+def test_a_server_that_begins_within_the_range_has_all_its_requests(tmp_path: Path, before: int, counted: int) -> None:
+    """From its first step at 21 to the end at 60: 40 steps of 120. One that was only found then has 39."""
+    path = tmp_path / "range.json"
+    path.write_text(_pods([(0, 0, {"pod": "a"}), (21, before, {"pod": "b"})]))
+    found = scan_files([str(path)], TraceOptions())
+    assert found.requests == 60 * 120 + counted
+    assert found.rate is not None
+    assert found.rate.peak_rps == 4.0
+
+
 def test_histograms_become_a_workload(tmp_path: Path) -> None:
     path, workload = tmp_path / "vllm.prom", tmp_path / "workload.yaml"
     path.write_text(_exposed(_requests(5, 3000)))
