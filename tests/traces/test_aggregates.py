@@ -213,7 +213,7 @@ def test_histograms_become_a_workload(tmp_path: Path) -> None:
     assert made.exit_code == 0, made.stderr
     traffic = read_workload(workload).traffic
     assert traffic.request_rate_rps == pytest.approx(20)
-    assert "more tokens than it had: --bucket-size mean plans their means" in made.stderr
+    assert "more tokens than they had, at their means (mean, the default) with as many" in made.stderr
 
 
 def test_servers_add_up_and_models_are_asked_about(tmp_path: Path) -> None:

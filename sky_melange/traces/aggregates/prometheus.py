@@ -131,8 +131,8 @@ def _notes(
         )
         known += sum(count * mean for count, mean in zip(axis.counts, axis.means, strict=True)) / max(1, axis.requests)
     yield (
-        f"Planned at the buckets' upper edges, a request has {planned / known - 1:.0%} more tokens than it had: "
-        "--bucket-size mean plans their means."
+        f"The buckets are wide: at their upper edges (--bucket-size upper) requests are planned with "
+        f"{planned / known - 1:.0%} more tokens than they had, at their means (mean, the default) with as many."
     )
     if outside:
         yield (

@@ -72,6 +72,13 @@ _OF_CONSEQUENCE: Final = {
 }
 """Columns that change what a plan is worth, by the last part of their names, or the last two."""
 
+_OF_FAILURES: Final = frozenset(
+    {"status", "status_code", "http_status", "http_status_code", "response_status", "error", "error_code", "is_error"}
+    | {"success", "failed"}
+)
+_MODELS: Final = ("model", "model_name", "model_id", "deployment", "deployment_name", "deployment_id", "engine")
+"""Columns of formats that are not known which may say which rows are the traffic."""
+
 _TIME_LIKE: Final = re.compile(r"time|date|created|received|stamp|_(at|ts)$", re.IGNORECASE)
 
 
@@ -86,6 +93,10 @@ def find_columns(options: TraceOptions, have: Sequence[str], *, source: str) -> 
         found = dataclasses.replace(found, time_unit=options.time_unit)
     if options.model_column is not None:
         found = dataclasses.replace(found, model=column_named(options.model_column, have, "model", source=source))
+    elif found.model is None and _is_open(found):
+        used = (found.input, found.output, found.time, found.bytes)
+        names = (_match(name, have) for name in _MODELS)
+        found = dataclasses.replace(found, model=next((name for name in names if name and name not in used), None))
     return dataclasses.replace(found, unused=_unused(found, options, have))
 
 
@@ -172,9 +183,17 @@ def _unused(columns: LogColumns, options: TraceOptions, have: Sequence[str]) -> 
     used |= {columns.blocks.casefold()} if columns.blocks is not None and options.prefix_cache is not None else set()
     found = {name: _consequence(name) for name in have if name.casefold() not in used}
     found = {name: meaning for name, meaning in found.items() if meaning}
+    if _is_open(columns):
+        failures = [name for name in have if name.casefold() in _OF_FAILURES - used]
+        found |= dict.fromkeys(failures, "failed requests may be among those counted; --where chooses")
     if has_details(columns):
         found = {name: meaning.replace(_MAY_BE_MISSING, "") for name, meaning in found.items()}
     return tuple(f"{name} ({meaning})" for name, meaning in found.items())
+
+
+def _is_open(columns: LogColumns) -> bool:
+    """Whether nobody knows who wrote the log, so that its columns may mean anything."""
+    return columns.layout not in LAYOUTS or columns.layout in (like_openai.LAYOUT.name, like_mooncake.LAYOUT.name)
 
 
 def _consequence(name: str) -> str:
