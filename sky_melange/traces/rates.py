@@ -6,10 +6,13 @@ import math
 from fractions import Fraction
 from typing import Any, Final
 
-from sky_melange.domain.trace import CALENDAR_FROM_S, RateSummary
+from sky_melange.domain.trace import BURST_REQUESTS, BURST_SCALES_S, CALENDAR_FROM_S, RateSummary
 
 _CHART_SPANS: Final = 240
-_SCALES_S: Final = (1, 10, 60)
+_SCALES_S: Final = (1, *BURST_SCALES_S[:2])
+_SLOW_SCALES_S: Final = BURST_SCALES_S[2:]
+"""For logs with few requests in 60 s."""
+
 _LEAST_WINDOWS: Final = 20
 _STEPS_S: Final = (86_400, 3600, 1800, 900, 600, 300, 60, 30, 15, 10, 5, 2)
 _ROUNDED: Final = 0.9
@@ -98,7 +101,7 @@ def _windows(seconds: Any, requests: Any, window_s: int) -> tuple[Any, Any]:
 
 
 def _burstiness(seconds: Any, requests: Any) -> tuple[tuple[int, float], ...]:
-    """The Allan factor at each of _SCALES_S of which the log covers enough windows, and that its times can tell.
+    """The Allan factor at each scale of which the log covers enough windows, and that its times can tell.
 
     Times that are rounded down to a step fall into the right windows of whole steps, and of no others.
     """
@@ -106,8 +109,10 @@ def _burstiness(seconds: Any, requests: Any) -> tuple[tuple[int, float], ...]:
 
     found = []
     step_s = resolution_s(seconds)
-    for scale_s in _SCALES_S:
-        windows = int(seconds[-1] - seconds[0] + 1) // scale_s
+    span_s = int(seconds[-1] - seconds[0] + 1)
+    is_slow = int(requests.sum()) * _SCALES_S[-1] < BURST_REQUESTS * span_s
+    for scale_s in (*_SCALES_S, *(_SLOW_SCALES_S if is_slow else ())):
+        windows = span_s // scale_s
         if windows < _LEAST_WINDOWS or scale_s % step_s:
             continue
         number = (seconds - seconds[0]) // scale_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -125,6 +126,17 @@ def test_rounded_times_say_only_what_they_can(step_s: int, cv: float) -> None:
     assert resolution_s(np.unique(times // step_s * step_s)) == step_s
     for scale_s, factor in rounded.items():
         assert factor == pytest.approx(whole[scale_s], rel=0.01)
+
+
+@pytest.mark.parametrize("rate_rps", [0.005, 0.02, 0.1, 1.0, 20.0])
+@pytest.mark.parametrize("cv", [0.5, 1.0, 2.0])
+def test_burstiness_is_that_of_the_gaps_at_any_rate(rate_rps: float, cv: float) -> None:
+    """In windows with hardly a request, all gaps look like Poisson's."""
+    gaps = np.random.default_rng(7).gamma(cv**-2, cv**2 / rate_rps, 40_000)
+    seconds, requests = np.unique(np.cumsum(gaps).astype(np.int64), return_counts=True)
+    found = summarize(seconds, requests, window_s=60, percentile=99)
+    assert found.burst_scale_s is not None
+    assert math.sqrt(dict(found.burstiness)[found.burst_scale_s]) == pytest.approx(cv, rel=0.25)
 
 
 def test_nearly_all_rounded_is_rounded() -> None:
