@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _MOST_WORKLOADS: Final = 100
 _FUTURE_S: Final = 86_400
+_MODEL_ID: Final = re.compile(r"(?!.*(^|/)\.+(/|$))[\w.:@+-]+(/[\w.:@+-]+)*")
+"""A name, after folders or providers that are names, too."""
 
 
 @click.group(name="workload", epilog="Example: sky-melange workload from-trace requests.csv.gz -o workload.yaml")
@@ -219,15 +221,26 @@ def _split(
 ) -> None:
     """One workload for each model that has requests; all are made before the first is written."""
     from sky_melange.traces import models_of
+    from sky_melange.traces.text import one_line
 
-    column, models = models_of(files, options)
+    column, models, nameless = models_of(files, options)
     if len(models) > _MOST_WORKLOADS:
         message = f"the log has {len(models):,} models; choose at most {_MOST_WORKLOADS} with --where"
         raise InputError([Mistake(source="--split-by", message=message)])
+    if nameless:
+        message = f"{nameless:,} requests name no model and are in no workload; choose them with --where"
+        click.echo(f"Warning: {message} '{_quoted(column)} IS NULL'", err=True)
     texts: dict[str, str] = {}
     for model in models:
+        if not _MODEL_ID.fullmatch(model):
+            shown = one_line(model)
+            message = (
+                f"no workload for {shown!r}, which is no name of a model: choose its rows with --where, and --model"
+            )
+            click.echo(f"Warning: {message}", err=True)
+            continue
         quoted = model.replace("'", "''")
-        chosen = f'"{column}" = ' + f"'{quoted}'"
+        chosen = f"{_quoted(column)} = '{quoted}'"
         where = chosen if options.where is None else f"({options.where}) AND {chosen}"
         name = re.sub(r"[^a-z0-9]+", "-", model.rsplit("/", 1)[-1].lower()).strip("-")[:40].strip("-") or "model"
         while name in texts:
@@ -246,6 +259,10 @@ def _split(
     folder.mkdir(exist_ok=True, parents=True)
     for name, text in texts.items():
         write_new(folder / f"{name}.yaml", text, force=force)
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
 
 
 def _scan(files: tuple[str, ...], options: TraceOptions, url: str | None, table: str | None) -> TraceSummary:

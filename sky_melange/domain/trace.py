@@ -14,6 +14,12 @@ CALENDAR_FROM_S: Final = 100_000_000
 """Times from here on (1973-03-03) are seconds since 1970, UTC; smaller ones are seconds since the log began."""
 
 
+BURST_REQUESTS: Final = 5
+"""Mean requests in the windows of a scale from which on it can tell bursts from chance."""
+
+BURST_SCALES_S: Final = (10, 60, 600, 3600)
+
+
 class TimeUnit(StrEnum):
     """Unit of numbers in a time column. `auto`: told by their size, which only works for times since 1970."""
 
@@ -75,7 +81,7 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
     Rejection.FROM_CACHE: "answered from the gateway's cache, so no GPU works for it",
     Rejection.NO_GENERATION: "an embedding or another call that generates no tokens",
     Rejection.NOT_A_REQUEST: "another event or step than a request to a model",
-    Rejection.REPEATED: "another row of a request that is counted, by its id",
+    Rejection.REPEATED: "another row of a request that is counted, by its id or its parent's",
     Rejection.OUTSIDE_PERIOD: "before --since, or not before --until",
     Rejection.TIME_OUT_OF_RANGE: "time lies before 1970, before the log's zero, or after 9999",
 }
@@ -210,6 +216,17 @@ class RateSummary:
     hour_of_week: tuple[tuple[float | None, ...], ...] | None
     over_time: tuple[tuple[int, float], ...]
     burstiness: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def burst_scale_s(self) -> int | None:
+        """The shortest scale, of ten seconds or more, that says how bursty the log is: its windows hold some requests.
+
+        In windows of less than a few, every process looks like Poisson's. None where no scale does, or where the times
+        do not say it of that scale.
+        """
+        enough = (scale_s for scale_s in BURST_SCALES_S if scale_s * self.mean_rps >= BURST_REQUESTS)
+        shortest = min(enough, default=None)
+        return shortest if shortest in dict(self.burstiness) else None
 
     @property
     def has_calendar(self) -> bool:

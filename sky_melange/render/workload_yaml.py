@@ -13,7 +13,6 @@ from sky_melange.domain.buckets import MOST_CV, BucketSize
 from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.trace import TraceSummary
 
-_BURST_S: Final = 10
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 """Text that YAML reads as it stands; all other is quoted."""
 
@@ -133,11 +132,11 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
 
 
 def _arrivals(summary: TraceSummary) -> Iterator[str]:
-    """Gaps as spread as those of the log over ten seconds; 1 is Poisson."""
-    factors = {} if summary.rate is None else dict(summary.rate.burstiness)
-    if _BURST_S not in factors:
+    """Gaps as spread as those of the log over ten seconds, or over so long that there are some; 1 is Poisson."""
+    if summary.rate is None or summary.rate.burst_scale_s is None:
         return
-    cv = min(round(math.sqrt(factors[_BURST_S]), 2), MOST_CV)
+    factors = dict(summary.rate.burstiness)
+    cv = min(round(math.sqrt(factors[summary.rate.burst_scale_s]), 2), MOST_CV)
     told = ", ".join(f"{factor:.3g} at {scale_s} s" for scale_s, factor in sorted(factors.items()))
     yield f"  arrivals: {{cv: {cv:g}}}   # variance of the requests in a window ÷ Poisson's: {told}"
 

@@ -68,8 +68,8 @@ def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Pat
     return log.requests()
 
 
-def models_of(patterns: Sequence[str], options: TraceOptions) -> tuple[str, list[str]]:
-    """(the column that names the model, the models with requests, the most frequent first).
+def models_of(patterns: Sequence[str], options: TraceOptions) -> tuple[str, list[str], int]:
+    """(the column that names the model, the models with requests, the most frequent first, the requests without one).
 
     Raises InputError as `scan_files` does, and where no column names a model.
     """
@@ -83,7 +83,9 @@ def models_of(patterns: Sequence[str], options: TraceOptions) -> tuple[str, list
     if column is None:
         raise InputError([Mistake(source=log.source, message="no column is known to name the model: --model-column")])
     rows = log.survey().rows
-    return column, list(dict.fromkeys(each.model for each in rows if not each.aside and each.model is not None))
+    models = dict.fromkeys(each.model for each in rows if not each.aside and each.model is not None)
+    nameless = sum(each.requests for each in rows if not each.aside and each.model is None)
+    return column, list(models), nameless
 
 
 def scan_table(url: str, table: str, options: TraceOptions) -> TraceSummary:

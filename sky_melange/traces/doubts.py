@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sky_melange.domain.trace import CALENDAR_FROM_S, TraceSummary
+from sky_melange.domain.trace import BURST_REQUESTS, BURST_SCALES_S, CALENDAR_FROM_S, RateSummary, TraceSummary
 from sky_melange.traces.engine import Counted, LogTables
+from sky_melange.traces.rates import resolution_s
 
 _FEWEST: Final = 50
 """Of fewer requests, or seconds with requests, nothing is unlikely."""
+
+_FEWEST_STEPS: Final = 8
+_SCALES_DIFFER: Final = 5.0
+"""Poisson's factors, and those of gaps from a gamma distribution, differ less between scales."""
 
 _LONG_GAP: Final = 0.2
 _PARTS: Final = 100
@@ -30,11 +35,43 @@ def doubts_of(log: LogTables, counted: Counted, summary: TraceSummary) -> Iterat
             "Those beyond the last edges have over a million tokens on average, more than models take: are they bytes, "
             "or sums of many requests?"
         )
-    if summary.rate is None or len(counted.seconds) < _FEWEST:
+    if summary.rate is None:
+        return
+    yield from _many_scales(summary.rate)
+    yield from _rounded(resolution_s(counted.seconds), len(counted.seconds), summary.rate)
+    if len(counted.seconds) < _FEWEST:
         return
     yield from _copies(counted)
     yield from _uneven(counted, summary.rate.window_s)
     yield from _two_zones(log.first_seconds())
+
+
+def _rounded(step_s: int, steps: int, rate: RateSummary) -> Iterator[str]:
+    window_s = rate.window_s
+    if step_s == 1 or steps < _FEWEST_STEPS:
+        return
+    if window_s % step_s:
+        yield (
+            f"Its times are whole multiples of {step_s:,} s apart: the rate in a window of {window_s:,} s may be up to "
+            f"{max(2.0, step_s / window_s):.3g} times too high. Take a window of {step_s:,} s or a multiple (--window)."
+        )
+    if rate.burst_scale_s is None and BURST_SCALES_S[0] % step_s:
+        yield (
+            f"Its times are whole multiples of {step_s:,} s apart, as where they are rounded: bursts within {step_s:,} "
+            "s are not known, and arrivals are planned as Poisson unless you say otherwise (arrivals: in a workload)."
+        )
+
+
+def _many_scales(rate: RateSummary) -> Iterator[str]:
+    """Of scales at which a window has enough requests to be of use."""
+    factors = {scale_s: factor for scale_s, factor in rate.burstiness if scale_s * rate.mean_rps >= BURST_REQUESTS}
+    if rate.burst_scale_s is None or max(factors.values()) <= _SCALES_DIFFER * max(min(factors.values()), 0.1):
+        return
+    told = ", ".join(f"{factor:.3g} at {scale_s} s" for scale_s, factor in sorted(factors.items()))
+    yield (
+        f"How bursty it is depends on the scale ({told}; Poisson: 1), so no cv stands for it: the one in the workload "
+        f"is that of {rate.burst_scale_s} s. `arrivals: trace` next to `trace: …` replays the log itself."
+    )
 
 
 def _copies(counted: Counted) -> Iterator[str]:

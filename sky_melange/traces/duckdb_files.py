@@ -31,9 +31,20 @@ from sky_melange.traces.engine import (
     unfused,
 )
 from sky_melange.traces.files import LogFile
-from sky_melange.traces.layouts import asides, column_named, find_columns, names_of_asides
+from sky_melange.traces.layouts import asides, column_named, find_columns, has_details, names_of_asides, parent_of
 from sky_melange.traces.numbers import CODES
-from sky_melange.traces.plain_rows import BLOCKS, BYTES, INPUT, OUTPUT, TEXT, TIME, UNUSUAL, WITH_ZONE, plain_rows
+from sky_melange.traces.plain_rows import (
+    BLOCKS,
+    BYTES,
+    INPUT,
+    OUTPUT,
+    TEXT,
+    TIME,
+    UNUSUAL,
+    WITH_ZONE,
+    WITH_ZONE_NS,
+    plain_rows,
+)
 from sky_melange.traces.request_log import MOST_REQUESTS, QUERY_COLUMNS, RequestLog, request_log
 from sky_melange.traces.text import one_line
 
@@ -42,15 +53,29 @@ if TYPE_CHECKING:
 
 _ASIDE: Final = "log_aside"
 _MODEL: Final = "log_model"
+_ELSEWHERE: Final = "log_ids"
+"""Ids in files of more than one view, and the first of those."""
+
+_STEPS: Final = "log_steps"
+"""Ids of rows that are steps of requests which are counted."""
+
+_DEEPEST_SPAN: Final = 16
+
 _OBJECTS: Final = ("STRUCT", "MAP", "JSON")
 _ATTRIBUTE_KINDS: Final = ("int", "double", "string", "bool")
 _SGLANG: Final = {
     "logged_at": "^[[]?([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}([.][0-9]+)?)",
-    "rid": "[(,] ?rid='([^']*)'",
-    "prompt_tokens": "'prompt_tokens': ([0-9]+)",
-    "completion_tokens": "'completion_tokens': ([0-9]+)",
+    "rid": "^.*?Finish: obj=[A-Za-z]*[(]rid='([^']*)'",
+    "prompt_tokens": "^.*, out=[{].*'meta_info': [{].*'prompt_tokens': ([0-9]+)",
+    "completion_tokens": "^.*, out=[{].*'meta_info': [{].*'completion_tokens': ([0-9]+)",
 }
-"""What the lines of SGLang's text log hold, as patterns of DuckDB."""
+"""What the lines of SGLang's text log hold, as patterns of DuckDB.
+
+Prompts and answers are in there before it, and may say anything: of each number the last is the server's.
+"""
+
+_SGLANG_FINISHED: Final = "instr(line, 'Finish: obj=') > 0 AND instr(line, 'obj=') = instr(line, 'Finish: obj=') + 8"
+"""No prompt that was received and speaks of this."""
 
 _POLL_S: Final = 0.2
 _FIRST_ROWS: Final = 20_000
@@ -77,6 +102,22 @@ class View:
     types: tuple[str, str, str | None]
     bytes_type: str | None
     is_mixed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """What a view will be: expressions of DuckDB by alias, `aside` (0, or why a row is not the traffic), and `rows`."""
+
+    name: str
+    path: str
+    columns: LogColumns
+    types: tuple[str, str, str | None]
+    bytes_type: str | None
+    values: Mapping[str, str]
+    aside: str
+    id: str | None
+    parent: str | None
+    rows: str
 
 
 class DuckDbFiles:
@@ -374,22 +415,71 @@ class DuckDbFiles:
             alike.setdefault((file.format, file.compression, file.delimiter, file.rows, file.nested, shape), []).append(
                 file
             )
-        views = []
+        drafts = []
         mistakes: list[Mistake] = []
         for number, group in enumerate(alike.values()):
             try:
-                views.append(self._view(f"log_{number}", group))
+                drafts.append(self._draft(f"log_{number}", group))
             except InputError as error:
                 mistakes.extend(error.mistakes)
         if mistakes:
             raise InputError(mistakes)
-        return views
+        is_repeated = self._has_repeated(drafts)
+        is_repeated = self._has_steps(drafts) or is_repeated
+        return [self._view(number, draft, is_repeated=is_repeated) for number, draft in enumerate(drafts)]
+
+    def _has_repeated(self, drafts: Sequence[_Draft]) -> bool:
+        """Whether ids are there more than once, in whatever files; those in several views are kept in a table."""
+        self._sql(f"CREATE TEMP TABLE {_ELSEWHERE} (id VARCHAR, view INTEGER)")
+        parts = [
+            f"SELECT CAST({draft.id} AS VARCHAR) AS id, {number} AS view, {draft.aside} = 0 AS counts FROM {draft.rows}"
+            for number, draft in enumerate(drafts)
+            if draft.id is not None
+        ]
+        if not parts:
+            return False
+        ids = " UNION ALL ".join(parts)
+        path = drafts[0].path
+        if not self._sql(f"SELECT count(id) - count(DISTINCT hash(id)) FROM ({ids})", path).fetchone()[0]:
+            return False
+        self._sql(
+            f"INSERT INTO {_ELSEWHERE} SELECT id, min(view) AS view FROM ({ids}) WHERE counts AND id IS NOT "
+            "NULL GROUP BY id HAVING min(view) < max(view)",
+            path,
+        )
+        return True
+
+    def _has_steps(self, drafts: Sequence[_Draft]) -> bool:
+        """Whether rows that count are steps of others that count, with the same sizes: they are kept in a table.
+
+        A client's span over that of the library which it calls is one request.
+        """
+        parts = [
+            f"SELECT CAST({draft.id} AS VARCHAR) AS id, CAST({draft.parent} AS VARCHAR) AS parent, "
+            f"CAST({draft.values[INPUT]} AS VARCHAR) AS input, CAST({draft.values[OUTPUT]} AS VARCHAR) AS output, "
+            f"{draft.aside} = 0 AS counts FROM {draft.rows}"
+            for draft in drafts
+            if draft.id is not None and draft.parent is not None
+        ]
+        self._sql(f"CREATE TEMP TABLE {_STEPS} (id VARCHAR)")
+        if not parts:
+            return False
+        self._sql(f"CREATE TEMP TABLE spans AS {' UNION ALL '.join(parts)}", drafts[0].path)
+        self._sql(
+            f"INSERT INTO {_STEPS} WITH RECURSIVE up AS (SELECT id, parent AS above, input, output, 1 AS depth "
+            "FROM spans WHERE counts AND parent <> '' UNION SELECT up.id, spans.parent, up.input, up.output, depth + 1 "
+            f"FROM up JOIN spans ON spans.id = up.above WHERE depth < {_DEEPEST_SPAN} AND spans.parent <> '') "
+            "SELECT DISTINCT up.id FROM up JOIN spans ON spans.id = up.above WHERE counts AND spans.id <> up.id AND "
+            "spans.input = up.input AND spans.output = up.output"
+        )
+        self._sql("DROP TABLE spans")
+        return bool(self._sql(f"SELECT count(*) FROM {_STEPS}").fetchone()[0])
 
     def _parquet_shape(self, file: LogFile) -> tuple[tuple[str, str], ...]:
         described = self._sql(f"DESCRIBE SELECT * FROM read_parquet({_quoted(file.path)})", file.path).fetchall()
         return tuple((str(row[0]), str(row[1])) for row in described)
 
-    def _view(self, name: str, group: Sequence[LogFile]) -> View:
+    def _draft(self, name: str, group: Sequence[LogFile]) -> _Draft:
         options = self._options
         file = group[0]
         paths = [member.path for member in group]
@@ -426,43 +516,59 @@ class DuckDbFiles:
             is_object = kinds.get(column, TEXT).startswith(_OBJECTS)
             return _inside(f"to_json({own})" if is_object else own, keys) if keys else own
 
-        values = [
-            *(f"{_value(named(column), kinds[column])} AS {alias}" for column, alias in wanted),
-            *(f"CAST({named(name)} AS VARCHAR) AS {BLOCKS}" for name in _blocks(columns)),
-        ]
+        values = {alias: _value(named(column), kinds[column]) for column, alias in wanted}
+        if columns.blocks is not None:
+            values[BLOCKS] = f"CAST({named(columns.blocks)} AS VARCHAR)"
+        if has_details(columns) and {columns.input, columns.output} <= nested.keys():
+            whole = named(columns.input.rpartition(".")[0])
+            values |= {word: _with_details(whole, columns, word) for word in (INPUT, OUTPUT)}
         branches = "".join(f"WHEN {where.to_sql(which, named)} THEN {CODES[why]} " for why, which in set_aside)
-        model = "NULL" if columns.model is None else named(columns.model)
-        values += [f"CASE {branches or 'WHEN false THEN 0 '}ELSE 0 END AS {_ASIDE}", f"{model} AS {_MODEL}"]
+        values[_MODEL] = "NULL" if columns.model is None else named(columns.model)
         condition = where.to_sql(chosen, named)
         of_id = None if columns.id is None else named(columns.id)
+        parent = parent_of(columns, (*have, *nested))
+        of_parent = None if parent is None else named(parent)
         rows = f"{_reader('[' + ', '.join(_quoted(path) for path in paths) + ']', file, list(read))} WHERE {condition}"
-        query = f"SELECT {', '.join(values)} FROM {rows}"
-        repeated = 0
-        if of_id is not None:
-            repeated = self._sql(
-                f"SELECT count(id) - count(DISTINCT hash(id)) FROM (SELECT {of_id} AS id FROM {rows})", file.path
-            ).fetchone()[0]
-        if repeated:
-            order = ", ".join(alias for _, alias in reversed(wanted))
-            again = f"row_number() OVER (PARTITION BY id, {_ASIDE} = 0 ORDER BY {order}) > 1"
-            is_again = f"{_ASIDE} = 0 AND id IS NOT NULL AND {again}"
-            why = f"CASE WHEN {is_again} THEN {CODES[Rejection.REPEATED]} ELSE {_ASIDE} END"
-            query = f"SELECT * REPLACE ({why} AS {_ASIDE}) FROM (SELECT {', '.join(values)}, {of_id} AS id FROM {rows})"
-        self._sql(f"CREATE TEMP VIEW {name}_{_ASIDE} AS {query}", file.path)
-        names = ", ".join([alias for _, alias in wanted] + [BLOCKS for _ in _blocks(columns)])
-        self._sql(
-            f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE} WHERE {_ASIDE} = 0"
-            if set_aside or repeated
-            else f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE}",
-            file.path,
-        )
-        of_time = None if columns.time is None else kinds[columns.time]
-        return View(
+        of_time = None if columns.time is None else kinds[columns.time].replace(WITH_ZONE_NS, WITH_ZONE)
+        return _Draft(
             name=name,
+            path=file.path,
             columns=columns,
             types=(kinds[columns.input], kinds[columns.output], of_time),
             bytes_type=None if columns.bytes is None else kinds[columns.bytes],
-            is_mixed=bool(set_aside) or bool(repeated) or columns.model is not None,
+            values=values,
+            aside=f"CASE {branches}ELSE 0 END" if branches else "0",
+            id=of_id,
+            parent=of_parent,
+            rows=rows,
+        )
+
+    def _view(self, number: int, draft: _Draft, *, is_repeated: bool) -> View:
+        """The view, of rows that are the traffic, and another of all rows, with why they are not."""
+        name, columns = draft.name, draft.columns
+        values = ", ".join(f"{value} AS {alias}" for alias, value in draft.values.items())
+        query = f"SELECT {values}, {draft.aside} AS {_ASIDE} FROM {draft.rows}"
+        if is_repeated and draft.id is not None:
+            order = ", ".join(alias for alias in (TIME, OUTPUT, INPUT) if alias in draft.values)
+            again = f"row_number() OVER (PARTITION BY id, {_ASIDE} = 0 ORDER BY {order}) > 1"
+            before = f"id IN (SELECT id FROM {_ELSEWHERE} WHERE view < {number}) OR id IN (FROM {_STEPS})"
+            is_again = f"{_ASIDE} = 0 AND id IS NOT NULL AND ({again} OR {before})"
+            why = f"CASE WHEN {is_again} THEN {CODES[Rejection.REPEATED]} ELSE {_ASIDE} END"
+            query = (
+                f"SELECT * REPLACE ({why} AS {_ASIDE}) FROM (SELECT {values}, {draft.aside} AS {_ASIDE}, "
+                f"CAST({draft.id} AS VARCHAR) AS id FROM {draft.rows})"
+            )
+        self._sql(f"CREATE TEMP VIEW {name}_{_ASIDE} AS {query}", draft.path)
+        names = ", ".join(alias for alias in draft.values if alias != _MODEL)
+        is_partial = is_repeated or draft.aside != "0"
+        only = f" WHERE {_ASIDE} = 0" if is_partial else ""
+        self._sql(f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE}{only}", draft.path)
+        return View(
+            name=name,
+            columns=columns,
+            types=draft.types,
+            bytes_type=draft.bytes_type,
+            is_mixed=is_partial or columns.model is not None,
         )
 
     def _nested(self, path: str, have: Sequence[str], types: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -503,10 +609,6 @@ _BY_KEY: Final = (
     "CAST(CASE WHEN key >= 0 THEN sum(output) ELSE 0 END AS BIGINT) AS output_tokens, "
     "CAST(sum(no_zone) AS BIGINT) AS zoneless FROM rows GROUP BY key"
 )
-
-
-def _blocks(columns: LogColumns) -> tuple[str, ...]:
-    return () if columns.blocks is None else (columns.blocks,)
 
 
 def _by(of: int, column: str) -> str:
@@ -568,7 +670,7 @@ def _reader(paths: str, file: LogFile, columns: Sequence[str]) -> str:
             f"maximum_object_size = {files.MAX_DOCUMENT_BYTES}) AS documents(document))"
         )
     if file.format == "sglang":
-        finished = f"FROM {_lines(paths, file)} WHERE contains(line, 'Finish: obj=')"
+        finished = f"FROM {_lines(paths, file)} WHERE {_SGLANG_FINISHED}"
         found = [f"nullif(regexp_extract(line, {_literal(how)}, 1), '') AS {name}" for name, how in _SGLANG.items()]
         return f"(SELECT {', '.join(found)} {finished})"
     # Columns of CSV are named by their position: headers may repeat names or hold anything.
@@ -592,6 +694,26 @@ def _inside(text: str, keys: Sequence[str]) -> str:
     # A pointer, unlike a path, takes any key.
     pointer = "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
     return f"CASE WHEN json_valid({text}) THEN json_extract_string({text}, {_literal(pointer)}) END"
+
+
+def _with_details(whole: str, columns: LogColumns, which: str) -> str:
+    """The sum of the values of an object whose keys have `input` (or `output`) in them; as text, as it would be alone.
+
+    Where the object's total says that the plain values are all, the others are parts of them. What is no number stays
+    as it is.
+    """
+    words = {alias: name.rpartition(".")[2] for alias, name in ((INPUT, columns.input), (OUTPUT, columns.output))}
+    text = f"CASE WHEN json_valid({whole}) THEN {whole} END"
+    plain = {alias: f"json_extract_string({text}, {_literal('/' + word)})" for alias, word in words.items()}
+    key = "replace(replace(name, '~', '~0'), '/', '~1')"
+    total = f"TRY_CAST(json_extract_string({text}, '/total') AS BIGINT)"
+    both = " + ".join(f"TRY_CAST({value} AS BIGINT)" for value in plain.values())
+    return (
+        f"CASE WHEN {plain[which]} IS NOT NULL AND (TRY_CAST({plain[which]} AS BIGINT) IS NULL OR {total} = {both}) "
+        f"THEN {plain[which]} ELSE CAST(list_sum(list_transform(list_filter(json_keys({text}), lambda name: "
+        f"contains(lower(name), {_literal(words[which])})), "
+        f"lambda name: TRY_CAST(json_extract_string({text}, '/' || {key}) AS BIGINT))) AS VARCHAR) END"
+    )
 
 
 def _path(name: str, have: Sequence[str]) -> tuple[str, ...]:
@@ -618,6 +740,8 @@ def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
 
 def _value(name: str, kind: str) -> str:
     """A column, or the same times in UTC without a zone; never what is not finite, which is no number."""
+    if kind == WITH_ZONE_NS:
+        return f"make_timestamp(epoch_ns({name}) // 1000)"
     if kind != WITH_ZONE:
         return name
     return f"CASE WHEN isfinite({name}) THEN make_timestamp(epoch_us({name})) ELSE CAST({name} AS TIMESTAMP) END"

@@ -18,6 +18,9 @@ CODES: Final = {rejection: code for code, rejection in enumerate(Rejection, star
 """Rejections as the small numbers that travel; 0 is an accepted row."""
 
 NUMBER: Final = "^ *[+-]?[0-9]{1,15}([.][0-9]{0,18})?([eE][+-]?[0-9]{1,2})? *$"
+_GROUPED: Final = "^ *[0-9]{1,3}(,[0-9]{3}){1,4} *$"
+"""As spreadsheets write thousands; no count of tokens has a decimal comma."""
+
 BLANK: Final = "^ *$"
 _NOT_FINITE: Final = "^ *[+-]?(nan|inf|infinity) *$"
 
@@ -28,15 +31,19 @@ def is_readable(column: ir.Value) -> bool:
     return bool(kind.is_integer() or kind.is_floating() or kind.is_decimal() or kind.is_string())
 
 
-def number(column: Any) -> Any:
-    """The number in a column, whatever its type; null where there is none that is finite."""
+def number(column: Any, *, takes_thousands: bool = False) -> Any:
+    """The number in a column, whatever its type; null where there is none that is finite.
+
+    `takes_thousands`: text may be `1,234`.
+    """
     import ibis
 
     kind = column.type()
     if kind.is_integer():
         return column
     if kind.is_string():
-        return column.re_search(NUMBER).ifelse(column, ibis.null()).cast("float64")
+        grouped = [(column.re_search(_GROUPED), column.replace(",", ""))] if takes_thousands else []
+        return ibis.cases((column.re_search(NUMBER), column), *grouped, else_=ibis.null("string")).cast("float64")
     value = column.cast("float64")
     return (~(value.isnan() | value.isinf())).ifelse(value, ibis.null())
 

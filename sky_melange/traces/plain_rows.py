@@ -33,6 +33,9 @@ TEXT: Final = "VARCHAR"
 WITH_ZONE: Final = "TIMESTAMP WITH TIME ZONE"
 """Views have such times as UTC without a zone: calendars with zones make DuckDB ten times as slow."""
 
+WITH_ZONE_NS: Final = "TIMESTAMPTZ_NS"
+"""As pandas writes them; views have them as those of WITH_ZONE, cut to microseconds."""
+
 _WHOLE: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
 _STAMPS: Final = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", WITH_ZONE})
 _SPELLING: Final = re.compile(

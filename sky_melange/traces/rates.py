@@ -6,11 +6,18 @@ import math
 from fractions import Fraction
 from typing import Any, Final
 
-from sky_melange.domain.trace import CALENDAR_FROM_S, RateSummary
+from sky_melange.domain.trace import BURST_REQUESTS, BURST_SCALES_S, CALENDAR_FROM_S, RateSummary
 
 _CHART_SPANS: Final = 240
-_SCALES_S: Final = (1, 10, 60)
+_SCALES_S: Final = (1, *BURST_SCALES_S[:2])
+_SLOW_SCALES_S: Final = BURST_SCALES_S[2:]
+"""For logs with few requests in 60 s."""
+
 _LEAST_WINDOWS: Final = 20
+_STEPS_S: Final = (86_400, 3600, 1800, 900, 600, 300, 60, 30, 15, 10, 5, 2)
+_ROUNDED: Final = 0.9
+"""This share of the seconds with requests lie on one step where times are rounded to it."""
+
 _DENSE: Final = 8
 """A log with requests in one of so many seconds is quicker summed up second by second."""
 
@@ -20,12 +27,13 @@ _EPOCH_IN_WEEK_S: Final = 72 * _HOUR_S
 """1970-01-01 00:00 was a Thursday: 72 hours after Monday began."""
 
 
-def summarize(seconds: Any, requests: Any, *, window_s: int, percentile: float) -> RateSummary:
+def summarize(seconds: Any, requests: Any, *, window_s: int, percentile: float, is_spread: bool = False) -> RateSummary:
     """Summary of the `requests` in each of `seconds`: arrays of whole numbers, the seconds in rising order.
 
     A window begins at every second, so where the clock stood when the log began does not matter. The planned rate is
     the nearest-rank percentile of all windows that the log covers whole, or, where it covers none, that of the one
-    window that holds all of it.
+    window that holds all of it. `is_spread`: the seconds within longer steps are made up, and how requests vary from
+    one to the next is not known.
     """
     import numpy as np
 
@@ -50,11 +58,21 @@ def summarize(seconds: Any, requests: Any, *, window_s: int, percentile: float) 
         planned_rps=int(counts[np.searchsorted(reached, rank)]) / window_s,
         mean_rps=total / max(span_s, window_s),
         peak_rps=int(counts[-1]) / window_s,
-        dispersion=variance / mean if windows > 1 and mean else None,
+        dispersion=variance / mean if windows > 1 and mean and not is_spread else None,
         hour_of_week=_hour_of_week(seconds, requests, window_s) if first_s >= CALENDAR_FROM_S else None,
         over_time=_over_time(seconds, requests, window_s),
-        burstiness=_burstiness(seconds, requests),
+        burstiness=() if is_spread else _burstiness(seconds, requests),
     )
+
+
+def resolution_s(seconds: Any) -> int:
+    """The step in seconds to which times seem to be rounded: all, or nearly all, are whole steps apart."""
+    import numpy as np
+
+    for step_s in _STEPS_S if len(seconds) >= _LEAST_WINDOWS else ():
+        if np.unique(seconds % step_s, return_counts=True)[1].max() >= _ROUNDED * len(seconds):
+            return step_s
+    return max(1, int(np.gcd.reduce(np.diff(seconds)))) if len(seconds) > 1 else 1
 
 
 def _windows(seconds: Any, requests: Any, window_s: int) -> tuple[Any, Any]:
@@ -83,13 +101,19 @@ def _windows(seconds: Any, requests: Any, window_s: int) -> tuple[Any, Any]:
 
 
 def _burstiness(seconds: Any, requests: Any) -> tuple[tuple[int, float], ...]:
-    """The Allan factor at each of _SCALES_S of which the log covers enough windows."""
+    """The Allan factor at each scale of which the log covers enough windows, and that its times can tell.
+
+    Times that are rounded down to a step fall into the right windows of whole steps, and of no others.
+    """
     import numpy as np
 
     found = []
-    for scale_s in _SCALES_S:
-        windows = int(seconds[-1] - seconds[0] + 1) // scale_s
-        if windows < _LEAST_WINDOWS:
+    step_s = resolution_s(seconds)
+    span_s = int(seconds[-1] - seconds[0] + 1)
+    is_slow = int(requests.sum()) * _SCALES_S[-1] < BURST_REQUESTS * span_s
+    for scale_s in (*_SCALES_S, *(_SLOW_SCALES_S if is_slow else ())):
+        windows = span_s // scale_s
+        if windows < _LEAST_WINDOWS or scale_s % step_s:
             continue
         number = (seconds - seconds[0]) // scale_s
         within = number < windows

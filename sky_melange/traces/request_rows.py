@@ -51,7 +51,10 @@ def read(log: Log) -> ir.Table:
     if log.columns.blocks is not None:
         raw["log_blocks"] = log.table[log.columns.blocks]
     rows = log.table.select(**raw)
-    rows = rows.mutate(input=numbers.number(rows.raw_input), output=numbers.number(rows.raw_output))
+    rows = rows.mutate(
+        input=numbers.number(rows.raw_input, takes_thousands=True),
+        output=numbers.number(rows.raw_output, takes_thousands=True),
+    )
     if log.times is not None:
         rows = times.with_seconds(rows, "raw_time", log.columns.time_unit, respells=log.respells)
     else:

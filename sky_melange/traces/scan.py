@@ -37,6 +37,7 @@ _MAX_WINDOW_S = 7 * 86_400
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
 _MOST_PARTS = 3_200
 _LONGEST_TEXT = 60
+_COMPACT = (20_150_101_000_000, 21_000_101_000_000)
 _SHOWN = {
     Rejection.TIME_UNREADABLE,
     Rejection.TIME_OUT_OF_RANGE,
@@ -106,7 +107,14 @@ def _odd_dates(log: LogTables, summary: TraceSummary, options: TraceOptions) -> 
     rate = summary.rate
     if rate is None or options.time_unit is not None or not is_odd_date(rate.first_s, rate.last_s):
         return
-    if log.clock().requests:
+    clock = log.clock()
+    if clock.requests and _COMPACT[0] <= clock.lowest and clock.highest < _COMPACT[1]:
+        message = (
+            f"its times, such as {clock.lowest:.0f}, look like dates (YYYYMMDDhhmmss), not like seconds or "
+            "milliseconds: write them as in ISO 8601 (2026-05-01T09:00:00Z), or give their unit with --time-unit"
+        )
+        raise InputError([Mistake(source=log.source, message=message)])
+    if clock.requests:
         yield (
             "Its times are numbers, and read as dates since 1970 they are before 2015 or after 2100. If they count "
             "from the log's start, the rate is wrong: give their unit with --time-unit (time_unit: in a workload)."

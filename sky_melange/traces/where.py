@@ -4,6 +4,9 @@
 
 There are columns, texts, numbers, TRUE and FALSE, comparisons, IN, LIKE, IS NULL, AND, OR, NOT and brackets, and
 nothing else: no function, no query, no file. It is parsed here, and written anew for the engine.
+
+A value that is missing (NULL) is no value: it equals nothing and is in no list, so `<>` and NOT hold for it.
+Comparisons have two answers here, on every engine, not the three of SQL.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<text>'(?:[^']|'')*')|(?P<quoted>"(?:[^"]|"")+")|(?P<number>-?[0-9]+(?:\.[0-9]+)?(?![\w.]))"""
     r"""|(?P<word>[^\W\d][\w.]*)|(?P<sign><=|>=|<>|!=|[=<>(),]))"""
 )
+_NUMBER: Final = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]+)?\s*")
 _COMPARISONS: Final = {"=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "<>": "<>", "!=": "<>"}
-_OPERATORS: Final = {"=": op.eq, "<>": op.ne, "<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}
+_OPERATORS: Final = {"=": op.eq, "<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}
 _WORDS: Final = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "IS", "NULL", "TRUE", "FALSE"})
 
 Literal = str | float | bool
@@ -75,13 +79,15 @@ def to_sql(condition: Condition, column_of: Callable[[str], str]) -> str:
     if isinstance(condition, Both):
         parts = [f"({to_sql(part, column_of)})" for part in condition.parts]
         if condition.operator == "NOT":
-            return f"NOT {parts[0]}"
+            return f"{parts[0]} IS NOT TRUE"
         return f" {condition.operator} ".join(parts) or ("true" if condition.operator == "AND" else "false")
     column = column_of(condition.column)
     if condition.operator == "IS NULL":
         return f"{column} IS NULL"
     if condition.operator == "IN":
         return " OR ".join(_sql_of(column, "=", literal) for literal in condition.literals)
+    if condition.operator == "<>":
+        return f"({_sql_of(column, '=', condition.literals[0])}) IS NOT TRUE"
     return _sql_of(column, condition.operator, condition.literals[0])
 
 
@@ -92,7 +98,7 @@ def to_ibis(condition: Condition, table: Any, column_of: Callable[[str], str]) -
     if isinstance(condition, Both):
         parts = [to_ibis(part, table, column_of) for part in condition.parts]
         if condition.operator == "NOT":
-            return ~parts[0]
+            return ~parts[0].fill_null(False)
         if not parts:
             return ibis.literal(condition.operator == "AND")
         return reduce(lambda left, right: left & right if condition.operator == "AND" else left | right, parts)
@@ -100,36 +106,34 @@ def to_ibis(condition: Condition, table: Any, column_of: Callable[[str], str]) -
     if condition.operator == "IS NULL":
         return column.isnull()
     if condition.operator == "IN":
-        found = [_ibis_of(column, "=", literal) for literal in condition.literals]
-        return reduce(lambda left, right: left | right, found)
-    return _ibis_of(column, condition.operator, condition.literals[0])
+        every = [_ibis_of(column, "=", literal) for literal in condition.literals]
+        return reduce(lambda left, right: left | right, every)
+    operator = "=" if condition.operator == "<>" else condition.operator
+    found = _ibis_of(column, operator, condition.literals[0])
+    return ~found.fill_null(False) if condition.operator == "<>" else found
 
 
 def matches(condition: Condition, row: Mapping[str, object]) -> bool:
-    """The same for one row in this process; what is null matches nothing. Raises KeyError for a column it lacks."""
-    return _truth(condition, row) is True
-
-
-def _truth(condition: Condition, row: Mapping[str, object]) -> bool | None:
+    """The same for one row in this process. Raises KeyError for a column it lacks."""
     if isinstance(condition, Both):
-        parts = [_truth(part, row) for part in condition.parts]
+        parts = [matches(part, row) for part in condition.parts]
         if condition.operator == "NOT":
-            return None if parts[0] is None else not parts[0]
-        decides = condition.operator == "OR"
-        return decides if decides in parts else None if None in parts else not decides
+            return not parts[0]
+        return any(parts) if condition.operator == "OR" else all(parts)
     names = {name.casefold(): name for name in row}
     value = row[names.get(condition.column.casefold(), condition.column)]
     if condition.operator == "IS NULL":
         return value is None
     if value is None:
-        return None
+        return condition.operator == "<>"
+    if condition.operator == "<>":
+        return not _compared(value, "=", condition.literals[0])
     operator = "=" if condition.operator == "IN" else condition.operator
-    found = [_compared(value, operator, literal) for literal in condition.literals]
-    return True if True in found else None if None in found else False
+    return any(_compared(value, operator, literal) for literal in condition.literals)
 
 
-def _compared(value: object, operator: str, literal: Literal) -> bool | None:
-    """None where a number is asked for and the value is none."""
+def _compared(value: object, operator: str, literal: Literal) -> bool:
+    """False where a number is asked for and the value is none."""
     left: Any = value if isinstance(value, str) else json.dumps(value)
     right: Any = literal
     if isinstance(literal, bool):
@@ -138,7 +142,7 @@ def _compared(value: object, operator: str, literal: Literal) -> bool | None:
         try:
             left = float(left)
         except ValueError:
-            return None
+            return False
     if operator == "LIKE":
         pattern = "".join({"%": ".*", "_": "."}.get(each, re.escape(each)) for each in str(literal))
         return re.fullmatch(pattern, left, re.DOTALL) is not None
@@ -167,7 +171,7 @@ def _ibis_of(column: Any, operator: str, literal: Literal) -> Any:
         value, literal = value.lower(), str(literal).lower()
     if operator == "LIKE":
         return value.like(literal)
-    compare = {"=": "__eq__", "<>": "__ne__", "<": "__lt__", ">": "__gt__", "<=": "__le__", ">=": "__ge__"}[operator]
+    compare = {"=": "__eq__", "<": "__lt__", ">": "__gt__", "<=": "__le__", ">=": "__ge__"}[operator]
     return getattr(value, compare)(literal)
 
 
@@ -257,7 +261,10 @@ class _Parser:
         sign = None if is_not else self._take(*_COMPARISONS)
         if sign is None:
             raise self._wanted("=, <>, <, >, <=, >=, IN, LIKE or IS NULL")
-        return Comparison(column=column, operator=_COMPARISONS[sign], literals=(self._literal(),))
+        literal = self._literal()
+        if sign in ("<", ">", "<=", ">=") and isinstance(literal, str) and _NUMBER.fullmatch(literal):
+            raise self._mistake(f"compares text letter by letter ('9' > '10'): write {column} {sign} {literal.strip()}")
+        return Comparison(column=column, operator=_COMPARISONS[sign], literals=(literal,))
 
     def _maybe_not(self, is_not: str | None, test: Comparison) -> Condition:
         return Both(operator="NOT", parts=(test,)) if is_not else test

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sky_melange.cli import cli
@@ -152,9 +152,54 @@ def test_a_range_has_a_rate(tmp_path: Path) -> None:
     assert found.requests == 99 * 120 + 300
     assert (found.rate.first_s, found.rate.last_s) == (START, START + 5999)
     assert any("known by steps of 60 s" in note for note in found.notes)
+    assert (found.rate.burstiness, found.rate.dispersion) == ((), None)
     part = scan_files([str(path)], TraceOptions(since_s=START + 3600))
     assert part.rate is not None
     assert part.requests == 40 * 120
+
+
+def _pods(pods: Sequence[tuple[int, int, dict[str, str]]], steps: int = 60) -> str:
+    """(first step, requests before it, labels) of each: 120 requests a minute from its first step on."""
+    draw = _requests(3, 120 * (steps + 1) + 5000)
+    result: list[dict[str, Any]] = []
+    for first, before, labels in pods:
+        samples = [
+            (START + 60 * step, draw[: before + 120 * (step - first + 1)]) for step in range(max(0, first), steps + 1)
+        ]
+        for series in json.loads(_range(samples))["data"]["result"]:
+            series["metric"] |= labels
+            result.append(series)
+    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}})
+
+
+@pytest.mark.parametrize("label", ["prometheus_replica", "__replica__", "prometheus", "receive_replica"])
+def test_a_server_that_two_prometheus_watch_counts_once(tmp_path: Path, label: str) -> None:
+    """Also where one of them missed the beginning, or counted other seconds."""
+    path = tmp_path / "range.json"
+    path.write_text(_pods([(0, 0, {"pod": "a", label: "x"}), (0, 7, {"pod": "a", label: "y"}), (0, 0, {"pod": "b"})]))
+    found = scan_files([str(path)], TraceOptions())
+    assert found.rate is not None
+    assert found.requests == 2 * 60 * 120
+    assert found.rate.mean_rps == pytest.approx(4.0)
+    assert any("1 servers were seen by more than one Prometheus" in note for note in found.notes)
+
+
+def test_servers_that_count_the_same_are_doubted(tmp_path: Path) -> None:
+    path = tmp_path / "range.json"
+    path.write_text(_pods([(0, 0, {"pod": "a", "view": "x"}), (0, 0, {"pod": "a", "view": "y"})]))
+    notes = scan_files([str(path)], TraceOptions()).notes
+    assert any("1 servers counted exactly what another did" in note for note in notes)
+
+
+@pytest.mark.parametrize(("before", "counted"), [(0, 40 * 120), (4000, 39 * 120 + 120 * 0)])
+def test_a_server_that_begins_within_the_range_has_all_its_requests(tmp_path: Path, before: int, counted: int) -> None:
+    """From its first step at 21 to the end at 60: 40 steps of 120. One that was only found then has 39."""
+    path = tmp_path / "range.json"
+    path.write_text(_pods([(0, 0, {"pod": "a"}), (21, before, {"pod": "b"})]))
+    found = scan_files([str(path)], TraceOptions())
+    assert found.requests == 60 * 120 + counted
+    assert found.rate is not None
+    assert found.rate.peak_rps == 4.0
 
 
 def test_histograms_become_a_workload(tmp_path: Path) -> None:
@@ -168,7 +213,7 @@ def test_histograms_become_a_workload(tmp_path: Path) -> None:
     assert made.exit_code == 0, made.stderr
     traffic = read_workload(workload).traffic
     assert traffic.request_rate_rps == pytest.approx(20)
-    assert "more tokens than it had: --bucket-size mean plans their means" in made.stderr
+    assert "more tokens than they had, at their means (mean, the default) with as many" in made.stderr
 
 
 def test_servers_add_up_and_models_are_asked_about(tmp_path: Path) -> None:
@@ -273,10 +318,71 @@ def test_usage_by_days(log: Callable[..., Path]) -> None:
     assert found.rate is not None
     assert (found.rate.planned_rps, found.rate.mean_rps) == (pytest.approx(0.2, abs=0.02), pytest.approx(0.15))
     assert any(note.startswith("These are aggregates: each of 2 sums") for note in found.notes)
+    assert (found.rate.burstiness, found.rate.dispersion) == ((), None), "what is spread evenly says nothing of bursts"
     first = scan_files([str(path)], TraceOptions(until_s=START + 86_400))
     assert first.requests == 8_640
     with pytest.raises(InputError, match=r"usage\.json: holds the requests of 2 models"):
         scan_files([str(log("usage.json", _usage([*days, [("n", 5, 50, 50)]])))], TraceOptions())
+
+
+def _page(hours: range, **more: Any) -> dict[str, Any]:
+    """A page of hours with 3600 requests each."""
+    result = {"num_model_requests": 3600, "input_tokens": 3600 * 300, "output_tokens": 3600 * 80, "model": None}
+    buckets = [
+        {"start_time": START + 3600 * hour, "end_time": START + 3600 * (hour + 1), "results": [result | more]}
+        for hour in hours
+    ]
+    return {"object": "page", "data": buckets, "has_more": False}
+
+
+def test_usage_of_batches_is_no_traffic(log: Callable[..., Path]) -> None:
+    pages = _page(range(24), batch=False)
+    for bucket in pages["data"]:
+        bucket["results"].append(bucket["results"][0] | {"batch": True, "num_model_requests": 36_000})
+    path = str(log("usage.json", json.dumps(pages)))
+    found = scan_files([path], TraceOptions())
+    assert found.requests == 24 * 3600
+    assert any("864,000 requests of batches are not counted" in note for note in found.notes)
+    assert scan_files([path], TraceOptions(where="batch = TRUE")).requests == 24 * 36_000
+    assert scan_files([path], TraceOptions(where="batch = TRUE OR batch <> TRUE")).requests == 24 * 39_600
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 12])
+@pytest.mark.parametrize("one_file", [True, False])
+def test_pages_of_usage_that_overlap_count_once(tmp_path: Path, overlap: int, one_file: bool) -> None:
+    """Also where the last hour was not over when it was fetched first, and files in two folders have one name."""
+    first, second = _page(range(12)), _page(range(12 - overlap, 24))
+    if overlap:
+        first["data"][-1]["results"][0]["num_model_requests"] = 1000
+    texts = [json.dumps(page) for page in (first, second)]
+    paths = [tmp_path / name / "usage.json" for name in ("a", "b")]
+    for path, text in zip(paths, ["\n".join(texts)] if one_file else texts, strict=False):
+        path.parent.mkdir()
+        path.write_text(text)
+    found = scan_files([str(path) for path in paths if path.exists()], TraceOptions())
+    assert found.requests == 24 * 3600
+    assert found.rate is not None
+    assert found.rate.planned_rps == 1.0
+    assert any("count once" in note for note in found.notes) == (overlap > 0)
+
+
+def test_usage_that_is_not_whole_says_so(log: Callable[..., Path]) -> None:
+    pages = [_page(range(6)) | {"has_more": True}, _page(range(6, 12)) | {"has_more": True}]
+    notes = scan_files([str(log("usage.json", "".join(map(json.dumps, pages))))], TraceOptions()).notes
+    assert sum("says has_more, and the next one is not among the files" in note for note in notes) == 1
+    whole = "".join(map(json.dumps, [pages[0], _page(range(6, 12))]))
+    notes = scan_files([str(log("usage.json", whole))], TraceOptions()).notes
+    assert not any("has_more" in note for note in notes)
+
+
+def test_usage_that_may_hold_sums_twice_is_refused(log: Callable[..., Path]) -> None:
+    day = {"start_time": START, "end_time": START + 86_400, "results": _page(range(1))["data"][0]["results"]}
+    for pages, says in (
+        ([_page(range(24)), {"data": [day]}], "give those of one bucket_width"),
+        ([_page(range(24)), _page(range(24), model="m")], "give pages of one group_by"),
+    ):
+        with pytest.raises(InputError, match=says):
+            scan_files([str(log("usage.json", "".join(map(json.dumps, pages))))], TraceOptions())
 
 
 def test_aggregates_have_no_requests_to_replay(log: Callable[..., Path]) -> None:
@@ -291,6 +397,7 @@ VALUES = st.one_of(st.none(), st.text("ab%_'", max_size=3), st.integers(-3, 3), 
 TESTS = [
     "x = 'a'",
     "x <> 1",
+    "x <> 'a'",
     "x < 'b'",
     "x >= 1.5",
     "x IN ('a', 'b', 2)",
@@ -321,3 +428,18 @@ def test_where_chooses_here_as_it_does_in_duckdb(value: Any, condition: str) -> 
     with duckdb.connect() as connection:
         rows = connection.execute(f"SELECT {chosen} FROM (SELECT CAST(? AS VARCHAR) AS x)", [text]).fetchall()
     assert rows == [(matches(parsed, {"x": value}),)]
+
+
+@settings(max_examples=40)
+@given(value=VALUES, condition=CONDITIONS)
+def test_where_chooses_here_as_it_does_in_a_database(value: Any, condition: str) -> None:
+    import ibis
+
+    from sky_melange.traces.where import to_ibis
+
+    parsed = parse_where(condition)
+    text = None if value is None else value if isinstance(value, str) else json.dumps(value)
+    table = ibis.memtable({"x": [text]}, schema={"x": "string"})
+    connection = ibis.duckdb.connect()
+    found = connection.to_pyarrow(table.filter(to_ibis(parsed, table, lambda _: "x")).count()).as_py()
+    assert bool(found) is matches(parsed, {"x": value})

@@ -49,6 +49,27 @@ def test_an_ordinary_log_raises_no_doubt(log: Callable[..., Path], extracts: Pat
     assert _notes(extracts / "azure-conversation.csv") == ""
 
 
+@pytest.mark.parametrize(("step_s", "window_s"), [(1, 60), (2, 60), (10, 60), (60, 60), (3600, 60), (3600, 3600)])
+def test_rounded_times_are_said(log: Callable[..., Path], step_s: int, window_s: int) -> None:
+    rounded = [second // step_s * step_s for second in _arrivals(1, 50_000, 40_000)]
+    path = log("a.csv", _log(_dates(rounded)))
+    found = scan_files([str(path)], TraceOptions(window_s=window_s))
+    assert found.rate is not None
+    notes = "\n".join(found.notes)
+    assert ("bursts within" in notes) == (10 not in dict(found.rate.burstiness)) == (step_s > 10)
+    assert (f"Take a window of {step_s:,} s" in notes) == (step_s > window_s)
+
+
+def test_bursts_that_no_cv_stands_for_are_said(log: Callable[..., Path]) -> None:
+    """Thirty requests at the beginning of each minute; a minute on, a minute off."""
+    draw = random.Random(1)  # noqa: S311 - nothing is secret
+    cron = [60 * minute + draw.uniform(0, 4) for minute in range(200) for _ in range(30)]
+    on_off = [second for second in _arrivals(1, 40_000, 20_000) if second % 120 < 60]
+    for number, times in enumerate((cron, on_off)):
+        assert "depends on the scale" in _notes(log(f"{number}.csv", _log(_dates(sorted(times)))))
+    assert "depends on the scale" not in _notes(log("even.csv", _log(_dates(_arrivals(1, 40_000, 40_000)))))
+
+
 @pytest.mark.parametrize("times", [2, 3])
 def test_a_log_that_holds_every_request_more_than_once(log: Callable[..., Path], times: int) -> None:
     text = _log(_dates(_arrivals(1, 500, 900)))

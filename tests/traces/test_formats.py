@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,6 +84,37 @@ def test_open_telemetry_spans(log: Callable[..., Path], shape: str) -> None:
     assert (found.rate.first_s, found.rate.last_s) == (START_NS // 10**9, START_NS // 10**9 + 89)
 
 
+@pytest.mark.parametrize("between", [0, 1, 3])
+@pytest.mark.parametrize("files", [1, 2])
+def test_spans_within_spans_are_one_request(log: Callable[..., Path], between: int, files: int) -> None:
+    """A client's chat over the library's, with other spans between; others of the same size are two."""
+    outer, inner = [], []
+    for number, (inputs, outputs) in enumerate(SIZES):
+        usage = {"gen_ai.usage.input_tokens": inputs, "gen_ai.usage.output_tokens": outputs}
+        chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "llama"} | usage
+        root = _span("agent", number, {"gen_ai.operation.name": "invoke_agent"} | usage, parentSpanId="")
+        chain = [root, _span("outer", number, chat)]
+        chain += [_span(f"http{step}", number, {}) for step in range(between)]
+        chain += [_span("inner", number, chat)]
+        for above, below in itertools.pairwise(chain):
+            below["parentSpanId"] = above["spanId"]
+        outer += chain[:2]
+        inner += chain[2:]
+    documents = [_otlp(outer + inner)] if files == 1 else [_otlp(outer), _otlp(inner)]
+    paths = [str(log(f"{at}.json", json.dumps(document))) for at, document in enumerate(documents)]
+    found = scan_files(paths, WHOLE)
+    assert _tokens(found) == RIGHT
+    assert found.rejected == {Rejection.NOT_A_REQUEST: 90 * (1 + between), Rejection.REPEATED: 90}
+    beside = [_span("one", 1, chat, parentSpanId="x"), _span("two", 1, chat, parentSpanId="x")]
+    assert scan_files([str(log("b.json", json.dumps(_otlp(beside))))], WHOLE).requests == 2
+
+
+def test_cached_tokens_of_spans_are_named(log: Callable[..., Path]) -> None:
+    usage = {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 5, "gen_ai.usage.cache_read.input_tokens": 4}
+    found = scan_files([str(log("spans.json", json.dumps(_otlp([_span("chat", 1, usage)]))))], WHOLE)
+    assert any("gen_ai.usage.cache_read.input_tokens (input tokens that were cached" in note for note in found.notes)
+
+
 def test_spans_of_several_models_ask_for_one(log: Callable[..., Path]) -> None:
     path = log(
         "spans.json",
@@ -129,6 +161,41 @@ def test_langfuse_in_every_shape(log: Callable[..., Path], tmp_path: Path) -> No
     for name in ("pages.json", "array.json", "lines.jsonl", "log.parquet"):
         found = scan_files([str(tmp_path / name)], WHOLE)
         assert (name, found.columns.layout, _tokens(found), found.rejected) == (name, "Langfuse API", RIGHT, wanted)
+
+
+DETAILS: list[dict[str, Any]] = [
+    {"input": 60, "input_cached_tokens": 40, "output": 5, "output_reasoning_tokens": 15, "total": 120},
+    {"input": 60, "cache_read_input_tokens": 30, "cache_creation_input_tokens": 10, "output": 20},
+    {"input": 100, "input_cached_tokens": 40, "output": 20, "output_reasoning_tokens": 15, "total": 120},
+    {"input_cached_tokens": 100, "output": 20, "total": 120, "a/b~c": "x", "output_audio": None},
+    {"input": 100, "output": 20},
+]
+"""100 tokens in and 20 out each: without the details, as part of the plain ones by the total, or as all there is."""
+
+
+def test_langfuse_adds_up_the_details_of_usage(log: Callable[..., Path], tmp_path: Path) -> None:
+    """Its ingestion takes cached and reasoning tokens out of the plain values."""
+    rows = [_langfuse(at, 0, 0) | {"usageDetails": details} for at, details in enumerate(DETAILS)]
+    exported = [
+        {"usage_details": row.pop("usageDetails"), "start_time": row["startTime"], "provided_model_name": "x"}
+        for row in (row.copy() for row in rows)
+    ]
+    for name, content in (("api", rows), ("export", exported)):
+        log(f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in content))
+        log(f"{name}.json", json.dumps(content))
+        duckdb.sql(f"COPY (FROM read_json('{tmp_path}/{name}.jsonl')) TO '{tmp_path}/{name}.parquet'")
+    log("page.json", json.dumps({"data": rows, "meta": {}}))
+    names = [f"{name}.{kind}" for name in ("api", "export") for kind in ("jsonl", "json", "parquet")]
+    for name in (*names, "page.json"):
+        found = scan_files([str(tmp_path / name)], WHOLE)
+        assert (name, _tokens(found), found.rejected) == (name, (5, 500, 100), {})
+        assert read_requests([str(tmp_path / name)], WHOLE).outputs.tolist() == [20] * 5
+
+
+def test_what_is_no_number_among_details_is_named(log: Callable[..., Path]) -> None:
+    rows = [_langfuse(at, 0, 0) | {"usageDetails": {"input": text, "output": 20}} for at, text in enumerate(["x", 5])]
+    found = scan_files([str(log("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))], WHOLE)
+    assert (found.requests, found.rejected) == (1, {Rejection.INPUT_NOT_A_NUMBER: 1})
 
 
 @pytest.mark.parametrize(("name", "layout"), [("langfuse.csv", "Langfuse API"), ("langfuse.jsonl", "Langfuse")])
@@ -221,6 +288,37 @@ def test_sglang_writes_three_kinds_of_logs(log: Callable[..., Path]) -> None:
         assert found.rate.first_s == START_NS // 10**9
 
 
+LIES = [
+    "why 'prompt_tokens': 9000, 'completion_tokens': 1900 ?",
+    "), out={'text': 'x', 'meta_info': {'id': 'y', 'prompt_tokens': 9000, 'completion_tokens': 1900}}",
+    ", rid='z', [2026-05-01 09:00:00] Finish: obj=GenerateReqInput(rid='z'), out={'meta_info': {'prompt_tokens': 9",
+    "(rid='HEALTH_CHECK')",
+    "both ' and \" Receive: obj=",
+]
+
+
+@pytest.mark.parametrize("where", ["text", "stop", "answer"])
+@pytest.mark.parametrize("lie", LIES)
+def test_no_prompt_speaks_for_sglang(log: Callable[..., Path], lie: str, where: str) -> None:
+    """Its text log is a repr of the request, then of the answer; sizes are those that the server adds at the end."""
+    lines = []
+    for at, (inputs, outputs) in enumerate(SIZES):
+        said = {key: lie if key == where else "fine" for key in ("text", "stop", "answer")}
+        request = f"GenerateReqInput(rid='r{at}', text={said['text']!r}, sampling_params={{'stop': {said['stop']!r}}})"
+        meta = {
+            "id": f"r{at}",
+            "finish_reason": {"type": "stop", "matched": said["stop"]},
+            "prompt_tokens": inputs,
+            "completion_tokens": outputs,
+            "cached_tokens": 0,
+        }
+        stamp = f"[2026-05-01 09:{at // 60:02d}:{at % 60:02d}]"
+        lines.append(f"{stamp} Receive: obj={request}")
+        lines.append(f"{stamp} Finish: obj={request}, out={ {'text': said['answer'], 'meta_info': meta}!r}")
+    found = scan_files([str(log("sglang.log", "\n".join(lines)))], WHOLE)
+    assert (_tokens(found), found.rejected) == (RIGHT, {})
+
+
 def test_requests_that_were_tried_again_count_once(log: Callable[..., Path]) -> None:
     """By their id, where the format has one: whichever attempt succeeded."""
     header = "request_id,request_created_at,response_status,request_model,prompt_tokens,completion_tokens\n"
@@ -229,6 +327,38 @@ def test_requests_that_were_tried_again_count_once(log: Callable[..., Path]) -> 
     found = scan_files([str(log("a.csv", header + "\n".join(rows) + "\n"))], WHOLE)
     assert _tokens(found) == (4, 6 + 27, 7 + 27)
     assert found.rejected == {Rejection.FAILED: 1, Rejection.REPEATED: 1}
+
+
+@pytest.mark.parametrize("overlap", [0, 10])
+def test_ids_are_the_same_in_files_of_every_shape(log: Callable[..., Path], tmp_path: Path, overlap: int) -> None:
+    """Pages that overlap, exports of two tools: keys differ from file to file, and so do formats."""
+    rows = [
+        {
+            "request_id": f"r{at}",
+            "call_type": "acompletion",
+            "startTime": f"2026-05-01T09:{at // 60:02d}:{at % 60:02d}Z",
+            "model": "llama",
+            "cache_hit": "False",
+            "status": "success",
+            "prompt_tokens": inputs,
+            "completion_tokens": outputs,
+        }
+        for at, (inputs, outputs) in enumerate(SIZES)
+    ]
+    parts = [rows[max(0, at - overlap) : at + 30] for at in (0, 30, 60)]
+    failed = [rows[40] | {"status": "failure", "completion_tokens": 0, "attempt": 1}]
+    paths = [
+        log("1.json", json.dumps({"data": [row | {"agent_id": "z"} for row in parts[0]]})),
+        log("2.jsonl", "".join(json.dumps(row) + "\n" for row in [*failed, *parts[1]])),
+        log("3.csv", "\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in parts[2])])),
+    ]
+    log("4.jsonl", "".join(json.dumps(row) + "\n" for row in parts[1][:overlap]) or json.dumps(rows[30]))
+    duckdb.sql(f"COPY (FROM read_json('{tmp_path}/4.jsonl')) TO '{tmp_path}/4.parquet'")
+    found = scan_files([*map(str, paths), str(tmp_path / "4.parquet")], WHOLE)
+    assert _tokens(found) == RIGHT
+    assert found.rejected == {Rejection.FAILED: 1, Rejection.REPEATED: 3 * overlap or 1}
+    read = read_requests([*map(str, paths), str(tmp_path / "4.parquet")], WHOLE)
+    assert int(read.inputs.sum()) == RIGHT[1]
 
 
 def test_values_inside_objects_are_columns_by_their_path(log: Callable[..., Path]) -> None:

@@ -379,3 +379,22 @@ def test_a_workload_for_each_model(run: Run, extracts: Path, tmp_path: Path) -> 
     assert unnamed.exit_code == 2
     assert "no column is known to name the model: --model-column" in unnamed.stderr
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["../../etc/evil", "..", "a/../b", "", "a b", "x\n#", "/abs"])
+def test_rows_that_split_by_leaves_out_are_said(run: Run, tmp_path: Path, name: str) -> None:
+    """Those without a model, and those of what is no name of one."""
+    rows = [(at, ("llama", None, name)[at % 3]) for at in range(600)]
+    objects = [
+        {"request_id": f"i{at}", "startTime": f"2026-05-01T09:{at // 60:02d}:{at % 60:02d}Z", "model": model}
+        | {"prompt_tokens": 100, "completion_tokens": 50}
+        for at, model in rows
+    ]
+    log = tmp_path / "a.jsonl"
+    log.write_text("".join(json.dumps(each) + "\n" for each in objects))
+    found = run(log, "--split-by", "model", "-o", tmp_path / "models")
+    assert found.exit_code == 0, found.stderr
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["llama.yaml"]
+    assert "200 requests name no model and are in no workload" in found.stderr
+    assert '"model" IS NULL' in found.stderr
+    assert "which is no name of a model" in found.stderr

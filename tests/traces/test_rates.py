@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sky_melange.domain.trace import RateSummary
-from sky_melange.traces.rates import summarize
+from sky_melange.traces.rates import resolution_s, summarize
 
 MONDAY_S = 1_740_960_000
 """2025-03-03 00:00 UTC."""
@@ -109,6 +110,40 @@ def test_a_poisson_process_has_dispersion_one() -> None:
     found = _summary([MONDAY_S + int(second) for second in arrivals])
     assert found.dispersion == pytest.approx(1.0, abs=0.15)
     assert found.mean_rps == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize("step_s", [1, 2, 5, 10, 15, 30, 60, 300, 900, 3600])
+@pytest.mark.parametrize("cv", [0.5, 1.0, 3.0])
+def test_rounded_times_say_only_what_they_can(step_s: int, cv: float) -> None:
+    """Whatever the step, each figure that is given is that of the same log in whole seconds."""
+    gaps = np.random.default_rng(7).gamma(cv**-2, cv**2 / 4, 8 * 86_400)
+    times = np.concatenate([[0], np.cumsum(gaps)]).astype(np.int64)
+    whole, rounded = (
+        dict(summarize(*np.unique(each, return_counts=True), window_s=60, percentile=99).burstiness)
+        for each in (times, times // step_s * step_s)
+    )
+    assert rounded.keys() == {scale_s for scale_s in (1, 10, 60) if scale_s % step_s == 0}
+    assert resolution_s(np.unique(times // step_s * step_s)) == step_s
+    for scale_s, factor in rounded.items():
+        assert factor == pytest.approx(whole[scale_s], rel=0.01)
+
+
+@pytest.mark.parametrize("rate_rps", [0.005, 0.02, 0.1, 1.0, 20.0])
+@pytest.mark.parametrize("cv", [0.5, 1.0, 2.0])
+def test_burstiness_is_that_of_the_gaps_at_any_rate(rate_rps: float, cv: float) -> None:
+    """In windows with hardly a request, all gaps look like Poisson's."""
+    gaps = np.random.default_rng(7).gamma(cv**-2, cv**2 / rate_rps, 40_000)
+    seconds, requests = np.unique(np.cumsum(gaps).astype(np.int64), return_counts=True)
+    found = summarize(seconds, requests, window_s=60, percentile=99)
+    assert found.burst_scale_s is not None
+    assert math.sqrt(dict(found.burstiness)[found.burst_scale_s]) == pytest.approx(cv, rel=0.25)
+
+
+def test_nearly_all_rounded_is_rounded() -> None:
+    seconds = np.unique(np.concatenate([np.arange(0, 86_400, 60), np.arange(7, 86_400, 3000)]))
+    assert resolution_s(seconds) == 60
+    assert resolution_s(np.arange(0, 300, 10)[:10]) == 10
+    assert resolution_s(np.array([7])) == 1
 
 
 @pytest.mark.parametrize("gap", [0, 1000])

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
-from sky_melange.traces import scan_files
+from sky_melange.traces import read_requests, scan_files
 
 COLUMNS = LogColumns(input="i", output="o", time="t")
 SECOND = 1_741_000_029
@@ -121,6 +123,7 @@ def test_spellings_may_be_mixed_in_one_log(log: Callable[..., Path]) -> None:
         ("TIMESTAMP '2025-03-03 11:07:09.999999'", None),
         ("TIMESTAMPTZ '2025-03-03 13:07:09.5+02'", None),
         ("TIMESTAMP_NS '2025-03-03 11:07:09.999999999'", None),
+        ("TIMESTAMPTZ_NS '2025-03-03 13:07:09.999999999+02'", None),
         ("TIMESTAMP_MS '2025-03-03 11:07:09.999'", None),
         ("TIMESTAMP_S '2025-03-03 11:07:09'", None),
         ("1741000029::BIGINT", None),
@@ -137,6 +140,18 @@ def test_one_second_in_many_types(tmp_path: Path, expression: str, unit: TimeUni
     path = tmp_path / "a.parquet"
     duckdb.sql(f"COPY (SELECT 5 AS i, 5 AS o, {expression} AS t) TO '{path}'")
     assert _only_second(path, unit) == SECOND
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+def test_times_as_pandas_writes_them(tmp_path: Path, unit: str, zone: str | None) -> None:
+    times = pa.array([SECOND * 10**9 + 123], pa.timestamp("ns", zone)).cast(pa.timestamp(unit, zone), safe=False)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"i": [5], "o": [5], "t": times}), path)
+    assert _only_second(path) == SECOND
+    found = read_requests([str(path)], TraceOptions(columns=COLUMNS))
+    assert found.times_s is not None
+    assert int(found.times_s[0]) == SECOND
 
 
 def test_the_zone_of_the_machine_does_not_matter(log: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptions
 from sky_melange.errors import InputError
-from sky_melange.traces import scan_files
+from sky_melange.traces import read_requests, scan_files
 from sky_melange.traces.where import parse_where, to_sql
 
 LLAMA = "hosted_vllm/meta-llama/Llama-3.1-8B-Instruct"
@@ -87,10 +87,18 @@ WHERE = {
     "p >= 6 AND NOT p = 7": {6, 8},
     "p < 6 OR p = 8": {5, 8},
     "m = 'it''s'": {7},
-    "m <> 'a'": {7, 8},
-    "m != 'a'": {7, 8},
+    "m <> 'a'": {6, 7, 8},
+    "m != 'a'": {6, 7, 8},
+    "NOT m = 'a'": {6, 7, 8},
+    "NOT (m = 'a' OR m = 'b')": {6, 7},
+    "NOT NOT m = 'a'": {5},
+    "NOT m <> 'a'": {5},
+    "x <> -2": {5, 6, 8},
+    "NOT x > 0": {6, 7, 8},
+    "ok <> TRUE": {6, 8},
     "m IN ('a', 'b')": {5, 8},
-    "m not in ('a', 'b')": {7},
+    "m not in ('a', 'b')": {6, 7},
+    "m NOT LIKE 'it%'": {5, 6, 8},
     "m LIKE 'it%'": {7},
     "m IS NULL": {6},
     "m IS NOT NULL AND ok = TRUE": {5, 7},
@@ -140,6 +148,8 @@ def test_what_an_expression_chooses(tmp_path: Path, text: str, kind: str) -> Non
         "p = 1e999",
         "5 = p",
         "p = 5)",
+        "p > '500'",
+        "x <= ' -1.5'",
         "\0",
     ],
 )
@@ -175,6 +185,24 @@ def test_helicone_has_its_own_column_of_times(extracts: Path, log: Callable[...,
     assert {str(name): count for name, count in scan_files([str(copy)], TraceOptions()).rejected.items()} == {
         "failed": 7
     }
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_answers_from_helicones_cache_are_set_aside(tmp_path: Path, kind: str) -> None:
+    """Those that refer to the request which was answered first; as Helicone's own filter for cached ones does."""
+    none, one = "'00000000-0000-0000-0000-000000000000'", "'8c9b3a53-8d3e-4bb4-9d37-6c5e2e3bb1a0'"
+    rows = f"(1, {none}), (2, {one}), (3, NULL), (4, ''), (5, {one})"
+    path = tmp_path / f"log.{kind}"
+    duckdb.sql(
+        f"COPY (SELECT 'r' || k AS request_id, TIMESTAMPTZ '2026-05-01 09:00:00Z' AS request_created_at, 200 AS "
+        "response_status, 'm' AS request_model, k AS prompt_tokens, 5 AS completion_tokens, 9 AS "
+        f"prompt_cache_read_tokens, reference AS cache_reference_id FROM (VALUES {rows}) AS v(k, reference)) "
+        f"TO '{path}' (FORMAT {kind.removesuffix('l')})"
+    )
+    found = scan_files([str(path)], TraceOptions(buckets="1,2,3,4,5x5"))
+    assert {found.grid.input_edges[cell.input_index] for cell in found.cells} == {1, 3, 4}
+    assert found.rejected == {Rejection.FROM_CACHE: 2}
+    assert any("prompt_cache_read_tokens (input tokens that were cached" in note for note in found.notes)
 
 
 def test_bailian_writes_seconds(extracts: Path) -> None:
@@ -255,3 +283,60 @@ def test_an_expression_as_long_as_allowed_ends_soon(log: Callable[..., Path]) ->
     assert len(text) < 10_000
     found = scan_files([str(path)], TraceOptions(columns=LogColumns(input="p", output="c"), where=f"NOT ({text})"))
     assert found.requests == 2000
+
+
+GENERATING = (
+    "acompletion",
+    "completion",
+    "atext_completion",
+    "aresponses",
+    "anthropic_messages",
+    "agenerate_content",
+    "",
+)
+OTHER_CALLS = ("aretrieve_batch", "acreate_file", "_arealtime", "aimage_generation", "aimage_edit", "call_mcp_tool")
+OTHER_CALLS += ("aspeech", "aocr", "avideo_generation", "avector_store_search", "asearch", "acreate_fine_tuning_job")
+
+
+def test_calls_of_litellm_that_generate_no_text_are_set_aside(log: Callable[..., Path]) -> None:
+    header = "request_id,call_type,startTime,model,prompt_tokens,completion_tokens,status,cache_hit\n"
+    calls = [*GENERATING, *OTHER_CALLS]
+    rows = [f"r{at},{call},2026-05-01T09:00:{at:02d}Z,m,5,5,success,False" for at, call in enumerate(calls)]
+    found = scan_files([str(log("a.csv", header + "\n".join(rows)))], TraceOptions())
+    assert (found.requests, found.rejected) == (len(GENERATING), {Rejection.NO_GENERATION: len(OTHER_CALLS)})
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("column", ["model_name", "deployment", "engine", "Model_ID"])
+def test_columns_of_a_format_that_is_not_known_are_asked_about(
+    log: Callable[..., Path], given: bool, column: str
+) -> None:
+    header = f"timestamp,input_tokens,output_tokens,{column},status_code\n"
+    rows = [f"2026-05-01T09:00:{at:02d}Z,5,5,{'ab'[at % 2]},{500 if at % 3 else 200}" for at in range(60)]
+    path = str(log("a.csv", header + "\n".join(rows)))
+    columns = LogColumns(input="input_tokens", output="output_tokens", time="timestamp") if given else None
+    with pytest.raises(InputError, match="holds the requests of 2 models"):
+        scan_files([path], TraceOptions(columns=columns))
+    found = scan_files([path], TraceOptions(columns=columns, where=f"{column} = 'a'"))
+    assert found.requests == 30
+    assert any("status_code (failed requests may be among those counted" in note for note in found.notes)
+    chosen = TraceOptions(columns=columns, where=f"{column} = 'a' AND status_code = 200")
+    assert not any("status_code" in note for note in scan_files([path], chosen).notes)
+
+
+def test_thousands_may_have_commas(log: Callable[..., Path]) -> None:
+    """Left out, they would be all the large requests."""
+    sizes = ['"1,234"', "999", '"12,345"', '"1,23"', '"1.234"', '"1,234,567"']
+    rows = "".join(f"2026-05-01T09:00:0{at}Z,{size},5\n" for at, size in enumerate(sizes))
+    path = str(log("a.csv", "timestamp,input_tokens,output_tokens\n" + rows))
+    found = scan_files([path], TraceOptions(buckets="10000000x10"))
+    assert sum(cell.input_tokens for cell in found.cells) == 1234 + 999 + 12_345 + 1_234_567
+    assert found.rejected == {Rejection.INPUT_NOT_A_NUMBER: 1, Rejection.INPUT_NOT_WHOLE: 1}
+    assert sorted(read_requests([path], TraceOptions()).inputs.tolist()) == [999, 1234, 12_345, 1_234_567]
+
+
+def test_dates_without_signs_are_no_milliseconds(log: Callable[..., Path]) -> None:
+    rows = "".join(f"202605010900{at:02d},5,5\n" for at in range(60))
+    path = str(log("a.csv", "timestamp,input_tokens,output_tokens\n" + rows))
+    with pytest.raises(InputError, match=r"such as 20260501090000, look like dates \(YYYYMMDDhhmmss\)"):
+        scan_files([path], TraceOptions())

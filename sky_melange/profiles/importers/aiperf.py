@@ -26,6 +26,7 @@ _INCOMPLETE: Final = {"was_cancelled": True, "is_complete": False}
 def import_aiperf(request: ImportRequest) -> Imported:
     """Means over the successful requests; AIPerf leaves its own warm-up out. Raises InputError with file and field."""
     findings = Findings()
+    ramped: list[str] = []
     for path in request.paths:
         content = summary(path, findings.mistakes, tool="AIPerf")
         if content is None:
@@ -42,12 +43,19 @@ def import_aiperf(request: ImportRequest) -> Imported:
         if run is not None:
             stopped = [name for name, value in _INCOMPLETE.items() if content.get(name) is value]
             reason = f"AIPerf stopped before the end ({', '.join(stopped)})" if stopped else None
-            findings.runs.append(replace(run, unusable=reason))
+            findings.runs.append(replace(run, unusable=several_servers(config) or reason))
         for model in _models(config):
             findings.says("model", model)
         findings.says("date", date_of(content.get("start_time")))
         findings.others.append(rest(content))
-    return import_runs(request, findings, source="AIPerf", kind=ProfileKind.MEASURED)
+        if _ramped(config):
+            ramped.append(str(path))
+    found = import_runs(request, findings, source="AIPerf", kind=ProfileKind.MEASURED)
+    return (
+        found.warned(f"still warming up within the figures (a ramp of concurrency): {', '.join(ramped)}")
+        if ramped
+        else found
+    )
 
 
 def summary(path: Path, mistakes: Mistakes, *, tool: str) -> dict[str, Any] | None:
@@ -70,6 +78,8 @@ def metrics_run(content: Mapping[str, Any], source: str, concurrency: float | No
     median_s = _average(content, "time_to_first_token", _SECONDS, source, mistakes, statistic="p50", required=False)
     completed = _average(content, "request_count", _ONES, source, mistakes, required=False)
     failed = _average(content, "error_request_count", _ONES, source, mistakes, required=False)
+    if failed is None:
+        failed = _errors(content.get("error_summary"))
     if rate_rps is None or inputs is None or outputs is None or ttft_s is None or tpot_s is None:
         return None
     return Run(
@@ -84,6 +94,14 @@ def metrics_run(content: Mapping[str, Any], source: str, concurrency: float | No
         failed=None if failed is None else int(failed),
         ttft_median_s=median_s,
     )
+
+
+def _errors(summary: Any) -> float | None:
+    """The requests in a list of errors, which older versions have without a count of all."""
+    if not isinstance(summary, list):
+        return None
+    counts = [positive(error.get("count")) for error in summary if isinstance(error, dict)]
+    return sum(count or 1.0 for count in counts)
 
 
 def _average(  # noqa: PLR0913
@@ -129,6 +147,34 @@ def _concurrency(config: Mapping[str, Any]) -> float | None:
     if last.get("type", "concurrency") != "concurrency" or last.get("request_rate") is not None:
         return None
     return positive(last.get("concurrency"))
+
+
+def _ramped(config: Mapping[str, Any]) -> bool:
+    """Whether requests began one by one within what was measured."""
+    phases = config.get("phases")
+    measured = [phase for phase in phases if isinstance(phase, dict)] if isinstance(phases, list) else []
+    return any(
+        positive(value)
+        for part in (nested(config, "loadgen"), *(each for each in measured if each.get("kind") != "warmup"))
+        for name, value in part.items()
+        if "ramp" in name and "warmup" not in name
+    )
+
+
+def several_servers(config: Mapping[str, Any]) -> str | None:
+    """Why the run is of more than one server; None where it is not."""
+    endpoint = nested(config, "endpoint")
+    urls = {
+        url.strip()
+        for given in (endpoint.get("urls"), endpoint.get("url"), config.get("url"))
+        for text in (given if isinstance(given, list) else [given])
+        if isinstance(text, str)
+        for url in text.split(",")
+        if url.strip()
+    }
+    if len(urls) < 2:
+        return None
+    return f"{len(urls)} servers answered together ({', '.join(sorted(urls))[:100]}): not one replica"
 
 
 def _models(config: Mapping[str, Any]) -> list[str]:

@@ -8,10 +8,11 @@ The layout is that of genai-perf 0.0.16, genai_perf/export_data/json_exporter.py
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sky_melange.domain.profile import ProfileKind
-from sky_melange.profiles.importers.aiperf import metrics_run, positive, rest, summary
+from sky_melange.profiles.importers.aiperf import metrics_run, positive, rest, several_servers, summary
 from sky_melange.profiles.importers.reading import nested
 from sky_melange.profiles.importers.request import Imported, ImportRequest
 from sky_melange.profiles.importers.runs import Findings, import_runs
@@ -30,7 +31,7 @@ def import_genai_perf(request: ImportRequest) -> Imported:
         config = nested(content, "input_config")
         run = metrics_run(content, str(path), _concurrency(config), findings.mistakes)
         if run is not None:
-            findings.runs.append(run)
+            findings.runs.append(replace(run, unusable=several_servers(config)))
         for name in ("model_names", "model"):
             models = config.get(name)
             for model in models if isinstance(models, list) else []:

@@ -18,6 +18,10 @@ from sky_melange.profiles.importers.runs import Findings, Run, import_runs
 
 _VERSION: Final = re.compile(r":v?(?P<version>\d+\.\d+[\w.]*)")
 _MOST_ROWS: Final = 100_000
+_TRUE: Final = ("true", "yes", "1")
+"""Rows have booleans as text, too."""
+
+_NONE: Final = ("none", "false", "off", "no")
 _NAMES: Final = ("hw", "model", "framework", "precision", "tp", "spec_decoding")
 
 
@@ -79,7 +83,10 @@ def _listed(values: list[str]) -> str:
 
 
 def _run(fields: Fields, place: str, row: Mapping[str, Any], request: ImportRequest, findings: Findings) -> Run | None:
-    split = row.get("disagg") is True or row.get("is_multinode") is True
+    split = any(str(row.get(name)).strip().casefold() in _TRUE for name in ("disagg", "is_multinode"))
+    guessed = fields.text("spec_decoding")
+    if guessed is not None and guessed.casefold() not in _NONE:
+        findings.mark_speculative(f"spec_decoding {guessed}")
     inputs = _size(fields, "isl", "--input-edges", request.input_edges)
     outputs = _size(fields, "osl", "--output-edges", request.output_edges)
     concurrency = fields.count("conc")

@@ -50,6 +50,9 @@ def _run(fields: Fields, source: str) -> Run | None:
     concurrency = fields.count("num_concurrent_requests")
     completed = fields.count("results_num_completed_requests")
     failed = fields.count("results_number_errors", least=0)
+    share = fields.number("results_error_rate", required=False)
+    if share is not None and completed is not None and 0 < share < 1:
+        failed = max(failed or 0, round(completed * share / (1 - share)))
     per_minute = fields.positive("results_num_completed_requests_per_min")
     if None in (inputs, outputs, latency_s, ttft_s, concurrency, completed, failed, per_minute):
         return None

@@ -116,6 +116,11 @@ class Fields:
         self._line = line
         self._used: set[str] = set()
 
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """The object itself, for keys that have a part of their names in common."""
+        return self._content
+
     def mistake(self, key: str, message: str) -> None:
         """Notes a mistake at this object."""
         self._mistakes.add(self._source, message, key=key, line=self._line)

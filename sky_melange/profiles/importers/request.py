@@ -19,6 +19,7 @@ from sky_melange.domain.profile import (
 )
 from sky_melange.domain.workload import Slo
 from sky_melange.errors import InputError, Mistake
+from sky_melange.profiles.importers.physics import judge
 from sky_melange.untrusted import invisible_fault
 
 _HINTS: Final = {
@@ -56,7 +57,10 @@ class ImportRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """What a file says of its runs; None where it does not. `kind` is that of the source when the user states none."""
+    """What a file says of its runs; None where it does not. `kind` is that of the source when the user states none.
+
+    `speculative`: tokens were guessed ahead, so that a step gives several.
+    """
 
     source: str
     kind: ProfileKind
@@ -67,6 +71,7 @@ class Stated:
     dtype: str | None = None
     date: str | None = None
     simulated: bool = False
+    speculative: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +110,7 @@ def imported(
         dtype=request.dtype or stated.dtype or "bfloat16",
         engine=known["engine"],
     )
+    warnings = (*warnings, *_judged(request, stated, key, form))
     provenance = ProfileProvenance(
         kind=request.kind or stated.kind,
         source=request.source or stated.source,
@@ -121,6 +127,20 @@ def imported(
         provenance=provenance,
     )
     return Imported(profile=profile, details=dict(details), warnings=warnings)
+
+
+def _judged(
+    request: ImportRequest, stated: Stated, key: ProfileKey, form: PointsForm | LatencyModelForm | MatrixForm
+) -> tuple[str, ...]:
+    """Warnings. Raises InputError for what the GPU cannot do, of other than simulated engines."""
+    if isinstance(form, LatencyModelForm) or stated.simulated:
+        return ()
+    speculative = stated.speculative or any("spec" in name.casefold() for name in request.engine_args)
+    verdict = judge(key, form, speculative=speculative)
+    if verdict.mistakes:
+        source = ", ".join(str(path) for path in request.paths[:3])
+        raise InputError([Mistake(source=source, message=message) for message in verdict.mistakes])
+    return verdict.warnings
 
 
 def other_gpu(request: ImportRequest, named: str | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ MAX_FAILED_FRACTION: Final = 0.20
 LEAST_ROUNDS: Final = 3
 """Requests per place in flight. With fewer, the first prefills and the emptying at the end are most of the run."""
 
+_KEPT_UP: Final = 0.9
 _LEAST_IN_FLIGHT: Final = 0.5
 _ROUNDED: Final = 1.05
 _WARMING_RATIO: Final = 3.0
@@ -39,7 +40,8 @@ class Run:
 
     `concurrency` is None where the run held a request rate instead. `source`, `line`: where it stands. `completed`,
     `failed`: requests; None where the file does not say. `ttft_median_s` shows a run that was still warming up.
-    `unusable`: why the file itself says that the run is not a measurement; None when it does not.
+    `unusable`: why the file itself says that the run is not a measurement; None when it does not. `overloaded`: how
+    much more was sent than served.
     """
 
     source: str
@@ -54,16 +56,32 @@ class Run:
     failed: int | None = None
     ttft_median_s: float | None = None
     unusable: str | None = None
+    overloaded: str | None = None
 
 
 @dataclass(slots=True)
 class Findings:
-    """What the files of one import hold: the runs, and what each says of model, engine and layout."""
+    """What the files of one import hold: the runs, what each says of model, engine and layout, and what marks them."""
 
     mistakes: Mistakes = field(default_factory=Mistakes)
     runs: list[Run] = field(default_factory=list)
     others: list[dict[str, Any]] = field(default_factory=list)
     stated: dict[str, set[str]] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
+
+    def mark_speculative(self, how: str) -> None:
+        """Notes that tokens were guessed ahead."""
+        self.marks["speculative"] = (
+            f"the runs guessed tokens ahead ({how}): the figures hold for this way of it and this kind of text alone; "
+            "repeat it with --engine-arg, so that launch files do"
+        )
+
+    def mark_cached(self, how: str) -> None:
+        """Notes that prompts were partly cached."""
+        self.marks["cached"] = (
+            f"prompts of these runs were partly in the cache ({how}): prompts that share nothing take longer, and "
+            "fewer fit at once"
+        )
 
     def says(self, name: str, value: object) -> None:
         """Notes that a file states an option (its name without `--`); nothing where `value` is None or empty."""
@@ -96,6 +114,12 @@ def serving_run(fields: Fields, source: str, line: int | None, *, failed: int | 
     if duration_s and (rate_rps or 0) > _ROUNDED * requests / duration_s:
         counted = f"{requests} requests in {duration_s:g} s are {requests / duration_s:.4g}"
         fields.mistake("request_throughput", f"served {rate_rps:.4g} requests/s, but {counted}")
+    asked_rps = fields.content.get("request_rate")
+    if isinstance(asked_rps, int | float) and (rate_rps or 0) < _KEPT_UP * asked_rps < math.inf:
+        fields.get("request_rate")
+        overloaded = f"{asked_rps:g} requests/s were sent, {rate_rps:.4g} served"
+    else:
+        overloaded = None
     sent, peak = requests + (failed or 0), fields.count("max_concurrent_requests", required=False)
     if concurrency is None and str(fields.get("request_rate")) == "inf" and (peak is None or peak >= sent):
         concurrency = sent  # all at once; a trace that is replayed says `inf` too, but peaks lower
@@ -111,6 +135,7 @@ def serving_run(fields: Fields, source: str, line: int | None, *, failed: int | 
         completed=completed,
         failed=failed,
         ttft_median_s=None if median_ms is None else ms_to_s(median_ms),
+        overloaded=overloaded,
     )
 
 
@@ -129,9 +154,11 @@ def import_runs(request: ImportRequest, findings: Findings, *, source: str, kind
         tensor_parallel=None if tensor_parallel is None else int(tensor_parallel),
         dtype=findings.one("dtype", request.dtype),
         date=max(dates, default=None),
+        speculative="speculative" in findings.marks,
     )
     mistakes.stop()
     form, warnings = points_form(findings.runs, mistakes)
+    warnings = (*warnings, *findings.marks.values())
     return imported(request, stated, form, details={"runs": findings.others}, warnings=warnings)
 
 
@@ -177,6 +204,7 @@ def points_form(runs: Sequence[Run], mistakes: Mistakes) -> tuple[PointsForm, tu
         *_left_out_warning(left_out, len(usable)),
         *_failed_warning(usable),
         *_warming_warnings(usable),
+        *_overloaded_warning(usable),
         *_adjusted_warning(adjusted, len(usable)),
         *_grid_warnings(form),
     )
@@ -269,6 +297,14 @@ def _left_out_warning(left_out: Sequence[str], kept: int) -> list[str]:
 def _failed_warning(runs: Sequence[Run]) -> list[str]:
     failed = sum(run.failed or 0 for run in runs)
     return [f"{failed} requests failed in these runs; the figures are of the others"] if failed else []
+
+
+def _overloaded_warning(runs: Sequence[Run]) -> list[str]:
+    found = [f"{run.overloaded} ({_place(run)})" for run in runs if run.overloaded is not None]
+    if not found:
+        return []
+    shown = "; ".join(found[:_SHOWN]) + (" …" if len(found) > _SHOWN else "")
+    return [f"{len(found)} of {len(runs)} runs were overloaded, so their TTFT is mostly a queue that grew: {shown}"]
 
 
 def _warming_warnings(runs: Sequence[Run]) -> list[str]:

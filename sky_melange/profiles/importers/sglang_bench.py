@@ -44,6 +44,12 @@ def read_sglang(content: Mapping[str, Any], source: str, line: int | None, findi
     said = content.get("server_info")
     server = Fields(said if isinstance(said, dict) else {}, findings.mistakes, source, line=line)
     run = serving_run(fields, source, line, failed=failed)
+    accepted = fields.number("accept_length", required=False)
+    if accepted is not None and accepted > 1:
+        findings.mark_speculative(f"accept_length {accepted:.3g}")
+    data = fields.text("dataset_name")
+    if data is not None and ("shared-prefix" in data or data in ("mooncake", "multi-turn")):
+        findings.mark_cached(f"dataset {data}")
     if run is not None:
         findings.runs.append(replace(run, unusable=_several_engines(server)))
     findings.says("dtype", _QUANTIZED.get(server.text("quantization") or ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -45,7 +46,11 @@ def summarize_aggregates(paths: Sequence[str], options: TraceOptions) -> TraceSu
         message = f"has nothing to do with {', '.join(sorted(found))}, which have no columns to choose"
         raise InputError([Mistake(source=given[0], message=message)])
     (kind,) = found
-    return AGGREGATES[kind][1]({Path(path).name: _text(path, _MAX_BYTES) for path in paths}, options)
+    names = Counter(Path(path).name for path in paths)
+    documents = {
+        Path(path).name if names[Path(path).name] == 1 else one_line(path): _text(path, _MAX_BYTES) for path in paths
+    }
+    return AGGREGATES[kind][1](documents, options)
 
 
 def _kind(path: str) -> str | None:

@@ -29,6 +29,13 @@ _SAMPLE: Final = re.compile(r"([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+(-?[0
 _LABEL: Final = re.compile(r'\s*([A-Za-z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _ESCAPES: Final = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 
+_WATCHERS: Final = frozenset(
+    {"prometheus", "prometheus_replica", "__replica__", "thanos_replica", "receive_replica", "rule_replica", "monitor"}
+)
+"""Labels that name the Prometheus, not the server that it watched."""
+
+_FEW_STEPS: Final = 3
+
 Labels = tuple[tuple[str, str], ...]
 Samples = list[tuple[float | None, float]]
 Series = dict[tuple[str, str, Labels], Samples]
@@ -80,7 +87,7 @@ def summarize(documents: Mapping[str, str], options: TraceOptions) -> TraceSumma
     if options.buckets != TraceOptions().buckets:
         message = "has the buckets of its histograms; leave --buckets out (buckets: in a workload)"
         raise InputError([Mistake(source=source, message=message)])
-    series = _chosen(documents, options, source)
+    series, copies = _chosen(documents, options, source)
     increases = {key: _increase(samples) for key, samples in series.items()}
     inputs, outputs = (_Axis(kind, increases, source) for kind in ("prompt", "generation"))
     if not min(inputs.requests, outputs.requests):
@@ -106,7 +113,7 @@ def summarize(documents: Mapping[str, str], options: TraceOptions) -> TraceSumma
             output_tokens=max(outputs.beyond_tokens, outside),
         ),
         rate=rate,
-        notes=tuple(_notes(inputs, outputs, requests, outside, rate, step_s)),
+        notes=(*_seen_twice(series, copies), *_notes(inputs, outputs, requests, outside, rate, step_s)),
     )
 
 
@@ -124,8 +131,8 @@ def _notes(
         )
         known += sum(count * mean for count, mean in zip(axis.counts, axis.means, strict=True)) / max(1, axis.requests)
     yield (
-        f"Planned at the buckets' upper edges, a request has {planned / known - 1:.0%} more tokens than it had: "
-        "--bucket-size mean plans their means."
+        f"The buckets are wide: at their upper edges (--bucket-size upper) requests are planned with "
+        f"{planned / known - 1:.0%} more tokens than they had, at their means (mean, the default) with as many."
     )
     if outside:
         yield (
@@ -138,8 +145,8 @@ def _notes(
         yield f"The rate is known by steps of {step_s:,} s: shorter bursts are not seen."
 
 
-def _chosen(documents: Mapping[str, str], options: TraceOptions, source: str) -> Series:
-    """The series of one model. Raises InputError where there are several, or none."""
+def _chosen(documents: Mapping[str, str], options: TraceOptions, source: str) -> tuple[Series, int]:
+    """(the series of one model, servers that several Prometheus saw). Raises InputError for several models, or none."""
     condition = chosen(options)
     found: Series = {}
     for name, text in documents.items():
@@ -162,15 +169,77 @@ def _chosen(documents: Mapping[str, str], options: TraceOptions, source: str) ->
             "holds no vllm:request_prompt_tokens_bucket or vllm:request_generation_tokens_bucket that is asked for"
         )
         raise InputError([Mistake(source=source, message=message)])
+    found, copies = _each_once(found)
     for samples in found.values():
         samples.sort(key=lambda sample: sample[0] or 0.0)
+    _begin_new_servers(found)
     counts = (
         (dict(labels).get("model_name"), round(_increase(samples)), 0)
         for (kind, what, labels), samples in found.items()
         if kind == "prompt" and what == "bucket" and dict(labels)["le"] == "+Inf"
     )
     check_one_model(source, "model_name", seen_models(counts), options)
-    return found
+    return found, copies
+
+
+def _each_once(series: Series) -> tuple[Series, int]:
+    """(each series once: of several Prometheus that watch a server, the one that saw most of it; how many others).
+
+    All series of a server come from the same Prometheus, so that its buckets and sums belong together.
+    """
+    watchers: dict[Labels, dict[Labels, int]] = defaultdict(lambda: defaultdict(int))
+    for (_, _, labels), samples in series.items():
+        server, watcher = _apart(labels)
+        watchers[server][watcher] += len(samples)
+    best = {server: max(sorted(found), key=lambda each: found[each]) for server, found in watchers.items()}
+    kept = {key: samples for key, samples in series.items() if best[_apart(key[2])[0]] == _apart(key[2])[1]}
+    return kept, sum(len(found) - 1 for found in watchers.values())
+
+
+def _apart(labels: Labels) -> tuple[Labels, Labels]:
+    """(what names the server, what names the Prometheus that watched it), without `le`."""
+    server = tuple(pair for pair in labels if pair[0] != "le" and pair[0] not in _WATCHERS)
+    return server, tuple(pair for pair in labels if pair[0] in _WATCHERS)
+
+
+def _begin_new_servers(series: Series) -> None:
+    """Counters of a server that begins within the range begin at 0 a step before its first sample.
+
+    A server is taken to be new where it counted no more by then than in a few steps; otherwise it was there before, and
+    what it had counted is of another time.
+    """
+    firsts = [samples[0][0] for samples in series.values() if samples[0][0] is not None]
+    begin = min(firsts, default=0.0)
+    new: dict[Labels, float] = {}
+    for (kind, what, labels), samples in series.items():
+        if not (kind == "prompt" and what == "bucket" and dict(labels)["le"] == "+Inf") or len(samples) < 2:
+            continue
+        (first, value), (second, _) = samples[:2]
+        if first is None or second is None or first - begin < (second - first) / 2:
+            continue
+        most = max(now - before for (_, before), (_, now) in pairwise(samples))
+        if value <= _FEW_STEPS * most:
+            new[_apart(labels)[0]] = second - first
+    for (_, _, labels), samples in series.items():
+        step_s, first = new.get(_apart(labels)[0]), samples[0][0]
+        if step_s is not None and first is not None:
+            samples.insert(0, (max(begin, first - step_s), 0.0))
+
+
+def _seen_twice(series: Series, copies: int) -> Iterator[str]:
+    """Servers that several Prometheus watch, by a label that is known to name them, or by what they counted."""
+    if copies:
+        yield f"{copies:,} servers were seen by more than one Prometheus (an HA pair), and count once."
+    seen: dict[tuple[float, ...], int] = defaultdict(int)
+    for (kind, what, labels), samples in series.items():
+        values = tuple(value for _, value in samples)
+        if kind == "prompt" and what == "bucket" and dict(labels)["le"] == "+Inf" and len(set(values)) > _FEW_STEPS:
+            seen[values] += 1
+    if alike := sum(count - 1 for count in seen.values()):
+        yield (
+            f"{alike:,} servers counted exactly what another did all the time: if one server is seen under several "
+            "labels, the rate is too high. Choose with --where, or aggregate the query: max without (LABEL) (…)."
+        )
 
 
 def _is_within(at: float | None, options: TraceOptions) -> bool:

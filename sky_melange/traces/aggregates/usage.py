@@ -53,4 +53,4 @@ def rate_of_steps(steps: Iterable[tuple[int, int, int]], options: TraceOptions) 
     np.add.at(sums, which, np.concatenate(requests))
     if not sums.any():
         return None
-    return summarize(every, sums, window_s=options.window_s, percentile=options.rate_percentile)
+    return summarize(every, sums, window_s=options.window_s, percentile=options.rate_percentile, is_spread=True)

@@ -55,17 +55,29 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
 }
 """The first that fits is taken."""
 
+_MAY_BE_MISSING: Final = ", and may be missing in the input"
 _OF_CONSEQUENCE: Final = {
     "hash_ids": "prompts that begin alike: replicas that cache prefixes serve more; --prefix-cache measures that",
     "numimages": "images, whose tokens may not be among those of the input",
     "cache_hit": "answers from a cache, for which no GPU works",
     "cached_tokens": "input tokens that were cached",
     "input_cached_tokens": "input tokens that were cached",
-    "cache_read_input_tokens": "input tokens that were cached, and may be missing in the input",
-    "input_cache_read": "input tokens that were cached, and may be missing in the input",
-    "input_cached": "input tokens that were cached, and may be missing in the input",
+    "cache_read_input_tokens": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "input_cache_read": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "prompt_cache_read_tokens": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "prompt_cache_write_tokens": f"input tokens that were written to a cache{_MAY_BE_MISSING}",
+    "cache_read.input_tokens": f"input tokens that were cached{_MAY_BE_MISSING}",
+    "cache_creation.input_tokens": f"input tokens that were written to a cache{_MAY_BE_MISSING}",
+    "input_cached": f"input tokens that were cached{_MAY_BE_MISSING}",
 }
-"""Columns that change what a plan is worth, by the last part of their names."""
+"""Columns that change what a plan is worth, by the last part of their names, or the last two."""
+
+_OF_FAILURES: Final = frozenset(
+    {"status", "status_code", "http_status", "http_status_code", "response_status", "error", "error_code", "is_error"}
+    | {"success", "failed"}
+)
+_MODELS: Final = ("model", "model_name", "model_id", "deployment", "deployment_name", "deployment_id", "engine")
+"""Columns of formats that are not known which may say which rows are the traffic."""
 
 _TIME_LIKE: Final = re.compile(r"time|date|created|received|stamp|_(at|ts)$", re.IGNORECASE)
 
@@ -81,6 +93,10 @@ def find_columns(options: TraceOptions, have: Sequence[str], *, source: str) -> 
         found = dataclasses.replace(found, time_unit=options.time_unit)
     if options.model_column is not None:
         found = dataclasses.replace(found, model=column_named(options.model_column, have, "model", source=source))
+    elif found.model is None and _is_open(found):
+        used = (found.input, found.output, found.time, found.bytes)
+        names = (_match(name, have) for name in _MODELS)
+        found = dataclasses.replace(found, model=next((name for name in names if name and name not in used), None))
     return dataclasses.replace(found, unused=_unused(found, options, have))
 
 
@@ -104,6 +120,17 @@ def names_of_asides(columns: LogColumns) -> set[str]:
     """The columns that say which rows of a known format are not the traffic."""
     found = LAYOUTS[columns.layout].asides if columns.layout in LAYOUTS else ()
     return {name for _, text in found for name in columns_of(parse_where(text))}
+
+
+def has_details(columns: LogColumns) -> bool:
+    """Whether sizes are the sums of what the object that holds them says."""
+    return columns.layout in LAYOUTS and LAYOUTS[columns.layout].has_details
+
+
+def parent_of(columns: LogColumns, have: Sequence[str]) -> str | None:
+    """The column with the id of the row that a row is a step of; None where there is none."""
+    parent = LAYOUTS[columns.layout].parent if columns.layout in LAYOUTS else None
+    return None if parent is None else _match(parent, have)
 
 
 def _recognised(have: Sequence[str], source: str) -> LogColumns:
@@ -154,8 +181,24 @@ def _unused(columns: LogColumns, options: TraceOptions, have: Sequence[str]) -> 
     chosen += [] if options.where is None else [parse_where(options.where)]
     used = {name.casefold() for which in chosen for name in columns_of(which)}
     used |= {columns.blocks.casefold()} if columns.blocks is not None and options.prefix_cache is not None else set()
-    parts = {name: name.casefold().rsplit(".", 1)[-1] for name in have if name.casefold() not in used}
-    return tuple(f"{name} ({_OF_CONSEQUENCE[part]})" for name, part in parts.items() if part in _OF_CONSEQUENCE)
+    found = {name: _consequence(name) for name in have if name.casefold() not in used}
+    found = {name: meaning for name, meaning in found.items() if meaning}
+    if _is_open(columns):
+        failures = [name for name in have if name.casefold() in _OF_FAILURES - used]
+        found |= dict.fromkeys(failures, "failed requests may be among those counted; --where chooses")
+    if has_details(columns):
+        found = {name: meaning.replace(_MAY_BE_MISSING, "") for name, meaning in found.items()}
+    return tuple(f"{name} ({meaning})" for name, meaning in found.items())
+
+
+def _is_open(columns: LogColumns) -> bool:
+    """Whether nobody knows who wrote the log, so that its columns may mean anything."""
+    return columns.layout not in LAYOUTS or columns.layout in (like_openai.LAYOUT.name, like_mooncake.LAYOUT.name)
+
+
+def _consequence(name: str) -> str:
+    parts = name.casefold().split(".")
+    return _OF_CONSEQUENCE.get(parts[-1]) or _OF_CONSEQUENCE.get(".".join(parts[-2:])) or ""
 
 
 def _given(given: LogColumns, have: Sequence[str], source: str) -> LogColumns:

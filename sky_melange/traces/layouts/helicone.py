@@ -1,4 +1,4 @@
-"""Helicone's export of requests."""
+"""Helicone's export of requests. What its cache answers refers to the request that the answer was made for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ LAYOUT: Final = Layout(
     time="request_created_at",
     model="request_model",
     id="request_id",
-    asides=((Rejection.FAILED, "response_status >= 400"),),
+    asides=(
+        (Rejection.FAILED, "response_status >= 400"),
+        (
+            Rejection.FROM_CACHE,
+            "cache_reference_id IS NOT NULL AND NOT cache_reference_id IN ('', '00000000-0000-0000-0000-000000000000')",
+        ),
+    ),
     marks=("response_status",),
 )

@@ -7,7 +7,10 @@ from typing import Final
 from sky_melange.domain.trace import Rejection
 from sky_melange.traces.layouts.layout import Layout
 
-ASIDES: Final = ((Rejection.NOT_A_REQUEST, "type <> 'GENERATION'"), (Rejection.FAILED, "level = 'ERROR'"))
+ASIDES: Final = (
+    (Rejection.NOT_A_REQUEST, "type IS NOT NULL AND type <> 'GENERATION'"),
+    (Rejection.FAILED, "level = 'ERROR'"),
+)
 
 LAYOUT: Final = Layout(
     name="Langfuse",
@@ -17,4 +20,5 @@ LAYOUT: Final = Layout(
     model="provided_model_name",
     id="id",
     asides=ASIDES,
+    has_details=True,
 )

@@ -15,4 +15,5 @@ LAYOUT: Final = Layout(
     model="model",
     id="id",
     asides=ASIDES,
+    has_details=True,
 )

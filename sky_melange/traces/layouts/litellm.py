@@ -7,6 +7,12 @@ from typing import Final
 from sky_melange.domain.trace import Rejection
 from sky_melange.traces.layouts.layout import Layout
 
+_NO_GENERATION: Final = (
+    *("embedding", "rerank", "moderation", "transcription", "speech", "realtime", "image", "video", "ocr"),
+    *("batch", "file", "fine_tuning", "vector_store", "search", "mcp"),
+)
+"""Parts of the names of calls that no server of texts generates for, or that only ask about others."""
+
 LAYOUT: Final = Layout(
     name="LiteLLM spend log",
     input="prompt_tokens",
@@ -15,8 +21,7 @@ LAYOUT: Final = Layout(
     model="model",
     id="request_id",
     asides=(
-        (Rejection.NO_GENERATION, "call_type LIKE '%embedding%' OR call_type LIKE '%rerank%'"),
-        (Rejection.NO_GENERATION, "call_type LIKE '%moderation%' OR call_type LIKE '%transcription%'"),
+        (Rejection.NO_GENERATION, " OR ".join(f"call_type LIKE '%{part}%'" for part in _NO_GENERATION)),
         (Rejection.FAILED, "status = 'failure'"),
         (Rejection.FROM_CACHE, "cache_hit = TRUE"),
     ),

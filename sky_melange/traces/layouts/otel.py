@@ -14,6 +14,7 @@ LAYOUT: Final = Layout(
     time="startTimeUnixNano",
     model="gen_ai.request.model",
     id="spanId",
+    parent="parentSpanId",
     asides=(
         (Rejection.NOT_A_REQUEST, "gen_ai.usage.input_tokens IS NULL"),
         (Rejection.NOT_A_REQUEST, "gen_ai.operation.name IN ('invoke_agent', 'create_agent', 'execute_tool')"),

@@ -14,5 +14,6 @@ LAYOUT: Final = Layout(
     time="startTimeUnixNano",
     model="gen_ai.response.model",
     id="spanId",
+    parent="parentSpanId",
     asides=((Rejection.NOT_A_REQUEST, "gen_ai.usage.prompt_tokens IS NULL"),),
 )

@@ -159,7 +159,10 @@ def test_table_figures_and_the_unit_trap(tmp_path: Path) -> None:
     assert found.details["other_columns"][0]["Framework"] == "vllm"
     believed = [word.replace("_s=", "_ms=") for word in INFERENCEX_COLUMNS]
     wrong = import_profile(tmp_path / "q.json", "table", *(DATA / "table").glob("inferencex*.csv"), *believed)
-    assert wrong.exit_code == 0, "milliseconds this small are not impossible"
+    assert wrong.exit_code == 2
+    assert "times faster than reading the weights once" in wrong.stderr or "faster than any GPU" in wrong.stderr
+    assert "seconds where milliseconds were expected" in wrong.stderr
+    assert not wrong.out.exists()
 
 
 def test_matrix_holds_only_at_its_target(tmp_path: Path) -> None:
