@@ -1,6 +1,6 @@
 """Imported figures held against the machine: what no GPU of the datasheets can do has a wrong unit or a wrong layout.
 
-The bounds need the model's shape (catalogs/models.csv) and the GPU's figures (catalogs/gpus.csv, gpu_compute.csv).
+The bounds need the model's shape (catalogs/architectures.jsonl) and the GPU's figures (gpus.csv, gpu_compute.csv).
 Where one of them is not known, only what no machine has ever done is refused.
 """
 
