@@ -40,7 +40,8 @@ def imported(file_format: str, path: Path, out: Path) -> Result:
 
 def workload(repository: Path, path: Path, addition: str = "") -> Path:
     text = (repository / "examples" / "means" / "workload.yaml").read_text(encoding="utf-8")
-    path.write_text(text + addition, encoding="utf-8")
+    own = [line for line in text.splitlines(keepends=True) if not line.startswith("profiles:")]
+    path.write_text("".join(own) + addition, encoding="utf-8")
     return path
 
 
@@ -154,6 +155,7 @@ def test_an_integer_of_400_digits_in_a_profile_and_a_config(repository: Path, tm
         found = read(tmp_path / "p.json")
         assert found.exit_code == 2, found.exception
     config = {
+        "model_type": "llama",
         "hidden_size": 4096,
         "intermediate_size": 14336,
         "num_hidden_layers": 32,
@@ -163,7 +165,7 @@ def test_an_integer_of_400_digits_in_a_profile_and_a_config(repository: Path, tm
     }
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert run("profiles", "estimate", "org/m", "H100", "--config", tmp_path / "config.json").exit_code == 0
-    for key in config:
+    for key in [key for key in config if key != "model_type"]:
         (tmp_path / "config.json").write_text(json.dumps({**config, key: int(MANY)}), encoding="utf-8")
         found = run("profiles", "estimate", "org/m", "H100", "--config", tmp_path / "config.json")
         assert found.exit_code == 2, (key, found.exception, found.stderr)
@@ -181,7 +183,7 @@ def test_invisible_characters_are_mistakes(repository: Path, tmp_path: Path, cha
     for addition in (f"# a{character}b\n", f'budget: {{"usd{character}_per_hour": 5}}\n'):
         found = run("plan", workload(repository, tmp_path / "w.yaml", addition), "--offline", "--no-files")
         assert found.exit_code == 2
-        assert f"w.yaml:44: holds the invisible character {name}" in found.stderr
+        assert f"w.yaml:45: holds the invisible character {name}" in found.stderr
     (tmp_path / "in.json").write_text(
         GOOD["vllm-bench"].read_text(encoding="utf-8").replace('"model_id": "', f'"model_id": "a{character}'),
         encoding="utf-8",

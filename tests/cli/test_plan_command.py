@@ -186,12 +186,12 @@ def test_a_fleet_that_no_plan_file_may_hold_is_refused(tmp_path: Path, workload:
     assert not (tmp_path / "plan").exists()
 
 
-def test_a_model_without_profile_is_exit_5_and_lists_the_models(tmp_path: Path, workload: dict[str, object]) -> None:
+def test_a_model_that_nobody_knows_is_exit_5_and_says_what_to_write(tmp_path: Path, workload: dict[str, object]) -> None:
     workload["model"] = {"id": "nobody/unknown", "dtype": "bfloat16"}
     result = run("plan", write(tmp_path, workload), "--out", tmp_path / "plan")
     assert result.exit_code == 5
     assert "nobody/unknown" in result.stderr
-    assert "meta-llama/Llama-3.1-8B-Instruct (bfloat16)" in result.stderr
+    assert "write `model.config: config.json` with the model's public configuration" in result.stderr
 
 
 def test_an_accelerator_without_profile_is_exit_5(tmp_path: Path, workload: dict[str, object]) -> None:
