@@ -186,7 +186,7 @@ def test_a_fleet_that_no_plan_file_may_hold_is_refused(tmp_path: Path, workload:
     assert not (tmp_path / "plan").exists()
 
 
-def test_a_model_that_nobody_knows_is_exit_5_and_says_what_to_write(tmp_path: Path, workload: dict[str, object]) -> None:
+def test_a_model_that_nobody_knows_is_exit_5_with_a_way_out(tmp_path: Path, workload: dict[str, object]) -> None:
     workload["model"] = {"id": "nobody/unknown", "dtype": "bfloat16"}
     result = run("plan", write(tmp_path, workload), "--out", tmp_path / "plan")
     assert result.exit_code == 5
