@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +19,9 @@ BURST_REQUESTS: Final = 5
 """Mean requests in the windows of a scale from which on it can tell bursts from chance."""
 
 BURST_SCALES_S: Final = (10, 60, 600, 3600)
+
+BURSTS_GROW: Final = 2.0
+"""An Allan factor that is so many times as large at the next scale is not that of gaps, at which it stays."""
 
 
 class TimeUnit(StrEnum):
@@ -227,6 +231,23 @@ class RateSummary:
         enough = (scale_s for scale_s in BURST_SCALES_S if scale_s * self.mean_rps >= BURST_REQUESTS)
         shortest = min(enough, default=None)
         return shortest if shortest in dict(self.burstiness) else None
+
+    @property
+    def gap_cv(self) -> float | None:
+        """The coefficient of variation of gaps with which drawn arrivals ask for the fleet that the log asks for.
+
+        The square root of the Allan factor at `burst_scale_s`. Where the factor still grows at the next scale, the log
+        has bursts of all lengths, which no spread of gaps has: as spread as it is over ten seconds they would all be
+        within one. A mean of the factors at one and at ten seconds stands for it then (decision 260).
+        """
+        if self.burst_scale_s is None:
+            return None
+        factors = dict(self.burstiness)
+        factor = factors[self.burst_scale_s]
+        second, longer = (factors.get(scale_s) for scale_s in (1, 6 * self.burst_scale_s))
+        if self.burst_scale_s == BURST_SCALES_S[0] and second and longer and longer > BURSTS_GROW * factor:
+            factor = math.exp((math.log(second) + 2 * math.log(factor)) / 3) if factor > second else factor
+        return math.sqrt(factor)
 
     @property
     def has_calendar(self) -> bool:

@@ -132,11 +132,11 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
 
 
 def _arrivals(summary: TraceSummary) -> Iterator[str]:
-    """Gaps as spread as those of the log over ten seconds, or over so long that there are some; 1 is Poisson."""
-    if summary.rate is None or summary.rate.burst_scale_s is None:
+    """Gaps with which drawn requests ask for the fleet that the log asks for; 1 is Poisson."""
+    if summary.rate is None or summary.rate.gap_cv is None:
         return
     factors = dict(summary.rate.burstiness)
-    cv = min(round(math.sqrt(factors[summary.rate.burst_scale_s]), 2), MOST_CV)
+    cv = min(round(summary.rate.gap_cv, 2), MOST_CV)
     told = ", ".join(f"{factor:.3g} at {scale_s} s" for scale_s, factor in sorted(factors.items()))
     yield f"  arrivals: {{cv: {cv:g}}}   # variance of the requests in a window ÷ Poisson's: {told}"
 

@@ -70,7 +70,7 @@ def _many_scales(rate: RateSummary) -> Iterator[str]:
     told = ", ".join(f"{factor:.3g} at {scale_s} s" for scale_s, factor in sorted(factors.items()))
     yield (
         f"How bursty it is depends on the scale ({told}; Poisson: 1), so no cv stands for it: the one in the workload "
-        f"is that of {rate.burst_scale_s} s. `arrivals: trace` next to `trace: …` replays the log itself."
+        f"is near that of {rate.burst_scale_s} s. `arrivals: trace` next to `trace: …` replays the log itself."
     )
 
 

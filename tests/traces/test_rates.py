@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,3 +162,21 @@ def test_burstiness_is_the_allan_factor_of_an_independent_count(gap: int) -> Non
         if not gap:
             assert found[1] == pytest.approx(batch, rel=0.05)
             assert found[10] == pytest.approx(batch, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("factors", "cv"),
+    [
+        # Azure's code trace: bursts of all lengths.
+        ({1: 3.22, 10: 39.6, 60: 138.0}, 4.14),
+        # Gamma gaps: the factor stays.
+        ({1: 3.3, 10: 3.9, 60: 4.1}, 1.97),
+        ({10: 4.0}, 2.0),
+        ({1: 5.0, 10: 1.0, 60: 3.0}, 1.0),
+        ({1: 1.0}, None),
+    ],
+)
+def test_drawn_arrivals_are_as_spread_as_the_log_asks_for(factors: dict[int, float], cv: float | None) -> None:
+    found = summarize(np.arange(600), np.full(600, 3), window_s=60, percentile=99)
+    found = dataclasses.replace(found, burstiness=tuple(factors.items()), mean_rps=3.0)
+    assert found.gap_cv == (None if cv is None else pytest.approx(cv, abs=0.01))
