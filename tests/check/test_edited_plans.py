@@ -105,6 +105,7 @@ launch: {engine_args: [--enable-prefix-caching], secrets: [HF_TOKEN]}
 """
 
 CHANGES_NOTHING: Final = {
+    r"schema_version": "1 and 2 are read alike; what version 2 added is checked where it stands",
     r"(assumptions|warnings)\.\d+": "a sentence for people",
     r"alternatives\.\d+\..*": "what other plans would have cost, for people",
     r"size_aware_total_usd_per_hour": "what another routing policy would have cost, for people",
