@@ -113,7 +113,7 @@ def main() -> int:
 
 
 def _row(model: str, preset: str, folder: Path, *, is_validated: bool) -> list[str]:
-    """(weights, plan, USD/h, throughput), or why there is no plan."""
+    """Precision, machines, USD per hour and kind of profile of a plan, or the reason why there is none."""
     path = folder / "workload.yaml"
     workload = {
         "version": 1,

@@ -9,9 +9,7 @@ latter as Markdown, and whether what is stated holds. Same input, same bytes.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import datetime
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,6 +20,7 @@ sys.path[:0] = [str(_ROOT)]
 
 from profile_fit import roofline_errors  # noqa: E402
 from profile_fit.bundle import quantile  # noqa: E402
+from profile_fit.options import run_options  # noqa: E402
 from profile_fit.roofline_fit import (  # noqa: E402
     LEFT_OUT,
     MEASURED,
@@ -58,7 +57,7 @@ _TRUTHS = {MEASURED: "measured runs", SILICON: "measured kernels"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Reads, calibrates, writes; returns the exit code."""
-    options = _parse(arguments)
+    options = run_options("Calibrate the roofline estimates.", arguments)
     samples = [*silicon_samples(), *measured_samples(read_table([options.runs]))]
     tpot, ttft = calibrate(samples)
     found = leave_one_accelerator_out(samples)
@@ -119,19 +118,6 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Calibrate the roofline estimates.")
-    parser.add_argument("runs", type=Path, help="table of measured runs, CSV or CSV.gz")
-    parser.add_argument("--output", type=Path, default=_ROOT / "catalogs", help="folder to write")
-    parser.add_argument(
-        "--date",
-        type=lambda text: datetime.date.fromisoformat(text).isoformat(),
-        default="2026-07-14",
-        help="date of the table (default: that of the published table)",
-    )
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ Markdown. Same input, same bytes.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import datetime
 import itertools
 import math
 import statistics
@@ -31,6 +29,7 @@ sys.path[:0] = [str(_ROOT)]
 from profile_fit.accuracy import Prediction, fitted, output_share_held, rate_errors  # noqa: E402
 from profile_fit.bundle import ranges  # noqa: E402
 from profile_fit.neighbours import Neighbourhood  # noqa: E402
+from profile_fit.options import run_options  # noqa: E402
 from profile_fit.outcomes import quantile  # noqa: E402
 from profile_fit.runs import Layout, Table, read_table  # noqa: E402
 
@@ -94,7 +93,7 @@ Key = tuple[str, bool, float]
 
 def main(arguments: list[str] | None = None) -> int:
     """Reads, fits, writes, prints; returns the exit code."""
-    options = _parse(arguments)
+    options = run_options("Check fitted laws at sizes that were held out.", arguments)
     rows = list(table_rows(held_out_errors(read_table([options.runs])), options.date))
     with (options.output / "continuation_errors.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -248,19 +247,6 @@ def _print(rows: Sequence[tuple[object, ...]]) -> None:
         name = str(direction).replace("_", " ")
         counted = f"{runs} ({layouts})"
         print(f"| {name} | {known} | {far} | {counted} | {tpot} | {tpot_stated} | {ttft} | {rate} | {rate_stated} |")
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Check fitted laws at sizes that were held out.")
-    parser.add_argument("runs", type=Path, help="table of measured runs, CSV or CSV.gz")
-    parser.add_argument("--output", type=Path, default=_ROOT / "catalogs", help="folder to write")
-    parser.add_argument(
-        "--date",
-        type=lambda text: datetime.date.fromisoformat(text).isoformat(),
-        default="2026-07-14",
-        help="date of the table (default: that of the published table)",
-    )
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

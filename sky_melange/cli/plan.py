@@ -95,21 +95,46 @@ def command(
     Writes plan.json and one SkyPilot YAML for each replica group into --out. A plan that costs more than
     budget.usd_per_hour is printed, nothing is written, and the exit code is 3.
     """
+    from sky_melange.profiles import hub
+
+    is_found_again = workload is not None or save is not None
+    is_written = is_found_again and not no_files
     with _workload_file(workload, save, sketched) as path:
-        _plan(
+        if is_written:
+            check_replaceable(out)
+        planned = pipeline.plan_file(
             path,
-            out=None if workload is None and save is None else out,
-            is_written=not no_files,
-            refresh=refresh,
-            formulation=formulation,
-            objective=objective,
-            no_simulate=no_simulate,
-            fetch_config=fetch_config,
-            explain=explain,
-            require_optimal=require_optimal,
-            output_format=output_format,
+            formulation=Formulation(formulation) if formulation else None,
+            objective=Objective(objective) if objective else None,
+            is_explained=explain,
+            book_of=lambda read: price_book(read.prices, refresh=refresh, needed=read.candidates.clouds),
+            folder=out if is_found_again else None,
+            simulator=None if no_simulate else _simulator(),
+            config_of=hub.fetched_config if fetch_config else hub.cached_config,
         )
-    if workload is None and save is None:
+    plan = planned.plan
+    if require_optimal and plan.status != "optimal":
+        gap = "no bound is known" if plan.mip_gap is None else f"it is within {plan.mip_gap:.2%} of the optimum"
+        raise NotOptimalError(f"the plan is not proven cheapest ({gap}); raise solver.time_limit_s")
+    shown: list[str] = []
+    if output_format == "json":
+        click.echo(plan_json.text(plan, planned.workload), nl=False)
+    elif output_format == "markdown":
+        click.echo(plan_markdown.render(plan, planned.workload), nl=False)
+        shown = list(plan.warnings)
+    else:
+        shown = price_doubts(plan)
+        click.echo(plan_table.render(plan, planned.workload, color=use_color()), nl=False)
+        if plan.explanation is not None:
+            click.echo("\n" + explain_table.render(plan.explanation, color=use_color()), nl=False)
+    for warning in plan.warnings:
+        if warning not in shown:
+            click.echo(f"Warning: {warning}", err=True)
+    pipeline.check_budget(planned)
+    if is_written:
+        write_plan_folder(out, plan.name, render_files(plan, planned.workload))
+        click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
+    if not is_found_again:
         click.echo("Nothing was written. To launch it, the same with: --save workload.yaml", err=True)
 
 
@@ -135,60 +160,6 @@ def _workload_file(workload: Path | None, save: Path | None, sketched: dict[str,
         path = Path(folder) / "workload.yaml"
         path.write_text(text, encoding="utf-8", newline="\n")
         yield path
-
-
-def _plan(
-    workload: Path,
-    *,
-    out: Path | None,
-    is_written: bool,
-    refresh: bool,
-    formulation: str | None,
-    objective: str | None,
-    no_simulate: bool,
-    fetch_config: bool,
-    explain: bool,
-    require_optimal: bool,
-    output_format: str,
-) -> None:
-    """Plans for the folder `out`, and writes it where that is wanted; None: there is no workload file to find again."""
-    from sky_melange.profiles import hub
-
-    is_written = is_written and out is not None
-    if out is not None and is_written:
-        check_replaceable(out)
-    planned = pipeline.plan_file(
-        workload,
-        formulation=Formulation(formulation) if formulation else None,
-        objective=Objective(objective) if objective else None,
-        is_explained=explain,
-        book_of=lambda read: price_book(read.prices, refresh=refresh, needed=read.candidates.clouds),
-        folder=out,
-        simulator=None if no_simulate else _simulator(),
-        config_of=hub.fetched_config if fetch_config else hub.cached_config,
-    )
-    plan = planned.plan
-    if require_optimal and plan.status != "optimal":
-        gap = "no bound is known" if plan.mip_gap is None else f"it is within {plan.mip_gap:.2%} of the optimum"
-        raise NotOptimalError(f"the plan is not proven cheapest ({gap}); raise solver.time_limit_s")
-    shown: list[str] = []
-    if output_format == "json":
-        click.echo(plan_json.text(plan, planned.workload), nl=False)
-    elif output_format == "markdown":
-        click.echo(plan_markdown.render(plan, planned.workload), nl=False)
-        shown = list(plan.warnings)
-    else:
-        shown = price_doubts(plan)
-        click.echo(plan_table.render(plan, planned.workload, color=use_color()), nl=False)
-        if plan.explanation is not None:
-            click.echo("\n" + explain_table.render(plan.explanation, color=use_color()), nl=False)
-    for warning in plan.warnings:
-        if warning not in shown:
-            click.echo(f"Warning: {warning}", err=True)
-    pipeline.check_budget(planned)
-    if out is not None and is_written:
-        write_plan_folder(out, plan.name, render_files(plan, planned.workload))
-        click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
 
 
 def _simulator() -> Simulator:

@@ -1,4 +1,4 @@
-"""A workload from a few options: what `plan` and `init` take where there is no workload.yaml yet."""
+"""The options from which `plan` and `init` make a workload when there is no workload.yaml yet."""
 
 from __future__ import annotations
 

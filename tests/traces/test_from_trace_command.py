@@ -397,4 +397,4 @@ def test_rows_that_split_by_leaves_out_are_said(run: Run, tmp_path: Path, name: 
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["llama.yaml"]
     assert "200 requests name no model and are in no workload" in found.stderr
     assert '"model" IS NULL' in found.stderr
-    assert "which is no name of a model" in found.stderr
+    assert "which is not a model id" in found.stderr
