@@ -234,8 +234,9 @@ def _split(
     for model in models:
         if not _MODEL_ID.fullmatch(model):
             shown = one_line(model)
-            message = f"no workload for {shown!r}, which is not a model id: choose its rows with "
-                "--where and name the model with --model"
+            message = (
+                f"no workload for {shown!r}, which is not a model id: choose its rows with --where, and set --model"
+            )
             click.echo(f"Warning: {message}", err=True)
             continue
         quoted = model.replace("'", "''")
