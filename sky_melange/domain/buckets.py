@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from sky_melange.domain.hours import Hours
 from sky_melange.domain.router import SizeFit
 
 
@@ -102,6 +103,7 @@ class Traffic:
     bucket's requests are spread over its range, in any scale (see `part_edges`); empty where nobody knows. `fit` is
     what a log says of bytes and tokens. `is_counted`: from a log or preset, not written in the workload. `arrivals`
     matters where requests are simulated. `prefix_hit_fraction` of each prompt is found in the engines' prefix cache.
+    `hours`: when the requests come, `rates_rps` then being those of the busiest hour; None: always so many.
     """
 
     grid: TokenGrid
@@ -115,6 +117,7 @@ class Traffic:
     fit: SizeFit | None = None
     arrivals: Arrivals = Arrivals()
     prefix_hit_fraction: float = 0.0
+    hours: Hours | None = None
 
     def cached_tokens(self, input_tokens: Any) -> Any:
         """Whole tokens of a prompt that are not computed, fewer than it has; of a number, or of an array of them."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.hours import Schedule
 from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.profile import ProfileProvenance
@@ -267,7 +268,7 @@ class Plan:
     `size_aware_total_usd_per_hour`: the total under the routing policy that knows most; None: not proven.
     `contingencies` has one entry for each loss that `constraints.tolerate_replica_losses` asks the plan to survive.
     `explanation` is there when it was asked for. `simulated`: None where nothing was. `missing_clouds`: candidate
-    clouds whose prices could not be obtained.
+    clouds whose prices could not be obtained. `schedule`: how many instances run in which hours; None: always all.
     """
 
     name: str
@@ -288,3 +289,4 @@ class Plan:
     explanation: Explanation | None = None
     missing_clouds: tuple[MissingCloud, ...] = ()
     simulated: SimulatedPlan | None = None
+    schedule: Schedule | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.hours import Scaling
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.units import HOURS_PER_MONTH
@@ -203,6 +204,13 @@ class Constraints:
     max_spot_share_fraction: float | None = None
     tolerate_replica_losses: int = 0
     keep: KeepExisting | None = None
+    max_changes_per_hour: int | None = key(
+        default=None,
+        description="The most instances that a schedule starts and stops from one hour to the next, over all groups.",
+        example=8,
+        ge=1,
+        le=1_000_000,
+    )
     min_profile_kind: ProfileKind | None = key(
         default=None,
         description="The weakest kind of throughput profile to rely on: measured, fitted, published or estimated.",
@@ -341,6 +349,21 @@ class Launch:
     engine_args: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     api_key_secret: str | None = None
+    scaling: Scaling | None = key(
+        default=None,
+        description="How many instances run. `fixed`: those of the busiest hour. `schedule`: those of each hour of "
+        "`traffic.hours`, by the clock. `autoscale`: SkyServe decides, between the fewest and the most that any hour "
+        "needs. Without it: `schedule` where there are hours and it saves money, otherwise `fixed`.",
+        example="schedule",
+    )
+    startup_minutes: float | None = key(
+        default=None,
+        description="From starting an instance until it serves: its machine, its image and the weights. Without it: "
+        "estimated from the size of the weights.",
+        example=12,
+        ge=0,
+        le=240,
+    )
 
     @property
     def all_secrets(self) -> tuple[str, ...]:

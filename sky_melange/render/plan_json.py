@@ -1,4 +1,4 @@
-"""plan.json, the one artifact between computing and everything that is made from a plan. Schema version 1."""
+"""plan.json, the one artifact between computing and everything that is made from a plan. Schema version 2."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "assumptions": list(plan.assumptions),
         "warnings": list(plan.warnings),
         "simulated": None if plan.simulated is None else dataclasses.asdict(plan.simulated),
+        **({} if plan.schedule is None else {"schedule": dataclasses.asdict(plan.schedule)}),
         "inputs": {
             "workload_file": plan.inputs.workload_file,
             "workload_sha256": plan.inputs.workload,
