@@ -1,0 +1,78 @@
+"""The rate in each hour of a day or a week, and how many instances run then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+DAY: Final = 24
+WEEK: Final = 168
+"""Hours of a cycle. A week begins on Monday at 00:00."""
+
+
+class Scaling(StrEnum):
+    """How many instances run: those of the busiest hour, those of each hour by the clock, or as SkyServe decides."""
+
+    FIXED = "fixed"
+    SCHEDULE = "schedule"
+    AUTOSCALE = "autoscale"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hours:
+    """The rate to plan for in each of DAY or WEEK hours, requests/s; at least one is positive.
+
+    The hours are those of the clocks in `time_zone`, an IANA name. `origin` says in words where the rates come from.
+    """
+
+    rates_rps: tuple[float, ...]
+    time_zone: str = "UTC"
+    origin: str = ""
+
+    @property
+    def peak_rps(self) -> float:
+        """The rate of the busiest hour."""
+        return max(self.rates_rps)
+
+    @property
+    def mean_rps(self) -> float:
+        """Over the whole cycle."""
+        return sum(self.rates_rps) / len(self.rates_rps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """Hours in which the same instances run, planned for the largest rate among them.
+
+    `hours` of a cycle; `instances` of each group, in the order of `Plan.groups`; `cost_usd_per_hour` with overhead.
+    `attainment` at `rate_rps` as in `SimulatedPlan`; None: not simulated.
+    """
+
+    rate_rps: float
+    hours: int
+    instances: tuple[int, ...]
+    cost_usd_per_hour: float
+    attainment: float | None = None
+    attainment_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """`period_of_hour[h]`: which of `periods` the h-th hour of the cycle belongs to; `periods`, the busiest first.
+
+    The groups of the plan are those of the busiest period, and the shares of the traffic stay as they are. An instance
+    is started `startup_minutes` before the hour that needs it, and paid from then on. Costs are means over the cycle,
+    overhead and starts included: `usd_per_hour` of this schedule, `fixed_usd_per_hour` of the cheapest fleet found
+    that runs around the clock, `bound_usd_per_hour` what every schedule of one mix costs at least by the program, at
+    the utilisations of this one; None: not proven.
+    """
+
+    time_zone: str
+    period_of_hour: tuple[int, ...]
+    periods: tuple[Period, ...]
+    startup_minutes: float
+    starts: int
+    usd_per_hour: float
+    fixed_usd_per_hour: float
+    bound_usd_per_hour: float | None = None
