@@ -37,6 +37,13 @@ Put the files' names under profiles.files in workload.yaml to plan with them.
     type=click.Path(path_type=Path),
     help="The model's Hugging Face config.json, or the folder of its checkpoint, for a model that is not in the table.",
 )
+@click.option(
+    "--longest",
+    metavar="INPUTxOUTPUT",
+    default="16000x2000",
+    show_default=True,
+    help="The longest requests to estimate, tokens: up to 128000x32000.",
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write profile files into this folder.")
 @format_option
 def command(
@@ -46,6 +53,7 @@ def command(
     sizes: tuple[int, ...],
     dtype: str | None,
     config: Path | None,
+    longest: str,
     out: Path | None,
     output_format: str,
 ) -> None:
@@ -62,6 +70,7 @@ def command(
     from sky_melange.render import profile_table
 
     _check_names(accelerators)
+    reach = _longest(longest)
     shape = known_models().get(model) if config is None else read_model_config(config, model)
     if shape is None:
         raise MissingDataError(unknown_model(model, "pass `--config config.json`, the model's public configuration"))
@@ -69,7 +78,9 @@ def command(
         own = None if config is None else str(config)
         dtype = resolved(Model(id=model, dtype=AUTO_DTYPE, config=own), Path("--config")).dtype
     layouts = [(name, size) for name in dict.fromkeys(accelerators) for size in dict.fromkeys(sizes or _ALL_SIZES)]
-    results = [(*layout, estimate(shape, layout[0], tensor_parallel=layout[1], dtype=dtype)) for layout in layouts]
+    results = [
+        (name, size, estimate(shape, name, tensor_parallel=size, dtype=dtype, longest=reach)) for name, size in layouts
+    ]
     profiles = [result for *_, result in results if isinstance(result, Profile)]
     lines = [f"{name} tensor parallel {n}: {item.detail}" for name, n, item in results if isinstance(item, Skipped)]
     if not profiles:
@@ -83,6 +94,18 @@ def command(
         click.echo(f"Not estimated: {line}.", err=True)
     for path in written:
         click.echo(f"Wrote {path}", err=True)
+
+
+def _longest(text: str) -> tuple[int, int]:
+    from sky_melange.profiles.roofline import INPUT_TOKENS, OUTPUT_TOKENS
+
+    most = INPUT_TOKENS[-1], OUTPUT_TOKENS[-1]
+    found = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text)
+    sizes = (0, 0) if found is None else (int(found[1]), int(found[2]))
+    if not all(1 <= size <= limit for size, limit in zip(sizes, most, strict=True)):
+        message = f"want input and output tokens, at most {most[0]}x{most[1]}, found {text[:60]!r}"
+        raise InputError([Mistake(source="--longest", message=message)])
+    return sizes
 
 
 def _check_names(accelerators: tuple[str, ...]) -> None:

@@ -29,13 +29,14 @@ from sky_melange.profiles import (
 from sky_melange.profiles.architectures import known_models, nearest
 from sky_melange.profiles.estimates import has_shape, shape_of
 from sky_melange.profiles.roofline import ENGINE as ESTIMATED_ENGINE
+from sky_melange.profiles.selection import gaps_of
 from sky_melange.profiles.twins import twins
 
 
 def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
     """Bundled profiles, the workload's own files (relative to `folder`), and estimates unless it forbids them.
 
-    Only accelerators that are on offer and have no other profile are estimated.
+    Only accelerators that are on offer and have no other profile of all of the traffic are estimated.
     """
     wanted = workload.candidates.accelerators
     offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
@@ -54,14 +55,16 @@ def profiles_on(
     found = profiles_of(model, engine, wanted)
     paths = [folder / name for name in policy.files]
     found += read_profiles(paths, model.profiled_id, model.dtype, engine, wanted)
-    missing = set(estimable) - {profile.key.accelerator for profile in found}
+    sizes = [(b.planned_input_tokens, b.planned_output_tokens, b.rate_rps) for b in workload.traffic.buckets()]
+    slo = workload.slo.of_means()
+    made = [continued(profile, sizes, slo, is_unlimited=policy.extrapolate) for profile in found]
+    shapes = [(inputs, outputs) for inputs, outputs, _ in sizes]
+    missing = set(estimable) - {p.key.accelerator for p in made if policy.extrapolate or not gaps_of(p, shapes)}
     if missing and _may_estimate(workload):
         from sky_melange.profiles.estimates import estimated_profiles
 
-        found += estimated_profiles(shape_of(model), model.dtype, engine, missing)[0]
-    sizes = [(b.planned_input_tokens, b.planned_output_tokens, b.rate_rps) for b in workload.traffic.buckets()]
-    slo = workload.slo.of_means()
-    made = (continued(profile, sizes, slo, is_unlimited=policy.extrapolate) for profile in found)
+        longest = (max(inputs for inputs, _ in shapes), max(outputs for _, outputs in shapes))
+        made += estimated_profiles(shape_of(model), model.dtype, engine, missing, longest)[0]
     return tuple(pessimistic(profile, policy.confidence) for profile in made)
 
 

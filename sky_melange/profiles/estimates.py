@@ -10,7 +10,7 @@ from sky_melange.errors import MissingDataError
 from sky_melange.profiles.architectures import known_models
 from sky_melange.profiles.checkpoint import sizes_of, unknown_model
 from sky_melange.profiles.model_shape import ModelShape
-from sky_melange.profiles.roofline import ENGINE, TENSOR_PARALLEL_SIZES, estimate
+from sky_melange.profiles.roofline import COMPARED_TOKENS, ENGINE, TENSOR_PARALLEL_SIZES, estimate
 
 
 def model_shape(model: str) -> ModelShape:
@@ -34,14 +34,23 @@ def has_shape(model: Model) -> bool:
 
 
 def estimated_profiles(
-    shape: ModelShape, dtype: str, engine: str, accelerators: Iterable[str]
+    shape: ModelShape,
+    dtype: str,
+    engine: str,
+    accelerators: Iterable[str],
+    longest: tuple[int, int] = COMPARED_TOKENS,
 ) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-    """Profiles of every layout that can be estimated, and one sentence for each accelerator without any."""
+    """Profiles of every layout that can be estimated, and one sentence for each accelerator without any.
+
+    They go to `longest` input and output tokens at least.
+    """
     if engine != ENGINE:
         return (), (f"Estimates are of {ENGINE}, not of {engine}.",)
     profiles, remarks = [], []
     for accelerator in sorted(set(accelerators)):
-        results = [estimate(shape, accelerator, tensor_parallel=n, dtype=dtype) for n in TENSOR_PARALLEL_SIZES]
+        results = [
+            estimate(shape, accelerator, tensor_parallel=n, dtype=dtype, longest=longest) for n in TENSOR_PARALLEL_SIZES
+        ]
         found = [result for result in results if isinstance(result, Profile)]
         profiles += found
         reasons = [result.detail for result in results if isinstance(result, Skipped)]

@@ -25,8 +25,11 @@ from sky_melange.profiles.model_shape import BYTES_PER_WEIGHT, ModelShape
 from sky_melange.profiles.roofline_terms import TPOT_TERMS, TTFT_TERMS, Setup
 from sky_melange.resources import data_path
 
-INPUT_TOKENS: Final = (25, 100, 250, 500, 1000, 2000, 4000, 8000, 12000, 16000)
-OUTPUT_TOKENS: Final = (25, 100, 250, 500, 1000, 2000)
+INPUT_TOKENS: Final = (25, 100, 250, 500, 1000, 2000, 4000, 8000, 12000, 16000, 32000, 64000, 128000)
+OUTPUT_TOKENS: Final = (25, 100, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
+COMPARED_TOKENS: Final = (16000, 2000)
+"""Input and output tokens up to which every estimate goes; longer requests were compared with few measurements."""
+
 CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TENSOR_PARALLEL_SIZES: Final = (1, 2, 4, 8)
 ENGINE: Final = "vllm"
@@ -48,11 +51,18 @@ class Calibration:
 
 
 def estimate(
-    shape: ModelShape, accelerator: str, *, tensor_parallel: int, dtype: str, calibration: Calibration | None = None
+    shape: ModelShape,
+    accelerator: str,
+    *,
+    tensor_parallel: int,
+    dtype: str,
+    calibration: Calibration | None = None,
+    longest: tuple[int, int] = COMPARED_TOKENS,
 ) -> Profile | Skipped:
     """A profile of vLLM by roofline, kind `estimated`, or why there is none.
 
-    Rows are those of the bundled profiles; one whose requests do not all fit in the KV cache at full length is absent.
+    Rows are those of the bundled profiles, and more where `longest` input and output tokens ask for them; one whose
+    requests do not all fit in the KV cache at full length is absent.
     """
     setup = setup_of(shape, accelerator, tensor_parallel=tensor_parallel, dtype=dtype)
     if isinstance(setup, Skipped):
@@ -73,13 +83,13 @@ def estimate(
             "max-num-batched-tokens": str(_MAX_BATCHED_TOKENS),
         },
         kv_cache_tokens=held,
-        form=_points(setup, used),
+        form=_points(setup, used, longest),
         provenance=ProfileProvenance(
             kind=ProfileKind.ESTIMATED,
             source=_SOURCE,
             fetched_at=used.date,
             error=stated_error(setup),
-            notes=_notes(setup),
+            notes=(*_notes(setup), *_of_long(longest)),
         ),
     )
 
@@ -182,17 +192,33 @@ def _calibrating() -> frozenset[str]:
     return frozenset(row["left_out"] for row in rows if row["left_out"] != "all")
 
 
-def _points(setup: Setup, calibration: Calibration) -> PointsForm:
+def _points(setup: Setup, calibration: Calibration, longest: tuple[int, int]) -> PointsForm:
     shape, gpus = setup.shape, setup.tensor_parallel
     free = kv_cache_bytes(shape, memory_bytes=setup.machine.memory_bytes, tensor_parallel=gpus, dtype=setup.dtype)
     curves: dict[tuple[int, int], tuple[tuple[int, float, float], ...]] = {}
-    for inputs in INPUT_TOKENS:
-        for outputs in OUTPUT_TOKENS:
+    for inputs in _up_to(INPUT_TOKENS, COMPARED_TOKENS[0], longest[0]):
+        for outputs in _up_to(OUTPUT_TOKENS, COMPARED_TOKENS[1], longest[1]):
             fits = [n for n in CONCURRENCIES if n * shape.kept_bytes(inputs + outputs, gpus) <= free]
             found = [(n, *latencies(setup, calibration, n, inputs, outputs)) for n in fits]
             # A size that does not fit at all keeps its place, so that it is refused for memory, not for its range.
             curves[inputs, outputs] = tuple((n, _digits(ttft), _digits(tpot)) for n, ttft, tpot in found)
     return PointsForm(latencies=curves)
+
+
+def _up_to(edges: tuple[int, ...], least: int, longest: int) -> tuple[int, ...]:
+    """Through the first edge that holds `longest`, and no fewer than those up to `least`."""
+    below = sum(edge < max(longest, least) for edge in edges)
+    return edges[: below + 1]
+
+
+def _of_long(longest: tuple[int, int]) -> tuple[str, ...]:
+    if all(tokens <= compared for tokens, compared in zip(longest, COMPARED_TOKENS, strict=True)):
+        return ()
+    inputs, outputs = COMPARED_TOKENS
+    return (
+        f"Requests of over {inputs:,} input or {outputs:,} output tokens are reckoned by the same law; few "
+        "measurements are of such sizes, and the stated error is not of them.",
+    )
 
 
 def _notes(setup: Setup) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ def select(profiles: Iterable[Profile], sizes: Sequence[tuple[int, int]], *, ext
     chosen, passed_over = [], []
     for key in sorted(by_key):
         ranked = sorted(by_key[key], key=_rank)
-        gaps = [[] if extrapolate else _gaps(profile, sizes) for profile in ranked]
+        gaps = [[] if extrapolate else gaps_of(profile, sizes) for profile in ranked]
         index = min(range(len(ranked)), key=lambda place: (len(gaps[place]), place))
         chosen.append(ranked[index])
         passed_over += [
@@ -82,7 +82,7 @@ def _rank(profile: Profile) -> tuple[int, bool, float, str]:
     return place, fraction is None, fraction or 0.0, profile.engine_version
 
 
-def _gaps(profile: Profile, sizes: Sequence[tuple[int, int]]) -> list[str]:
+def gaps_of(profile: Profile, sizes: Sequence[tuple[int, int]]) -> list[str]:
     """What of the traffic the profile does not cover, one sentence a size."""
     found = (covers(profile, *size) for size in sizes if not is_near(profile, *size))
     return [reason for reason in found if reason is not None]

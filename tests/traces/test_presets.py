@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import csv
+import gzip
 import json
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +20,9 @@ from sky_melange.errors import MissingDataError
 from sky_melange.traces import preset_names, scan_files
 from sky_melange.traces.presets import from_document, load_preset, to_document
 
-NAMES = ("arxiv-summarization", "azure-code-2023", "azure-conversation-2023", "mooncake-conversation")
-LICENCES = {"azure": "CC-BY-4.0", "mooncake": "Apache-2.0", "arxiv": "MIT"}
+COUNTED = ("arxiv-summarization", "azure-code-2023", "azure-conversation-2023", "mooncake-conversation")
+NAMES = (*COUNTED, "servegen-deepseek-r1")
+LICENCES = {"azure": "CC-BY-4.0", "mooncake": "Apache-2.0", "arxiv": "MIT", "servegen": "Apache-2.0"}
 
 
 def test_the_presets_are_those_of_the_documentation() -> None:
@@ -39,12 +45,47 @@ def test_provenance_and_licence(repository: Path, name: str) -> None:
     assert json.loads(json.dumps(to_document(from_document(document), provenance))) == document
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COUNTED)
 def test_a_preset_equals_a_new_count_of_its_trace(repository: Path, shared_traces: Path, name: str) -> None:
     document = json.loads((repository / "catalogs" / "presets" / f"{name}.json").read_text())
     preset = from_document(document)
     counted = scan_files([str(shared_traces / document["provenance"]["file"])], TraceOptions())
     assert replace(counted, source=preset.source) == preset
+
+
+def test_the_preset_of_distributions_equals_a_count_of_its_own(shared_traces: Path) -> None:
+    """Marginals and rate by another road: dictionaries of exact fractions, clients in another order."""
+    preset = load_preset("servegen-deepseek-r1")
+    rates: dict[tuple[str, int], float] = {}
+    with gzip.open(shared_traces / "servegen" / "client-rate-per-600s.csv.gz", "rt") as stream:
+        for row in csv.DictReader(stream):
+            if row["pool"] == "deepseek-r1":
+                rates[row["client"], int(row["start_s"])] = float(row["rate_rps"])
+    marginals: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+    edges = (preset.grid.input_edges, preset.grid.output_edges)
+    with gzip.open(shared_traces / "servegen" / "deepseek-r1-token-distributions.jsonl.gz", "rt") as stream:
+        for line in stream:
+            client = json.loads(line)
+            for start, sizes in client["windows"].items():
+                requests = sum(
+                    rate * 600
+                    for (name, at), rate in rates.items()
+                    if name == client["client"] and int(start) <= at < int(start) + 21_600
+                )
+                for axis, key in enumerate(("input_tokens", "output_tokens")):
+                    law = ast.literal_eval(sizes[key])
+                    for size, part in law.items():
+                        marginals[axis][bisect_left(edges[axis], size)] += requests * part / sum(law.values())
+    for axis, key in enumerate(("input_index", "output_index")):
+        counted: Counter[int] = Counter()
+        for cell in preset.cells:
+            counted[getattr(cell, key)] += cell.requests
+        for index, requests in marginals[axis].items():
+            assert counted[index] == pytest.approx(requests, rel=1e-4, abs=len(edges[1 - axis]))
+    assert preset.rate is not None
+    assert preset.rate.mean_rps == pytest.approx(sum(rates.values()) / 144, rel=1e-4)
+    busiest = max(sum(rate for (_, at), rate in rates.items() if at == start) for start in range(0, 86_400, 600))
+    assert preset.rate.peak_rps == pytest.approx(busiest, rel=2e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ from typing import Final
 
 from sky_melange.domain.trace import TraceOptions, TraceSummary
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces.aggregates import openai_usage, prometheus
+from sky_melange.traces.aggregates import openai_usage, prometheus, servegen
 from sky_melange.traces.files import compression_of, is_remote, open_text
 from sky_melange.traces.text import one_line
 
@@ -21,6 +21,7 @@ Documents = Mapping[str, str]
 AGGREGATES: Final[Mapping[str, tuple[re.Pattern[str], Callable[[Documents, TraceOptions], TraceSummary]]]] = {
     prometheus.NAME: (prometheus.SIGN, prometheus.summarize),
     openai_usage.NAME: (openai_usage.SIGN, openai_usage.summarize),
+    servegen.NAME: (servegen.SIGN, servegen.summarize),
 }
 """What the beginning of such a file looks like, and how it is read."""
 
