@@ -1,4 +1,4 @@
-"""Where a small GPU beats a large one per dollar: the Mélange paper's finding (arXiv 2404.14527, figure 3), by estimates.
+"""Where a small GPU beats a large one per dollar: the finding of the Mélange paper (arXiv 2404.14527), by estimates.
 
     python -m benchmarks.small_gpu
 
