@@ -20,8 +20,9 @@ from sky_melange.domain.plan import MOST_UTILIZATION, ReplicaGroup, Route, Simul
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Objective, Percentile, RoutingPolicy, Workload
-from sky_melange.errors import InfeasibleError
-from sky_melange.optimizer import Model, Solved, assembled_of, solved
+from sky_melange.errors import InfeasibleError, NotOptimalError
+from sky_melange.optimizer import Model, Solved, assembled_of, solve_problem, solved
+from sky_melange.optimizer.solve.solver import widened
 from sky_melange.pipeline.planning import check_size
 from sky_melange.simulation import Fleet, Scenario, fleet_of, unloaded, without
 from sky_melange.traces.request_log import RequestLog
@@ -39,6 +40,8 @@ _MOST_ROUNDS: Final = 24
 _LAST_ROUNDS: Final = 8
 _LESS_OF_ALL: Final = 0.75
 _LESS_OF_ONE: Final = 0.6
+_LESS_ALONE: Final = 0.8
+_MOST_ALONE: Final = 4
 _LEAST_UTILIZATION: Final = 1e-4
 
 _OPTIMISM: Final = 1.1
@@ -172,9 +175,50 @@ class _Search:
                     break
                 factor = wanted
         best = best or self.last_resort()
+        if self.is_open(best) and self.model.workload.objective is Objective.LEAST_COST:
+            best = self.alone(best)
+        return best, not self.is_open(best)
+
+    def is_open(self, best: Solved) -> bool:
+        """Whether the program knows a better plan, or none, at what is known of the groups."""
         self.allow(best)
         found = self.solved(self.used_to, is_required=False)
-        return best, found is not None and not _is_better(found, best)
+        return found is None or _is_better(found, best)
+
+    def alone(self, best: Solved) -> Solved:
+        """A better plan of a single profile, where there is one: mixes that fail say little of what each carries alone.
+
+        Of the few profiles whose plans are the cheapest at what is known of them.
+        """
+        looked = {
+            key: found
+            for key, part in self.used_to.items()
+            if (found := self.solved_alone(key, part)) is not None and _is_better(found, best)
+        }
+        for key in sorted(looked, key=lambda key: (looked[key].solution.cost_usd_per_hour, key))[:_MOST_ALONE]:
+            part, before = self.used_to[key], None
+            for _ in range(_LAST_ROUNDS):
+                found = self.solved_alone(key, part)
+                if found is None or not _is_better(found, best):
+                    break
+                if found.solution.counts != before and not self.is_known_to_fail(found):
+                    before = found.solution.counts
+                    if self.tried(found)[2]:
+                        best, self.given = found, {**self.used_to, key: part}
+                        break
+                part *= _LESS_ALONE
+        return best
+
+    def solved_alone(self, key: _Profile, part: float) -> Solved | None:
+        """The cheapest plan of one profile at this utilisation; None where it cannot serve all."""
+        kept = [c for c, candidate in enumerate(self.model.candidates) if _profile(candidate) == key]
+        model = self.model.used_to(self.parts({**self.used_to, key: part}))
+        try:
+            solution = solve_problem(model.problem.restricted_to(kept), model.workload.solver)
+        except (InfeasibleError, NotOptimalError):
+            return None
+        solution = widened(model.problem, kept, solution)
+        return Solved(model=model, solution=solution, assembled=assembled_of(model, solution))
 
     def bolder_by(self, factor: float, best: Solved | None) -> dict[_Profile, float]:
         """What the groups of the best plan are known to carry, times `factor`."""

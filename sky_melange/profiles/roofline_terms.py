@@ -79,8 +79,11 @@ class Setup:
         return self.shape.attention_flop(input_tokens) / (self.tensor_parallel * self.machine.fp16_flop_per_s)
 
     def tpot_terms(self, running: float, input_tokens: float, output_tokens: float) -> tuple[float, ...]:
-        """Seconds by TPOT_TERMS of one step with `running` requests of this size under continuous batching."""
-        arriving = running * input_tokens / output_tokens
+        """Seconds by TPOT_TERMS of one step with `running` requests of this size under continuous batching.
+
+        A request that runs alone decodes after its own prompt, and meets no other's.
+        """
+        arriving = running * input_tokens / output_tokens if running > 1 else 0.0
         return (
             self.shape.layers * _LAYER_S,
             self.weights_s(running),
@@ -91,7 +94,7 @@ class Setup:
             self.compute_s(arriving),
             self.link_s(arriving),
             self.activations_s(arriving),
-            self.attention_s(input_tokens) * running / output_tokens,
+            self.attention_s(input_tokens) * arriving / input_tokens,
         )
 
     def ttft_terms(self, running: float, input_tokens: float) -> tuple[float, ...]:

@@ -49,7 +49,7 @@ def solve_within(problem: Problem, session: Session) -> Solution:
     """The same within a session, whose time it uses up."""
     kept, first = _promising(problem, undominated(problem), session)
     try:
-        found = _widened(problem, kept, _solve_reduced(problem.restricted_to(kept), session))
+        found = widened(problem, kept, _solve_reduced(problem.restricted_to(kept), session))
     except NotOptimalError:
         if first is None:
             raise
@@ -75,7 +75,7 @@ def _promising(problem: Problem, kept: tuple[int, ...], session: Session) -> tup
             break
         upper_bound = reduced.objective(found.counts)
         gap = relative_gap(upper_bound, reduction.lower_bound)
-        first = replace(_widened(problem, kept, found), status="feasible", mip_gap=gap)
+        first = replace(widened(problem, kept, found), status="feasible", mip_gap=gap)
         kept = tuple(kept[position] for position in reduction.keep(upper_bound))
     return kept, first
 
@@ -90,7 +90,7 @@ def _among(problem: Problem, reduction: Reduction, count: int, session: Session)
     )
     given_s = hurried.left_s
     try:
-        return _widened(problem, promising, _least_cost(problem.restricted_to(promising), hurried)[0])
+        return widened(problem, promising, _least_cost(problem.restricted_to(promising), hurried)[0])
     except (InfeasibleError, NotOptimalError):
         return None
     finally:
@@ -179,7 +179,7 @@ def _without_ties(problem: Problem, best: Solution, session: Session) -> Solutio
         problem = replace(problem, loss_cuts=(*problem.loss_cuts, *found.cuts))
 
 
-def _widened(problem: Problem, kept: Sequence[int], found: Solution) -> Solution:
+def widened(problem: Problem, kept: Sequence[int], found: Solution) -> Solution:
     """The solution of the problem restricted to `kept`, as one of the whole problem."""
     size = problem.candidate_count
     counts = _wide(found.counts, kept, size, 0)
