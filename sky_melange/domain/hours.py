@@ -53,6 +53,8 @@ class Hours:
     def scaled_to(self, peak_rps: float) -> Hours:
         """The same hours with another rate of the busiest; the others in proportion."""
         peak = self.peak_rps
+        if peak_rps == peak:
+            return self
         rates = tuple(peak_rps if rate == peak else rate / peak * peak_rps for rate in self.rates_rps)
         return replace(self, rates_rps=rates)
 

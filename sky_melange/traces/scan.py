@@ -333,6 +333,8 @@ def _notes(summary: TraceSummary, shown: Mapping[Rejection, str]) -> Iterator[st
         yield f"{zoneless:,} times name no time zone, unlike the others; they are taken as UTC."
     if rate is None:
         return
+    if zoneless == requests and rate.hours is not None and rate.hours.time_zone != "UTC":
+        yield f"Its times name no time zone: they are taken as UTC, and counted by {rate.hours.time_zone}."
     if not rate.complete:
         yield (
             f"The log covers no whole window of {rate.window_s} s, so the rate may be too low; a shorter window helps."

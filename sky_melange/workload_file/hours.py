@@ -179,7 +179,7 @@ def stated_hours(section: TrafficSection, file_name: str, read: ReadHours | None
         )
         note = (
             f"they are the shape `{given.shape}`, an assumption and not a measurement: where yours are busier, "
-            "requests miss their targets. Count them: `sky-melange workload from-trace LOG --hours week`, or give a file."
+            "requests miss their targets. Count yours: `sky-melange workload from-trace LOG --hours week`."
         )
         return hours, (note,)
     rates = tuple(float(rate) for rate in given.rates or ())
