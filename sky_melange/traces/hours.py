@@ -137,7 +137,7 @@ def hours_of_samples(samples: Sequence[Sample], wanted: HourCount, *, percentile
             for sample in _from(inside, at, piece.end_s):
                 covered = min(sample.end_s, piece.end_s) - max(sample.begin_s, piece.begin_s)
                 found.rates[piece.hour].append((sample.rate_rps, covered))
-    return _hours(found, wanted, percentile, f"rates each of {_span(sorted(steps)[len(steps) // 2])}", source)
+    return _hours(found, wanted, percentile, f"rates of {_span(sorted(steps)[len(steps) // 2])} each", source)
 
 
 def _from(samples: Sequence[Sample], at: int, end_s: int) -> Iterator[Sample]:

@@ -152,7 +152,7 @@ def test_the_percentile_is_of_the_days_and_the_origin_says_so(tmp_path: Path) ->
     assert set(read(tmp_path, text, cycle=DAY).rates_rps) == {10.0}
     hours = read(tmp_path, text, cycle=DAY, percentile=50)
     assert set(hours.rates_rps) == {5.0}
-    assert hours.origin == "hours: p50 of its rates each of 60 min within each hour of the day, over 10 days"
+    assert hours.origin == "hours: p50 of its rates of 60 min each within each hour of the day, over 10 days"
 
 
 def test_a_week_is_counted_where_every_hour_is_covered(tmp_path: Path) -> None:
@@ -309,6 +309,15 @@ def test_rates_larger_than_the_limit_are_not_read(tmp_path: Path) -> None:
     options = TraceOptions(hours=HourCount())
     with pytest.raises(InputError, match="is larger than 64 MiB"):
         read_hours(HoursReference(file="hours", options=options), tmp_path)
+
+
+def test_the_example_is_a_week(repository: Path) -> None:
+    options = TraceOptions(hours=HourCount())
+    reference = HoursReference(file="rates.csv.gz", options=options)
+    hours, found = read_hours(reference, repository / "examples" / "hours")
+    assert (len(hours.rates_rps), hours.peak_rps, round(hours.mean_rps, 1)) == (WEEK, 38.795, 15.5)
+    assert hours.rates_rps.index(38.795) == 4 * DAY + 20
+    assert found == ()
 
 
 def test_dates_without_a_zone_are_utc_or_a_mistake(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sky_melange import pipeline
+from sky_melange.check.inputs import workload_changes
 from sky_melange.domain.hours import DAY, WEEK, Hours, Scaling
 from sky_melange.domain.workload import Workload
 from sky_melange.workload_file import read_workload
@@ -307,3 +308,16 @@ def test_hours_in_a_plan_follow_the_same_rules(
     for part in wanted:
         assert any(part in mistake for mistake in found), found
     assert bool(found) == bool(wanted)
+
+
+def test_what_changed_between_hours_is_counted(reading: Callable[..., Workload]) -> None:
+    old, new = reading(OF_A_DAY), reading(f"hours: {[1, 2, *RATES[2:]]}")
+    (change,) = workload_changes(old, new)
+    assert (change.key, change.note) == (
+        "traffic.hours",
+        "2 of 24 hours have another rate; 11.5 req/s on average when planned, 11.58 now",
+    )
+    keys = [change.key for change in workload_changes(old, reading(f"hours: {RATES * 7}"))]
+    assert keys == ["traffic.hours"]
+    gone = {change.key for change in workload_changes(old, reading("request_rate: 23"))}
+    assert "traffic.hours.time_zone" in gone
