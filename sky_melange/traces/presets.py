@@ -120,7 +120,7 @@ def from_document(document: dict[str, Any]) -> TraceSummary:
 
 
 def _rate_document(rate: RateSummary) -> dict[str, Any]:
-    """Without hours, which none is long enough for."""
+    """Without hours: those of a day are counted by the clocks of a zone, which a workload chooses."""
     found = dataclasses.asdict(rate)
     del found["hours"]
     return found

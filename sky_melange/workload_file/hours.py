@@ -66,7 +66,7 @@ def check_hours(document: YamlDocument) -> Iterator[Mistake]:
             yield from _check_rate_is_theirs(document, f"hours.{name}")
     if "counted" in given and document.find(("traffic", "trace")) is None:
         has_preset = document.find(("traffic", "preset")) is not None
-        why = "a preset spans less than a day" if has_preset else "a histogram has no times"
+        why = "presets have no hours of a day" if has_preset else "a histogram has no times"
         message = f"only valid together with trace: {why}; write `hours: {{file: hours.csv}}` or a shape"
         yield _mistake(document, (*_HOURS, "counted"), message)
     zone = node.entries.get("time_zone")

@@ -272,6 +272,13 @@ def test_mistakes_in_a_file_are_reported_at_its_key(tmp_path: Path, good: str) -
             pipeline.read(path)
 
 
+def test_presets_have_no_hours(mistakes_in: MistakesIn, good: str) -> None:
+    histogram = good[good.index("  histogram") :]
+    text = good.replace(histogram, "  preset: azure-code-2023\n  hours: {counted: day}\n")
+    (found,) = mistakes_in(text)
+    assert "hours.counted: only valid together with trace: presets have no hours of a day; write `hours: {file" in found
+
+
 def test_a_caller_that_reads_no_files_says_so(tmp_path: Path, good: str) -> None:
     path = tmp_path / "workload.yaml"
     path.write_text(with_hours(good, "hours: {file: hours.csv}"))
