@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+from zoneinfo import ZoneInfo, available_timezones
 
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.interruption import InterruptionBand
@@ -32,6 +33,24 @@ def data_path(*parts: str) -> Path:
 def package_text(*parts: str) -> str:
     """The text of a file of this package, such as a module that is copied into plan folders."""
     return _PACKAGE.joinpath(*parts).read_text(encoding="utf-8")
+
+
+_OF_THE_MACHINE: Final = frozenset({"localtime", "posixrules", "Factory"})
+"""Files among the zones that mean another one on each machine, or none."""
+
+
+@cache
+def time_zone(name: str) -> ZoneInfo:
+    """The zone of an IANA name. Raises ValueError, with what to write instead, for other names."""
+    if name not in _OF_THE_MACHINE and not name.startswith(("posix/", "right/")):
+        try:
+            return ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            pass
+    zones = sorted(available_timezones() - _OF_THE_MACHINE)
+    places = [zone for zone in zones if zone.rpartition("/")[2].casefold() == name.casefold()]
+    instead = f"; did you mean {places[0]!r}?" if places else ";"
+    raise ValueError(f"is not a time zone{instead} write an IANA name such as UTC or Europe/Berlin")
 
 
 @cache

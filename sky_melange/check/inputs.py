@@ -7,18 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.hours import Hours
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.plan_diff import InputChange
 from sky_melange.domain.workload import Workload
 
-_TABLES: Final = ("traffic.rates_rps", "traffic.mean_tokens")
-"""Compared by bucket, not by position: a new edge moves every position."""
+_TABLES: Final = ("traffic.rates_rps", "traffic.mean_tokens", "traffic.hours.rates_rps")
+"""Compared by bucket or hour, not by position: a new edge moves every position."""
 
 
 def workload_changes(old: Workload, new: Workload) -> tuple[InputChange, ...]:
     """Every key that differs, in the order of the fields, then the traffic by bucket."""
     before, after = dict(_flat(old, "")), dict(_flat(new, ""))
-    return (*_changes(before, after), *_traffic_changes(old.traffic, new.traffic))
+    return (
+        *_changes(before, after),
+        *_traffic_changes(old.traffic, new.traffic),
+        *_hours_changes(old.traffic.hours, new.traffic.hours),
+    )
 
 
 def profile_changes(pairs: Iterable[tuple[ReplicaGroup, ReplicaGroup]]) -> tuple[InputChange, ...]:
@@ -65,6 +70,19 @@ def _traffic_changes(old: Traffic, new: Traffic) -> Iterator[InputChange]:
     ]
     if sizes:
         yield InputChange(key="traffic.planned_sizes", note=f"{len(sizes)} buckets are planned at another size")
+
+
+def _hours_changes(old: Hours | None, new: Hours | None) -> Iterator[InputChange]:
+    """How many hours have another rate, and the mean over the cycle."""
+    if old is None or new is None or old.rates_rps == new.rates_rps:
+        return
+    if len(old.rates_rps) != len(new.rates_rps):
+        was, now = (f"{len(hours.rates_rps)} hours" for hours in (old, new))
+        yield InputChange(key="traffic.hours", old=was, new=now)
+        return
+    other = sum(before != now for before, now in zip(old.rates_rps, new.rates_rps, strict=True))
+    means = f"{old.mean_rps:.4g} req/s on average when planned, {new.mean_rps:.4g} now"
+    yield InputChange(key="traffic.hours", note=f"{other} of {len(old.rates_rps)} hours have another rate; {means}")
 
 
 def _flat(value: object, key: str) -> Iterator[tuple[str, str]]:

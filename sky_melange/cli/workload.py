@@ -20,6 +20,7 @@ import click
 from sky_melange.cli.atomic_file import refuse_device, write_atomically, write_new
 from sky_melange.cli.options import format_option, reading_options, trace_options, use_color
 from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.hours import DAY, WEEK, HourCount
 from sky_melange.domain.trace import TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.workload_yaml import Frame
@@ -66,7 +67,17 @@ def command() -> None:
     show_default=True,
     help="Percentile of windows to plan for.",
 )
-@click.option("--request-rate", type=float, help="Plan for this rate, requests/s; needed for logs without times.")
+@click.option(
+    "--hours",
+    type=click.Choice(["day", "week"]),
+    help="Count the percentile within each hour of the day or week, too; the log must cover each of them.",
+)
+@click.option("--time-zone", default="UTC", show_default=True, help="By whose clocks --hours are, as Europe/Berlin.")
+@click.option(
+    "--request-rate",
+    type=float,
+    help="Plan for this rate, requests/s (with --hours, in the busiest one); needed for logs without times.",
+)
 @click.option(
     "--bucket-size",
     type=click.Choice([size.value for size in BucketSize]),
@@ -100,6 +111,8 @@ def from_trace(
     buckets: str,
     window_s: int,
     percentile: float,
+    hours: str | None,
+    time_zone: str,
     request_rate: float | None,
     bucket_size: str,
     url: str | None,
@@ -134,7 +147,13 @@ def from_trace(
         message = "is measured for the files of one model; leave out --split-by (see --where) and --connect"
         raise InputError([Mistake(source="--prefix-cache", message=message)])
     _check_targets(None if split_by is not None else output_file, report)
-    options = replace(trace_options(**reading), buckets=buckets, window_s=window_s, rate_percentile=percentile)
+    options = replace(
+        trace_options(**reading),
+        buckets=buckets,
+        window_s=window_s,
+        rate_percentile=percentile,
+        hours=_hour_count(hours, time_zone),
+    )
     if prefix_cache is not None:
         from sky_melange.traces.prefixes import parse_prefix_cache
 
@@ -166,6 +185,22 @@ def from_trace(
         click.echo(f"Warning: {message}", err=True)
     for note in summary.notes:
         click.echo(f"Warning: {note}", err=True)
+
+
+def _hour_count(hours: str | None, time_zone: str) -> HourCount | None:
+    """Raises InputError for a time zone that is none, or that nothing is counted by."""
+    from sky_melange import resources
+
+    fault = ""
+    if hours is None and time_zone != HourCount().time_zone:
+        fault = "only valid together with --hours"
+    try:
+        resources.time_zone(time_zone)
+    except ValueError as error:
+        fault = str(error)
+    if fault:
+        raise InputError([Mistake(source="--time-zone", message=fault)])
+    return None if hours is None else HourCount(time_zone=time_zone, cycle=DAY if hours == "day" else WEEK)
 
 
 def _check_source(files: tuple[str, ...], url: str | None, table: str | None) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 DAY: Final = 24
 WEEK: Final = 168
 """Hours of a cycle. A week begins on Monday at 00:00."""
+
+
+DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+TENFOLD: Final = 10
 
 
 class Scaling(StrEnum):
@@ -39,6 +44,52 @@ class Hours:
     def mean_rps(self) -> float:
         """Over the whole cycle."""
         return sum(self.rates_rps) / len(self.rates_rps)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all hours have one rate, so that they say nothing that the rate does not."""
+        return len(set(self.rates_rps)) == 1
+
+    def scaled_to(self, peak_rps: float) -> Hours:
+        """The same hours with another rate of the busiest; the others in proportion."""
+        peak = self.peak_rps
+        if peak_rps == peak:
+            return self
+        rates = tuple(peak_rps if rate == peak else rate / peak * peak_rps for rate in self.rates_rps)
+        return replace(self, rates_rps=rates)
+
+    def steepest_jump(self) -> str | None:
+        """The hour that begins with the largest rise, where that is tenfold or more and matters; in a sentence."""
+        pairs = [(self.rates_rps[hour - 1], rate, hour) for hour, rate in enumerate(self.rates_rps)]
+        jumps = [
+            (now - before, before, now, hour)
+            for before, now, hour in pairs
+            if now >= TENFOLD * before and TENFOLD * now >= self.peak_rps and now > before
+        ]
+        if not jumps:
+            return None
+        _, before, now, hour = max(jumps)
+        return (
+            f"the rate grows at once from {before:.4g} to {now:.4g} requests/s at "
+            f"{hour_name(hour, len(self.rates_rps))} ({self.time_zone}): check that hour and the one before"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourCount:
+    """How hours are counted: by the clocks of `time_zone`, over a `cycle` of DAY or WEEK hours; None: what is covered.
+
+    None is a week where each of its hours is covered, otherwise a day.
+    """
+
+    time_zone: str = "UTC"
+    cycle: int | None = None
+
+
+def hour_name(hour: int, cycle: int) -> str:
+    """`09:00` of a day, `Tuesday 09:00` of a week."""
+    clock = f"{hour % DAY:02d}:00"
+    return clock if cycle == DAY else f"{DAYS[hour // DAY]} {clock}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from sky_melange.domain.buckets import BucketSize, TokenGrid
+from sky_melange.domain.hours import HourCount, Hours
 from sky_melange.domain.router import SizeFit
 
 CALENDAR_FROM_S: Final = 100_000_000
@@ -142,7 +143,8 @@ class TraceOptions:
     `columns` None: recognised by their names. `buckets`: `melange`, `extend`, `auto:K`, or edges `25,100x25,100`.
     `rate_percentile` is in 0..100, over windows of `window_s` whole seconds. `where` says which rows are the traffic
     (see traces/where.py), `model_column` which column names the model. Requests from `since_s` on and before `until_s`
-    are counted, both as the log's times. `prefix_cache`: what it would have found is measured.
+    are counted, both as the log's times. `prefix_cache`: what it would have found is measured. `hours`: the rate is
+    counted by hour, too.
     """
 
     columns: LogColumns | None = None
@@ -155,6 +157,15 @@ class TraceOptions:
     since_s: int | None = None
     until_s: int | None = None
     prefix_cache: PrefixCache | None = None
+    hours: HourCount | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoursReference:
+    """A file that a workload names for its `traffic.hours`; `options` say how it is counted, their `hours` by what."""
+
+    file: str
+    options: TraceOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +214,7 @@ class RateSummary:
     `over_time` are (start in seconds, requests/s) of at most some hundred equal spans, for a chart. `burstiness` are
     (seconds, Allan factor): half the mean square of the change from one window of so many seconds to the next ÷ the
     mean number of requests in one. 1 for a Poisson process, and for gaps of coefficient of variation c about c²; slow
-    changes, as over a day, do not count.
+    changes, as over a day, do not count. `hours`: the rate to plan for in each hour, where that was asked for.
     """
 
     window_s: int
@@ -220,6 +231,7 @@ class RateSummary:
     hour_of_week: tuple[tuple[float | None, ...], ...] | None
     over_time: tuple[tuple[int, float], ...]
     burstiness: tuple[tuple[int, float], ...] = ()
+    hours: Hours | None = None
 
     @property
     def burst_scale_s(self) -> int | None:

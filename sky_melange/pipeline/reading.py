@@ -7,11 +7,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.hours import DAY, Hours
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.workload import Model, RunningGroup, Workload
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
-from sky_melange.traces import preset_names, resolve_traffic
+from sky_melange.traces import preset_names, read_hours, resolve_traffic
 from sky_melange.workload_file import read_workload
 
 ConfigOf = Callable[[str], Mapping[str, Any] | None]
@@ -34,6 +36,9 @@ def read(
         known_clouds=launchable_clouds(),
         known_presets=preset_names(),
         trace_traffic=lambda reference: resolve_traffic(reference, path.parent) if planned is None else planned.traffic,
+        read_hours=lambda reference: (
+            read_hours(reference, path.parent) if planned is None else hours_of(planned.traffic)
+        ),
     )
     if workload.prices.overrides is not None:
         # Like every path in a workload file it is relative to the file.
@@ -50,6 +55,13 @@ def read(
     grid = workload.traffic.grid
     longest = grid.input_edges[-1] + grid.output_edges[-1]
     return replace(workload, model=replace(workload.model, max_model_len=longest))
+
+
+def hours_of(planned: Traffic) -> tuple[Hours, tuple[str, ...]]:
+    """What stands in for the file of `traffic.hours`: the hours of a plan, which has no even ones, and its notes."""
+    hours = planned.hours or Hours(rates_rps=(planned.request_rate_rps,) * DAY)
+    notes = (note.partition("Hours: ") for note in planned.notes)
+    return hours, tuple(text for before, found, text in notes if found and not before)
 
 
 def _known(model: Model, file: Path, planned: Workload | None, config_of: ConfigOf | None) -> Model:

@@ -11,6 +11,7 @@ from sky_melange.domain.trace import TraceReference
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.pipeline.profiling import profiles_on
+from sky_melange.pipeline.reading import hours_of
 from sky_melange.plan_file import PlanDocument
 from sky_melange.simulation import Fleet, fleet_of
 from sky_melange.traces import preset_names, read_requests
@@ -38,7 +39,7 @@ def arrivals_log(workload: Workload, workload_file: Path | None, text: str | Non
         asked.append(reference)
         return workload.traffic
 
-    read_workload(workload_file, trace_traffic=note, text=text)
+    read_workload(workload_file, trace_traffic=note, read_hours=lambda _: hours_of(workload.traffic), text=text)
     if not asked or not asked[0].files:
         message = f"names no trace any more, but its plan replays {name}; plan again"
         raise InputError([Mistake(source=str(workload_file), key="traffic", message=message)])

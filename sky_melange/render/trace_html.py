@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Final
 
 from sky_melange.domain.trace import REJECTION_MEANINGS, RateSummary, TraceSummary
-from sky_melange.render.trace_report import DAYS, moment, rate_lines
+from sky_melange.render.trace_report import DAYS, hours_line, moment, rate_lines, rates_by_day
 
 _STYLE: Final = (
     "body{font:14px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222}"
@@ -48,7 +48,10 @@ def _body(summary: TraceSummary) -> Iterator[str]:
     yield from (f"<p>{escape(line)}</p>" for line in rate_lines(summary.rate))
     yield _chart(summary.rate)
     if summary.rate.hour_of_week is not None:
-        yield _week(summary.rate.hour_of_week)
+        caption = "Mean requests/s by hour of the week, UTC; empty where the log says nothing"
+        yield _week(dict(zip(DAYS, summary.rate.hour_of_week, strict=True)), caption)
+    if summary.rate.hours is not None:
+        yield _week(rates_by_day(summary.rate.hours), escape(hours_line(summary.rate.hours)))
 
 
 def _heat_map(summary: TraceSummary) -> str:
@@ -79,7 +82,8 @@ def _chart(rate: RateSummary) -> str:
         f'height="{_CHART_HEIGHT * value / highest:.2f}"><title>{moment(rate, start)}: {value:.4g}/s</title></rect>'
         for index, (start, value) in enumerate(rate.over_time)
     )
-    line = _CHART_HEIGHT * (1 - min(1.0, rate.planned_rps / highest))
+    planned_rps = rate.planned_rps if rate.hours is None else rate.hours.peak_rps
+    line = _CHART_HEIGHT * (1 - min(1.0, planned_rps / highest))
     return (
         f"<p>Rate over time, 0 to {highest:.4g} requests/s; the line is the rate planned for.</p>"
         f'<svg viewBox="0 0 {_CHART_WIDTH} {_CHART_HEIGHT}" width="100%" role="img" fill="#1450a0">{"".join(bars)}'
@@ -87,12 +91,11 @@ def _chart(rate: RateSummary) -> str:
     )
 
 
-def _week(week: tuple[tuple[float | None, ...], ...]) -> str:
-    highest = max((value for day in week for value in day if value is not None), default=0.0) or 1.0
+def _week(week: Mapping[str, tuple[float | None, ...]], caption: str) -> str:
+    highest = max((value for day in week.values() for value in day if value is not None), default=0.0) or 1.0
     head = "".join(f"<th>{hour:02d}</th>" for hour in range(24))
     rows = (
         f"<tr><th>{name}</th>{''.join(_cell(v, (v or 0.0) / highest, f'{v or 0.0:.3g}') for v in day)}</tr>"
-        for name, day in zip(DAYS, week, strict=True)
+        for name, day in week.items()
     )
-    caption = "Mean requests/s by hour of the week, UTC; empty where the log says nothing"
     return f"<table><caption>{caption}</caption><tr><th></th>{head}</tr>{''.join(rows)}</table>"

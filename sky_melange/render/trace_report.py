@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sky_melange.domain.hours import DAY, Hours, hour_name
 from sky_melange.domain.trace import REJECTION_MEANINGS, RateSummary, TraceSummary
 from sky_melange.render.text import to_text
 
@@ -74,13 +75,30 @@ def moment(rate: RateSummary, second: int) -> str:
 
 def rate_lines(rate: RateSummary) -> Iterator[str]:
     """The rate in sentences."""
+    planned = "Planned for" if rate.hours is None else "Over the whole log"
     yield (
-        f"Planned for {rate.planned_rps:.4g} requests/s: percentile {rate.percentile:g} of windows of "
+        f"{planned} {rate.planned_rps:.4g} requests/s: percentile {rate.percentile:g} of windows of "
         f"{rate.window_s} s from every second on ({rate.empty / rate.windows:.1%} empty)."
     )
     burst = "" if rate.dispersion is None else f", index of dispersion {rate.dispersion:.4g} (1: Poisson arrivals)"
     yield f"Mean {rate.mean_rps:.4g}, peak {rate.peak_rps:.4g} requests/s{burst}."
     yield f"From {moment(rate, rate.first_s)} to {moment(rate, rate.last_s)}."
+
+
+def hours_line(hours: Hours) -> str:
+    """The busiest and the quietest hour, and the mean, in a sentence."""
+    rates, cycle = hours.rates_rps, len(hours.rates_rps)
+    busiest, quietest = (hour_name(rates.index(pick(rates)), cycle) for pick in (max, min))
+    return (
+        f"To plan for, requests/s by {hours.time_zone} ({hours.origin}): {hours.peak_rps:.4g} at {busiest}, "
+        f"{min(rates):.4g} at {quietest}, {hours.mean_rps:.4g} on average:"
+    )
+
+
+def rates_by_day(hours: Hours) -> dict[str, tuple[float | None, ...]]:
+    """Name of the day -> its 24 rates."""
+    names = ("Day",) if len(hours.rates_rps) == DAY else DAYS
+    return {name: hours.rates_rps[DAY * day : DAY * day + DAY] for day, name in enumerate(names)}
 
 
 def _parts(summary: TraceSummary) -> Iterator[RenderableType]:
@@ -105,7 +123,10 @@ def _parts(summary: TraceSummary) -> Iterator[RenderableType]:
     yield Text(_bars(summary.rate))
     if summary.rate.hour_of_week is not None:
         yield Text("Mean requests/s by hour of the week, UTC:")
-        yield _week(summary.rate.hour_of_week)
+        yield _week(dict(zip(DAYS, summary.rate.hour_of_week, strict=True)))
+    if summary.rate.hours is not None:
+        yield Text(hours_line(summary.rate.hours))
+        yield _week(rates_by_day(summary.rate.hours))
 
 
 def _heat_map(summary: TraceSummary) -> RenderableType:
@@ -147,16 +168,16 @@ def _bars(rate: RateSummary) -> str:
     return "".join(_BARS[min(len(_BARS) - 1, int(value / highest * len(_BARS)))] for value in bars)
 
 
-def _week(week: tuple[tuple[float | None, ...], ...]) -> RenderableType:
+def _week(week: Mapping[str, tuple[float | None, ...]]) -> RenderableType:
     """One row a day with the mean rate of the hours that the log covers; of two hours the busier, if many."""
     table = Table(box=None, pad_edge=False)
-    hours = [hour for hour in range(24) if any(day[hour] is not None for day in week)]
+    hours = [hour for hour in range(24) if any(day[hour] is not None for day in week.values())]
     shown = hours if len(hours) <= 12 else range(0, 24, 2)
     table.add_column("")
     for hour in shown:
         table.add_column(f"{hour:02d}h", justify="right")
     step = 1 if len(hours) <= 12 else 2
-    for name, day in zip(DAYS, week, strict=True):
+    for name, day in week.items():
         if any(value is not None for value in day):
             table.add_row(name, *(_highest_of(day[hour : hour + step]) for hour in shown))
     return table

@@ -7,9 +7,11 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from sky_melange.domain.buckets import MOST_CV, BucketSize
+from sky_melange.domain.hours import DAY, hour_name
 from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.trace import TraceSummary
 
@@ -99,7 +101,7 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
     yield f"model: {{id: {_scalar(frame.model)}, dtype: {_scalar(frame.dtype)}}}   # yours to choose"
     yield f"slo: {{tpot_ms: {frame.tpot_ms:g}, ttft_ms: {frame.ttft_ms:g}, attainment: 0.99}}   # yours to choose"
     yield "traffic:"
-    yield f"  request_rate: {request_rate_rps!r}{_rate_comment(summary, request_rate_rps)}"
+    yield from _rate(summary, request_rate_rps)
     yield f"  bucket_size: {frame.bucket_size}"
     yield from _arrivals(summary)
     if summary.prefix_hits is not None:
@@ -143,6 +145,22 @@ def _arrivals(summary: TraceSummary) -> Iterator[str]:
 
 def _scalar(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+def _rate(summary: TraceSummary, request_rate_rps: float) -> Iterator[str]:
+    hours = None if summary.rate is None else summary.rate.hours
+    if hours is None or hours.is_even:
+        yield f"  request_rate: {request_rate_rps!r}{_rate_comment(summary, request_rate_rps)}"
+        return
+    yield f"  # {hours.origin[:200]}."
+    yield "  hours:   # the busiest one's is the rate that the plan serves"
+    yield f"    time_zone: {_scalar(hours.time_zone)}"
+    yield "    rates: ["
+    rates = [format(Decimal(f"{rate:.6g}"), "f") for rate in hours.scaled_to(request_rate_rps).rates_rps]
+    for start in range(0, len(rates), DAY):
+        name = "from 00:00" if len(rates) == DAY else hour_name(start, len(rates))
+        yield f"      {', '.join(rates[start : start + DAY])},   # {name}"
+    yield "    ]"
 
 
 def _rate_comment(summary: TraceSummary, request_rate_rps: float) -> str:

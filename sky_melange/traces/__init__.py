@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sky_melange.domain.buckets import Arrivals, Traffic
-from sky_melange.domain.trace import TraceOptions, TraceReference, TraceSummary
+from sky_melange.domain.hours import Hours
+from sky_melange.domain.trace import HoursReference, TraceOptions, TraceReference, TraceSummary
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.engine import Progress
 from sky_melange.traces.presets import preset_names
@@ -16,7 +17,16 @@ from sky_melange.traces.presets import preset_names
 if TYPE_CHECKING:
     from sky_melange.traces.request_log import RequestLog
 
-__all__ = ["Progress", "models_of", "preset_names", "read_requests", "resolve_traffic", "scan_files", "scan_table"]
+__all__ = [
+    "Progress",
+    "models_of",
+    "preset_names",
+    "read_hours",
+    "read_requests",
+    "resolve_traffic",
+    "scan_files",
+    "scan_table",
+]
 
 
 def scan_files(
@@ -98,6 +108,13 @@ def scan_table(url: str, table: str, options: TraceOptions) -> TraceSummary:
 
     check_options(options)
     return summarize_log(DatabaseTable(url, table, options), options)
+
+
+def read_hours(reference: HoursReference, folder: Path) -> tuple[Hours, tuple[str, ...]]:
+    """The hours that a file says which a workload in `folder` names, and notes on them. Raises InputError."""
+    from sky_melange.traces.hours_file import read_hours as read
+
+    return read(reference, folder)
 
 
 def resolve_traffic(reference: TraceReference, folder: Path) -> Traffic:

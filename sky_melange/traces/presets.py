@@ -78,7 +78,7 @@ def to_document(summary: TraceSummary, provenance: dict[str, str]) -> dict[str, 
         "outside": dataclasses.asdict(summary.outside),
         "rejected": {str(name): count for name, count in summary.rejected.items()},
         "zoneless": summary.zoneless,
-        "rate": None if rate is None else dataclasses.asdict(rate),
+        "rate": None if rate is None else _rate_document(rate),
         "time_reading": summary.time_reading,
         "notes": list(summary.notes),
     }
@@ -117,6 +117,13 @@ def from_document(document: dict[str, Any]) -> TraceSummary:
         time_reading=document["time_reading"],
         notes=tuple(document["notes"]),
     )
+
+
+def _rate_document(rate: RateSummary) -> dict[str, Any]:
+    """Without hours: those of a day are counted by the clocks of a zone, which a workload chooses."""
+    found = dataclasses.asdict(rate)
+    del found["hours"]
+    return found
 
 
 def _rate(rate: dict[str, Any]) -> RateSummary:

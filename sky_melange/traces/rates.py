@@ -6,7 +6,9 @@ import math
 from fractions import Fraction
 from typing import Any, Final
 
+from sky_melange.domain.hours import HourCount
 from sky_melange.domain.trace import BURST_REQUESTS, BURST_SCALES_S, CALENDAR_FROM_S, RateSummary
+from sky_melange.traces.hours import hours_of_requests
 
 _CHART_SPANS: Final = 240
 _SCALES_S: Final = (1, *BURST_SCALES_S[:2])
@@ -27,13 +29,22 @@ _EPOCH_IN_WEEK_S: Final = 72 * _HOUR_S
 """1970-01-01 00:00 was a Thursday: 72 hours after Monday began."""
 
 
-def summarize(seconds: Any, requests: Any, *, window_s: int, percentile: float, is_spread: bool = False) -> RateSummary:
+def summarize(  # noqa: PLR0913 - what a log says, and how it is counted
+    seconds: Any,
+    requests: Any,
+    *,
+    window_s: int,
+    percentile: float,
+    is_spread: bool = False,
+    hours: HourCount | None = None,
+    source: str = "",
+) -> RateSummary:
     """Summary of the `requests` in each of `seconds`: arrays of whole numbers, the seconds in rising order.
 
     A window begins at every second, so where the clock stood when the log began does not matter. The planned rate is
     the nearest-rank percentile of all windows that the log covers whole, or, where it covers none, that of the one
     window that holds all of it. `is_spread`: the seconds within longer steps are made up, and how requests vary from
-    one to the next is not known.
+    one to the next is not known. Raises InputError where `hours` are asked for that the log of `source` does not give.
     """
     import numpy as np
 
@@ -62,6 +73,9 @@ def summarize(seconds: Any, requests: Any, *, window_s: int, percentile: float, 
         hour_of_week=_hour_of_week(seconds, requests, window_s) if first_s >= CALENDAR_FROM_S else None,
         over_time=_over_time(seconds, requests, window_s),
         burstiness=() if is_spread else _burstiness(seconds, requests),
+        hours=None
+        if hours is None
+        else hours_of_requests(seconds, requests, hours, window_s=window_s, percentile=percentile, source=source),
     )
 
 

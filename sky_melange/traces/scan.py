@@ -94,7 +94,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         outside=_beyond(cells, inside),
         rejected=rejected,
         zoneless=sum(key.zoneless for key in counted.keys if key.key >= 0),
-        rate=_rate(counted, options),
+        rate=_rate(counted, options, log.source),
         time_reading=reading,
         fit=fit,
         input_parts=None if fit is None else _input_parts(log, grid),
@@ -298,10 +298,19 @@ def _beyond(cells: Sequence[Cell], inside: Sequence[Cell]) -> Outside:
     return Outside(requests=requests, input_tokens=input_tokens, output_tokens=output_tokens)
 
 
-def _rate(counted: Counted, options: TraceOptions) -> RateSummary | None:
+def _rate(counted: Counted, options: TraceOptions, source: str) -> RateSummary | None:
     if not len(counted.seconds):
+        if options.hours is not None:
+            raise InputError([Mistake(source=source, message="has no times, so it says nothing of single hours")])
         return None
-    return summarize(counted.seconds, counted.requests, window_s=options.window_s, percentile=options.rate_percentile)
+    return summarize(
+        counted.seconds,
+        counted.requests,
+        window_s=options.window_s,
+        percentile=options.rate_percentile,
+        hours=options.hours,
+        source=source,
+    )
 
 
 def _notes(summary: TraceSummary, shown: Mapping[Rejection, str]) -> Iterator[str]:
@@ -324,6 +333,8 @@ def _notes(summary: TraceSummary, shown: Mapping[Rejection, str]) -> Iterator[st
         yield f"{zoneless:,} times name no time zone, unlike the others; they are taken as UTC."
     if rate is None:
         return
+    if zoneless == requests and rate.hours is not None and rate.hours.time_zone != "UTC":
+        yield f"Its times name no time zone: they are taken as UTC, and counted by {rate.hours.time_zone}."
     if not rate.complete:
         yield (
             f"The log covers no whole window of {rate.window_s} s, so the rate may be too low; a shorter window helps."

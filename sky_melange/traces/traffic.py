@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sky_melange.domain.buckets import BucketSize, Traffic, rates_of
+from sky_melange.domain.hours import Hours
 from sky_melange.domain.trace import TraceSummary
 from sky_melange.errors import InputError, Mistake
 
@@ -13,6 +14,8 @@ def to_traffic(
     summary: TraceSummary, *, request_rate_rps: float | None = None, bucket_size: BucketSize = BucketSize.UPPER
 ) -> Traffic:
     """Traffic with the sizes of a log, at `request_rate_rps` or else at the log's planned rate.
+
+    Where its hours were counted, that is the rate of the busiest one, and the others are in proportion.
 
     Raises InputError when there is no rate, or no request inside the buckets.
     """
@@ -36,6 +39,7 @@ def to_traffic(
         is_counted=True,
         input_parts=summary.input_parts,
         fit=summary.fit,
+        hours=planned_hours(summary, rate_rps),
     )
 
 
@@ -43,9 +47,17 @@ def planned_rate(summary: TraceSummary) -> float:
     """The rate that the log itself gives, requests/s. Raises InputError when it gives none."""
     if summary.rate is None:
         raise _mistake(summary, "has no times, so no rate; give the request rate to plan for (request_rate)")
+    if summary.rate.hours is not None:
+        return summary.rate.hours.peak_rps
     if summary.rate.planned_rps == 0:
         raise _mistake(summary, summary.notes[-1])
     return summary.rate.planned_rps
+
+
+def planned_hours(summary: TraceSummary, rate_rps: float) -> Hours | None:
+    """The hours at `rate_rps` in the busiest; None where they were not asked for, or are all alike."""
+    hours = None if summary.rate is None else summary.rate.hours
+    return None if hours is None or hours.is_even else hours.scaled_to(rate_rps)
 
 
 def describe(summary: TraceSummary, request_rate_rps: float | None) -> str:
@@ -53,7 +65,8 @@ def describe(summary: TraceSummary, request_rate_rps: float | None) -> str:
     rate = "the rate as given"
     if request_rate_rps is None and summary.rate is not None:
         of_rate = summary.rate
-        rate = f"the rate is the p{of_rate.percentile:g} of its {of_rate.window_s} s windows"
+        within = "" if of_rate.hours is None else " within its busiest hour"
+        rate = f"the rate is the p{of_rate.percentile:g} of its {of_rate.window_s} s windows{within}"
     return f"{summary.source} ({summary.columns.layout}, {summary.requests:,} requests; {rate})"
 
 

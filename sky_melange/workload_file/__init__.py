@@ -11,6 +11,7 @@ schema_export.py the JSON Schema that editors show
 found.py         what stands at a place, in words
 messages.py      what pydantic found -> mistakes in words, with lines and examples
 checks.py        rules that span several fields, or need to know what accelerators there are
+hours.py         `traffic.hours`: its rules, the assumed shapes, its values
 convert.py       the models -> `domain.Workload`
 embedded.py      the same rules for the workload that a plan.json holds
 reader.py        composes these; every mistake is reported at once

@@ -19,6 +19,7 @@ from sky_melange.domain.workload import (
     SolverSettings,
     Workload,
 )
+from sky_melange.workload_file.hours import StatedHours
 from sky_melange.workload_file.prices import to_prices
 from sky_melange.workload_file.router import to_router
 from sky_melange.workload_file.schema import WorkloadFile
@@ -37,10 +38,17 @@ from sky_melange.workload_file.sections import (
 from sky_melange.workload_file.traffic_convert import ResolveTraffic, to_traffic
 
 
-def to_workload(file: WorkloadFile, *, file_name: str, trace_traffic: ResolveTraffic | None = None) -> Workload:
-    """The workload; `file_name` is the origin of a histogram that names none."""
+def to_workload(
+    file: WorkloadFile,
+    *,
+    file_name: str,
+    trace_traffic: ResolveTraffic | None = None,
+    hours: StatedHours | None = None,
+) -> Workload:
+    """The workload; `file_name` is the origin of a histogram that names none, `hours` those that its traffic states."""
     is_mean = file.slo.attainment == "mean"
-    traffic = to_traffic(file.traffic, file_name, trace_traffic, BucketSize.UPPER if is_mean else BucketSize.MEAN)
+    usual_size = BucketSize.UPPER if is_mean else BucketSize.MEAN
+    traffic = to_traffic(file.traffic, file_name, trace_traffic, usual_size, hours)
     return Workload(
         name=file.name,
         model=_model(file.model),

@@ -11,13 +11,18 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sky_melange.domain.buckets import MOST_CV, Traffic
+from sky_melange.domain.hours import Hours
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Formulation, Objective, Slo, Workload
 from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
+from sky_melange.workload_file.hours import rate_mistakes, zone_fault
 from sky_melange.workload_file.messages import rule_text
 from sky_melange.workload_file.report import key_path
 from sky_melange.workload_file.schema import WorkloadFile
 from sky_melange.workload_file.traffic_checks import part_mistakes
+
+_SUMS_DIFFER: Final = 1e-6
+"""By so much, relatively, the sum over the buckets may miss the rate of the busiest hour."""
 
 MOST_REQUESTS_PER_S: Final = 1e9
 """As `traffic.request_rate` of workload.yaml."""
@@ -160,6 +165,8 @@ def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:
             yield f"traffic.input_parts{'' if index is None else f'[{index}]'}", message
     if traffic.arrivals.cv > MOST_CV:
         yield "traffic.arrivals.cv", f"must be at most {MOST_CV:g}"
+    if traffic.hours is not None:
+        yield from _hours(traffic.hours, traffic.request_rate_rps)
     if not 0 <= traffic.prefix_hit_fraction < 1:
         yield "traffic.prefix_hit_fraction", "must be at least 0 and less than 1"
     for bucket in traffic.buckets():
@@ -167,3 +174,15 @@ def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:
         mean = None if traffic.mean_tokens is None else traffic.mean_tokens[i][j]
         if mean is not None and not (0 < mean[0] <= bucket.input_tokens and 0 < mean[1] <= bucket.output_tokens):
             yield f"traffic.mean_tokens[{i}][{j}]", f"must be above 0 and within bucket {bucket.label}"
+
+
+def _hours(hours: Hours, rate_rps: float) -> Iterator[tuple[str, str]]:
+    for hour, message in rate_mistakes(hours.rates_rps):
+        yield f"traffic.hours.rates_rps{'' if hour is None else f'[{hour}]'}", message
+    peak = max(hours.rates_rps, default=0.0)
+    if abs(peak - rate_rps) > _SUMS_DIFFER * rate_rps:
+        yield "traffic.hours.rates_rps", f"its busiest hour must have the rate of traffic.rates_rps, {rate_rps:g}"
+    if len(hours.rates_rps) > 1 and hours.is_even:
+        yield "traffic.hours", "must be null where all hours have one rate"
+    if fault := zone_fault(hours.time_zone):
+        yield "traffic.hours.time_zone", fault

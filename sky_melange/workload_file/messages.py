@@ -42,11 +42,15 @@ _RULES: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
 _EITHER: Final[dict[KeyPath, str]] = {
     ("slo", "attainment"): "a share of the requests above 0 and below 1, such as 0.99, or mean",
     ("traffic", "arrivals"): "poisson, trace, or `{cv: 2}` with a number from 0 to 100",
+    ("traffic", "hours"): "a list of 24 or 168 rates, or a mapping such as `{file: hours.csv}`",
 }
 """Keys whose values are of several kinds: pydantic says of each kind why it is not that."""
 
-_SECTIONS: Final[frozenset[KeyPath]] = frozenset({("traffic", "arrivals")})
-"""Those of them that may be mappings: what is wrong inside one is said of its keys."""
+_SECTIONS: Final[Mapping[KeyPath, tuple[type, ...]]] = {
+    ("traffic", "arrivals"): (MappingNode,),
+    ("traffic", "hours"): (MappingNode, SequenceNode),
+}
+"""Those of them that may be mappings or lists: what is wrong inside one is reported for its keys or items."""
 
 _KEY_MARKER: Final = "[key]"
 """What pydantic appends to the location when the key of a mapping is wrong, not its value."""
@@ -80,15 +84,16 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
             yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
     for path in sorted(either, key=str):
         node = document.find(path)
-        if node is None or (isinstance(node, MappingNode) and path in _SECTIONS):
+        if node is None or isinstance(node, _SECTIONS.get(path, ())):
             continue
-        message = problem_of(node) or f"want {_EITHER[path]}, found {found_text(node, path)}{_percent(node)}"
+        percent = _percent(node) if path == ("slo", "attainment") else ""
+        message = problem_of(node) or f"want {_EITHER[path]}, found {found_text(node, path)}{percent}"
         yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
 
 
 def _is_inside(loc: KeyPath, document: YamlDocument) -> bool:
-    """Whether this is about a key of the mapping that may stand there, and one does."""
-    return loc[:2] in _SECTIONS and len(loc) > 3 and isinstance(document.find(loc[:2]), MappingNode)
+    """Whether this is about a key or item of what may stand there, and does."""
+    return len(loc) > 3 and isinstance(document.find(loc[:2]), _SECTIONS.get(loc[:2], ()))
 
 
 def _percent(node: YamlNode) -> str:

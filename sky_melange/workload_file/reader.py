@@ -12,6 +12,7 @@ from sky_melange.workload_file.report import input_error
 
 if TYPE_CHECKING:
     from sky_melange.domain.workload import Workload
+    from sky_melange.workload_file.hours import ReadHours
     from sky_melange.workload_file.traffic_convert import ResolveTraffic
 
 _LIMIT_MIB: Final = 1
@@ -38,11 +39,12 @@ def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
     known_models: Collection[str] | None = None,
     known_presets: Collection[str] | None = None,
     trace_traffic: ResolveTraffic | None = None,
+    read_hours: ReadHours | None = None,
 ) -> Workload:
     """The workload in a file, checked against the names that exist where they are given.
 
     `text` is the file's where it was read already. `trace_traffic` counts the log or looks up the preset that `traffic`
-    names; without it only histograms are read.
+    names; without it only histograms are read. `read_hours` reads the file that `traffic.hours` names.
 
     Raises:
         InputError: with every mistake in the file, by line, each with its key and what to write instead.
@@ -53,6 +55,7 @@ def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
 
     from sky_melange.workload_file.checks import KnownNames, check_document, is_newer, version_mistake
     from sky_melange.workload_file.convert import to_workload
+    from sky_melange.workload_file.hours import stated_hours
     from sky_melange.workload_file.schema import WorkloadFile
     from sky_melange.workload_file.traffic_checks import at_key
     from sky_melange.workload_file.yaml_source import parse_yaml
@@ -76,7 +79,11 @@ def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
     if mistakes:
         raise input_error(mistakes)
     try:
-        return to_workload(file, file_name=path.name, trace_traffic=trace_traffic)
+        hours = stated_hours(file.traffic, path.name, read_hours)
+    except InputError as error:
+        raise at_key(document, ("traffic", "hours", "file"), error) from error
+    try:
+        return to_workload(file, file_name=path.name, trace_traffic=trace_traffic, hours=hours)
     except InputError as error:
         source = "preset" if file.traffic.preset is not None else "trace"
         raise at_key(document, ("traffic", source), error) from error

@@ -25,7 +25,9 @@ def sections_with(key: str) -> tuple[KeyPath, ...]:
 
 def example_of(path: KeyPath) -> object:
     """An example of what may stand at a path, list items and mapping values included."""
+    items = [part for part in path if isinstance(part, int)]
     path = _by_section(path)
+    items = items[len([part for part in path if isinstance(part, int)]) :]
     depth = max((depth for depth in range(len(path)) if path[:depth] in _SECTIONS), default=0)
     field = _SECTIONS[path[:depth]].model_fields.get(str(path[depth])) if path else None
     example: object = field.examples[0] if field is not None and field.examples else "a value"
@@ -34,6 +36,8 @@ def example_of(path: KeyPath) -> object:
             example = next(iter(example.values()))
         elif isinstance(example, list):
             example = example[0]
+    for _ in items:
+        example = example[0] if isinstance(example, list) else example
     return example
 
 

@@ -14,10 +14,15 @@ from sky_melange.workload_file.sections import Section
 SOURCES: Final = ("histogram", "trace", "preset")
 """Exactly one of these keys says how sizes are distributed."""
 
+HOUR_SOURCES: Final = ("rates", "file", "shape", "counted")
+"""Exactly one of these keys says what the hours' rates are."""
+
 OF_TRACES: Final = ("columns", "where", "model_column", "time_unit", "buckets", "window_s", "rate_percentile")
 """Keys that say how a log is counted."""
 
 _OPTIONS: Final = TraceOptions()
+HourRate = Annotated[float, Field(ge=0, le=1e9)]
+_DAY_OR_WEEK: Final = Field(json_schema_extra={"minItems": 24, "maxItems": 168})
 _Mean = Annotated[float, Field(gt=0, le=1e9)]
 
 
@@ -86,6 +91,41 @@ class ArrivalsSection(Section):
     )
 
 
+class HoursSection(Section):
+    """When the requests come: the rate in each hour of a day or week, from exactly one source."""
+
+    rates: Annotated[ListOf[HourRate], _DAY_OR_WEEK] | None = Field(
+        default=None,
+        description="Requests per second in each of the 24 hours of a day, or the 168 of a week from Monday 00:00.",
+        examples=[[2, 1, 1, 1, 1, 2, 4, 8, 14, 18, 20, 20, 19, 20, 20, 19, 18, 16, 12, 9, 7, 5, 4, 3]],
+    )
+    file: OneLine | None = Field(
+        default=None,
+        description="A file that says so, relative to this one: CSV of 24 or 168 rates, CSV of dated rates or counts, "
+        "Prometheus' answer to query_range, or a request log.",
+        examples=["hours.csv"],
+    )
+    shape: Literal["evening", "office", "worldwide"] | None = Field(
+        default=None,
+        description="An assumed course of the week, for want of figures; request_rate is that of its busiest hour.",
+        examples=["office"],
+    )
+    counted: Literal["day", "week"] | None = Field(
+        default=None,
+        description="Count the hours of a day or of a week in the `trace`.",
+        examples=["week"],
+    )
+    cycle: Literal["day", "week"] | None = Field(
+        default=None,
+        description="Whose hours the dated rates of a `file` are counted by. Without it: a week where they cover each "
+        "of its hours, otherwise a day.",
+        examples=["week"],
+    )
+    time_zone: OneLine = Field(
+        default="UTC", description="By whose clocks the hours are, as an IANA name.", examples=["Europe/Berlin"]
+    )
+
+
 class TrafficSection(Section):
     """The requests to serve: a rate, and sizes from exactly one of `histogram`, `trace` and `preset`."""
 
@@ -94,7 +134,8 @@ class TrafficSection(Section):
         default=None,
         ge=1e-6,
         le=1e9,
-        description="Requests per second, over all sizes together. Without it: that of the trace or preset.",
+        description="Requests per second, over all sizes together. Without it: that of the busiest hour, the "
+        "trace or the preset.",
         examples=[32],
     )
     histogram: HistogramSection | None = Field(
@@ -131,6 +172,12 @@ class TrafficSection(Section):
         description="Share of each prompt that the engines find in their prefix cache and do not compute: it shortens "
         "prefill, and takes memory as before. Without it: 0.",
         examples=[0.4],
+    )
+    hours: Annotated[ListOf[HourRate], _DAY_OR_WEEK] | HoursSection | None = Field(
+        default=None,
+        description="When the requests come: 24 or 168 rates in requests per second (UTC), or where they come from. "
+        "The busiest hour's is then the request_rate. Without it: always the same rate.",
+        examples=[[2, 1, 1, 1, 1, 2, 4, 8, 14, 18, 20, 20, 19, 20, 20, 19, 18, 16, 12, 9, 7, 5, 4, 3]],
     )
     columns: ColumnsSection | None = Field(
         default=None,

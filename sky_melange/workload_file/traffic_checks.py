@@ -7,6 +7,7 @@ from typing import Final
 
 from sky_melange.domain.buckets import part_edges
 from sky_melange.errors import InputError, Mistake
+from sky_melange.workload_file.hours import check_hours, has_rates
 from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import key_path, quote
@@ -33,11 +34,14 @@ def check_traffic(document: YamlDocument, known_presets: Collection[str] | None)
         yield _mistake(
             document, ("traffic", name), f"stands beside {given[0]}; give exactly one of {', '.join(SOURCES)}"
         )
-    if given == ["histogram"] and "request_rate" not in traffic.entries:
+    if given == ["histogram"] and "request_rate" not in traffic.entries and not has_rates(document):
         yield _mistake(document, _TRAFFIC, "request_rate is missing; write for example `request_rate: 32`")
-    for name in OF_TRACES if "trace" not in traffic.entries else ():
+    is_counted = "trace" in traffic.entries or document.find(("traffic", "hours", "file")) is not None
+    for name in OF_TRACES if not is_counted else ():
         if name in traffic.entries:
-            yield _mistake(document, ("traffic", name), "says how a log is counted; it goes with trace only")
+            message = "says how a log is counted; only valid together with trace or hours.file"
+            yield _mistake(document, ("traffic", name), message)
+    yield from check_hours(document)
     arrivals = document.find(("traffic", "arrivals"))
     if given == ["histogram"] and isinstance(arrivals, ScalarNode) and arrivals.value == "trace":
         message = "a histogram has no times; write `poisson`, or `{cv: 2}`"

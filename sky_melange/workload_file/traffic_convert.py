@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sky_melange.domain.buckets import Arrivals, BucketSize, TokenGrid, Traffic, rates_of
-from sky_melange.domain.trace import LogColumns, TraceOptions, TraceReference
+from sky_melange.domain.trace import TraceReference
+from sky_melange.workload_file.hours import StatedHours, counted_hours, is_shape, log_options
 from sky_melange.workload_file.traffic import ArrivalsSection, HistogramSection, TrafficSection
 
 ResolveTraffic = Callable[[TraceReference], Traffic]
@@ -18,14 +19,31 @@ def to_traffic(
     file_name: str,
     resolve: ResolveTraffic | None,
     usual_size: BucketSize = BucketSize.UPPER,
+    hours: StatedHours | None = None,
 ) -> Traffic:
     """The traffic; `file_name` is the origin of a histogram that names none, `usual_size` where none is given.
 
-    `checks` has seen to it that there is a rate with a histogram. Raises ValueError for a trace or preset without
-    `resolve`: a mistake of the caller.
+    `hours` are those that the section states. `checks` has seen to it that there is a rate with a histogram. Raises
+    ValueError for a trace or preset without `resolve`: a mistake of the caller.
     """
+    if hours is not None and section.request_rate is None and not is_shape(section):
+        section = section.model_copy(update={"request_rate": hours[0].peak_rps})
     traffic = _sized(section, file_name, resolve, usual_size)
-    return replace(traffic, prefix_hit_fraction=float(section.prefix_hit_fraction))
+    if hours is not None:
+        rate = traffic.request_rate_rps if section.request_rate is None else section.request_rate
+        scaled = hours[0].scaled_to(rate)
+        traffic = replace(traffic, hours=None if scaled.is_even else scaled)
+    doubts = (f"Hours: {note}" for note in _doubts(traffic, () if hours is None else hours[1]))
+    # Traffic that stands in for what is missing has them already.
+    notes = tuple(dict.fromkeys((*traffic.notes, *doubts)))
+    return replace(traffic, prefix_hit_fraction=float(section.prefix_hit_fraction), notes=notes)
+
+
+def _doubts(traffic: Traffic, notes: tuple[str, ...]) -> Iterator[str]:
+    yield from notes
+    jump = None if traffic.hours is None else traffic.hours.steepest_jump()
+    if jump is not None:
+        yield f"{jump}."
 
 
 def _sized(section: TrafficSection, file_name: str, resolve: ResolveTraffic | None, usual_size: BucketSize) -> Traffic:
@@ -73,21 +91,10 @@ def _edges(grid: TokenGrid) -> tuple[tuple[tuple[float, float], ...], ...]:
 
 
 def _reference(section: TrafficSection, usual_size: BucketSize) -> TraceReference:
-    columns = section.columns
     return TraceReference(
         files=() if section.trace is None else (section.trace,),
         preset=section.preset,
         request_rate_rps=section.request_rate,
         bucket_size=section.bucket_size or usual_size,
-        options=TraceOptions(
-            columns=None
-            if columns is None
-            else LogColumns(input=columns.input, output=columns.output, time=columns.time, bytes=columns.bytes),
-            where=section.where,
-            model_column=section.model_column,
-            time_unit=section.time_unit,
-            buckets=section.buckets,
-            window_s=section.window_s,
-            rate_percentile=float(section.rate_percentile),
-        ),
+        options=replace(log_options(section), hours=counted_hours(section)),
     )

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from sky_melange import pipeline
 from sky_melange.cli import cli
 from sky_melange.workload_file import read_workload
 
@@ -398,3 +399,64 @@ def test_rows_that_split_by_leaves_out_are_said(run: Run, tmp_path: Path, name: 
     assert "200 requests name no model and are in no workload" in found.stderr
     assert '"model" IS NULL' in found.stderr
     assert "which is not a model id" in found.stderr
+
+
+def _two_days(path: Path) -> Path:
+    """More requests in the afternoon than in the morning, of one size."""
+    rows = ["TIMESTAMP,ContextTokens,GeneratedTokens\n"]
+    for minute in range(48 * 60 + 1):
+        day, hour = divmod(minute // 60, 24)
+        rows += [f"2026-06-0{day + 1} {hour:02d}:{minute % 60:02d}:00,90,9\n"] * (1 if hour < 12 else hour)
+    path.write_text("".join(rows))
+    return path
+
+
+def test_hours_are_written_and_read_as_they_are_counted(run: Run, tmp_path: Path) -> None:
+    log, path = _two_days(tmp_path / "log.csv"), tmp_path / "w.yaml"
+    found = run(log, "--hours", "day", "--time-zone", "Asia/Tokyo", "-o", path, "--report", tmp_path / "page.html")
+    assert found.exit_code == 0
+    flowing = " ".join(found.stdout.split())
+    assert (
+        "To plan for, requests/s by Asia/Tokyo (log.csv: p99 of its 60 s windows within each hour of the day, over 2 "
+        "days): 0.3833 at 08:00, 0.01667 at 09:00" in flowing
+    )
+    assert "Over the whole log 0.3833 requests/s" in flowing
+    assert "To plan for, requests/s by Asia/Tokyo" in (tmp_path / "page.html").read_text()
+    assert "Warning: Its times name no time zone: they are taken as UTC, and counted by Asia/Tokyo." in found.stderr
+    written = read_workload(path).traffic
+    assert written.hours is not None
+    assert "request_rate:" not in path.read_text()
+    other = tmp_path / "other.yaml"
+    text = path.read_text()
+    kept = text[: text.index("traffic:")]
+    other.write_text(f"{kept}traffic: {{trace: log.csv, hours: {{counted: day, time_zone: Asia/Tokyo}}}}\n")
+    direct = pipeline.read(other).traffic
+    assert direct.hours is not None
+    assert written.hours.rates_rps == pytest.approx(direct.hours.rates_rps, rel=1e-5)
+    assert written.hours.time_zone == direct.hours.time_zone == "Asia/Tokyo"
+
+
+def test_a_given_rate_is_that_of_the_busiest_hour(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    assert run(_two_days(tmp_path / "log.csv"), "--hours", "day", "--request-rate", 230, "-o", path).exit_code == 0
+    hours = read_workload(path).traffic.hours
+    assert hours is not None
+    assert hours.rates_rps == pytest.approx([10.0] * 12 + [10.0 * hour for hour in range(12, 24)])
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--hours", "week"], "log.csv: says nothing of 120 hours of the week: Wednesday 00:00 to 24:00, Thursday"),
+        (["--hours", "day", "--time-zone", "Tokyo"], "--time-zone: is not a time zone; did you mean 'Asia/Tokyo'?"),
+        (["--time-zone", "Asia/Tokyo"], "--time-zone: only valid together with --hours"),
+        (["--hours", "day", "--window", "7200"], "windows of 7200 s do not fit into an hour"),
+    ],
+)
+def test_hours_that_cannot_be_counted_are_exit_2(run: Run, tmp_path: Path, options: list[str], wanted: str) -> None:
+    path = tmp_path / "w.yaml"
+    # An hour of which the log has a second is not covered.
+    found = run(_two_days(tmp_path / "log.csv"), *options, "-o", path)
+    assert found.exit_code == 2
+    assert wanted in " ".join(found.stderr.split())
+    assert not path.exists()

@@ -127,7 +127,7 @@ def test_notes_of_the_log_are_warnings_of_the_plan(workload: Callable[[str], Pat
         ("{preset: azure-code}", "workload.yaml:6: traffic.preset: unknown preset 'azure-code'; did you mean"),
         (
             "{preset: azure-code-2023, window_s: 5}",
-            "traffic.window_s: says how a log is counted; it goes with trace only",
+            "traffic.window_s: says how a log is counted; only valid together with trace or hours.file",
         ),
         ("{trace: none.csv}", "workload.yaml:6: traffic.trace: none.csv: there is no such file"),
         ("{trace: 'logs/*.json'}", "workload.yaml:6: traffic.trace: logs/*.json: no file matches"),

@@ -18,6 +18,11 @@ REFUSED_KEYS: Final[Mapping[tuple[str, ...], str]] = {
         "traffic",
         "trace",
     ): f"names a file or an address; count it first with `sky-melange workload from-trace`, or {_INSTEAD}",
+    (
+        "traffic",
+        "hours",
+        "file",
+    ): f"names a file; write its rates into the workload (`hours: {{rates: […]}}`), or {_INSTEAD}",
     ("prices", "overrides"): f"names a file; {_INSTEAD}",
     ("prices", "base_url"): "names an address that the server would fetch; the server's administrator sets it there",
     ("profiles", "files"): f"names files; {_INSTEAD}",

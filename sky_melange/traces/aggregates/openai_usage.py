@@ -71,7 +71,7 @@ def summarize(documents: Mapping[str, str], options: TraceOptions) -> TraceSumma
             input_tokens=sum(cell.input_tokens for cell in beyond),
             output_tokens=sum(cell.output_tokens for cell in beyond),
         ),
-        rate=rate_of_steps(((begin, end, count) for begin, end, count, *_ in counted), options),
+        rate=rate_of_steps(((begin, end, count) for begin, end, count, *_ in counted), options, source=source),
         notes=(
             f"These are aggregates: each of {len(counted):,} sums is planned as requests of its mean size, which hides "
             f"the long ones, and evenly over its {longest:,} s, which hides every burst. Plan a log of requests, or "

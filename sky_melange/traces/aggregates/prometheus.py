@@ -29,7 +29,7 @@ _SAMPLE: Final = re.compile(r"([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+(-?[0
 _LABEL: Final = re.compile(r'\s*([A-Za-z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _ESCAPES: Final = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 
-_WATCHERS: Final = frozenset(
+WATCHERS: Final = frozenset(
     {"prometheus", "prometheus_replica", "__replica__", "thanos_replica", "receive_replica", "rule_replica", "monitor"}
 )
 """Labels that name the Prometheus, not the server that it watched."""
@@ -95,7 +95,7 @@ def summarize(documents: Mapping[str, str], options: TraceOptions) -> TraceSumma
     grid = TokenGrid(input_edges=inputs.edges, output_edges=outputs.edges)
     requests = min(inputs.requests - inputs.beyond, outputs.requests - outputs.beyond)
     outside = max(inputs.requests, outputs.requests) - requests
-    rate, step_s = _rate(series, options)
+    rate, step_s = _rate(series, options, source)
     return TraceSummary(
         source=source,
         columns=LogColumns(
@@ -198,8 +198,8 @@ def _each_once(series: Series) -> tuple[Series, int]:
 
 def _apart(labels: Labels) -> tuple[Labels, Labels]:
     """(what names the server, what names the Prometheus that watched it), without `le`."""
-    server = tuple(pair for pair in labels if pair[0] != "le" and pair[0] not in _WATCHERS)
-    return server, tuple(pair for pair in labels if pair[0] in _WATCHERS)
+    server = tuple(pair for pair in labels if pair[0] != "le" and pair[0] not in WATCHERS)
+    return server, tuple(pair for pair in labels if pair[0] in WATCHERS)
 
 
 def _begin_new_servers(series: Series) -> None:
@@ -257,7 +257,7 @@ def _pairs(samples: Samples) -> Iterator[tuple[tuple[float | None, float], tuple
     return pairwise(samples)
 
 
-def _rate(series: Series, options: TraceOptions) -> tuple[RateSummary | None, int]:
+def _rate(series: Series, options: TraceOptions, source: str) -> tuple[RateSummary | None, int]:
     """(the rate, the longest step in seconds)."""
     steps: dict[tuple[int, int], float] = defaultdict(float)
     for (kind, what, labels), samples in series.items():
@@ -265,7 +265,8 @@ def _rate(series: Series, options: TraceOptions) -> tuple[RateSummary | None, in
             for (begin, before), (end, now) in _pairs(samples):
                 if begin is not None and end is not None and int(end) > int(begin):
                     steps[int(begin), int(end)] += now - before if now >= before else now
-    rate = rate_of_steps(((begin, end, round(count)) for (begin, end), count in sorted(steps.items())), options)
+    counts = ((begin, end, round(count)) for (begin, end), count in sorted(steps.items()))
+    rate = rate_of_steps(counts, options, source=source)
     return rate, max((end - begin for begin, end in steps), default=0)
 
 

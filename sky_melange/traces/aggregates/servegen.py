@@ -93,7 +93,9 @@ def summarize(documents: Mapping[str, str], options: TraceOptions) -> TraceSumma
         grid=grid,
         cells=inside,
         outside=outside,
-        rate=rate_of_steps(((s, s + _WINDOW_S, round(count)) for s, count in sorted(sums.items())), options),
+        rate=rate_of_steps(
+            ((s, s + _WINDOW_S, round(count)) for s, count in sorted(sums.items())), options, source=source
+        ),
         notes=tuple(_notes(len(clients), total, sized, outside.requests)),
     )
 

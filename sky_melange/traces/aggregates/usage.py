@@ -10,6 +10,7 @@ import numpy as np
 from sky_melange.domain.trace import RateSummary, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.engine import Seen, Survey
+from sky_melange.traces.hours import HOUR_S
 from sky_melange.traces.rates import summarize
 from sky_melange.traces.where import Condition, matches, parse_where
 
@@ -39,11 +40,17 @@ def seen_models(rows: Iterable[tuple[str | None, int, int]]) -> Survey:
     )
 
 
-def rate_of_steps(steps: Iterable[tuple[int, int, int]], options: TraceOptions) -> RateSummary | None:
-    """The rate of requests that came evenly within (from second, to second, requests); None without steps."""
+def rate_of_steps(steps: Iterable[tuple[int, int, int]], options: TraceOptions, *, source: str) -> RateSummary | None:
+    """The rate of requests that came evenly within (from second, to second, requests); None without steps.
+
+    Raises InputError where the rates of single hours are asked for and cannot be had.
+    """
     seconds: list[Any] = []
     requests: list[Any] = []
     for begin, end, count in steps:
+        if options.hours is not None and end - begin > HOUR_S:
+            message = f"is known by steps of {end - begin:,} s, which say nothing of single hours; ask for shorter ones"
+            raise InputError([Mistake(source=source, message=message)])
         seconds.append(np.arange(begin, end))
         requests.append(np.diff(np.arange(end - begin + 1) * count // (end - begin)))
     if not seconds:
@@ -53,4 +60,12 @@ def rate_of_steps(steps: Iterable[tuple[int, int, int]], options: TraceOptions) 
     np.add.at(sums, which, np.concatenate(requests))
     if not sums.any():
         return None
-    return summarize(every, sums, window_s=options.window_s, percentile=options.rate_percentile, is_spread=True)
+    return summarize(
+        every,
+        sums,
+        window_s=options.window_s,
+        percentile=options.rate_percentile,
+        is_spread=True,
+        hours=options.hours,
+        source=source,
+    )
