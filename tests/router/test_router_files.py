@@ -137,7 +137,7 @@ def test_the_size_of_a_request_is_stated_in_the_file() -> None:
     settings = RouterSettings(bytes_per_token=3.5, envelope_bytes=200)
     text = router_haproxy.render(plans.plan(), plans.workload(router=settings))["router/haproxy.cfg"]
     assert "(bytes of the body - 200 of JSON) / 3.5 bytes a token" in text
-    assert "use_backend in-100 if { var(txn.body_bytes) -m int le 550 }" in text
+    assert "use_backend in-100 if { var(txn.body_bytes) -m int :550 } { nbsrv(in-100) ge 1 }" in text
 
 
 @pytest.mark.parametrize("kind", [RouterKind.HAPROXY, RouterKind.LITELLM])
