@@ -48,6 +48,9 @@ TEMPLATE_BYTES: Final = 14
 
 MIN_BUFFER_BYTES: Final = HEADERS_BYTES + 8 * 1024
 MAX_BUFFER_BYTES: Final = 1024 * 1024
+POLL_EVENTS: Final = 8
+"""Taken from the kernel at once. With HAProxy's default of 200, buffers have left the processor's cache under load."""
+
 RARE_FRACTION: Final = 0.001
 """Of the planned requests: the largest, which need not fit the buffer."""
 
@@ -126,6 +129,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             counts_messages=workload.router.envelope_bytes is None,
             template_bytes=TEMPLATE_BYTES,
             first_message_bytes=len('"role": "user", "content": ') - TEMPLATE_BYTES,
+            poll_events=POLL_EVENTS,
             buffer_bytes=_buffer_bytes(plan, workload),
             check_interval_ms=max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND)),
             metrics_port=METRICS_PORT,
@@ -262,7 +266,7 @@ def _by_output(row: Sequence[RequestClass]) -> Iterator[tuple[RequestClass, str]
     for one in unknown:
         yield one, "!{ var(txn.max_output) -m found }"
     if unknown:
-        yield largest, f"{{ var(txn.max_output) -m int {above}: }}" if above else "{ var(txn.max_output) -m found }"
+        yield largest, f"{{ var(txn.max_output) -m int {above}: }}"
     else:
         yield largest, f"!{{ var(txn.max_output) -m int :{smaller[-1].max_output_tokens} }}" if smaller else ""
 
