@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CONFIG = """\
-worker_processes 2;
+worker_processes {workers};
 daemon off;
 error_log {folder}/error.log;
 pid {folder}/nginx.pid;
@@ -61,23 +62,24 @@ def replicas(folder: Path, count: int) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def plain_proxy(folder: Path, to: int) -> Iterator[int]:
-    """Runs nginx as a proxy of a port until the block ends; yields its own."""
+def plain_proxy(folder: Path, to: int) -> Iterator[tuple[int, int]]:
+    """Runs nginx as a proxy of a port until the block ends; yields its own port, and the process."""
     port = free_port()
-    with _nginx(folder / "proxy", _PROXY.format(port=port, to=to), [port]):
-        yield port
+    with _nginx(folder / "proxy", _PROXY.format(port=port, to=to), [port]) as process:
+        yield port, process
 
 
 @contextlib.contextmanager
-def _nginx(folder: Path, servers: str, ports: list[int]) -> Iterator[None]:
+def _nginx(folder: Path, servers: str, ports: list[int]) -> Iterator[int]:
     folder.mkdir()
     config = folder / "nginx.conf"
-    config.write_text(_CONFIG.format(folder=folder, servers=servers), encoding="utf-8")
+    text = _CONFIG.format(folder=folder, servers=servers, workers=len(os.sched_getaffinity(0)))
+    config.write_text(text, encoding="utf-8")
     process = subprocess.Popen([program() or "nginx", "-p", str(folder), "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
         for port in ports:
             wait_for(port)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(10)

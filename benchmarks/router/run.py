@@ -1,12 +1,13 @@
-"""What HAProxy with an emitted configuration costs: added latency, and requests per second beside a plain proxy's.
+"""What HAProxy with an emitted configuration costs, next to a plain proxy: latency, requests/s, processor time.
 
     python -m benchmarks.router.run [--requests N] [--seconds S] [--rounds N]
 
-nginx plays the replicas, and in processes of its own the plain proxy: two workers, as the router has a thread a
-processor, kept connections on both sides, bodies in memory and no log. Rounds of full load alternate, and the median of
-their ratios counts: other work on the machine meets all alike. The router starts anew in each round: one that runs on
-keeps the luck of where its threads and buffers lie. Needs haproxy, nginx and wrk (Debian: apt-get install haproxy
-nginx-light wrk).
+nginx plays the replicas, and in processes of its own the plain proxy: a worker a processor, as the router has a thread
+a processor, kept connections on both sides, bodies in memory and no log. Rounds of full load alternate, the proxy first
+or the router first, and the median of their ratios counts: other work on the machine affects all alike. The router
+starts anew in each round: one that runs on keeps the luck of where its threads and buffers lie. The processor time of a
+request is that of the proxy's or router's own processes; other work on the machine changes it less than rates. Needs
+Linux, haproxy, nginx and wrk (Debian: apt-get install haproxy nginx-light wrk).
 Everything shares this machine's processors: the load generator, the router and the replicas. Exit code 1 where a target
 is missed.
 """
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.router.nginx import free_port, plain_proxy, program, replicas, wait_for
@@ -71,8 +73,8 @@ def main() -> int:
 
 
 @contextmanager
-def _router(folder: Path, environment: dict[str, str]) -> Iterator[int]:
-    """Its port."""
+def _router(folder: Path, environment: dict[str, str]) -> Iterator[tuple[int, int]]:
+    """Its port and process."""
     port = free_port()
     binds = {"ROUTER_BIND": f"127.0.0.1:{port}", "ROUTER_METRICS_BIND": f"127.0.0.1:{free_port()}"}
     command = [_haproxy(), "-db", "-f", str(folder / Path(HAPROXY_FILE).name)]
@@ -80,15 +82,18 @@ def _router(folder: Path, environment: dict[str, str]) -> Iterator[int]:
     try:
         wait_for(port)
         time.sleep(1)
-        yield port
+        yield port, router.pid
     finally:
         router.terminate()
         router.wait(10)
 
 
-def _measure(folder: Path, environment: dict[str, str], direct: int, proxy: int, arguments: argparse.Namespace) -> int:
-    print(f"{os.cpu_count()} processors, shared by the load generator, the router and the replicas")
-    with _router(folder, environment) as routed:
+def _measure(
+    folder: Path, environment: dict[str, str], direct: int, proxy: tuple[int, int], arguments: argparse.Namespace
+) -> int:
+    count = len(os.sched_getaffinity(0))
+    print(f"{count} processors, shared by the load generator, the router and the replicas")
+    with _router(folder, environment) as (routed, _):
         latencies = _latencies([direct, routed], arguments.requests)
     medians = [statistics.median(values) * 1000 for values in latencies]
     added = medians[1] - medians[0]
@@ -96,23 +101,42 @@ def _measure(folder: Path, environment: dict[str, str], direct: int, proxy: int,
     print(f"latency, median of {arguments.requests} alternating requests of {PROMPT_BYTES} bytes:")
     print(f"  direct {medians[0]:.3f} ms (p99 {p99[0]:.3f}), by router {medians[1]:.3f} ms (p99 {p99[1]:.3f})")
     print(f"  added {added:.3f} ms; target at most {MOST_ADDED_MS} ms: {'met' if added <= MOST_ADDED_MS else 'MISSED'}")
-    rounds = []
-    for _ in range(arguments.rounds):
-        with _router(folder, environment) as routed:
-            rounds.append([_rate(folder, port, arguments.seconds) for port in (direct, proxy, routed)])
-    direct_rate, plain, rate = (statistics.median(rates) for rates in zip(*rounds, strict=True))
-    parts = sorted(routed / proxied for _, proxied, routed in rounds)
+    rounds = [
+        _round(folder, environment, direct, proxy, arguments.seconds, number) for number in range(arguments.rounds)
+    ]
+    parts = sorted(routed.rate_rps / proxied.rate_rps for _, proxied, routed in rounds)
     part = statistics.median(parts)
+    rates = [statistics.median(load.rate_rps for load in loads) for loads in zip(*rounds, strict=True)]
+    times = [statistics.median(load.cpu_us for load in loads) for loads in zip(*rounds, strict=True)]
     print(
-        f"full load, medians of {arguments.rounds} rounds of {arguments.seconds} s each: direct {direct_rate:,.0f} "
-        f"requests/s, by nginx as a plain proxy {plain:,.0f}, by router {rate:,.0f}"
+        f"full load, medians of {arguments.rounds} rounds of {arguments.seconds} s each: direct {rates[0]:,.0f} "
+        f"requests/s, by nginx as a plain proxy {rates[1]:,.0f}, by router {rates[2]:,.0f}"
     )
+    print(f"  processor time of a request: nginx as a plain proxy {times[1]:.1f} us, router {times[2]:.1f} us")
     verdict = "met" if part >= LEAST_OF_PLAIN_PROXY else "MISSED"
     print(
-        f"  {part:.0%} of the plain proxy ({parts[0]:.0%} to {parts[-1]:.0%}); "
+        f"  {part:.0%} of the plain proxy's rate ({parts[0]:.0%} to {parts[-1]:.0%}); "
         f"target at least {LEAST_OF_PLAIN_PROXY:.0%}: {verdict}"
     )
     return 0 if added <= MOST_ADDED_MS and part >= LEAST_OF_PLAIN_PROXY else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Full load on one port: requests per second, and the processor time that the process there spent on each."""
+
+    rate_rps: float
+    cpu_us: float
+
+
+def _round(
+    folder: Path, environment: dict[str, str], direct: int, proxy: tuple[int, int], seconds: int, number: int
+) -> tuple[Load, Load, Load]:
+    """On a replica, the proxy and the router; in every other round the router comes first."""
+    with _router(folder, environment) as router:
+        order = [(direct, None), proxy, router]
+        loads = {port: _load(folder, port, pid, seconds) for port, pid in order[:: -1 if number % 2 else 1]}
+        return loads[direct], loads[proxy[0]], loads[router[0]]
 
 
 def _latencies(ports: list[int], count: int) -> list[list[float]]:
@@ -142,7 +166,7 @@ def _request(prompt_bytes: int) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _rate(folder: Path, port: int, seconds: int) -> float:
+def _load(folder: Path, port: int, pid: int | None, seconds: int) -> Load:
     script = folder / "post.lua"
     body = _request(PROMPT_BYTES).partition(b"\r\n\r\n")[2].decode()
     script.write_text(
@@ -151,13 +175,24 @@ def _rate(folder: Path, port: int, seconds: int) -> float:
     )
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     command = ["wrk", "-t2", "-c64", f"-d{seconds}s", "-s", str(script), url]
+    before = _cpu_s(pid)
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    spent = _cpu_s(pid) - before
     if "Non-2xx" in found or "Socket errors" in found:
         raise SystemExit(f"requests failed under load:\n{found}")
-    match = re.search(r"Requests/sec:\s+([\d.]+)", found)
-    if match is None:
+    rate, count = re.search(r"Requests/sec:\s+([\d.]+)", found), re.search(r"(\d+) requests in", found)
+    if rate is None or count is None:
         raise SystemExit(f"wrk said something else:\n{found}")
-    return float(match.group(1))
+    return Load(rate_rps=float(rate.group(1)), cpu_us=spent / int(count.group(1)) * 1e6)
+
+
+def _cpu_s(pid: int | None) -> float:
+    """Processor time of a process and its children so far, in the kernel and outside."""
+    if pid is None:
+        return 0.0
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in (str(pid), *children)]
+    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def _haproxy() -> str:

@@ -55,7 +55,9 @@ def main() -> None:
     parser.add_argument("--bytes-per-token", type=float, default=4.0, help="of the prompts that are sent")
     parser.add_argument("--noise", type=float, default=0.0, help="prompts have up to this fraction more or less bytes")
     parser.add_argument("--turns", type=int, default=1, help="messages of each prompt")
-    parser.add_argument("--within", action="store_true", help="sizes drawn from within the buckets, not their edges")
+    parser.add_argument(
+        "--within", action="store_true", help="sizes from within the buckets, not their edges; implied by --noise"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--requests", type=int, help="so many, drawn at random, instead of all")
     parser.add_argument("--log", type=Path, help="write the log of these requests: tokens, bytes of the body")
@@ -63,7 +65,7 @@ def main() -> None:
     planned = pipeline.plan_file(arguments.workload)
     sizes = _counted(planned) if arguments.trace is None else _traced(arguments.trace)
     draw = random.Random(arguments.seed)  # noqa: S311 - no secret
-    if arguments.within:
+    if arguments.within or (arguments.noise and arguments.trace is None):
         sizes = _drawn(planned, draw, arguments.requests or 6000)
     elif arguments.requests is not None:
         sizes = draw.sample(sizes, arguments.requests)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +48,9 @@ TEMPLATE_BYTES: Final = 14
 
 MIN_BUFFER_BYTES: Final = HEADERS_BYTES + 8 * 1024
 MAX_BUFFER_BYTES: Final = 1024 * 1024
+POLL_EVENTS: Final = 8
+"""Taken from the kernel at once. With HAProxy's default of 200, buffers have left the processor's cache under load."""
+
 RARE_FRACTION: Final = 0.001
 """Of the planned requests: the largest, which need not fit the buffer."""
 
@@ -103,7 +106,8 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
     classes = request_classes(plan)
     homes = _homes(classes)
     backends = tuple(_backend(plan, workload, one) for one in classes if homes[one.name] == one.name)
-    *dispatch, (last, _) = ((homes[name], condition) for name, condition in _dispatch(classes, workload))
+    dispatch = [(homes[name], condition) for name, condition in _dispatch(classes, workload) if len(classes) > 1]
+    last = max(classes, key=lambda one: (one.max_input_tokens or 0, one.max_output_tokens or 0))
     limits = {group.name: _max_connections(group) for group in plan.groups}
     text = (
         template_environment()
@@ -116,7 +120,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             reads_output=plan.policy is RoutingPolicy.SIZE_AWARE,
             backends=backends,
             dispatch=dispatch,
-            last=last,
+            last=homes[last.name],
             variables=[variable for group in plan.groups for variable in _variables(group, workload)],
             occupancy=_occupancy(plan, backends, limits),
             least_limit=min(limits.values()),
@@ -125,6 +129,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             counts_messages=workload.router.envelope_bytes is None,
             template_bytes=TEMPLATE_BYTES,
             first_message_bytes=len('"role": "user", "content": ') - TEMPLATE_BYTES,
+            poll_events=POLL_EVENTS,
             buffer_bytes=_buffer_bytes(plan, workload),
             check_interval_ms=max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND)),
             metrics_port=METRICS_PORT,
@@ -231,24 +236,39 @@ def _occupancy(
 
 
 def _dispatch(classes: Sequence[RequestClass], workload: Workload) -> list[tuple[str, str]]:
-    """(backend, condition) in order; the last has no condition. What is larger than every class goes to the last."""
-    rules: list[tuple[str, str]] = []
+    """(class, condition), the most frequent class first: a request meets one condition, or none (no size is known).
+
+    What is larger than every class goes to the last.
+    """
+    rules: list[tuple[RequestClass, str]] = []
     rows: dict[int | None, list[RequestClass]] = {}
     for one in classes:
         rows.setdefault(one.max_input_tokens, []).append(one)
+    above = ""
     for number, (input_tokens, row) in enumerate(rows.items(), start=1):
-        bound = ""
+        below = ""
         if input_tokens is not None and number < len(rows):
-            bound = f"{{ var(txn.body_bytes) -m int le {_max_body_bytes(workload, input_tokens)} }}"
-        *smaller, largest = [one for one in row if one.max_output_tokens is not None] or row
-        unknown = [one for one in row if one.max_output_tokens is None and one is not largest]
-        rules += [(one.name, f"{bound} !{{ var(txn.max_output) -m found }}".strip()) for one in unknown]
-        rules += [
-            (one.name, f"{bound} {{ var(txn.max_output) -m int le {one.max_output_tokens} }}".strip())
-            for one in smaller
-        ]
-        rules.append((largest.name, bound))
-    return rules
+            below = str(_max_body_bytes(workload, input_tokens))
+        bound = f"{{ var(txn.body_bytes) -m int {above}:{below} }}" if above or below else ""
+        rules += [(one, f"{bound} {condition}".strip()) for one, condition in _by_output(row)]
+        above = str(int(below) + 1) if below else ""
+    return [(one.name, condition) for one, condition in sorted(rules, key=lambda rule: -rule[0].rate_rps)]
+
+
+def _by_output(row: Sequence[RequestClass]) -> Iterator[tuple[RequestClass, str]]:
+    """(class, condition) of the classes of one input."""
+    *smaller, largest = [one for one in row if one.max_output_tokens is not None] or row
+    unknown = [one for one in row if one.max_output_tokens is None and one is not largest]
+    above = ""
+    for one in smaller:
+        yield one, f"{{ var(txn.max_output) -m int {above}:{one.max_output_tokens} }}"
+        above = str((one.max_output_tokens or 0) + 1)
+    for one in unknown:
+        yield one, "!{ var(txn.max_output) -m found }"
+    if unknown:
+        yield largest, f"{{ var(txn.max_output) -m int {above}: }}"
+    else:
+        yield largest, f"!{{ var(txn.max_output) -m int :{smaller[-1].max_output_tokens} }}" if smaller else ""
 
 
 def _buffer_bytes(plan: Plan, workload: Workload) -> int:

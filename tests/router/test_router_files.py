@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -137,7 +139,59 @@ def test_the_size_of_a_request_is_stated_in_the_file() -> None:
     settings = RouterSettings(bytes_per_token=3.5, envelope_bytes=200)
     text = router_haproxy.render(plans.plan(), plans.workload(router=settings))["router/haproxy.cfg"]
     assert "(bytes of the body - 200 of JSON) / 3.5 bytes a token" in text
-    assert "use_backend in-100 if { var(txn.body_bytes) -m int le 550 }" in text
+    assert "use_backend in-100 if { var(txn.body_bytes) -m int :550 } { nbsrv(in-100) ge 1 }" in text
+
+
+@pytest.mark.parametrize("policy", [RoutingPolicy.INPUT_AWARE, RoutingPolicy.SIZE_AWARE])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_every_size_has_one_backend_the_first_class_that_it_fits_in(policy: RoutingPolicy, outputs: int) -> None:
+    """Rules are in the order of rates, which no size may notice."""
+    kept = plans.OUTPUT_EDGES[:outputs]
+    made = plans.size_aware_routes() if policy is RoutingPolicy.SIZE_AWARE else plans.input_aware_routes()
+    rates = random.Random(3)  # noqa: S311 - no secret
+    routing = tuple(replace(r, rate_rps=rates.random()) for r in made if r.output_tokens in kept)
+    plan, workload = plans.plan(policy, routing=routing), plans.workload(policy)
+    text = router_haproxy.render(plan, workload)["router/haproxy.cfg"]
+    rules = [line.split(maxsplit=3)[1::2] for line in text.splitlines() if "use_backend " in line and " if " in line]
+    usual = [(name, condition) for name, condition in rules if f"nbsrv({name}) ge 1" in condition]
+    assert len(usual) == len(request_classes(plan))
+    envelope = router_haproxy.envelope_bytes(workload)
+    last = text.partition("default_backend ")[2].split()[0]
+    limits = [None, -1, 0, *(edge + more for edge in kept for more in (-1, 0, 1)), 10**6]
+    for prompt_bytes in (-envelope, 0, 1, *(4 * edge + more for edge in plans.INPUT_EDGES for more in range(3)), 10**6):
+        body = envelope + prompt_bytes
+        for limit in limits:
+            wanted = _first_that_fits(plan, prompt_bytes / 4, limit)
+            found = [name for name, condition in usual if _holds(condition, body, limit)]
+            assert (found or [last]) == [wanted], (body, limit)
+            alive = [name for name, condition in rules if name != f"{last}-last" and _holds(condition, body, limit)]
+            assert (alive or [f"{last}-last"])[-1].removesuffix("-last") == wanted
+
+
+def _first_that_fits(plan: Plan, tokens: float, limit: int | None) -> str:
+    """By the words of `request_classes`: the first class that the request fits in, else the last of its kind."""
+    classes = request_classes(plan)
+    edge = min((e for e in plans.INPUT_EDGES if tokens <= e), default=plans.INPUT_EDGES[-1])
+    row = [one for one in classes if one.max_input_tokens == edge]
+    known = [one for one in row if one.max_output_tokens is not None]
+    if limit is None or not known:
+        return next((one for one in row if one.max_output_tokens is None), row[-1]).name
+    return next((one for one in known if limit <= (one.max_output_tokens or 0)), known[-1]).name
+
+
+def _holds(condition: str, body_bytes: int, max_output: int | None) -> bool:
+    """An ACL of HAProxy with ranges of whole numbers; a variable that is not set meets none. All servers are up."""
+    values = {"body_bytes": body_bytes, "max_output": max_output}
+    for negation, name, test in re.findall(r"(!?)\{ var\(txn\.(\w+)\) -m (found|int \S+) \}", condition):
+        value, met = values[name], False
+        if value is not None and test != "found":
+            low, high = test.removeprefix("int ").split(":")
+            met = float(low or "-inf") <= value <= float(high or "inf")
+        elif value is not None:
+            met = True
+        if met == bool(negation):
+            return False
+    return True
 
 
 @pytest.mark.parametrize("kind", [RouterKind.HAPROXY, RouterKind.LITELLM])
