@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "validate": "Check a plan folder with SkyPilot's own parser and optimizer, offline.",
     "up": "Launch a plan folder through SkyPilot: every replica group, then the router.",
     "status": "Show what runs of a plan folder, and where it answers.",
+    "scale": "Bring what runs of a plan with hours to the instances of the hour.",
     "down": "End what `up` started from a plan folder.",
     "workload": "Count request logs into a workload.yaml: sizes, rate, report.",
     "schema": "Print the JSON Schema of workload.yaml or budgets.yaml for editors.",

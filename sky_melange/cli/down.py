@@ -9,6 +9,7 @@ import click
 
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say
 from sky_melange.cli.options import format_option
+from sky_melange.cli.plan_folder import held
 from sky_melange.domain.launch_files import ENDPOINTS_FILE
 
 
@@ -28,20 +29,21 @@ def command(*, folder: Path, dry_run: bool, yes: bool, output_format: str) -> No
     from sky_melange.skypilot.launch.steps import steps_down
     from sky_melange.skypilot.launch.units import UnitKind
 
-    launch = read_launch(folder)
-    steps = steps_down(launch.record.started)
-    if not steps:
-        say(f"{folder}: nothing was started from here.")
-    elif dry_run:
-        for step in steps if output_format != "json" else ():
-            click.echo(f"{step.action.value:7} {step.kind.value:8} {step.name}")
-    else:
-        for step in steps:
-            say(f"{step.action.value:7} {step.kind.value:8} {step.name}")
-        confirm("End all of these?", yes=yes)
-        remove(launch.record, connect(), steps, say)
-        (folder / ENDPOINTS_FILE).unlink(missing_ok=True)
-        say("All of it is down.")
+    with held(folder, is_needed=not dry_run):
+        launch = read_launch(folder)
+        steps = steps_down(launch.record.started)
+        if not steps:
+            say(f"{folder}: nothing was started from here.")
+        elif dry_run:
+            for step in steps if output_format != "json" else ():
+                click.echo(f"{step.action.value:7} {step.kind.value:8} {step.name}")
+        else:
+            for step in steps:
+                say(f"{step.action.value:7} {step.kind.value:8} {step.name}")
+            confirm("End all of these?", yes=yes)
+            remove(launch.record, connect(), steps, say)
+            (folder / ENDPOINTS_FILE).unlink(missing_ok=True)
+            say("All of it is down.")
     leaves_controller = any(step.kind is UnitKind.SERVICE for step in steps)
     if leaves_controller:
         still = "would still run, and cost" if dry_run else "still runs, and costs"

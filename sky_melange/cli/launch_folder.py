@@ -1,4 +1,4 @@
-"""What `up`, `status` and `down` share: the plan folder, its record, SkyPilot."""
+"""What `up`, `scale`, `status` and `down` share: the plan folder, its record, SkyPilot."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, `b64token`: what a client can send as it is, and no shell or configuration reads as anything else."""
 
 
-def secret_values(launch: Launch) -> dict[str, str]:
+def secret_values(launch: Launch, *, with_router: bool = True) -> dict[str, str]:
     """The values of the launch files' secrets, from the environment. Raises InputError naming all that are missing."""
     from sky_melange.domain.front_door import needs_router
     from sky_melange.render.router_sky_yaml import router_secrets
 
     wanted = list(launch.workload.launch.all_secrets)
-    if needs_router(launch.plan.groups, launch.workload):
+    if with_router and needs_router(launch.plan.groups, launch.workload):
         wanted += router_secrets(launch.workload)
     mistakes = [
         Mistake(source="environment", key=name, message=_not_set(name, launch))

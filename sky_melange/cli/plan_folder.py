@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import glob
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sky_melange.domain.launch_files import KEPT_FILES, RECORD_FILE
-from sky_melange.errors import InputError, Mistake
+from sky_melange.errors import CheckFailedError, InputError, Mistake
 from sky_melange.plan_file import read_document
 from sky_melange.render import output_files
 from sky_melange.render.plan_json import FILE_NAME
@@ -20,6 +22,9 @@ from sky_melange.render.plan_json import FILE_NAME
 _OLD = ".{}-old-"
 _UNFINISHED = tuple(f".{name}-" for name in KEPT_FILES)
 """What `up` was writing when it was killed."""
+
+_LOCK = f".{RECORD_FILE}-lock"
+"""Held by whoever changes what runs, or the folder. Its name is one of `_UNFINISHED`, so that it may lie there."""
 
 _HERE_FD = -100
 _EXCHANGE = 2
@@ -35,6 +40,37 @@ def recover(folder: Path) -> None:
             (aside / folder.name).rename(folder)
             aside.rmdir()
             return
+
+
+@contextlib.contextmanager
+def held(folder: Path, *, is_needed: bool = True) -> Iterator[None]:
+    """Keeps other commands from launching from a plan folder, scaling it, ending it or replacing it meanwhile.
+
+    Does not wait: raises CheckFailedError while another command is at work. What was held by a command that was killed
+    is free. Does nothing for a folder without a plan.
+    """
+    recover(folder)
+    if not is_needed or not (folder / FILE_NAME).is_file():
+        yield
+        return
+    path = folder / _LOCK
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _mistake(path, f"cannot be written: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The folder may have been replaced since the file was opened.
+            is_ours = os.path.samestat(os.fstat(descriptor), path.stat())
+        except OSError:
+            is_ours = False
+        if not is_ours:
+            message = f"{folder}: another sky-melange command is at work here; run this again when it has ended"
+            raise CheckFailedError(message)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -57,9 +93,15 @@ def check_replaceable(folder: Path) -> None:
 def write_plan_folder(folder: Path, plan: str, files: Mapping[str, str]) -> None:
     """Writes all files of the plan of this name beside the target, then swaps the folders.
 
-    Raises InputError when the disk refuses, or another plan was launched from there.
+    Raises InputError when the disk refuses, or another plan was launched from there; CheckFailedError while another
+    command is at work there.
     """
     check_replaceable(folder)
+    with held(folder):
+        _write(folder, plan, files)
+
+
+def _write(folder: Path, plan: str, files: Mapping[str, str]) -> None:
     _check_record(folder, plan)
     staging: Path | None = None
     try:

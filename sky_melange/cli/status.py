@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -18,6 +19,8 @@ from sky_melange.errors import CheckFailedError
 def command(*, folder: Path, output_format: str) -> None:
     """Show what runs of the plan in FOLDER: what `up` started, what SkyPilot says of it, and where it answers.
 
+    Where the plan has hours, also whether as many run as its schedule wants now.
+
     Exit code 3 when not everything that was started runs.
     """
     from sky_melange.skypilot.launch.report import UnitStatus, unit_statuses
@@ -25,7 +28,7 @@ def command(*, folder: Path, output_format: str) -> None:
     launch = read_launch(folder)
     statuses: tuple[UnitStatus, ...] = ()
     if launch.record.started:
-        statuses = unit_statuses(launch, connect())
+        statuses = unit_statuses(launch, connect(), datetime.now(UTC))
     if output_format == "json":
         click.echo(json.dumps([status.as_json() for status in statuses], indent=2))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,12 @@ import click
 
 from sky_melange.cli.launch_folder import confirm, connect, is_answerable, read_launch, say, secret_values
 from sky_melange.cli.options import format_option
+from sky_melange.cli.plan_folder import held
 from sky_melange.domain.front_door import ROUTER_PURPOSE
+from sky_melange.domain.hours import Scaling
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
 from sky_melange.domain.plan import CONTROLLER_PURPOSE
+from sky_melange.domain.scaling import scaling_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,32 +66,33 @@ def command(
     from sky_melange.skypilot.launch.report import launch_json
     from sky_melange.skypilot.launch.up import bring_up, planned_steps
 
-    launch = read_launch(folder)
-    _check(folder, workload, offline=offline)
-    if dry_run:
-        steps = planned_steps(launch, None, adopt=adopt)
+    with held(folder, is_needed=not dry_run):
+        launch = read_launch(folder)
+        _check(folder, workload, offline=offline)
+        if dry_run:
+            steps = planned_steps(launch, None, adopt=adopt)
+            if output_format == "json":
+                click.echo(json.dumps(launch_json(launch, steps, None), indent=2))
+            else:
+                _show(launch, steps, print_line=click.echo)
+            return
+        launch = replace(launch, secrets=secret_values(launch))
+        if not is_answerable(yes=yes):
+            # Before SkyPilot is asked, which starts an API server where none runs.
+            _show(launch, planned_steps(launch, None, adopt=adopt), print_line=say)
+            confirm("", yes=False)
+        cloud = connect(launch.files.get(PROJECT_CONFIG_FILE, ""))
+        steps = planned_steps(launch, cloud, adopt=adopt)
+        _show(launch, steps, print_line=say)
+        if any(step.action != "keep" for step in steps):
+            confirm(f"Spend USD {launch.plan.cost.total_usd_per_hour:.4f} per hour{_at_worst(launch)}?", yes=yes)
+        patience = Patience(timeout_s=timeout_minutes * 60, poll_s=POLL_S, now_s=time.monotonic, sleep=time.sleep)
+        addresses = bring_up(launch, cloud, steps, patience)
         if output_format == "json":
-            click.echo(json.dumps(launch_json(launch, steps, None), indent=2))
-        else:
-            _show(launch, steps, print_line=click.echo)
-        return
-    launch = replace(launch, secrets=secret_values(launch))
-    if not is_answerable(yes=yes):
-        # Before SkyPilot is asked, which starts an API server where none runs.
-        _show(launch, planned_steps(launch, None, adopt=adopt), print_line=say)
-        confirm("", yes=False)
-    cloud = connect(launch.files.get(PROJECT_CONFIG_FILE, ""))
-    steps = planned_steps(launch, cloud, adopt=adopt)
-    _show(launch, steps, print_line=say)
-    if any(step.action != "keep" for step in steps):
-        confirm(f"Spend USD {launch.plan.cost.total_usd_per_hour:.4f} per hour{_at_worst(launch)}?", yes=yes)
-    patience = Patience(timeout_s=timeout_minutes * 60, poll_s=POLL_S, now_s=time.monotonic, sleep=time.sleep)
-    addresses = bring_up(launch, cloud, steps, patience)
-    if output_format == "json":
-        click.echo(json.dumps(launch_json(launch, steps, addresses), indent=2))
-        return
-    for name, address in addresses.items():
-        click.echo(f"{name}={address}")
+            click.echo(json.dumps(launch_json(launch, steps, addresses), indent=2))
+            return
+        for name, address in addresses.items():
+            click.echo(f"{name}={address}")
 
 
 def _check(folder: Path, workload: Path | None, *, offline: bool) -> None:
@@ -124,6 +129,15 @@ def _show(launch: Launch, steps: Sequence[Step], *, print_line: Callable[[str], 
         f"{cost.overhead_usd_per_hour:.4f} beside them{_at_worst(launch)}. "
         "While groups are replaced, old and new both cost."
     )
+    scaling, schedule = scaling_of(launch.plan, launch.workload), launch.plan.schedule
+    if schedule is not None and scaling is Scaling.SCHEDULE:
+        print_line(
+            "That is its busiest hour, with which every group starts. Run "
+            f"`sky-melange scale {shlex.quote(str(launch.folder))}` every few minutes from then on: by the hours it "
+            f"costs USD {schedule.usd_per_hour:.4f} per hour on average."
+        )
+    elif scaling is Scaling.AUTOSCALE:
+        print_line("That is the most: SkyServe starts with the fewest instances and follows the traffic.")
 
 
 def _machines(group: ReplicaGroup) -> str:

@@ -8,10 +8,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from sky_melange.domain.front_door import needs_router
+from sky_melange.domain.hours import Scaling
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
 from sky_melange.domain.plan import Plan
+from sky_melange.domain.scaling import scaling_of
 from sky_melange.domain.workload import Workload
-from sky_melange.render import plan_json, project_config, router_haproxy, router_litellm, router_sky_yaml, skypilot_yaml
+from sky_melange.render import (
+    plan_json,
+    project_config,
+    router_haproxy,
+    router_litellm,
+    router_sky_yaml,
+    schedule_json,
+    skypilot_yaml,
+)
 from sky_melange.render.router_names import HAPROXY_FILE, HOOK_FILE, LITELLM_FILE, LUA_FILE, TASK_FILE
 
 
@@ -29,6 +39,7 @@ class Output:
 OUTPUTS: Final[Mapping[str, Output]] = {
     "plan": Output(render=plan_json.render, files=(plan_json.FILE_NAME,)),
     "skypilot": Output(render=skypilot_yaml.render, files=()),
+    "schedule": Output(render=schedule_json.render, files=(schedule_json.FILE_NAME,)),
     "project_config": Output(render=project_config.render, files=(PROJECT_CONFIG_FILE,)),
     "router_haproxy": Output(render=router_haproxy.render, files=(HAPROXY_FILE, LUA_FILE)),
     "router_litellm": Output(render=router_litellm.render, files=(LITELLM_FILE, HOOK_FILE)),
@@ -60,4 +71,6 @@ def launch_steps(plan: Plan, workload: Workload, *, folder: str) -> str:
     if needs_router(plan.groups, workload):
         lines.append(f"  {router_sky_yaml.launch_command(plan, workload)}")
     lines.append(f"Or all of it: sky-melange up {shlex.quote(folder)}")
+    if scaling_of(plan, workload) is Scaling.SCHEDULE:
+        lines.append(f"From then on, every 5 minutes: sky-melange scale {shlex.quote(folder)}")
     return "\n".join(lines)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sky_melange.domain.front_door import RequestClass, needs_router, request_classes
 from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.router import RouterKind
 from sky_melange.domain.workload import RoutingPolicy, Workload
 from sky_melange.render.router_names import (
     HAPROXY_FILE,
@@ -71,6 +73,9 @@ CHECK_INTERVAL_MS: Final = 2000
 CHECKS_PER_SECOND: Final = 4
 """Health checks that all classes together send to one address, at most."""
 
+ALIVE_CHECKS_RPS: Final = 0.5
+"""Those of the backend `alive`, in addition."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
@@ -105,7 +110,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
     check_names(plan, workload)
     classes = request_classes(plan)
     homes = _homes(classes)
-    backends = tuple(_backend(plan, workload, one) for one in classes if homes[one.name] == one.name)
+    backends = _backends(plan, workload, classes)
     dispatch = [(homes[name], condition) for name, condition in _dispatch(classes, workload) if len(classes) > 1]
     last = max(classes, key=lambda one: (one.max_input_tokens or 0, one.max_output_tokens or 0))
     limits = {group.name: _max_connections(group) for group in plan.groups}
@@ -131,7 +136,7 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             first_message_bytes=len('"role": "user", "content": ') - TEMPLATE_BYTES,
             poll_events=POLL_EVENTS,
             buffer_bytes=_buffer_bytes(plan, workload),
-            check_interval_ms=max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND)),
+            check_interval_ms=_check_interval_ms(backends),
             metrics_port=METRICS_PORT,
             paths=API_PATHS,
             headers_bytes=HEADERS_BYTES,
@@ -144,6 +149,25 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
     )
     lua = template_environment().get_template("haproxy.lua.j2").render(error_limit=ERROR_LIMIT)
     return {HAPROXY_FILE: text, LUA_FILE: lua}
+
+
+def health_checks_rps(plan: Plan, workload: Workload) -> Mapping[str, float]:
+    """Health checks that one router sends to each group's address, per second, while the group answers."""
+    if workload.router.kind is not RouterKind.HAPROXY or not needs_router(plan.groups, workload):
+        return {}
+    backends = _backends(plan, workload, request_classes(plan))
+    checked = Counter(server.group for backend in backends for server in backend.servers)
+    each_rps = 1000 / _check_interval_ms(backends)
+    return {name: count * each_rps + ALIVE_CHECKS_RPS for name, count in checked.items()}
+
+
+def _backends(plan: Plan, workload: Workload, classes: Sequence[RequestClass]) -> tuple[Backend, ...]:
+    homes = _homes(classes)
+    return tuple(_backend(plan, workload, one) for one in classes if homes[one.name] == one.name)
+
+
+def _check_interval_ms(backends: Sequence[Backend]) -> int:
+    return max(CHECK_INTERVAL_MS, math.ceil(len(backends) * 1000 / CHECKS_PER_SECOND))
 
 
 def envelope_bytes(workload: Workload) -> int:

@@ -1,4 +1,4 @@
-"""One SkyPilot YAML for each replica group: a SkyServe service or a cluster of identical nodes.
+"""One SkyPilot YAML for each replica group: a SkyServe service, of a fixed size or autoscaled, or a cluster of nodes.
 
 The same group gives the same bytes: SkyServe reuses running replicas only when nothing outside `service:` changed, so
 neither times nor counts nor costs enter the part below it.
@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from sky_melange.domain.hours import Scaling
 from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy, scaling_of
 from sky_melange.domain.workload import LaunchMode, Workload
 from sky_melange.render.engine_command import MINIMUM_DRIVER, PORT, VLLM_VERSION, vllm_arguments
+from sky_melange.render.router_haproxy import health_checks_rps
 from sky_melange.resources import cloud_features, data_path
 
 if TYPE_CHECKING:
@@ -32,10 +36,55 @@ DISK_SIZE_GB: Final = 512
 
 def render(plan: Plan, workload: Workload) -> dict[str, str]:
     """File name -> YAML text, one file a group."""
-    return {group.file: render_group(group, workload) for group in plan.groups}
+    policies = replica_policies(plan, workload)
+    return {group.file: render_group(group, workload, policies.get(group.name)) for group in plan.groups}
 
 
-def render_group(group: ReplicaGroup, workload: Workload) -> str:
+def replica_policies(plan: Plan, workload: Workload) -> Mapping[str, ReplicaPolicy]:
+    """By group; those that run as many instances in every hour have none, nor has a plan that is not autoscaled.
+
+    The target is such that SkyServe wants at least a period's instances at the rate of that period. It counts the
+    router's health checks as requests, and so does the target.
+    """
+    schedule = plan.schedule
+    if schedule is None or scaling_of(plan, workload) is not Scaling.AUTOSCALE:
+        return {}
+    checks_rps = health_checks_rps(plan, workload)
+    policies: dict[str, ReplicaPolicy] = {}
+    for index, group in enumerate(plan.groups):
+        peak_rps = math.fsum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing)
+        busiest, counts = schedule.periods[0], [max(1, period.instances[index]) for period in schedule.periods]
+        fewest, most = min(counts), max(counts)
+        targets = [
+            (peak_rps * period.rate_rps / busiest.rate_rps + checks_rps.get(group.name, 0.0)) / count
+            for period, count in zip(schedule.periods, counts, strict=True)
+            if count > fewest
+        ]
+        if not targets or min(targets) <= 0:
+            continue
+        startup_s = schedule.startup_minutes * 60
+        policies[group.name] = ReplicaPolicy(
+            min_replicas=fewest,
+            max_replicas=most,
+            target_qps_per_replica=_rounded_down(min(targets)),
+            upscale_delay_seconds=_decisions(startup_s / 10, least_s=20, most_s=300),
+            downscale_delay_seconds=_decisions(startup_s * 2, least_s=300, most_s=3600),
+        )
+    return policies
+
+
+def _rounded_down(value: float) -> float:
+    """To six digits."""
+    scale = 10.0 ** (5 - math.floor(math.log10(value)))
+    return math.floor(value * scale) / scale
+
+
+def _decisions(seconds: float, *, least_s: int, most_s: int) -> int:
+    """A delay in whole intervals of SkyServe's decisions, within bounds."""
+    return round(min(max(seconds, least_s), most_s) / DECISION_SECONDS) * DECISION_SECONDS
+
+
+def render_group(group: ReplicaGroup, workload: Workload, policy: ReplicaPolicy | None = None) -> str:
     """The YAML of one group. Values are quoted for YAML and, where a shell reads them, for the shell."""
     mode = workload.launch.mode
     text = (
@@ -43,6 +92,7 @@ def render_group(group: ReplicaGroup, workload: Workload) -> str:
         .get_template("skypilot.yaml.j2")
         .render(
             group=group,
+            policy=policy,
             mode=mode.value,
             summary=summary(group),
             launch_command=launch_command(group, workload),

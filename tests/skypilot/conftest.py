@@ -11,8 +11,8 @@ from plan_folders import launch_config, planned_group, write_plan
 
 _HERE = Path(__file__).resolve().parent
 _WITH_SERVERS = (
-    "budget", "dashboard", "plugin", "launch/test_killed.py", "launch/test_real_api_server.py", "test_api_server.py",
-    "test_project_config.py",
+    "budget", "dashboard", "plugin", "launch/test_killed.py", "launch/test_real_api_server.py",
+    "launch/test_scaled_week.py", "test_api_server.py", "test_project_config.py",
 )  # fmt: skip
 
 

@@ -6,4 +6,5 @@ steps.py    (units, record, what runs) -> steps, in order
 cloud.py    what is asked of SkyPilot, as a protocol
 sdk.py      the protocol by SkyPilot's SDK
 up.py       carries them out
+scale.py    the services of a plan with hours, to the instances of the hour
 """

@@ -26,12 +26,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceState:
-    """A SkyServe service. `status` in SkyPilot's words; `endpoint` (host:port) None until it has one."""
+    """A SkyServe service. `status` in SkyPilot's words; `endpoint` (host:port) None until it has one.
+
+    `asked_replicas`: how many its controller wants to run by now; None: it does not answer.
+    """
 
     status: str
     ready_replicas: int
     endpoint: str | None
     has_failed: bool
+    asked_replicas: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,6 +194,8 @@ def _service(record: Mapping[str, Any]) -> ServiceState:
         ready_replicas=ready,
         endpoint=record.get("endpoint") or None,
         has_failed=status in _FAILED,
+        # SkyPilot says 0 where the controller's answer cannot be read; no service of a plan has so few.
+        asked_replicas=record.get("target_num_replicas") or None,
     )
 
 

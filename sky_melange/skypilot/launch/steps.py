@@ -72,7 +72,11 @@ def _step(unit: Unit, started: Mapping[str, Started], running: Collection[str]) 
     known = [entry for entry in started.values() if entry.base == unit.base and entry.kind is unit.kind]
     same = next((entry for entry in known if entry.sha256 == unit.sha256), None)
     if same is not None:
-        return _resumed(replace(unit, name=same.name), same, is_running=same.name in running)
+        resumed = _resumed(replace(unit, name=same.name), same, is_running=same.name in running)
+        if resumed.action is Action.KEEP and resumed.unit is not None:
+            # As many as `scale` left it with, which has its hours.
+            return replace(resumed, unit=replace(resumed.unit, instances=same.instances))
+        return resumed
     if not known:
         return _to(Action.START, unit, "it is new")
     if unit.kind is UnitKind.CLUSTER:

@@ -13,7 +13,7 @@ from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import LaunchMode, Workload
 from sky_melange.render.router_names import HAPROXY_FILE, HOOK_FILE, LITELLM_FILE, LUA_FILE, TASK_FILE
 from sky_melange.render.router_sky_yaml import router_cluster
-from sky_melange.render.skypilot_yaml import nodes_per_launch
+from sky_melange.render.skypilot_yaml import nodes_per_launch, replica_policies
 
 
 class UnitKind(StrEnum):
@@ -29,7 +29,8 @@ class Unit:
     """One thing that SkyPilot runs.
 
     `base` is its name as planned; `name` what it is called (a cluster that replaces another has a version in it).
-    `sha256` is of all files that define it. `group` is "" for the router. `instances` that it runs.
+    `sha256` is of all files that define it. `group` is "" for the router. `instances` that it runs; of a service that
+    SkyServe scales those that it begins with, the fewest.
     """
 
     kind: UnitKind
@@ -44,10 +45,13 @@ class Unit:
 def wanted_units(plan: Plan, workload: Workload, files: Mapping[str, str]) -> tuple[Unit, ...]:
     """The units of a plan, groups first, the router last. `files` by name, as they lie in the plan's folder."""
     units: list[Unit] = []
+    policies = replica_policies(plan, workload)
     for group in plan.groups:
         kind = UnitKind.SERVICE if workload.launch.mode is LaunchMode.SERVE else UnitKind.CLUSTER
         each = group.instances if kind is UnitKind.SERVICE else nodes_per_launch(group)
-        count = math.ceil(group.instances / each)
+        if group.name in policies:
+            each = policies[group.name].min_replicas
+        count = 1 if kind is UnitKind.SERVICE else math.ceil(group.instances / each)
         for number in range(1, count + 1):
             name = group.name if count == 1 else f"{group.name}-{number}"
             units.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -321,7 +322,7 @@ def test_status_says_what_runs_and_whether_it_is_as_planned(bench: Any, any_plan
     bench.up(any_plan(), any_workload(), cloud)
     del cloud.running["chat-l40s"]
     launch = bench.launch(changed(any_plan(), "chat-l4", instances=5), any_workload())
-    found = {status.name: status for status in unit_statuses(launch, cloud)}
+    found = {status.name: status for status in unit_statuses(launch, cloud, datetime.now(UTC))}
     assert set(found) == {*GROUPS, ROUTER}
     assert [found[name].is_ready for name in (*GROUPS, ROUTER)] == [True, False, True, True]
     assert [found[name].is_as_planned for name in GROUPS] == [False, True, True]
