@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from sky_melange.domain.hours import Scaling
 from sky_melange.domain.offer import OWN_PRICES
 from sky_melange.domain.plan import PLAN_SCHEMA_VERSION
 from sky_melange.domain.workload import LaunchMode
@@ -40,6 +41,8 @@ class PlannedGroup:
     instances: int
     price_usd_per_hour: float
     file: str
+    autoscaled: tuple[int, int] | None = None
+    """The fewest and the most instances that its hours need, where SkyServe scales between them."""
     is_own_price: bool = False
     """From the user's own list (`prices.overrides`): SkyPilot's catalogs do not know it."""
 
@@ -103,7 +106,8 @@ class _Reader:
         if not isinstance(entries, list) or not entries:
             self._mistake("groups", "must list at least one replica group")
             entries = []
-        groups = tuple(self._group(f"groups[{index}]", entry) for index, entry in enumerate(entries))
+        bounds = self._bounds(document, len(entries))
+        groups = tuple(self._group(f"groups[{index}]", entry, bounds[index]) for index, entry in enumerate(entries))
         self._refuse_repeated("name", [group.name for group in groups])
         self._refuse_repeated("file", [group.file for group in groups])
         self._refuse_two_prices(groups)
@@ -112,6 +116,24 @@ class _Reader:
             mode=self._mode(document.get("launch_mode")),
             replicas_usd_per_hour=self._replicas_cost(document.get("cost")),
         )
+
+    def _bounds(self, document: Mapping[str, Any], groups: int) -> Sequence[tuple[int, int] | None]:
+        """For each group; None where SkyServe does not scale it."""
+        none = [None] * groups
+        workload, schedule = document.get("workload"), document.get("schedule")
+        launch = workload.get("launch") if isinstance(workload, dict) else None
+        if schedule is None or not isinstance(launch, dict) or launch.get("scaling") != Scaling.AUTOSCALE:
+            return none
+        periods = schedule.get("periods") if isinstance(schedule, dict) else None
+        if not isinstance(periods, list) or not periods:
+            self._mistake("schedule.periods", "must list at least one period")
+            return none
+        counts = [period.get("instances") if isinstance(period, dict) else None for period in periods]
+        if not all(_are_counts(each, groups) for each in counts):
+            self._mistake("schedule.periods", f"each must have instances of all {groups} groups, at least 1 of each")
+            return none
+        ranges = [(min(each), max(each)) for each in zip(*counts, strict=True)]
+        return [None if fewest == most else (fewest, most) for fewest, most in ranges]
 
     def _mode(self, mode: object) -> LaunchMode | None:
         if mode is None:
@@ -126,7 +148,7 @@ class _Reader:
             return None
         return self._price(cost, "cost", "replicas_usd_per_hour", least=0.0)
 
-    def _group(self, key: str, entry: object) -> PlannedGroup:
+    def _group(self, key: str, entry: object, autoscaled: tuple[int, int] | None) -> PlannedGroup:
         fields: Mapping[str, Any] = entry if isinstance(entry, dict) else {}
         if fields is not entry:
             self._mistake(key, "must be an object")
@@ -147,6 +169,7 @@ class _Reader:
             instances=self._count(fields, key, "instances"),
             price_usd_per_hour=self._price(fields, key, "price_usd_per_hour", least=0.0 if own else _LEAST_PRICE),
             file=self._text(fields, key, "file"),
+            autoscaled=autoscaled,
             is_own_price=own,
         )
 
@@ -190,6 +213,14 @@ class _Reader:
 
     def _mistake(self, key: str, message: str) -> None:
         self.mistakes.append(Mistake(source=self.source, key=key, message=message))
+
+
+def _are_counts(found: object, groups: int) -> bool:
+    return (
+        isinstance(found, list)
+        and len(found) == groups
+        and all(type(count) is int and 1 <= count <= _MAX_COUNT for count in found)
+    )
 
 
 def _shown(value: object) -> str:

@@ -108,7 +108,7 @@ def _machine_checks(group: PlannedGroup, machine: Machine, *, finder: str) -> It
 
 
 def _instances(group: PlannedGroup, observation: Observation) -> Check:
-    """A service runs `replicas` machines, a cluster `num_nodes`; both must be fixed, or the cost is not.
+    """A service runs `replicas` machines, a cluster `num_nodes`; both must be fixed, or within what was planned.
 
     Where the cloud launches no clusters of several nodes, the file is one node and is launched once per instance.
     """
@@ -118,6 +118,9 @@ def _instances(group: PlannedGroup, observation: Observation) -> Check:
     if observation.replicas is None:
         return _equal("num_nodes", group.instances, observation.num_nodes, "the file")
     least, most = observation.replicas
+    if group.autoscaled is not None:
+        planned = "{} to {}".format(*group.autoscaled)
+        return _equal("replicas", planned, f"{least} to {least if most is None else most}", "the file")
     if most is not None and most != least:
         detail = f"planned {group.instances}, the file scales between {least} and {most}"
         return Check(name="replicas", passed=False, detail=detail)
