@@ -119,7 +119,14 @@ def _of_services(kind: Kind, problems: list[Problem]) -> Iterator[Spending]:
 
 
 def _service_price(record: Mapping[str, Any], is_pool: bool) -> float:
-    return yaml_price(record.get("yaml_content") or "", has_replicas=True) + _outdated_price(record, is_pool)
+    """By its YAML, or by its machines where these cost more: SkyServe drains what a smaller update takes away."""
+    stated = yaml_price(record.get("yaml_content") or "", has_replicas=True)
+    try:
+        newest = _replicas_price(record, is_pool, are_newest=True)
+    except UnknownPriceError:
+        # The YAML says what they are.
+        newest = 0.0
+    return max(stated, newest) + _replicas_price(record, is_pool, are_newest=False)
 
 
 def outdated_price(name: str, *, is_pool: bool) -> float:
@@ -129,11 +136,12 @@ def outdated_price(name: str, *, is_pool: bool) -> float:
     raises when the controller does not answer.
     """
     found = [record for record in _service_records(is_pool) if record["name"] == name]
-    return math.fsum(_outdated_price(record, is_pool) for record in found)
+    return math.fsum(_replicas_price(record, is_pool, are_newest=False) for record in found)
 
 
-def _outdated_price(record: Mapping[str, Any], is_pool: bool) -> float:
-    handles = [handle for version, handle in _replicas(record, is_pool) if version != record["version"]]
+def _replicas_price(record: Mapping[str, Any], is_pool: bool, *, are_newest: bool) -> float:
+    """USD/h of the machines of its replicas, of the newest version or of earlier ones. Raises UnknownPriceError."""
+    handles = [handle for version, handle in _replicas(record, is_pool) if (version == record["version"]) is are_newest]
     return math.fsum(
         _machines_price(handle.launched_resources, handle.launched_nodes or 1)
         for handle in handles

@@ -125,6 +125,21 @@ def do_versions(name: str, versions: list[dict[str, Any]], user: str) -> None:
     write_service(name, versions, user=user_id(user))
 
 
+def do_replicas(name: str, count: int) -> None:
+    """All that a service has, of its newest version, each on the machine that its YAML asks for."""
+    import sky
+    from serve_state_of import write_replica
+    from sky.serve import serve_state
+
+    text = serve_state.get_yaml_content(name, 1)
+    assert text is not None
+    (resources,) = sky.Task.from_yaml_str(text).resources
+    for info in serve_state.get_replica_infos(name):
+        serve_state.remove_replica(name, info.replica_id)
+    for number in range(count):
+        write_replica(name, number, 1, resources)
+
+
 def do_service_ended(name: str) -> None:
     from sky.serve import serve_state
 

@@ -87,6 +87,41 @@ def test_replicas_that_no_update_has_replaced_count(sky: SkyChild, l4: float) ->
     assert sky.ask(service("chat", replicas=1, **L4), request="serve.update")["passed"]
 
 
+def test_a_service_that_is_scaled_counts_the_larger_of_before_and_after(sky: SkyChild, l4: float) -> None:
+    """Until SkyServe has drained and stopped what it does not need any more, or started what it needs."""
+    five, two = service("chat", replicas=5, **L4), service("chat", replicas=2, **L4)
+    sky.write_budgets(users={"*": {"usd_per_hour": round(5.5 * l4, 6)}})
+
+    def spent() -> str:
+        return str(sky.ask(cluster("more", nodes=6, **L4), request="launch")["message"])
+
+    sky.call("request", request_id="down", status="RUNNING")
+    sky.call("service", name="chat", text=yaml.safe_dump(five), user="alice")
+    assert sky.ask(two, request="serve.update", request_id="down")["passed"]
+    assert f"{5 * l4:.4f} being spent" in spent(), "the update is asked for"
+    sky.call("service", name="chat", text=yaml.safe_dump(two), user="alice")
+    sky.call("replicas", name="chat", count=5)
+    sky.call("request", request_id="down", status="SUCCEEDED")
+    assert f"{5 * l4:.4f} being spent" in spent(), "the update is taken, and replicas are drained"
+    sky.call("service", name="chat", text=yaml.safe_dump(two), user="alice")
+    sky.call("replicas", name="chat", count=2)
+    assert f"{2 * l4:.4f} being spent" in spent()
+    sky.call("request", request_id="up", status="RUNNING")
+    assert sky.ask(five, request="serve.update", request_id="up")["passed"]
+    assert f"{5 * l4:.4f} being spent" in spent(), "the update is asked for, and nothing has started"
+
+
+def test_what_others_took_at_night_is_missing_in_the_morning(sky: SkyChild, l4: float) -> None:
+    """A schedule counts by what runs: its budget must hold its busiest hour beside everything else."""
+    sky.write_budgets(users={"*": {"usd_per_hour": round(5.5 * l4, 6)}})
+    two, five = service("chat", replicas=2, **L4), service("chat", replicas=5, **L4)
+    sky.call("service", name="chat", text=yaml.safe_dump(two), user="alice")
+    sky.call("cluster", name="batch", resources=L4, user="alice", nodes=2)
+    refused = sky.ask(five, request="serve.update")
+    assert not refused["passed"]
+    assert f"{2 * l4:.4f} being spent" in refused["message"]
+
+
 def test_an_update_keeps_the_label_that_runs(sky: SkyChild) -> None:
     """SkyServe restarts every replica when anything outside `service:` changes."""
     sky.write_budgets(users={"*": {"usd_per_hour": 100}})
