@@ -322,7 +322,7 @@ def test_a_launch_file_whose_name_is_a_command_is_only_reported(runner: Runner) 
 def test_actions_are_pinned_by_digest() -> None:
     texts = [
         ROOT / "action.yml",
-        *(ROOT / "examples" / "ci").glob("*.yml"),
+        *(ROOT / "examples").rglob("*.yml"),
         ROOT / "README.md",
         ROOT / "docs" / "check.md",
     ]
