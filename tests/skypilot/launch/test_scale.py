@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +27,8 @@ from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import CheckFailedError
 from sky_melange.skypilot.launch.report import unit_statuses
 from sky_melange.skypilot.launch.scale import bring_to, planned_scales
+from sky_melange.skypilot.planned import read_planned_launch
+from sky_melange.skypilot.seed_catalogs import seed_catalogs
 
 Make = Callable[..., Any]
 MEANS = ((5, 4), (3, 2), (1, 1))
@@ -176,6 +181,44 @@ def test_up_starts_the_busiest_hour_and_scale_follows_the_clock(
 
 def outside_service(text: str) -> Any:
     return {key: value for key, value in yaml.safe_load(text).items() if key != "service"}
+
+
+REUSED = """
+import json, os, sys
+answer = os.fdopen(os.dup(1), "w"); os.dup2(2, 1)
+from pathlib import Path
+from sky_melange.skypilot.launch.cloud import Task
+from sky_melange.skypilot.launch.sdk import SkyPilot
+sky, found = SkyPilot(), []
+for text in json.load(sys.stdin):
+    config = sky._task(Task(text=text, folder=Path("."), secrets={"HF_TOKEN": "x"})).to_yaml_config()
+    # What SkyServe leaves out when it compares: `SkyPilotReplicaManager.update_version`.
+    left_out = {key: config.pop(key, None) for key in ("service", "pool", "_user_specified_yaml")}
+    found.append([config, left_out["service"]["replica_policy"]["min_replicas"]])
+json.dump(found, answer); answer.close()
+"""
+
+
+def test_skyserve_finds_no_difference_for_which_it_would_replace_replicas(
+    bench: Any, any_plan: Make, any_workload: Make, launched: CountingCloud, tmp_path: Path
+) -> None:
+    """By SkyPilot's own reading of the file that was launched and of the one that is asked for."""
+    before = launched.tasks["chat-l4"].text
+    scale(bench, launched, by_hours(any_plan()), any_workload(), TUESDAY_3_00)
+    for path, csv in seed_catalogs(read_planned_launch(bench.folder).groups, None).items():
+        target = tmp_path / ".sky" / "catalogs" / "v8" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(csv, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", REUSED], input=json.dumps([before, launched.tasks["chat-l4"].text]), text=True,
+        capture_output=True, check=False, env={**os.environ, "HOME": str(tmp_path), "SKY_RUNTIME_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    (old, five), (new, one) = json.loads(done.stdout)
+    assert (five, one) == (5, 1)
+    assert old == new
+    # SkyServe replaces every replica of a task with mounts.
+    assert new["file_mounts"] == {}
 
 
 def test_increases_are_asked_for_before_decreases(
