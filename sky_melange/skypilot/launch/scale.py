@@ -49,7 +49,9 @@ class Scale:
         before = "?" if self.before is None else self.before
         counts = f"{before} -> {self.wanted}" if self.action is Action.UPDATE else f"{self.wanted}"
         ready = "" if self.ready is None else f", {self.ready} ready"
-        return f"{self.action.value:7} {self.unit.name}  {counts}{ready}{f'  ({self.problem})' if self.problem else ''}"
+        if self.problem is not None:
+            return f"problem {self.unit.name}  {counts} wanted{ready}  ({self.problem})"
+        return f"{self.action.value:7} {self.unit.name}  {counts}{ready}"
 
 
 def planned_scales(launch: Launch, cloud: Cloud | None, wanted: Wanted) -> tuple[Scale, ...]:

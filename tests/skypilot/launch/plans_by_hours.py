@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sky_melange.domain.hours import Period, Scaling, Schedule
+from sky_melange.domain.hours import Hours, Period, Scaling, Schedule
 from sky_melange.domain.plan import Cost, Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.render import render_files
@@ -17,38 +18,67 @@ OFFICE = tuple(0 if day < 5 and 8 <= hour < 18 else 2 if 1 <= hour < 6 else 1 fo
 COUNTS = ((5, 4, 3), (3, 2, 1), (1, 1, 1))
 """Of three groups, in the busy, middle and quiet hours."""
 
+FRACTIONS = (1.0, 1 / 3, 1 / 12)
+"""Of the busiest hour's rate."""
+
+STARTUP_MINUTES = 12.0
+ZONE = "Europe/Berlin"
+
 
 def by_hours(
     plan: Plan,
     *,
     counts: Sequence[tuple[int, ...]] = COUNTS,
-    rates_rps: Sequence[float] = (6.0, 2.0, 0.5),
     period_of_hour: tuple[int, ...] = OFFICE,
-    time_zone: str = "Europe/Berlin",
-    startup_minutes: float = 12.0,
+    time_zone: str = ZONE,
+    startup_minutes: float = STARTUP_MINUTES,
     **changes: float,
 ) -> Plan:
-    """The plan with a schedule; its groups are those of the first of `counts`."""
+    """The plan with a schedule; its groups are those of the first of `counts`, the rest follows from them."""
     groups = tuple(replace(group, instances=n) for group, n in zip(plan.groups, counts[0], strict=True))
+    prices = [group.price_usd_per_hour for group in groups]
+    peak_rps = math.fsum(route.rate_rps for route in plan.routing)
+    overhead_usd_per_hour = Cost.of((), plan.overhead).total_usd_per_hour
     periods = tuple(
-        Period(rate_rps=rate, hours=period_of_hour.count(index), instances=each, cost_usd_per_hour=sum(each) * 0.8)
-        for index, (rate, each) in enumerate(zip(rates_rps, counts, strict=True))
+        Period(
+            rate_rps=peak_rps * fraction,
+            hours=period_of_hour.count(index),
+            instances=each,
+            cost_usd_per_hour=math.fsum(map(math.prod, zip(prices, each, strict=True))) + overhead_usd_per_hour,
+        )
+        for index, (fraction, each) in enumerate(zip(FRACTIONS, counts, strict=False))
     )
-    costs: Mapping[str, float] = {"usd_per_hour": 5.0, "fixed_usd_per_hour": 9.7, **changes}
+    runs = [counts[period] for period in period_of_hour]
+    started = [
+        [max(0, now - before) for now, before in zip(runs[hour], runs[hour - 1], strict=True)]
+        for hour in range(len(runs))
+    ]
+    starts_usd = (
+        startup_minutes / 60 * sum(price * n for each in started for price, n in zip(prices, each, strict=True))
+    )
+    paid_usd = math.fsum([starts_usd, *(period.hours * period.cost_usd_per_hour for period in periods)])
+    costs = {
+        "usd_per_hour": paid_usd / len(runs),
+        "fixed_usd_per_hour": periods[0].cost_usd_per_hour,
+        **changes,
+    }
     schedule = Schedule(
         time_zone=time_zone,
         period_of_hour=period_of_hour,
         periods=periods,
         startup_minutes=startup_minutes,
-        starts=50,
+        starts=sum(map(sum, started)),
         **costs,
     )
     return replace(plan, groups=groups, schedule=schedule, cost=Cost.of(groups, plan.overhead))
 
 
-def scaled(workload: Workload, scaling: Scaling | None) -> Workload:
-    """The workload with that `launch.scaling`."""
-    return replace(workload, launch=replace(workload.launch, scaling=scaling))
+def scaled(workload: Workload, scaling: Scaling | None, *, time_zone: str = ZONE) -> Workload:
+    """The workload with that `launch.scaling`, and the hours of `OFFICE`."""
+    peak_rps = math.fsum(bucket.rate_rps for bucket in workload.traffic.buckets())
+    hours = Hours(rates_rps=tuple(peak_rps * FRACTIONS[period] for period in OFFICE), time_zone=time_zone)
+    launch = replace(workload.launch, scaling=scaling, startup_minutes=STARTUP_MINUTES)
+    return replace(workload, launch=launch, traffic=replace(workload.traffic, hours=hours))
 
 
 def write_folder(folder: Path, plan: Plan, workload: Workload) -> Path:

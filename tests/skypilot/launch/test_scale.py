@@ -106,7 +106,9 @@ def test_how_a_plan_is_scaled(any_plan: Make, any_workload: Make) -> None:
     plan, workload = by_hours(any_plan()), any_workload()
     assert scaling_of(any_plan(), scaled(workload, Scaling.SCHEDULE)) is Scaling.FIXED, "it has no hours"
     assert scaling_of(plan, workload) is Scaling.SCHEDULE
-    assert scaling_of(by_hours(any_plan(), usd_per_hour=9.7), workload) is Scaling.FIXED, "it saves nothing"
+    assert scaling_of(by_hours(any_plan(), usd_per_hour=9.7, fixed_usd_per_hour=9.7), workload) is Scaling.FIXED, (
+        "it saves nothing"
+    )
     assert scaling_of(plan, any_workload(mode=LaunchMode.CLUSTER)) is Scaling.FIXED
     for scaling in Scaling:
         assert scaling_of(plan, scaled(workload, scaling)) is scaling
@@ -225,7 +227,7 @@ def test_increases_are_asked_for_before_decreases(
     bench: Any, any_plan: Make, any_workload: Make, launched: CountingCloud
 ) -> None:
     counts = ((5, 4, 3), (2, 6, 1))
-    plan = by_hours(any_plan(), counts=counts, rates_rps=(6, 2), period_of_hour=(1,) * 12 + (0,) * 12)
+    plan = by_hours(any_plan(), counts=counts, period_of_hour=(1,) * 12 + (0,) * 12)
     bench.up(plan, any_workload(), launched)
     launched.events.clear()
     scale(bench, launched, plan, any_workload(), TUESDAY_3_00)
@@ -396,10 +398,10 @@ def test_a_time_that_is_none_or_two(text: str, message: str, folder: Path) -> No
 
 
 def test_a_plan_that_no_clock_scales_is_refused(planned: Any, tmp_path: Path) -> None:
-    plan, workload = by_hours(planned.plan, counts=MEANS), planned.workload
+    plan, workload = by_hours(planned.plan, counts=MEANS), scaled(planned.workload, None)
     clusters = replace(workload, launch=replace(workload.launch, mode=LaunchMode.CLUSTER))
     cases = {
-        "every hour": (planned.plan, workload),
+        "every hour": (planned.plan, planned.workload),
         "is fixed": (plan, scaled(workload, Scaling.FIXED)),
         "SkyServe itself": (plan, scaled(workload, Scaling.AUTOSCALE)),
         "nodes SkyPilot cannot change": (plan, clusters),
