@@ -85,6 +85,7 @@ def _schedule(launch: Launch) -> Schedule:
 
     schedule = launch.plan.schedule
     if schedule is not None and scaling_of(launch.plan, launch.workload) is Scaling.SCHEDULE:
+        _check_floor(launch, schedule)
         return schedule
     if schedule is None:
         key, message = "schedule", "is not there: the plan runs as many instances in every hour (see `traffic.hours`)"
@@ -95,6 +96,22 @@ def _schedule(launch: Launch) -> Schedule:
     else:
         key, message = "workload.launch.scaling", "is fixed; plan with `launch.scaling: schedule`"
     raise InputError([Mistake(source=str(launch.folder / "plan.json"), key=key, message=message)])
+
+
+def _check_floor(launch: Launch, schedule: Schedule) -> None:
+    """Raises InputError where an hour would have fewer replicas than `constraints.min_replicas`."""
+    from sky_melange.domain.scaling import counts_by_hour, hour_words
+
+    least = launch.workload.constraints.min_replicas
+    replicas = [
+        sum(group.replicas_per_instance * count for group, count in zip(launch.plan.groups, counts, strict=True))
+        for counts in counts_by_hour(schedule)
+    ]
+    hour = min(range(len(replicas)), key=lambda each: replicas[each])
+    if replicas[hour] < least:
+        found = f"has {replicas[hour]} replicas at {hour_words(schedule, hour)}"
+        message = f"{found}, and constraints.min_replicas is {least}: plan again"
+        raise InputError([Mistake(source=str(launch.folder / "plan.json"), key="schedule", message=message)])
 
 
 def _moment(text: str, schedule: Schedule) -> datetime:

@@ -11,6 +11,8 @@ from sky_melange.domain.hours import Hours, Period, Scaling, Schedule
 from sky_melange.domain.plan import Cost, Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.render import render_files
+from sky_melange.skypilot.launch.record import Record, Started
+from sky_melange.skypilot.launch.units import wanted_units
 
 OFFICE = tuple(0 if day < 5 and 8 <= hour < 18 else 2 if 1 <= hour < 6 else 1 for day in range(7) for hour in range(24))
 """A week: busy from 8 to 18 from Monday to Friday, quiet from 1 to 6 at night."""
@@ -82,8 +84,15 @@ def scaled(workload: Workload, scaling: Scaling | None, *, time_zone: str = ZONE
 
 
 def write_folder(folder: Path, plan: Plan, workload: Workload) -> Path:
-    """The plan's folder."""
+    """The plan's folder, as `plan` writes it."""
     for name, text in render_files(plan, workload).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     return folder
+
+
+def note_services(folder: Path, plan: Plan, workload: Workload) -> None:
+    """The record of a plan whose services `up` has started."""
+    record = Record(path=folder / "launch.json", plan=plan.name, started={})
+    units = wanted_units(plan, workload, render_files(plan, workload))
+    record.note(*(Started.of(unit, is_launched=True) for unit in units if unit.group))

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 from api_server import ApiServer
+from plans_by_hours import by_hours, note_services, scaled, write_folder
 
+from sky_melange.domain.hours import Scaling
+from sky_melange.plan_file import read_plan
 from sky_melange.prices import load_snapshot
 from sky_melange.skypilot.planned import read_planned_launch
 from sky_melange.skypilot.seed_catalogs import seed_catalogs
@@ -69,6 +72,19 @@ def test_the_launch_is_taken_and_fails_for_want_of_a_cloud_only(sky: ApiServer, 
     down = sky.melange("down", str(plan), "--yes")
     assert down.returncode == 0, down.stderr
     assert not (plan / "launch.json").exists()
+
+
+def test_scale_asks_skypilot_and_names_services_that_do_not_run(sky: ApiServer, plan_in: Path) -> None:
+    document = read_plan(_plan(sky, plan_in, "serve"))
+    counts = ((5, 4), (3, 2), (1, 1))
+    plan, workload = by_hours(document.plan, counts=counts), scaled(document.workload, Scaling.SCHEDULE)
+    folder = write_folder(plan_in / "hours", plan, workload)
+    note_services(folder, plan, workload)
+    scale = sky.melange("scale", str(folder), "--at", "2026-03-03T03:00", "--format", "json")
+    assert scale.returncode == 3, scale.stderr
+    problems = [each["problem"] for each in json.loads(scale.stdout)["services"]]
+    assert problems == [f"it does not run: run `sky-melange up {folder}`"] * 2
+    assert "Traceback" not in scale.stderr
 
 
 def test_skypilot_takes_the_router_task_as_it_is_emitted(sky: ApiServer, plan_in: Path) -> None:

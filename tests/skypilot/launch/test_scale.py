@@ -414,6 +414,24 @@ def test_a_plan_that_no_clock_scales_is_refused(planned: Any, tmp_path: Path) ->
         assert message in done.stderr
 
 
+def test_a_schedule_below_the_floor_is_refused(planned: Any, tmp_path: Path) -> None:
+    constraints = replace(planned.workload.constraints, min_replicas=3)
+    workload = replace(scaled(planned.workload, Scaling.SCHEDULE), constraints=constraints)
+    done = run("scale", write_folder(tmp_path / "plan", by_hours(planned.plan, counts=MEANS), workload), "--dry-run")
+    assert done.exit_code == 2
+    assert "schedule: has 2 replicas at Monday 01:00, and constraints.min_replicas is 3: plan again" in done.stderr
+
+
+@pytest.mark.parametrize(("target", "asked"), [(3, 3), (0, None), (None, None)])
+def test_what_skyserve_is_asked_for_is_its_controller_s_word(target: int | None, asked: int | None) -> None:
+    """SkyPilot says 0 for an answer that it cannot read, and nothing where there is none."""
+    from sky_melange.skypilot.launch import sdk
+
+    record = {"status": "READY", "replica_info": [{"status": "READY"}, {"status": "STARTING"}], "endpoint": None}
+    found = sdk._service({**record, "target_num_replicas": target})
+    assert (found.asked_replicas, found.ready_replicas) == (asked, 1)
+
+
 def test_one_command_at_a_time(folder: Path, cloud: CountingCloud, repository: Path) -> None:
     assert run("up", folder, "--yes", "--offline").exit_code == 0
     cloud.events.clear()

@@ -17,12 +17,10 @@ from zoneinfo import ZoneInfo
 import clocked_cloud
 import pytest
 import yaml
-from plans_by_hours import OFFICE, by_hours, scaled, write_folder
+from plans_by_hours import OFFICE, by_hours, note_services, scaled, write_folder
 
 from sky_melange import pipeline
 from sky_melange.domain.hours import Scaling
-from sky_melange.skypilot.launch.launch import Launch
-from sky_melange.skypilot.launch.record import Record, Started
 
 COUNTS = ((5, 4), (3, 2), (1, 1))
 """Instances of the two groups in busy, middle and quiet hours."""
@@ -88,16 +86,10 @@ def week(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> I
     planned = pipeline.plan_file(repository / "examples" / "means" / "workload.yaml")
     plan, workload = by_hours(planned.plan, counts=COUNTS), scaled(planned.workload, Scaling.SCHEDULE)
     folder = write_folder(tmp_path / "plan", plan, workload)
-    files = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
-    files |= {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in folder.glob("router/*")}
-    record = Record(path=folder / "launch.json", plan=plan.name, started={})
-    launch = Launch(
-        plan=plan, workload=workload, folder=folder, files=files, record=record, secrets={}, say=lambda _: None
-    )
+    note_services(folder, plan, workload)
     state: dict[str, Any] = {"now": SPRING.astimezone(UTC).isoformat(), "services": {}, "refused": [], "full": []}
-    for group, unit in zip(plan.groups, launch.units(), strict=False):
-        record.note(Started.of(unit, is_launched=True))
-        clocked_cloud.update(state, group.name, yaml.safe_load(files[group.file]))
+    for group in plan.groups:
+        clocked_cloud.update(state, group.name, yaml.safe_load((folder / group.file).read_text(encoding="utf-8")))
         state["services"][group.name]["ready"] = [state["now"]] * group.instances
     clocked_cloud.write(tmp_path / "cloud.json", state)
     command = [sys.executable, str(Path(__file__).with_name("scaled.py")), str(tmp_path / "cloud.json")]
