@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,7 +25,9 @@ _UNFINISHED = tuple(f".{name}-" for name in KEPT_FILES)
 """What `up` was writing when it was killed."""
 
 _LOCK = f".{RECORD_FILE}-lock"
-"""Held by whoever changes what runs, or the folder. Its name is one of `_UNFINISHED`, so that it may lie there."""
+"""Held by whoever changes what runs, or the folder. A command that was killed leaves it, as one of `_UNFINISHED`."""
+
+_PLAN_WAIT_S = 5.0
 
 _HERE_FD = -100
 _EXCHANGE = 2
@@ -43,34 +46,56 @@ def recover(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(folder: Path, *, is_needed: bool = True) -> Iterator[None]:
+def held(folder: Path, *, is_needed: bool = True, wait_s: float = 0.0) -> Iterator[None]:
     """Keeps other commands from launching from a plan folder, scaling it, ending it or replacing it meanwhile.
 
-    Does not wait: raises CheckFailedError while another command is at work. What was held by a command that was killed
-    is free. Does nothing for a folder without a plan.
+    Raises CheckFailedError while another command is at work, for longer than `wait_s`. What was held by a command that
+    was killed is free. Does nothing for a folder without a plan.
     """
     recover(folder)
     if not is_needed or not (folder / FILE_NAME).is_file():
         yield
         return
-    path = folder / _LOCK
+    give_up_s = time.monotonic() + wait_s
+    while (descriptor := _locked(folder / _LOCK)) is None:
+        if time.monotonic() >= give_up_s:
+            raise CheckFailedError(
+                f"{folder}: another sky-melange command is at work here; run this again when it has ended"
+            )
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        if _is_at(folder / _LOCK, descriptor):
+            (folder / _LOCK).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor that holds the lock until it is closed; None: somebody else has it. Raises InputError."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        return None  # the folder is being replaced
     except OSError as error:
         raise _mistake(path, f"cannot be written: {error.strerror or error}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The folder may have been replaced since the file was opened.
-            is_ours = os.path.samestat(os.fstat(descriptor), path.stat())
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            message = f"{folder}: another sky-melange command is at work here; run this again when it has ended"
-            raise CheckFailedError(message)
-        yield
-    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         os.close(descriptor)
+        return None
+    if _is_at(path, descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file still lies there: the folder may have been replaced, or its holder has removed the file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def check_replaceable(folder: Path) -> None:
@@ -97,7 +122,8 @@ def write_plan_folder(folder: Path, plan: str, files: Mapping[str, str]) -> None
     command is at work there.
     """
     check_replaceable(folder)
-    with held(folder):
+    # Another `plan` takes a moment.
+    with held(folder, wait_s=_PLAN_WAIT_S):
         _write(folder, plan, files)
 
 

@@ -449,5 +449,6 @@ def test_one_command_at_a_time(folder: Path, cloud: CountingCloud, repository: P
         assert run("scale", folder, "--at", "2026-03-03T03:00", "--dry-run").exit_code == 0
     assert cloud.events == []
     assert run("scale", folder, "--at", "2026-03-03T03:00").exit_code == 0
+    assert [path.name for path in folder.glob(".launch*")] == []
     with pytest.raises(CheckFailedError), held(folder), held(folder):
         raise AssertionError
