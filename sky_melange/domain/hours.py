@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 DAY: Final = 24
@@ -127,3 +131,64 @@ class Schedule:
     usd_per_hour: float
     fixed_usd_per_hour: float
     bound_usd_per_hour: float | None = None
+
+    @property
+    def hours(self) -> int:
+        """Of the cycle."""
+        return len(self.period_of_hour)
+
+    def mean_usd_per_hour(self, prices_usd_per_hour: Sequence[float], overhead_usd_per_hour: float) -> float:
+        """`usd_per_hour` at these prices of an instance of each group and of all that runs beside them."""
+        counts = [period.instances for period in self.periods]
+        replicas = mean_usd_per_hour(
+            self.period_of_hour, counts, prices_usd_per_hour, startup_minutes=self.startup_minutes
+        )
+        return replicas + overhead_usd_per_hour
+
+
+def followed(period_of_hour: Sequence[int]) -> Mapping[tuple[int, int], int]:
+    """(period, the next hour's other period): how often in a cycle, whose first hour follows its last."""
+    pairs = pairwise((*period_of_hour, *period_of_hour[:1]))
+    return Counter((one, other) for one, other in pairs if one != other)
+
+
+def starts_in(period_of_hour: Sequence[int], instances: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Of each group in a cycle, where `instances[period]` run of them."""
+    groups = range(len(instances[0]))
+    return tuple(
+        sum(
+            times * max(0, instances[after][group] - instances[before][group])
+            for (before, after), times in followed(period_of_hour).items()
+        )
+        for group in groups
+    )
+
+
+def most_changes(period_of_hour: Sequence[int], instances: Sequence[Sequence[int]]) -> int:
+    """Instances started and stopped from one hour to the next, over all groups, at most."""
+    return max(
+        (
+            sum(abs(now - then) for then, now in zip(instances[before], instances[after], strict=True))
+            for before, after in followed(period_of_hour)
+        ),
+        default=0,
+    )
+
+
+def mean_usd_per_hour(
+    period_of_hour: Sequence[int],
+    instances: Sequence[Sequence[int]],
+    prices_usd_per_hour: Sequence[float],
+    *,
+    startup_minutes: float,
+) -> float:
+    """What the instances cost over a cycle: each at its price while it runs, and while it starts."""
+    hours = Counter(period_of_hour)
+    starts = starts_in(period_of_hour, instances)
+    paid = (
+        price * (math.fsum(hours[period] * row[group] for period, row in enumerate(instances)) + started)
+        for group, (price, started) in enumerate(
+            zip(prices_usd_per_hour, (count * startup_minutes / 60.0 for count in starts), strict=True)
+        )
+    )
+    return math.fsum(paid) / len(period_of_hour)

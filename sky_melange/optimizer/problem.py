@@ -251,6 +251,19 @@ class Problem:
             loss_cuts=tuple(replace(cut, demand=cut.demand * factor) for cut in self.loss_cuts),
         )
 
+    def times(self, factors: Sequence[float]) -> Problem:
+        """The same where the loads of candidate c are `factors[c]` of what they were."""
+
+        def scaled(loads: Loads) -> Loads:
+            return tuple(
+                tuple(None if load is None else load * factor for load, factor in zip(row, factors, strict=True))
+                for row in loads
+            )
+
+        return replace(
+            self, loads=scaled(self.loads), biased=tuple(scaled(loads) for loads in self.biased), loss_cuts=()
+        )
+
     def used_to(self, fractions: Sequence[float]) -> Problem:
         """The same where the most that candidate c may carry is `fractions[c]` of what it was: its loads grow."""
 

@@ -24,11 +24,11 @@ _INTEGRALITY: Final = 1e-4
 class IntegerProgram:
     """The model, as limits add their rows to it (see `problem.Program`)."""
 
-    def __init__(self, problem: Problem, lp: pulp.LpProblem, variables: Variables) -> None:
+    def __init__(self, problem: Problem, lp: pulp.LpProblem, variables: Variables, *, is_linked: bool = False) -> None:
         self.problem: Final = problem
         self.lp: Final = lp
         self.variables: Final = variables
-        self._is_linked = False
+        self._is_linked = is_linked
         self._numbers = Counter[str]()
 
     @property
@@ -185,7 +185,7 @@ def read_shares(problem: Problem, variables: Variables, counts: Sequence[int]) -
     return tuple(without_dust(row, counts, loads) for row, loads in zip(rows, problem.loads, strict=True))
 
 
-def without_dust(row: Sequence[float], counts: Sequence[int], loads: Sequence[float | None]) -> tuple[float, ...]:
+def without_dust(row: Sequence[float], counts: Sequence[float], loads: Sequence[float | None]) -> tuple[float, ...]:
     """One class's shares without the solver's dust: none below 1e-7, none to an absent group, summing to 1.
 
     A class so rare that its load is within the solver's tolerance may have been sent to absent groups alone; it goes

@@ -31,12 +31,21 @@ class Spread:
     weights: tuple[float, ...]
 
 
-def spread(problem: Problem, counts: Sequence[int], session: Session, *, limited: bool = True) -> Spread | None:
+def spread(
+    problem: Problem,
+    counts: Sequence[int],
+    session: Session,
+    *,
+    limited: bool = True,
+    room: Sequence[float] | None = None,
+) -> Spread | None:
     """Minimises max_c Σ_r load_rc·x_rc ÷ n_c over all cases; None when some class has no instance that serves it.
 
     `limited`: within all limits, None where they do not allow these counts. Without them there always is an answer.
+    `room`: what divides the loads instead of the counts, which the limits count; 0 where nothing may be sent.
     """
-    used = [c for c, count in enumerate(counts) if count > 0]
+    room = counts if room is None else room
+    used = [c for c, each in enumerate(room) if each > 0]
     if not all(any(row[c] is not None for c in used) for row in problem.loads):
         return None
     lp = pulp.LpProblem("sky_melange_spread", pulp.LpMinimize)
@@ -52,7 +61,7 @@ def spread(problem: Problem, counts: Sequence[int], session: Session, *, limited
         lp.addConstraint(pulp.lpSum(shares[r, c] for c in used if (r, c) in shares) == 1, f"assign_{r}")
     for case, loads in enumerate(problem.cases):
         for c in used:
-            terms = [(shares[r, c], load / counts[c]) for r, load in problem.loads_on(c, loads)]
+            terms = [(shares[r, c], load / room[c]) for r, load in problem.loads_on(c, loads)]
             lp.addConstraint(pulp.LpAffineExpression([*terms, (peak, -1)]) <= 0, f"load_{c}_{case}")
     if limited:
         program = FixedCounts(problem, counts, lp, shares)
@@ -68,10 +77,8 @@ def spread(problem: Problem, counts: Sequence[int], session: Session, *, limited
         [shares[r, c].varValue if (r, c) in shares else 0.0 for c in range(problem.candidate_count)]
         for r in range(problem.class_count)
     ]
-    cleaned = tuple(without_dust(row, counts, loads) for row, loads in zip(rows, problem.loads, strict=True))
-    return Spread(
-        peak_utilization=peak_of(problem, counts, cleaned), shares=cleaned, weights=_weights(lp, used, counts)
-    )
+    cleaned = tuple(without_dust(row, room, loads) for row, loads in zip(rows, problem.loads, strict=True))
+    return Spread(peak_utilization=peak_of(problem, room, cleaned), shares=cleaned, weights=_weights(lp, used, room))
 
 
 class FixedCounts:
@@ -126,7 +133,7 @@ class FixedCounts:
         self.at_most(name, [(variable, -factor) for variable, factor in terms], -bound)
 
 
-def peak_of(problem: Problem, counts: Sequence[int], shares: Sequence[Sequence[float]]) -> float:
+def peak_of(problem: Problem, counts: Sequence[float], shares: Sequence[Sequence[float]]) -> float:
     """The largest load ÷ instances over candidates in use and cases, recomputed from the shares."""
     return max(
         math.fsum(load * shares[r][c] for r, load in problem.loads_on(c, loads)) / count
@@ -136,7 +143,7 @@ def peak_of(problem: Problem, counts: Sequence[int], shares: Sequence[Sequence[f
     )
 
 
-def _weights(lp: pulp.LpProblem, used: Sequence[int], counts: Sequence[int]) -> tuple[float, ...]:
+def _weights(lp: pulp.LpProblem, used: Sequence[int], counts: Sequence[float]) -> tuple[float, ...]:
     duals = {constraint.name: constraint.pi for constraint in lp.constraints()}
     return tuple(
         max(0.0, -(duals[f"load_{c}_0"] or 0.0)) / count if c in used else 0.0 for c, count in enumerate(counts)

@@ -117,14 +117,20 @@ class Variables:
 
 
 def make_variables(
-    lp: pulp.LpProblem, problem: Problem, slices: int | None, *, most_traffic: float | None = None
+    lp: pulp.LpProblem,
+    problem: Problem,
+    slices: int | None,
+    *,
+    most_traffic: float | None = None,
+    merged: bool = True,
 ) -> Variables:
     """Adds the variables to `lp`.
 
     `slices` None: continuous shares (the exact formulation); otherwise integer multiples of 1/slices.
-    `most_traffic`: the traffic is a variable up to this factor; exact formulation only.
+    `most_traffic`: the traffic is a variable up to this factor; exact formulation only. `merged` False: shares are of
+    candidates, not of kinds.
     """
-    kinds = kinds_of(problem, merged=slices is None)
+    kinds = kinds_of(problem, merged=merged and slices is None)
     scale = 1 if slices is None else slices
     category = pulp.LpContinuous if slices is None else pulp.LpInteger
     max_share = scale if most_traffic is None else most_traffic

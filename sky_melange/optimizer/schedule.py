@@ -1,0 +1,134 @@
+"""A fleet over the hours of a day or week as plain numbers: which hours belong together, and what a schedule costs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sky_melange.domain.hours import followed, mean_usd_per_hour, most_changes
+from sky_melange.optimizer.problem import Problem
+
+MOST_PERIODS: Final = 12
+"""More save little: a period is planned for the largest rate of its hours, which lie close together then."""
+
+
+def periods_of(rates_rps: Sequence[float], most: int = MOST_PERIODS) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """(period of each hour, rate of each period): at most so many, the busiest first.
+
+    A period's rate is the largest of its hours; the periods are those for which the least is planned beyond what the
+    hours need, Σ (rate of the period − rate of the hour). Hours without traffic belong to the quietest period.
+    """
+    least = min(rate for rate in rates_rps if rate > 0)
+    raised = [rate if rate > 0 else least for rate in rates_rps]
+    times = Counter(raised)
+    levels = sorted(times, reverse=True)
+    # best[k][j]: the excess of the first j levels in k periods, and where the last of these begins.
+    best: list[list[tuple[float, int]]] = [[(0.0, 0)] + [(math.inf, 0)] * len(levels)]
+    for _ in range(min(most, len(levels))):
+        row = [(math.inf, 0)]
+        for end in range(1, len(levels) + 1):
+            found, excess = (math.inf, 0), 0.0
+            for begin in range(end - 1, -1, -1):
+                excess = math.fsum((levels[begin] - level) * times[level] for level in levels[begin:end])
+                found = min(found, (best[-1][begin][0] + excess, begin))
+            row.append(found)
+        best.append(row)
+    count = min(range(1, len(best)), key=lambda k: (best[k][-1][0], k))
+    begins: list[int] = []
+    end = len(levels)
+    for k in range(count, 0, -1):
+        end = best[k][end][1]
+        begins.append(end)
+    begins.reverse()
+    rates = tuple(levels[begin] for begin in begins)
+    of_level = {level: sum(begin <= position for begin in begins) - 1 for position, level in enumerate(levels)}
+    return tuple(of_level[rate] for rate in raised), rates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycle:
+    """`period_of_hour[h]` over the hours of a day or week; period 0 is the busiest.
+
+    Each instance that is started is paid for `startup_minutes` before it serves. `max_changes`: instances started and
+    stopped from one hour to the next; None: no limit.
+    """
+
+    period_of_hour: tuple[int, ...]
+    startup_minutes: float = 0.0
+    max_changes: int | None = None
+
+    @property
+    def periods(self) -> int:
+        """How many there are."""
+        return max(self.period_of_hour) + 1
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Hours for which an instance of each period is paid, of each hour of the cycle; they sum to 1.
+
+        An instance more in a period saves a start at its end where the next hour is busier: a short quiet period may
+        weigh less than nothing, and then its instances had better run on.
+        """
+        paid = [float(count) for _, count in sorted(Counter(self.period_of_hour).items())]
+        for (one, other), times in followed(self.period_of_hour).items():
+            # No group runs fewer instances in a busier period, so each of these is a start.
+            if other < one:
+                paid[other] += times * self.startup_minutes / 60.0
+                paid[one] -= times * self.startup_minutes / 60.0
+        return tuple(each / len(self.period_of_hour) for each in paid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleProblem:
+    """One fleet whose routing stays and whose counts change by the period.
+
+    `busiest` is the problem of period 0, and `factors[l][c]` times its loads are those of candidate c in period l:
+    never more than in the period before. A group that is used has an instance in every period, and no fewer in a busier
+    one; every limit holds in every period, losses included. The charges are paid in every hour. `busiest.keep` is
+    charged for the counts of period 0, `busiest.max_cost_usd_per_hour` limits what they cost.
+    """
+
+    busiest: Problem
+    factors: tuple[tuple[float, ...], ...]
+    cycle: Cycle
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Of each period by itself."""
+        later = replace(self.busiest, keep=None, max_cost_usd_per_hour=None, loss_cuts=())
+        return (self.busiest, *(later.times(factors) for factors in self.factors[1:]))
+
+    def restricted_to(self, kept: Sequence[int]) -> ScheduleProblem:
+        """The same over the candidates `kept`."""
+        return replace(
+            self,
+            busiest=self.busiest.restricted_to(kept),
+            factors=tuple(tuple(row[c] for c in kept) for row in self.factors),
+        )
+
+    def cost(self, counts: Sequence[Sequence[int]]) -> float:
+        """The mean over the cycle, USD per hour, starts and charges included; `counts[l][c]`."""
+        replicas = mean_usd_per_hour(
+            self.cycle.period_of_hour, counts, self.busiest.prices, startup_minutes=self.cycle.startup_minutes
+        )
+        return replicas + self.busiest.charges.usd_per_hour(counts[0])
+
+    def objective(self, counts: Sequence[Sequence[int]]) -> float:
+        """What is minimised: the mean cost, and what `keep` charges for changes."""
+        keep = self.busiest.keep
+        return self.cost(counts) + (0.0 if keep is None else keep.penalty(counts[0]))
+
+    def room(self, counts: Sequence[Sequence[int]], lost: Sequence[int] | None = None) -> tuple[float, ...]:
+        """Instances of each candidate that carry its load of the busiest period as well as the worst of its periods."""
+        gone = lost or (0,) * self.busiest.candidate_count
+        return tuple(
+            min(max(0, row[c] - gone[c]) / self.factors[period][c] for period, row in enumerate(counts))
+            for c in range(self.busiest.candidate_count)
+        )
+
+    def changes(self, counts: Sequence[Sequence[int]]) -> int:
+        """The most from one hour to the next."""
+        return most_changes(self.cycle.period_of_hour, counts)
