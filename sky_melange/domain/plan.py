@@ -196,6 +196,24 @@ class Cost:
         )
 
 
+def mean_cost(cost: Cost, groups: Sequence[ReplicaGroup], schedule: Schedule | None) -> Cost:
+    """A cost as means over the cycle of a schedule, of whose busiest period it is; without one it is the mean itself.
+
+    `groups` in the order of the schedule's `instances`.
+    """
+    if schedule is None:
+        return cost
+    replicas = schedule.mean_usd_per_hour([group.price_usd_per_hour for group in groups], 0.0)
+    surges = schedule.mean_usd_per_hour([group.on_demand_price_usd_per_hour or 0.0 for group in groups], 0.0)
+    total = math.fsum((replicas, cost.overhead_usd_per_hour))
+    return Cost(
+        replicas_usd_per_hour=replicas,
+        overhead_usd_per_hour=cost.overhead_usd_per_hour,
+        total_usd_per_hour=total,
+        worst_case_usd_per_hour=math.fsum((total, surges)),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputDigests:
     """sha256 (hex) of what the plan was made from.
@@ -290,3 +308,8 @@ class Plan:
     missing_clouds: tuple[MissingCloud, ...] = ()
     simulated: SimulatedPlan | None = None
     schedule: Schedule | None = None
+
+    @property
+    def mean_usd_per_hour(self) -> float:
+        """The total over a day or week, by its hours."""
+        return self.cost.total_usd_per_hour if self.schedule is None else self.schedule.usd_per_hour

@@ -16,7 +16,8 @@ from sky_melange.optimizer.candidates import ProfileCapacities, context_limited
 from sky_melange.optimizer.charges import Charges
 from sky_melange.optimizer.model import Model, build_model, traffic_rounded_down
 from sky_melange.optimizer.problem import Problem
-from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.schedule import ScheduleProblem
+from sky_melange.optimizer.solve.solution import ScheduleSolution, Solution
 from sky_melange.optimizer.spot import with_fallback
 from sky_melange.optimizer.why.infeasible import describe_limits, describe_unserved, unserved_classes
 from sky_melange.optimizer.why.remedies import Surroundings, quarantined_reasons, remedies
@@ -27,6 +28,7 @@ __all__ = [
     "Optimum",
     "Problem",
     "ProfileCapacities",
+    "ScheduleSolution",
     "Solution",
     "Solved",
     "Surroundings",
@@ -36,6 +38,7 @@ __all__ = [
     "context_limited",
     "finished",
     "optimize",
+    "solve_hours",
     "solve_problem",
     "solved",
 ]
@@ -193,6 +196,13 @@ def solve_problem(problem: Problem, settings: SolverSettings) -> Solution:
     from sky_melange.optimizer.solve.solver import solve
 
     return solve(problem, settings)
+
+
+def solve_hours(problem: ScheduleProblem, settings: SolverSettings) -> ScheduleSolution:
+    """Solves the program over hours; see `sky_melange.optimizer.solve.hours.solve_schedule`."""
+    from sky_melange.optimizer.solve.hours import solve_schedule
+
+    return solve_schedule(problem, settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

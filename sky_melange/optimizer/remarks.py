@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from sky_melange.domain.buckets import BucketSize, Traffic, log_uniform_mean
+from sky_melange.domain.hours import Scaling, Schedule
 from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, Offer, PriceBook
-from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup
+from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.units import s_to_ms, usd_per_month
@@ -113,9 +114,41 @@ def warnings(
     )
 
 
-def budget_warnings(workload: Workload, groups: Iterable[ReplicaGroup], cost: Cost) -> Iterator[str]:
+def clock_assumptions(workload: Workload, schedule: Schedule | None) -> Iterator[str]:
+    """Where the traffic has hours: whether the fleet follows them, and why."""
+    hours, scaling = workload.traffic.hours, workload.launch.scaling
+    if hours is None:
+        return
+    if schedule is None:
+        yield (
+            "Scaling: the fleet of the busiest hour runs around the clock, as launch.scaling: fixed says."
+            if scaling is Scaling.FIXED
+            else "Scaling: the fleet of the busiest hour runs around the clock; no schedule was found that costs less."
+        )
+        return
+    saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
+    why = f"that saves {saved:.1%} (launch.scaling: fixed plans the same fleet around the clock)"
+    if scaling is not None:
+        why = f"launch.scaling: {scaling} asks for it"
+    minutes = "as launch.startup_minutes says" if workload.launch.startup_minutes is not None else "an estimate"
+    yield (
+        f"Scaling: instances follow the {len(hours.rates_rps)} hours of traffic.hours"
+        f"{f' ({hours.origin})' if hours.origin else ''}, on the clocks of {hours.time_zone}, since {why}. Requests "
+        "that come faster than in their hour may miss the targets."
+    )
+    yield (
+        f"An instance is started {schedule.startup_minutes:g} minutes before the hour that needs it ({minutes}), and "
+        "paid from then on."
+    )
+
+
+def budget_warnings(
+    workload: Workload, groups: Sequence[ReplicaGroup], cost: Cost, schedule: Schedule | None = None
+) -> Iterator[str]:
     """A plan within its budget is written, also where its worst case is not; `check` and `up` then refuse it."""
     total, worst = cost.total_usd_per_hour, cost.worst_case_usd_per_hour
+    mean = mean_cost(cost, groups, schedule)
+    monthly = (usd_per_month(mean.total_usd_per_hour), usd_per_month(mean.worst_case_usd_per_hour))
     limits = workload.budget or Budget()
     unknown = unknown_surges(groups, falls_back=workload.launch.mode is LaunchMode.SERVE)
     if unknown and workload.budget is not None:
@@ -125,7 +158,7 @@ def budget_warnings(workload: Workload, groups: Iterable[ReplicaGroup], cost: Co
         )
     for key, unit, usual, most, limit in (
         ("usd_per_hour", "hour", total, worst, limits.usd_per_hour),
-        ("usd_per_month", "month", usd_per_month(total), usd_per_month(worst), limits.usd_per_month),
+        ("usd_per_month", "month", *monthly, limits.usd_per_month),
     ):
         if limit is not None and usual <= limit < most:
             yield (

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
+from sky_melange.domain.hours import Period, most_changes
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, Route
 from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import ControllerPlace, LaunchMode, RoutingPolicy, SpotUse, Workload
 from sky_melange.optimizer.limits import LIMITS
@@ -32,6 +36,7 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
         *(message for kind in LIMITS.values() for message in kind.violations(plan, workload, capacities)),
         *_overhead(plan, workload),
         *_cost(plan),
+        *_schedule(plan, workload, capacities),
     )
 
 
@@ -125,3 +130,59 @@ def _cost(plan: Plan) -> Iterator[str]:
     for group in plan.groups:
         if not (math.isfinite(group.price_usd_per_hour) and group.price_usd_per_hour >= 0):
             yield f"{group.name} has the price {group.price_usd_per_hour!r}"
+
+
+_OF_THE_HOUR: Final = ("budget", "switching")
+"""Limits of the busiest period alone."""
+
+
+def _schedule(plan: Plan, workload: Workload, capacities: GroupCapacities) -> Iterator[str]:
+    """Every hour has its instances, which carry its rate within every limit, and the costs are those of the cycle."""
+    schedule = plan.schedule
+    if schedule is None:
+        return
+    yield from schedule_faults(plan, workload)
+    if len(schedule.periods) != 1 + max(schedule.period_of_hour, default=-1) or any(
+        len(period.instances) != len(plan.groups) for period in schedule.periods
+    ):
+        return
+    for period in schedule.periods:
+        view, asked = in_period(plan, workload, period)
+        for name, kind in LIMITS.items():
+            if name not in _OF_THE_HOUR:
+                for message in kind.violations(view, asked, capacities):
+                    yield f"in the hours of up to {period.rate_rps:g} req/s: {message}"
+    limit = workload.constraints.max_changes_per_hour
+    most = most_changes(schedule.period_of_hour, [period.instances for period in schedule.periods])
+    if limit is not None and most > limit:
+        yield f"{most} instances start or stop from one hour to the next, constraints.max_changes_per_hour is {limit}"
+
+
+def in_period(plan: Plan, workload: Workload, period: Period) -> tuple[Plan, Workload]:
+    """A period of a plan's schedule as a plan of its own, and the traffic that it is for."""
+    traffic = workload.traffic
+    part = period.rate_rps / traffic.request_rate_rps
+    groups = tuple(
+        replace(group, instances=count, utilization=group.utilization * part * group.instances / max(1, count))
+        for group, count in zip(plan.groups, period.instances, strict=True)
+    )
+    counts = {group.name: group.instances for group in groups}
+    routing = tuple(
+        replace(
+            route,
+            rate_rps=route.rate_rps * part,
+            taken_rps=None if route.taken_rps is None else route.taken_rps * part,
+        )
+        for route in plan.routing
+    )
+    view = replace(
+        plan,
+        groups=groups,
+        routing=routing,
+        schedule=None,
+        contingencies=tuple(
+            each for each in plan.contingencies if all(gone <= counts.get(name, 0) for name, gone in each.lost)
+        ),
+    )
+    rates = tuple(tuple(rate * part for rate in row) for row in traffic.rates_rps)
+    return view, replace(workload, traffic=replace(traffic, rates_rps=rates))

@@ -33,7 +33,7 @@ Simulate = Callable[[Fleet, Scenario], Simulation]
 SLOWER_FRACTION: Final = 0.1
 """Of the engines in the second figure that a plan shows."""
 
-_ROOM: Final = (1.1, 1.2, 1.35)
+ROOM: Final = (1.1, 1.2, 1.35)
 """For slower engines: by so much less all groups are used."""
 
 _MOST_ROUNDS: Final = 24
@@ -66,20 +66,25 @@ _LOOKS: Final = 6
 _PRECISE: Final = 1.05
 _RATES: Final = (0.15, 2.5)
 _STUDENT_19: Final = 2.093
-_FINAL_SEED: Final = 100
+FINAL_SEED: Final = 100
 _CERTAIN: Final = 4.0
 _SAME: Final = 1e-9
 
-_Profile = tuple[str, int]
+ProfileKey = tuple[str, int]
 """Accelerator and tensor parallelism; what a replica is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A plan that holds. It is `optimal` where the program, at the utilisations of its groups, knows no cheaper one."""
+    """A plan that holds. It is `optimal` where the program, at the utilisations of its groups, knows no cheaper one.
+
+    `known` and `used_to`: what the search has learnt, as in `Search`.
+    """
 
     solved: Solved
     simulated: SimulatedPlan
+    known: Mapping[ProfileKey, Mapping[int, float]]
+    used_to: Mapping[ProfileKey, float]
 
 
 def cheapest_held(model: Model, simulate: Simulate, log: RequestLog | None = None) -> Held:
@@ -88,14 +93,14 @@ def cheapest_held(model: Model, simulate: Simulate, log: RequestLog | None = Non
     `log`: the requests to replay; None: they are drawn. Same arguments, same plan. Raises InfeasibleError when no plan
     holds within the limits, NotOptimalError when the solver's time passes.
     """
-    search = _Search(model=model, simulate=simulate, log=log)
+    search = Search(model=model, simulate=simulate, log=log)
     best, is_settled = search.run()
     simulated = search.summary(best)
     # What is said of other plans is of the utilisations that the search ended with.
     final = best.model.used_to(search.parts(search.used_to))
     solution = best.solution if is_settled else replace(best.solution, status="feasible", mip_gap=math.inf)
     best = Solved(model=final, solution=solution, assembled=assembled_of(final, solution))
-    return Held(solved=best, simulated=simulated)
+    return Held(solved=best, simulated=simulated, known=search.known, used_to=search.used_to)
 
 
 def final_scenario(workload: Workload, log: RequestLog | None) -> Scenario:
@@ -106,7 +111,7 @@ def final_scenario(workload: Workload, log: RequestLog | None) -> Scenario:
         arrivals=None if log is not None else replace(workload.traffic.arrivals, log=None),
         log=log,
         requests=_RUN_REQUESTS,
-        seed=_FINAL_SEED,
+        seed=FINAL_SEED,
     )
 
 
@@ -120,8 +125,10 @@ class _Routed:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Search:
-    """`known[profile][replicas]`: the utilisation up to which groups of so many replicas held. `used_to[profile]`: the
+class Search:
+    """The search for a plan, and what judges one.
+
+    `known[profile][replicas]`: the utilisation up to which groups of so many replicas held. `used_to[profile]`: the
     one that the program is given. `given`: as `used_to` was for the best plan. `failed[counts]`: utilisations of the
     groups with which these counts did not hold.
     """
@@ -129,10 +136,10 @@ class _Search:
     model: Model
     simulate: Simulate
     log: RequestLog | None
-    known: dict[_Profile, dict[int, float]] = field(default_factory=dict)
-    used_to: dict[_Profile, float] = field(default_factory=dict)
+    known: dict[ProfileKey, dict[int, float]] = field(default_factory=dict)
+    used_to: dict[ProfileKey, float] = field(default_factory=dict)
     failed: dict[tuple[int, ...], list[tuple[float, ...]]] = field(default_factory=dict)
-    given: dict[_Profile, float] = field(default_factory=dict)
+    given: dict[ProfileKey, float] = field(default_factory=dict)
     plans: int = 0
     has_held: bool = False
 
@@ -153,7 +160,7 @@ class _Search:
         Until one holds, each plan is the cheapest that is left, and what is known of groups only takes away. Then also
         what they may have to spare is asked for, and at the end more than that (`_BOLDER`).
         """
-        self.used_to = {_profile(candidate): min(1.0, self.limit) for candidate in self.model.candidates}
+        self.used_to = {profile_key(candidate): min(1.0, self.limit) for candidate in self.model.candidates}
         best: Solved | None = None
         bolder: Iterator[float | None] = iter((*_BOLDER, None))
         factor = 1.0
@@ -220,12 +227,14 @@ class _Search:
         solution = widened(model.problem, kept, solution)
         return Solved(model=model, solution=solution, assembled=assembled_of(model, solution))
 
-    def bolder_by(self, factor: float, best: Solved | None) -> dict[_Profile, float]:
+    def bolder_by(self, factor: float, best: Solved | None) -> dict[ProfileKey, float]:
         """What the groups of the best plan are known to carry, times `factor`."""
-        own = {_profile(candidate) for candidate in best.assembled.candidates.values()} if best is not None else set()
+        own = (
+            {profile_key(candidate) for candidate in best.assembled.candidates.values()} if best is not None else set()
+        )
         return {key: min(self.limit, part * factor) if key in own else part for key, part in self.used_to.items()}
 
-    def solved(self, used_to: Mapping[_Profile, float], *, is_required: bool = True) -> Solved | None:
+    def solved(self, used_to: Mapping[ProfileKey, float], *, is_required: bool = True) -> Solved | None:
         """The cheapest plan at these utilisations."""
         try:
             return solved(self.model.used_to(self.parts(used_to)))
@@ -235,15 +244,15 @@ class _Search:
             held = f"\nThat is at the loads that hold slo.attainment {self.target:g} in simulation."
             raise InfeasibleError(f"{error}{held if self.plans else ''}") from error
 
-    def parts(self, used_to: Mapping[_Profile, float]) -> list[float]:
+    def parts(self, used_to: Mapping[ProfileKey, float]) -> list[float]:
         """By candidate."""
-        return [max(used_to[_profile(candidate)], _LEAST_UTILIZATION) for candidate in self.model.candidates]
+        return [max(used_to[profile_key(candidate)], _LEAST_UTILIZATION) for candidate in self.model.candidates]
 
     def allow(self, best: Solved) -> None:
         """Utilisations that allow the plan, also where all estimates of sizes are off."""
         for candidate, count in zip(best.model.candidates, best.solution.counts, strict=True):
             if count:
-                key = _profile(candidate)
+                key = profile_key(candidate)
                 self.used_to[key] = max(self.used_to[key], self.given[key])
 
     def last_resort(self) -> Solved:
@@ -267,7 +276,7 @@ class _Search:
                 found = self.solved(used_to, is_required=False)
                 if found is None or (best is not None and not _is_better(found, best)):
                     break
-                if only is not None and {_profile(each) for each in found.assembled.candidates.values()} != {only}:
+                if only is not None and {profile_key(each) for each in found.assembled.candidates.values()} != {only}:
                     break
                 if before is not None and before.solution.counts == found.solution.counts and only is not None:
                     continue
@@ -294,7 +303,7 @@ class _Search:
         """
         slo = self.model.workload.slo
         scenario = replace(final_scenario(self.model.workload, self.log), requests=_LOOK_REQUESTS)
-        profiles = {_profile(each): each.profile for each in self.model.candidates}
+        profiles = {profile_key(each): each.profile for each in self.model.candidates}
         alone = [unloaded(profile, scenario) for profile in profiles.values()]
         wanted = [
             Percentile(latency=name, percent=0, limit_s=limit_s)
@@ -332,7 +341,7 @@ class _Search:
         fleets = [fleet_of_solved(found, lost) for lost in ((), *(each.lost for each in found.assembled.contingencies))]
         judged = [self.judged(fleet, found) for fleet in fleets]
         is_held = all(each for _, each in judged) and all(
-            self.run_once(fleet, found, seed=_FINAL_SEED).held >= self.target for fleet in fleets
+            self.run_once(fleet, found, seed=FINAL_SEED).held >= self.target for fleet in fleets
         )
         return fleets, [result for result, _ in judged], is_held
 
@@ -405,7 +414,7 @@ class _Search:
             if group.name not in bounds:
                 continue
             part = group.utilization * (bounds[group.name].holds or _RATES[0])
-            key = _profile(found.assembled.candidates[group.name])
+            key = profile_key(found.assembled.candidates[group.name])
             if is_held:
                 part = min(max(part, group.utilization), group.utilization * _MORE_AT_ONCE)
             elif attained[group.name] < enough or group.name == lowest:
@@ -417,9 +426,9 @@ class _Search:
 
     def apply(self, found: Solved, *, is_held: bool) -> None:
         """From what is known to what the program is given."""
-        replicas: dict[_Profile, int] = {}
+        replicas: dict[ProfileKey, int] = {}
         for group in found.assembled.groups:
-            key = _profile(found.assembled.candidates[group.name])
+            key = profile_key(found.assembled.candidates[group.name])
             replicas[key] = max(replicas.get(key, 0), group.replicas)
         top = max(max(known.values()) for known in self.known.values())
         for key in self.used_to:
@@ -434,7 +443,7 @@ class _Search:
                 used = max(
                     group.utilization
                     for group in found.assembled.groups
-                    if _profile(found.assembled.candidates[group.name]) == key
+                    if profile_key(found.assembled.candidates[group.name]) == key
                 )
                 part = min(part, used * _LESS) if known.get(now, used) < used else part
             else:
@@ -444,25 +453,25 @@ class _Search:
     def lower(self, found: Solved) -> None:
         """The program insists on counts that do not hold: its groups get less."""
         for group in found.assembled.groups:
-            key = _profile(found.assembled.candidates[group.name])
+            key = profile_key(found.assembled.candidates[group.name])
             self.used_to[key] = min(self.used_to[key], group.utilization) * _MUCH_LESS
 
     def room_for_slower(self, best: Solved) -> float | None:
         """USD per hour that a plan costs more which holds with slower engines too; None: none was found."""
-        for factor in _ROOM:
+        for factor in ROOM:
             found = self.solved({key: part / factor for key, part in self.used_to.items()}, is_required=False)
             if found is None:
                 return None
             fleet = replace(fleet_of_solved(found), slower_fraction=SLOWER_FRACTION)
-            if self.run_once(fleet, found, seed=_FINAL_SEED).held >= self.target:
+            if self.run_once(fleet, found, seed=FINAL_SEED).held >= self.target:
                 return found.model.problem.cost(found.solution.counts) - best.model.problem.cost(best.solution.counts)
         return None
 
     def summary(self, best: Solved) -> SimulatedPlan:
         """What the plan may say of itself."""
         fleet = fleet_of_solved(best)
-        result = self.run_once(fleet, best, seed=_FINAL_SEED)
-        slower = self.run_once(replace(fleet, slower_fraction=SLOWER_FRACTION), best, seed=_FINAL_SEED)
+        result = self.run_once(fleet, best, seed=FINAL_SEED)
+        slower = self.run_once(replace(fleet, slower_fraction=SLOWER_FRACTION), best, seed=FINAL_SEED)
         more = 0.0 if slower.held >= self.target else self.room_for_slower(best)
         return SimulatedPlan(
             target=self.target,
@@ -507,7 +516,8 @@ class _Bounds:
         return (open_to, math.sqrt(self.fails * self.holds)) if open_to > _PRECISE else (0.0, 0.0)
 
 
-def _profile(candidate: Candidate) -> _Profile:
+def profile_key(candidate: Candidate) -> ProfileKey:
+    """Of its replicas."""
     return candidate.profile.key.accelerator, candidate.profile.key.tensor_parallel
 
 

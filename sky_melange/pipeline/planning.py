@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.hours import Scaling
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup, SimulatedPlan
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Formulation, Objective, Workload
 from sky_melange.errors import CheckFailedError, InfeasibleError, InputError, MissingDataError, SkyMelangeError
-from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, finished, optimize
-from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
+from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, finished, solved
+from sky_melange.optimizer.remarks import assumptions, budget_warnings, clock_assumptions, warnings
 from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
@@ -37,7 +38,10 @@ from sky_melange.resources import cloud_features
 from sky_melange.workload_file import file_text
 
 if TYPE_CHECKING:
+    from sky_melange.domain.simulation import Simulation
+    from sky_melange.pipeline.scheduling import Scheduled
     from sky_melange.pipeline.simulator import Simulator
+    from sky_melange.simulation import Fleet, Scenario
     from sky_melange.traces.request_log import RequestLog
 
 NOT_SIMULATED: Final = 0.9
@@ -133,19 +137,25 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
     kept, refused = trusted_profiles(workload, profiles)
     selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
     try:
-        optimum, simulated = _optimized(modelled(workload, book, selection.profiles), simulator, log)
+        answer = _answer(modelled(workload, book, selection.profiles), simulator, log)
     except (InfeasibleError, MissingDataError) as error:
         if not refused:
             raise
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
+    optimum, simulated, scheduled = answer.optimum, answer.simulated, answer.scheduled
     groups, overhead, cost = optimum.groups, optimum.overhead, optimum.cost
     check_size(groups)
+    status, gap = (optimum.solution.status, optimum.solution.mip_gap)
+    schedule = None
+    if scheduled is not None:
+        status, gap = scheduled.status, scheduled.mip_gap
+        schedule = scheduled.schedule(overhead, answer.fixed.cost.total_usd_per_hour)
     workload = optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
     plan = Plan(
         name=workload.name,
-        status=optimum.solution.status,
-        mip_gap=optimum.solution.mip_gap if math.isfinite(optimum.solution.mip_gap) else None,
+        status=status,
+        mip_gap=gap if math.isfinite(gap) else None,
         cost=cost,
         groups=groups,
         overhead=overhead,
@@ -154,6 +164,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         alternatives=optimum.alternatives,
         assumptions=(
             *assumptions(workload, None if simulated is None else simulated.arrivals),
+            *clock_assumptions(workload, schedule),
             *profile_assumptions(workload, used),
             *filter(None, [optimum.passed_over]),
         ),
@@ -161,7 +172,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
             *unprofiled(workload.candidates.accelerators, profiles),
             *refused,
-            *budget_warnings(workload, groups, cost),
+            *budget_warnings(workload, groups, cost, schedule),
             *_not_believed(optimum, book, selection.profiles),
             *warnings(workload, groups, overhead, book),
         ),
@@ -173,27 +184,61 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         size_aware_total_usd_per_hour=optimum.size_aware_total_usd_per_hour,
         contingencies=optimum.assembled.contingencies,
         switching=optimum.switching,
-        explanation=_explained(optimum) if is_explained else None,
+        explanation=_explained(answer.fixed) if is_explained else None,
         missing_clouds=missing_clouds(workload, book, kept),
         simulated=simulated,
+        schedule=schedule,
     )
     _check(plan, workload, optimum)
     return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)
 
 
-def _optimized(
-    model: Model, simulator: Simulator | None, log: RequestLog | None
-) -> tuple[Optimum, SimulatedPlan | None]:
-    slo = model.workload.slo
-    if slo.attainment is None:
-        return optimize(model), None
-    if simulator is None:
-        part = min(NOT_SIMULATED, model.workload.constraints.utilization_limit)
-        return optimize(model.used_to([part] * len(model.candidates))), None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """`fixed` runs around the clock; `scheduled` is what is launched instead, None: nothing else is."""
+
+    fixed: Optimum
+    simulated: SimulatedPlan | None
+    scheduled: Scheduled | None
+
+    @property
+    def optimum(self) -> Optimum:
+        """What is launched; the busiest hour's part of it where it goes by the clock."""
+        if self.scheduled is None or self.scheduled.solved.solution is self.fixed.solution:
+            return self.fixed
+        # Other fleets are compared by the hour, and this one is chosen by the cycle.
+        return replace(finished(self.scheduled.solved), passed_over=None, size_aware_total_usd_per_hour=None)
+
+
+def _answer(model: Model, simulator: Simulator | None, log: RequestLog | None) -> _Answer:
+    slo, workload = model.workload.slo, model.workload
+    if workload.traffic.hours is not None and workload.objective is Objective.MOST_TRAFFIC:
+        raise InputError("objective: most_traffic plans for one rate: leave out traffic.hours, or the objective")
+    by_the_clock = workload.traffic.hours is not None and workload.launch.scaling is not Scaling.FIXED
+    if slo.attainment is None or simulator is None:
+        if slo.attainment is not None:
+            part = min(NOT_SIMULATED, workload.constraints.utilization_limit)
+            model = model.used_to([part] * len(model.candidates))
+        found = solved(model)
+        scheduled = None
+        if by_the_clock:
+            from sky_melange.pipeline.scheduling import cheapest_by_means
+
+            scheduled = cheapest_by_means(model, found)
+        return _Answer(fixed=finished(found), simulated=None, scheduled=scheduled)
     from sky_melange.pipeline.attaining import cheapest_held
 
-    held = cheapest_held(model, lambda fleet, scenario: simulator(fleet, scenario, slo), log)
-    return finished(held.solved), held.simulated
+    def simulate(fleet: Fleet, scenario: Scenario) -> Simulation:
+        return simulator(fleet, scenario, slo)
+
+    held = cheapest_held(model, simulate, log)
+    scheduled = None
+    if by_the_clock:
+        from sky_melange.pipeline.scheduling import cheapest_schedule_held
+
+        scheduled = cheapest_schedule_held(model, held, simulate, log)
+    simulated = held.simulated if scheduled is None or scheduled.simulated is None else scheduled.simulated
+    return _Answer(fixed=finished(held.solved), simulated=simulated, scheduled=scheduled)
 
 
 def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:
@@ -250,9 +295,10 @@ def check_budget(planned: Planned) -> None:
     budget = planned.workload.budget or Budget()
     total = planned.plan.cost.total_usd_per_hour
     advice = "raise the budget, loosen slo, or allow more candidates"
+    is_fixed = planned.plan.schedule is None
     for key, unit, cost, limit in (
-        ("usd_per_hour", "hour", total, budget.usd_per_hour),
-        ("usd_per_month", "month", usd_per_month(total), budget.usd_per_month),
+        ("usd_per_hour", "hour" if is_fixed else "busiest hour", total, budget.usd_per_hour),
+        ("usd_per_month", "month", usd_per_month(planned.plan.mean_usd_per_hour), budget.usd_per_month),
     ):
         if limit is not None and cost > limit * (1 + 1e-9):
             raise CheckFailedError(

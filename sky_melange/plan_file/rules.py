@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from sky_melange.domain.plan import MOST_UTILIZATION, Plan, ReplicaGroup
+from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.unit_costs import token_rates, unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.plan_file.decode import Decoder, shown
@@ -47,6 +48,9 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
             decoder.mistake(key, f"is {shown(found)}, but the workload in this file says {shown(planned)}; plan again")
     _check_routes(plan, workload, decoder)
     _check_simulated(plan, workload, decoder)
+    for fault in schedule_faults(plan, workload):
+        key, _, message = fault.partition(": ")
+        decoder.mistake(key, message)
 
 
 def _check_status_and_overhead(plan: Plan, decoder: Decoder) -> None:

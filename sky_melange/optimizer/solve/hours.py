@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations_with_replacement, pairwise
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from sky_melange.optimizer.solve.losses import losses_of
 from sky_melange.optimizer.solve.lp import IntegerProgram, read_shares, relative_gap, whole
 from sky_melange.optimizer.solve.reduction import Reduction, reduce_problem
 from sky_melange.optimizer.solve.session import Session
-from sky_melange.optimizer.solve.solution import Contingency
+from sky_melange.optimizer.solve.solution import Contingency, ScheduleSolution
 from sky_melange.optimizer.solve.spread import spread
 from sky_melange.optimizer.solve.variables import Variables, cost_terms, make_variables
 
@@ -45,22 +45,6 @@ _MOST_CANDIDATES: Final = 12
 _MOST_WITH_LOSSES: Final = 6
 _FIRST_LOOK: Final = 6
 _TOLERANCE: Final = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleSolution:
-    """`counts[l][c]` in period l, `shares[r][c]` in all of them; as in `Solution` otherwise, of the mean USD per hour.
-
-    `bound_usd_per_hour`: no schedule costs less at these factors, charges for changes included.
-    """
-
-    counts: tuple[tuple[int, ...], ...]
-    shares: tuple[tuple[float, ...], ...]
-    cost_usd_per_hour: float
-    status: str
-    mip_gap: float
-    bound_usd_per_hour: float
-    contingencies: tuple[Contingency, ...] = ()
 
 
 def solve_schedule(problem: ScheduleProblem, settings: SolverSettings) -> ScheduleSolution:
@@ -383,7 +367,7 @@ def _read(
         status=outcome.status,
         mip_gap=relative_gap(objective, bound),
         bound_usd_per_hour=min(bound, objective),
-        contingencies=contingencies_of(problem, found, session),
+        contingencies=_contingencies(problem, found, session),
     )
 
 
@@ -403,18 +387,7 @@ def _evened(
     return found.shares
 
 
-def shares_for(
-    problem: ScheduleProblem, counts: Sequence[Sequence[int]], settings: SolverSettings
-) -> tuple[tuple[float, ...], ...] | None:
-    """Shares with which given counts carry every period; None where there are none."""
-    busiest = replace(problem.busiest, keep=None)
-    found = spread(busiest, counts[0], Session(settings), room=problem.room(counts))
-    if found is None or found.peak_utilization > busiest.max_utilization * (1 + _TOLERANCE):
-        return None
-    return found.shares
-
-
-def contingencies_of(
+def _contingencies(
     problem: ScheduleProblem, counts: Sequence[Sequence[int]], session: Session
 ) -> tuple[Contingency, ...]:
     """How to route after each loss that the busiest period can have, in whichever period it comes.

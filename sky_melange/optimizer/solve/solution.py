@@ -33,3 +33,19 @@ class Solution:
     status: str
     mip_gap: float
     contingencies: tuple[Contingency, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSolution:
+    """`counts[l][c]` in period l, `shares[r][c]` in all of them; as in `Solution` otherwise, of the mean USD per hour.
+
+    `bound_usd_per_hour`: no schedule costs less at these factors, charges for changes included.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+    shares: tuple[tuple[float, ...], ...]
+    cost_usd_per_hour: float
+    status: str
+    mip_gap: float
+    bound_usd_per_hour: float
+    contingencies: tuple[Contingency, ...] = ()

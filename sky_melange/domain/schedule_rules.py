@@ -1,0 +1,123 @@
+"""What the figures of a schedule owe each other, the plan that it belongs to, and the hours that it is for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+from sky_melange.domain.hours import DAY, WEEK, starts_in
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.workload import Workload
+
+_TOLERANCE = 1e-9
+
+
+def schedule_faults(plan: Plan, workload: Workload) -> tuple[str, ...]:
+    """Each as `key: what is wrong`; empty where there are none, or no schedule."""
+    if plan.schedule is None:
+        return ()
+    shape = tuple(_shape(plan, workload))
+    return shape or (*_rates(plan, workload), *_instances(plan), *_costs(plan), *_attainment(plan, workload))
+
+
+def _shape(plan: Plan, workload: Workload) -> Iterator[str]:
+    """What the other rules take for granted."""
+    schedule, hours = plan.schedule, workload.traffic.hours
+    if schedule is None:
+        return
+    if hours is None:
+        yield "schedule: the workload in this file has no traffic.hours; plan again"
+        return
+    if schedule.hours not in (DAY, WEEK) or schedule.hours != len(hours.rates_rps):
+        wanted = len(hours.rates_rps)
+        yield f"schedule.period_of_hour: has {schedule.hours} hours, traffic.hours has {wanted}; plan again"
+    if sorted(set(schedule.period_of_hour)) != list(range(len(schedule.periods))):
+        yield (
+            f"schedule.period_of_hour: must name each of the {len(schedule.periods)} periods, from 0, at least once, "
+            "and no other"
+        )
+    for number, period in enumerate(schedule.periods):
+        if len(period.instances) != len(plan.groups):
+            yield (
+                f"schedule.periods[{number}].instances: want one for each of the {len(plan.groups)} groups, found "
+                f"{len(period.instances)}"
+            )
+    if schedule.time_zone != hours.time_zone:
+        yield f"schedule.time_zone: is {schedule.time_zone[:60]!r}, but traffic.hours is in {hours.time_zone[:60]!r}"
+
+
+def _rates(plan: Plan, workload: Workload) -> Iterator[str]:
+    schedule, hours = plan.schedule, workload.traffic.hours
+    if schedule is None or hours is None:
+        return
+    for number, period in enumerate(schedule.periods):
+        own = [rate for rate, of in zip(hours.rates_rps, schedule.period_of_hour, strict=True) if of == number]
+        if period.hours != len(own):
+            yield f"schedule.periods[{number}].hours: is {period.hours}, but period_of_hour names it {len(own)} times"
+        if not max(own) <= period.rate_rps * (1 + _TOLERANCE):
+            yield (
+                f"schedule.periods[{number}].rate_rps: is {period.rate_rps!r}, but traffic.hours has {max(own)!r} in "
+                "one of its hours; plan again"
+            )
+    if any(one.rate_rps <= other.rate_rps for one, other in pairwise(schedule.periods)):
+        yield "schedule.periods: must be in the order of their rates, the busiest first"
+    peak = schedule.periods[0].rate_rps
+    if not math.isclose(peak, workload.traffic.request_rate_rps, rel_tol=1e-6):
+        planned = workload.traffic.request_rate_rps
+        yield f"schedule.periods[0].rate_rps: is {peak!r}, but the plan is for {planned!r} in the busiest hour"
+
+
+def _instances(plan: Plan) -> Iterator[str]:
+    schedule = plan.schedule
+    if schedule is None:
+        return
+    counts = [period.instances for period in schedule.periods]
+    if counts[0] != tuple(group.instances for group in plan.groups):
+        yield "schedule.periods[0].instances: must be those of the groups; plan again instead of editing"
+    for number, row in enumerate(counts):
+        if min(row) < 1:
+            yield f"schedule.periods[{number}].instances: every group runs at least one instance in each hour"
+        if number and any(now > before for now, before in zip(row, counts[number - 1], strict=True)):
+            yield f"schedule.periods[{number}].instances: no group runs more in a quieter period"
+    starts = sum(starts_in(schedule.period_of_hour, counts))
+    if schedule.starts != starts:
+        yield f"schedule.starts: is {schedule.starts}, but the counts change by {starts} upwards in a cycle"
+
+
+def _costs(plan: Plan) -> Iterator[str]:
+    schedule = plan.schedule
+    if schedule is None:
+        return
+    beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in plan.overhead)
+    prices = [group.price_usd_per_hour for group in plan.groups]
+    for number, period in enumerate(schedule.periods):
+        paid = math.fsum((beside, *(p * n for p, n in zip(prices, period.instances, strict=True))))
+        if not _agree(period.cost_usd_per_hour, paid):
+            yield (
+                f"schedule.periods[{number}].cost_usd_per_hour: is {period.cost_usd_per_hour!r}, but its parts give "
+                f"{paid!r}; plan again instead of editing"
+            )
+    mean = schedule.mean_usd_per_hour(prices, beside)
+    if not _agree(schedule.usd_per_hour, mean):
+        yield (
+            f"schedule.usd_per_hour: is {schedule.usd_per_hour!r}, but hours, starts and prices give {mean!r}; plan "
+            "again instead of editing"
+        )
+    bound = schedule.bound_usd_per_hour
+    if bound is not None and bound > schedule.usd_per_hour * (1 + _TOLERANCE):
+        yield f"schedule.bound_usd_per_hour: is {bound!r}, more than the schedule itself costs"
+
+
+def _attainment(plan: Plan, workload: Workload) -> Iterator[str]:
+    schedule, target = plan.schedule, workload.slo.attainment
+    for number, period in enumerate(() if schedule is None else schedule.periods):
+        key = f"schedule.periods[{number}].attainment"
+        if (period.attainment is None) != (plan.simulated is None):
+            yield f"{key}: is there where, and only where, the plan is simulated"
+        elif period.attainment is not None and not (target or 0.0) <= period.attainment <= 1:
+            yield f"{key}: is {period.attainment:g}, want slo.attainment ({target}) to 1; plan again"
+
+
+def _agree(stated: float, computed: float) -> bool:
+    return math.isclose(stated, computed, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)

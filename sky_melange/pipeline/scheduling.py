@@ -1,0 +1,492 @@
+"""The cheapest schedule found over the hours of `traffic.hours`: one fleet, whose counts follow the clock.
+
+The program over the periods (`optimizer/solve/hours.py`) knows mean rates, as that of a single plan does. Where an
+attainment is asked for, each period is simulated at its own rate with its own counts and judged as a plan is; small
+groups must keep more idle than large ones, so utilisations are known by profile and count of replicas, and corrected
+until every period holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Final
+
+from sky_melange.domain.hours import Period, Schedule, starts_in
+from sky_melange.domain.plan import Overhead, SimulatedPlan
+from sky_melange.domain.simulation import Simulation
+from sky_melange.domain.workload import Workload
+from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
+from sky_melange.optimizer import Model, ScheduleSolution, Solution, Solved, assembled_of, solve_hours
+from sky_melange.optimizer.schedule import Cycle, ScheduleProblem, periods_of
+from sky_melange.pipeline.attaining import (
+    FINAL_SEED,
+    ROOM,
+    SLOWER_FRACTION,
+    Held,
+    ProfileKey,
+    Search,
+    Simulate,
+    fleet_of_solved,
+    profile_key,
+)
+from sky_melange.profiles.estimates import has_shape, shape_of
+from sky_melange.traces.request_log import RequestLog
+
+_ROUNDS: Final = 6
+_LEARNT: Final = 4
+"""Periods of the first round of which more is asked than whether they hold: the loads at which their groups do."""
+
+_MOST_RAISES: Final = 1000
+_WORTH_A_ROUND: Final = 1e-3
+_SAME: Final = 1e-9
+_LEAST_PART: Final = 0.25
+_ASYMPTOTE: Final = 1.05
+_LEAST_UTILIZATION: Final = 1e-4
+
+_MACHINE_MINUTES: Final = 6.0
+_GB_PER_MINUTE: Final = 10.0
+
+
+def startup_minutes(workload: Workload) -> float:
+    """`launch.startup_minutes`, or an estimate: six for machine and image, one for every 10 GB of weights."""
+    stated = workload.launch.startup_minutes
+    if stated is not None:
+        return stated
+    model = workload.model
+    weights_gb = shape_of(model).weight_bytes(model.dtype) / 1e9 if has_shape(model) else 0.0
+    return float(math.ceil(_MACHINE_MINUTES + weights_gb / _GB_PER_MINUTE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A schedule: `solved` is the fleet of its busiest period.
+
+    `rates_rps`, `counts` and `attained` (the share, and half of its confidence interval) by period; `attained` is empty
+    where nothing is simulated. `bound_usd_per_hour` None: not known.
+    """
+
+    solved: Solved
+    cycle: Cycle
+    rates_rps: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
+    cost_usd_per_hour: float
+    bound_usd_per_hour: float | None
+    status: str
+    mip_gap: float
+    attained: tuple[tuple[float, float], ...] = ()
+    simulated: SimulatedPlan | None = None
+
+    def schedule(self, overhead: Sequence[Overhead], fixed_usd_per_hour: float) -> Schedule:
+        """As it stands in a plan, whose groups are those of `solved`."""
+        hours = self.solved.model.workload.traffic.hours
+        groups = self.solved.assembled.groups
+        place = {id(candidate): c for c, candidate in enumerate(self.solved.model.candidates)}
+        columns = [place[id(self.solved.assembled.candidates[group.name])] for group in groups]
+        beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in overhead)
+        prices = [group.price_usd_per_hour for group in groups]
+        instances = [tuple(row[c] for c in columns) for row in self.counts]
+        of_hour = self.cycle.period_of_hour
+        periods = tuple(
+            Period(
+                rate_rps=rate_rps,
+                hours=of_hour.count(number),
+                instances=row,
+                cost_usd_per_hour=math.fsum((beside, *(p * n for p, n in zip(prices, row, strict=True)))),
+                attainment=self.attained[number][0] if self.attained else None,
+                attainment_error=self.attained[number][1] if self.attained else None,
+            )
+            for number, (rate_rps, row) in enumerate(zip(self.rates_rps, instances, strict=True))
+        )
+        schedule = Schedule(
+            time_zone="UTC" if hours is None else hours.time_zone,
+            period_of_hour=of_hour,
+            periods=periods,
+            startup_minutes=self.cycle.startup_minutes,
+            starts=sum(starts_in(of_hour, instances)),
+            usd_per_hour=self.cost_usd_per_hour,
+            fixed_usd_per_hour=fixed_usd_per_hour,
+            bound_usd_per_hour=self.bound_usd_per_hour,
+        )
+        paid = schedule.mean_usd_per_hour(prices, beside)
+        if not math.isclose(paid, self.cost_usd_per_hour, rel_tol=1e-9, abs_tol=1e-9):
+            raise SkyMelangeError(
+                f"the schedule costs USD {paid!r} per hour, the program found {self.cost_usd_per_hour!r}"
+            )
+        bound = None if self.bound_usd_per_hour is None else min(self.bound_usd_per_hour, paid)
+        return replace(schedule, usd_per_hour=paid, bound_usd_per_hour=bound)
+
+
+def cheapest_by_means(model: Model, fixed: Solved) -> Scheduled | None:
+    """The cheapest schedule at the utilisations of `model`, nothing simulated; None: none is cheaper than `fixed`."""
+    hours = _Hours(model=model, fixed=fixed)
+    try:
+        return hours.chosen(hours.solved(()))
+    except (InfeasibleError, NotOptimalError):
+        return hours.chosen(None)
+
+
+def cheapest_schedule_held(
+    model: Model, held: Held, simulate: Simulate, log: RequestLog | None = None
+) -> Scheduled | None:
+    """The cheapest schedule found each of whose periods holds in simulation; None: none is cheaper than `held`.
+
+    `log` as in `attaining.cheapest_held`. Same arguments, same schedule.
+    """
+    hours = _Hours(
+        model=model,
+        fixed=held.solved,
+        simulate=simulate,
+        log=log,
+        known={key: dict(known) for key, known in held.known.items()},
+        used_to=dict(held.used_to),
+    )
+    try:
+        best = hours.search()
+    except (InfeasibleError, NotOptimalError):
+        best = None
+    chosen = hours.chosen(best)
+    if chosen is None:
+        return None
+    if best is None or chosen.solved is held.solved:
+        found = held.simulated
+        return replace(chosen, attained=((found.attainment, found.attainment_error),), simulated=found)
+    return hours.summed_up(chosen, best, held.simulated)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """A schedule, and what candidates may be used to in each of its periods; `parts` empty: as the model says."""
+
+    rates_rps: tuple[float, ...]
+    problem: ScheduleProblem
+    solution: ScheduleSolution
+    parts: tuple[tuple[float, ...], ...]
+
+    @property
+    def cost_usd_per_hour(self) -> float:
+        """The mean."""
+        return self.problem.cost(self.solution.counts)
+
+    def merged(self) -> _Tried:
+        """Neighbouring periods with the same counts are one, at the rate of the busiest."""
+        counts = self.solution.counts
+        first = [period for period in range(len(counts)) if not period or counts[period] != counts[period - 1]]
+        number = {period: sum(one <= period for one in first) - 1 for period in range(len(counts))}
+        cycle = replace(
+            self.problem.cycle,
+            period_of_hour=tuple(number[period] for period in self.problem.cycle.period_of_hour),
+        )
+        return _Tried(
+            rates_rps=tuple(self.rates_rps[period] for period in first),
+            problem=replace(self.problem, factors=tuple(self.problem.factors[p] for p in first), cycle=cycle),
+            solution=replace(self.solution, counts=tuple(counts[period] for period in first)),
+            parts=tuple(self.parts[period] for period in first) if self.parts else (),
+        )
+
+    def with_counts(self, counts: Sequence[Sequence[int]]) -> _Tried:
+        """The same with other counts, whose cost is not proven."""
+        return replace(self, solution=replace(self.solution, counts=tuple(map(tuple, counts)), status="feasible"))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Hours:
+    """`known` and `used_to` as in `Search`, of all periods; `judged`: whether a period holds with its counts."""
+
+    model: Model
+    fixed: Solved
+    simulate: Simulate | None = None
+    log: RequestLog | None = None
+    known: dict[ProfileKey, dict[int, float]] = field(default_factory=dict)
+    used_to: dict[ProfileKey, float] = field(default_factory=dict)
+    judged: dict[object, bool] = field(default_factory=dict)
+    cycle: Cycle = field(init=False)
+    rates_rps: tuple[float, ...] = field(init=False)
+    plans: int = 0
+
+    def __post_init__(self) -> None:
+        workload = self.model.workload
+        if workload.traffic.hours is None:
+            raise SkyMelangeError("there are no hours to plan for")
+        of_hour, self.rates_rps = periods_of(workload.traffic.hours.rates_rps)
+        self.cycle = Cycle(
+            period_of_hour=of_hour,
+            startup_minutes=startup_minutes(workload),
+            max_changes=workload.constraints.max_changes_per_hour,
+        )
+
+    @property
+    def fixed_usd_per_hour(self) -> float:
+        """Of the fleet that runs around the clock."""
+        return self.fixed.model.problem.cost(self.fixed.solution.counts)
+
+    def search(self) -> _Tried | None:
+        """Solves and simulates until every period holds; then on as long as the program knows a cheaper schedule."""
+        best: _Tried | None = None
+        last: _Tried | None = None
+        for number in range(_ROUNDS):
+            tried = self.solved(self.parts(last)).merged()
+            dearer = math.inf if best is None else best.cost_usd_per_hour * (1 - _WORTH_A_ROUND)
+            if tried.cost_usd_per_hour >= min(dearer, self.fixed_usd_per_hour):
+                break
+            last = tried
+            if self.holds(tried, learns=not number):
+                best = tried
+        if best is None and last is not None:
+            best = self.raised(last) or self.raised(self.of_fixed())
+        return best
+
+    def of_fixed(self) -> _Tried:
+        """The fixed fleet with as much less of each group as there is less traffic, whether it holds or not."""
+        counts = tuple(
+            tuple(n and self.expected(c, rate / self.rates_rps[0]) for c, n in enumerate(self.fixed.solution.counts))
+            for rate in self.rates_rps
+        )
+        problem = self.problem(self.parts(None))
+        solution = ScheduleSolution(
+            counts=counts,
+            shares=self.fixed.solution.shares,
+            cost_usd_per_hour=problem.cost(counts),
+            status="feasible",
+            mip_gap=1.0,
+            bound_usd_per_hour=0.0,
+            contingencies=self.fixed.solution.contingencies,
+        )
+        utilizations = self.fixed.model.utilizations or ()
+        return _Tried(rates_rps=self.rates_rps, problem=problem, solution=solution, parts=(utilizations,) * len(counts))
+
+    def problem(self, parts: Sequence[Sequence[float]]) -> ScheduleProblem:
+        """At what each candidate may be used to in each period; none: as the model says."""
+        factors = [[rate / self.rates_rps[0]] * len(self.model.candidates) for rate in self.rates_rps]
+        model = self.model
+        if parts:
+            model = model.used_to(parts[0])
+            for row, now in zip(factors, parts, strict=True):
+                row[:] = [factor * first / part for factor, first, part in zip(row, parts[0], now, strict=True)]
+            for before, row in pairwise(factors):
+                row[:] = map(min, before, row)
+        budget = model.workload.budget
+        return ScheduleProblem(
+            busiest=model.within(None if budget is None else budget.usd_per_hour).problem,
+            factors=tuple(map(tuple, factors)),
+            cycle=self.cycle,
+        )
+
+    def solved(self, parts: tuple[tuple[float, ...], ...]) -> _Tried:
+        """The cheapest schedule at these utilisations; over the budget of an hour only where every one is."""
+        problem, settings = self.problem(parts), self.model.workload.solver
+        try:
+            solution = solve_hours(problem, settings)
+        except InfeasibleError:
+            if problem.busiest.max_cost_usd_per_hour is None:
+                raise
+            problem = replace(problem, busiest=replace(problem.busiest, max_cost_usd_per_hour=None))
+            solution = solve_hours(problem, settings)
+        return _Tried(rates_rps=self.rates_rps, problem=problem, solution=solution, parts=parts)
+
+    def parts(self, last: _Tried | None) -> tuple[tuple[float, ...], ...]:
+        """Of each period and candidate: what so many replicas may be used to as there were, or are to be expected."""
+        found: list[tuple[float, ...]] = []
+        for rate in self.rates_rps:
+            row: list[float] = []
+            for c, candidate in enumerate(self.model.candidates):
+                instances = self.expected(c, rate / self.rates_rps[0])
+                if last is not None and last.solution.counts[0][c]:
+                    now = max(period for period, planned in enumerate(last.rates_rps) if planned >= rate)
+                    instances = last.solution.counts[now][c]
+                part = self.part(profile_key(candidate), instances * candidate.replicas_per_instance)
+                row.append(min(part, found[0][c]) if found else part)
+            found.append(tuple(row))
+        return tuple(found)
+
+    def expected(self, c: int, fraction: float) -> int:
+        """Instances of a candidate, before a program says it: as in the fixed fleet, or all that it can serve."""
+        count = self.fixed.solution.counts[c]
+        if not count:
+            count = math.ceil(math.fsum(row[c] or 0.0 for row in self.model.problem.loads))
+        return max(1, math.ceil(count * fraction))
+
+    def part(self, key: ProfileKey, replicas: int) -> float:
+        """What a group of so many replicas may be used to: known, or between and beyond what is known.
+
+        What is kept idle for the sake of bursts shrinks with the root of the replicas.
+        """
+        known = self.known.get(key)
+        if known is None:
+            largest = max(group.replicas for group in self.fixed.assembled.groups)
+            known = {largest: self.used_to[key]}
+        below = max((n for n in known if n <= replicas), default=None)
+        above = min((n for n in known if n >= replicas), default=None)
+        if below is not None and above is not None:
+            part = _between(replicas, (below, known[below]), (above, known[above]))
+        else:
+            nearest = min(known, key=lambda n: abs(n - replicas))
+            most = max(1.0, known[nearest] * _ASYMPTOTE)
+            part = most - (most - known[nearest]) * math.sqrt(nearest / replicas)
+            part = max(part, known[nearest] * _LEAST_PART)
+        limit = self.model.workload.constraints.max_utilization
+        return max(_LEAST_UTILIZATION, part if limit is None else min(part, limit))
+
+    def at(self, tried: _Tried, period: int) -> Solved:
+        """A period as a plan of its own: its rate, its counts, the shares of all."""
+        model = self.model if not period else self.model.at_traffic(tried.rates_rps[period] / tried.rates_rps[0])
+        if tried.parts:
+            model = model.used_to(tried.parts[period])
+        counts = tried.solution.counts[period]
+        solution = Solution(
+            counts=counts,
+            shares=tried.solution.shares,
+            cost_usd_per_hour=model.problem.cost(counts),
+            status="feasible",
+            mip_gap=math.inf,
+            contingencies=tuple(
+                each
+                for each in tried.solution.contingencies
+                if sum(each.lost) < sum(counts) and all(gone <= n for gone, n in zip(each.lost, counts, strict=True))
+            ),
+        )
+        return Solved(model=model, solution=solution, assembled=assembled_of(model, solution))
+
+    def judge(self, tried: _Tried, period: int) -> tuple[Search, Solved]:
+        """What judges a period, and learns from it what all periods know."""
+        if self.simulate is None:
+            raise SkyMelangeError("nothing is simulated here")
+        solved = self.at(tried, period)
+        search = Search(
+            model=solved.model, simulate=self.simulate, log=self.log, known=self.known, used_to=dict(self.used_to)
+        )
+        return search, solved
+
+    def holds(self, tried: _Tried, *, learns: bool) -> bool:
+        """Whether every period does. Of those that do not it is learnt up to where they would; of some others too."""
+        is_held = True
+        periods = len(tried.rates_rps)
+        asked = {round(step * (periods - 1) / (_LEARNT - 1)) for step in range(_LEARNT)} if learns else set()
+        for period, rate in enumerate(tried.rates_rps):
+            key = (rate, tried.solution.counts[period], tried.solution.shares)
+            if self.judged.get(key, False) and period not in asked:
+                continue
+            search, solved = self.judge(tried, period)
+            fleets, results, self.judged[key] = search.tried(solved)
+            self.plans += 1
+            is_held = is_held and self.judged[key]
+            if not self.judged[key] or period in asked:
+                worst = min(range(len(fleets)), key=lambda index: results[index].held)
+                search.learn(solved, fleets[worst], results[worst], is_held=self.judged[key])
+        return is_held
+
+    def raised(self, tried: _Tried) -> _Tried | None:
+        """More instances in the periods that miss, one by one, up to those of the period before; None: that fails."""
+        for period in range(len(tried.rates_rps)):
+            for _ in range(_MOST_RAISES):
+                search, solved = self.judge(tried, period)
+                self.plans += 1
+                _, results, is_held = search.tried(solved)
+                if is_held:
+                    break
+                worst = min(results, key=lambda result: result.held)
+                held = {group.name: 1.0 if group.held is None else group.held for group in worst.groups}
+                counts = [list(row) for row in tried.solution.counts]
+                open_to = self.may_be_raised(solved, counts, period)
+                if not open_to:
+                    return None
+                counts[period][min(open_to, key=lambda c: (held.get(open_to[c], 1.0), c))] += 1
+                tried = tried.with_counts(counts)
+            else:
+                return None
+        most = tried.problem.cycle.max_changes
+        too_many = most is not None and tried.problem.changes(tried.solution.counts) > most
+        return None if too_many else tried.merged()
+
+    def may_be_raised(self, solved: Solved, counts: Sequence[Sequence[int]], period: int) -> Mapping[int, str]:
+        """Candidate -> its group, of those that run fewer than in the busier period; of the busiest none."""
+        name_of = {id(candidate): name for name, candidate in solved.assembled.candidates.items()}
+        return {
+            c: name_of[id(candidate)]
+            for c, candidate in enumerate(self.model.candidates)
+            if period and counts[period][c] and counts[period][c] < counts[period - 1][c]
+        }
+
+    def chosen(self, best: _Tried | None) -> Scheduled | None:
+        """The schedule where it saves money; else, where one is asked for by name, the fixed fleet as one."""
+        if best is not None and best.cost_usd_per_hour < self.fixed_usd_per_hour * (1 - _SAME):
+            best = best.merged()
+            is_bound = best.problem.busiest.keep is None and best.solution.bound_usd_per_hour > 0
+            return Scheduled(
+                solved=self.at(best, 0),
+                cycle=best.problem.cycle,
+                rates_rps=best.rates_rps,
+                counts=best.solution.counts,
+                cost_usd_per_hour=best.cost_usd_per_hour,
+                bound_usd_per_hour=best.solution.bound_usd_per_hour if is_bound else None,
+                status=best.solution.status,
+                mip_gap=max(0.0, 1 - best.solution.bound_usd_per_hour / best.cost_usd_per_hour),
+            )
+        if self.model.workload.launch.scaling is None:
+            return None
+        return Scheduled(
+            solved=self.fixed,
+            cycle=replace(self.cycle, period_of_hour=(0,) * len(self.cycle.period_of_hour)),
+            rates_rps=self.rates_rps[:1],
+            counts=(self.fixed.solution.counts,),
+            cost_usd_per_hour=self.fixed_usd_per_hour,
+            bound_usd_per_hour=None,
+            status=self.fixed.solution.status,
+            mip_gap=self.fixed.solution.mip_gap,
+        )
+
+    def summed_up(self, chosen: Scheduled, best: _Tried, fixed: SimulatedPlan) -> Scheduled:
+        """With what each period says of itself, by the seed that took no part in the search."""
+        best = best.merged()
+        runs = list(self.finally_(best, slower_fraction=0.0))
+        slower = list(self.finally_(best, slower_fraction=SLOWER_FRACTION))
+        simulated = replace(
+            fixed,
+            attainment=runs[0].attainment,
+            attainment_error=runs[0].attainment_error,
+            refused_fraction=runs[0].refused_fraction,
+            requests=runs[0].requests,
+            arrivals=runs[0].arrivals,
+            plans=fixed.plans + self.plans,
+            ttft_s=runs[0].ttft_s,
+            tpot_s=runs[0].tpot_s,
+            percentiles=runs[0].percentiles,
+            slower_attainment=slower[0].attainment,
+            slower_usd_per_hour=0.0 if self.all_hold(slower) else self.room_for_slower(best),
+            thinned_to=runs[0].thinned_to,
+        )
+        attained = tuple((run.attainment, run.attainment_error) for run in runs)
+        return replace(chosen, attained=attained, simulated=simulated)
+
+    def finally_(self, tried: _Tried, *, slower_fraction: float) -> Iterator[Simulation]:
+        """Each period by the last seed."""
+        for period in range(len(tried.rates_rps)):
+            search, solved = self.judge(tried, period)
+            fleet = replace(fleet_of_solved(solved), slower_fraction=slower_fraction)
+            yield search.run_once(fleet, solved, seed=FINAL_SEED)
+
+    def all_hold(self, runs: Sequence[Simulation]) -> bool:
+        """Whether enough requests meet their targets in each."""
+        return all(run.held >= (self.model.workload.slo.attainment or 0.0) for run in runs)
+
+    def room_for_slower(self, best: _Tried) -> float | None:
+        """USD per hour that a schedule costs more which holds with slower engines too; None: none was found."""
+        for factor in ROOM:
+            parts = tuple(tuple(part / factor for part in row) for row in self.parts(best))
+            try:
+                found = self.solved(parts).merged()
+            except (InfeasibleError, NotOptimalError):
+                return None
+            if self.all_hold(list(self.finally_(found, slower_fraction=SLOWER_FRACTION))):
+                return found.cost_usd_per_hour - best.cost_usd_per_hour
+        return None
+
+
+def _between(replicas: int, below: tuple[int, float], above: tuple[int, float]) -> float:
+    """Linear in one over the root of the replicas."""
+    if below[0] == above[0]:
+        return below[1]
+    few, many, now = (1 / math.sqrt(n) for n in (below[0], above[0], replicas))
+    return above[1] + (below[1] - above[1]) * (now - many) / (few - many)
