@@ -14,6 +14,7 @@ from sky_melange.domain.plan import Plan, SimulatedPlan
 from sky_melange.domain.profile import MatrixForm, Profile
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Workload
+from sky_melange.optimizer.verify import in_period
 
 if TYPE_CHECKING:
     from sky_melange.pipeline.simulator import Simulator
@@ -54,7 +55,7 @@ def attainment_checks(
         else:
             chosen = {name: by_layout[layout] for name, layout in layouts.items()}
             found, missed, details = _worst(plan, workload, chosen, simulator, log)
-            if stated is not None and abs(1 - stated.attainment - missed) > _SAME:
+            if stated is not None and plan.schedule is None and abs(1 - stated.attainment - missed) > _SAME:
                 details = (*details, f"the plan says {1 - stated.attainment:.4%}: traffic or profiles changed since")
     check = Check(
         name="attainment",
@@ -77,11 +78,19 @@ def _worst(
 ) -> tuple[Simulation, float, tuple[str, ...]]:
     """The whole fleet, and the share that misses with all instances or after the worst loss that it is to survive.
 
+    Of a schedule the worst of its periods, each at its own rate.
+
     By the seed that the plan was judged by, so that one that has not changed is judged alike.
     """
     from sky_melange.pipeline.attaining import final_scenario
     from sky_melange.simulation import fleet_of, without
 
+    if plan.schedule is not None:
+        views = [in_period(plan, workload, period) for period in plan.schedule.periods]
+        found = [_worst(view, asked, profiles, simulator, log) for view, asked in views]
+        number = max(range(len(found)), key=lambda each: found[each][1])
+        hours = f"in the hours of up to {plan.schedule.periods[number].rate_rps:g} req/s"
+        return found[0][0], found[number][1], (hours, *found[number][2])
     fleet, scenario = fleet_of(plan, workload, profiles), final_scenario(workload, log)
     left = {group.name: group.instances for group in plan.groups}
     whole = simulator(fleet, scenario, workload.slo)

@@ -18,24 +18,35 @@ _PER: Final = {Unit.USD_PER_HOUR: "per hour", Unit.USD_PER_MONTH: "per month"}
 
 
 def budget_checks(
-    cost: Cost | None, budget: Budget, overhead: Sequence[PriceChange], unknown_surges: Sequence[str] = ()
+    cost: Cost | None,
+    budget: Budget,
+    overhead: Sequence[PriceChange],
+    unknown_surges: Sequence[str] = (),
+    *,
+    mean: Cost | None = None,
 ) -> tuple[Check, ...]:
     """Total and worst case against USD per hour and per month; the overhead against the tighter of the two.
 
     `cost` is None when the price of a group is not known. An overhead machine whose price is not known makes the
     figures lower bounds; one whose price was known when the plan was made fails `budget-overhead`. `unknown_surges` are
-    groups that may cost more for a while, by nobody knows how much: no worst case holds a budget then.
+    groups that may cost more for a while, by nobody knows how much: no worst case holds a budget then. `mean`: over the
+    hours of a schedule, whose busiest hour costs `cost`; None: every hour costs that.
     """
     hourly, monthly = budget.usd_per_hour, budget.usd_per_month
     total = None if cost is None else cost.total_usd_per_hour
-    month = None if total is None else usd_per_month(total)
+    over_hours = cost if mean is None else mean
+    month = None if over_hours is None else usd_per_month(over_hours.total_usd_per_hour)
+    hour = "" if mean is None else " in the busiest hour"
+    months = "the total over 730 hours" if mean is None else "the mean over the hours of the schedule, for 730 hours"
     bound = any(machine.today_usd_per_hour is None for machine in overhead)
     return (
-        _check("budget-total", total, hourly, Unit.USD_PER_HOUR, "replicas and overhead at today's prices", bound),
+        _check(
+            "budget-total", total, hourly, Unit.USD_PER_HOUR, f"replicas and overhead at today's prices{hour}", bound
+        ),
         _worst_case(cost, hourly, Unit.USD_PER_HOUR, bound, unknown_surges),
         _overhead(cost, budget.limit_usd_per_hour, overhead),
-        _check("budget-monthly", month, monthly, Unit.USD_PER_MONTH, "the total over 730 hours", bound),
-        _worst_case(cost, monthly, Unit.USD_PER_MONTH, bound, unknown_surges),
+        _check("budget-monthly", month, monthly, Unit.USD_PER_MONTH, months, bound),
+        _worst_case(over_hours, monthly, Unit.USD_PER_MONTH, bound, unknown_surges),
     )
 
 

@@ -18,7 +18,7 @@ from sky_melange.check.repricing import Repricing, reprice
 from sky_melange.check.reverify import violations_of
 from sky_melange.domain.check import Check, CheckReport
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import Plan, mean_cost
 from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.unit_costs import unit_costs
@@ -108,7 +108,7 @@ def check_plan(
     violations, now_plan = violations_of(plan, document.workload, wanted, today.profiles)
     now_plan = replace(now_plan, groups=priced.groups_of(now_plan.groups))
     surges = unknown_surges(now_plan.groups, falls_back=wanted.launch.mode is LaunchMode.SERVE)
-    units = None if priced.cost is None else unit_costs(priced.cost.total_usd_per_hour, wanted.traffic)
+    units = None if priced.mean is None else unit_costs(priced.mean.total_usd_per_hour, wanted.traffic)
     budget = _budget(limits, wanted, document.workload)
     ages = (limits.max_age_hours, wanted.prices.max_age_hours, limits.default_max_age_hours)
     max_age_hours = next((hours for hours in ages if hours is not None), None)
@@ -127,7 +127,7 @@ def check_plan(
             asked.lock or checks.lock(None, reason="there is no workload file here"),
             prices_known(priced.groups),
             prices_fresh(priced.ages, max_age_hours, problems),
-            *budget_checks(priced.cost, budget, priced.overhead, surges),
+            *budget_checks(priced.cost, budget, priced.overhead, surges, mean=priced.mean if plan.schedule else None),
             checks.serves(violations),
             *attainment,
             checks.files(files.expected, files.found),
@@ -138,7 +138,7 @@ def check_plan(
         price_ages=priced.ages,
         planned=plan.cost,
         today=priced.cost,
-        planned_units=unit_costs(plan.cost.total_usd_per_hour, document.workload.traffic),
+        planned_units=unit_costs(plan.mean_usd_per_hour, document.workload.traffic),
         today_units=units,
         warnings=(*warnings, *priced.overhead_warnings),
         simulated=simulated,
@@ -165,13 +165,15 @@ def _drift(
     if limit is None or priced.cost is None:
         return checks.drift(priced.cost, None, limit), frozenset()
     best, problem = _solve_again(plan, workload, today)
+    if best is not None:
+        best = replace(best, cost=mean_cost(best.cost, best.groups, best.schedule))
     most = priced.cost.replicas_usd_per_hour * (1 - limit)
     doubted = frozenset(
         missing.cloud
         for missing in (() if best is None else best.missing_clouds)
         if missing.last_known is not None and (missing.last_known.alone_usd_per_hour or math.inf) < most
     )
-    return checks.drift(priced.cost, best, limit, problem), doubted
+    return checks.drift(priced.mean, best, limit, problem), doubted
 
 
 def _solve_again(plan: Plan, workload: Workload, today: Today) -> tuple[Plan | None, str]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from sky_melange.domain.ages import age_hours
 from sky_melange.domain.check import PriceAge, PriceChange
 from sky_melange.domain.offer import Offer, PriceBook
-from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup
+from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup, mean_cost
 from sky_melange.optimizer.overhead import is_overhead_offer
 from sky_melange.optimizer.spot import with_fallback
 
@@ -20,12 +20,16 @@ _Sale = tuple[str, str, str, str, str, int, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repricing:
-    """Prices of each group and overhead machine, in the plan's order; `cost` is None when a group has none."""
+    """Prices of each group and overhead machine, in the plan's order; `cost` is None when a group has none.
+
+    `cost` is that of all instances, of the busiest hour where the plan has a schedule, and `mean` over its cycle.
+    """
 
     groups: tuple[PriceChange, ...]
     overhead: tuple[PriceChange, ...]
     ages: tuple[PriceAge, ...]
     cost: Cost | None
+    mean: Cost | None
 
     @property
     def overhead_warnings(self) -> tuple[str, ...]:
@@ -52,11 +56,15 @@ def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
             used[_sale_of_group(group)] += group.instances
     groups = tuple(_group_change(group, used, on_sale, doubted) for group in plan.groups)
     overhead = tuple(_overhead_change(machine, (*book.offers, *book.listed)) for machine in plan.overhead)
+    today = replace(plan, groups=_stand_ins(plan.groups, book.offers))
+    cost = _cost(today, groups, overhead)
+    priced = [_priced(group, change) for group, change in zip(today.groups, groups, strict=True)]
     return Repricing(
         groups=groups,
         overhead=overhead,
         ages=_ages((*groups, *overhead), now),
-        cost=_cost(replace(plan, groups=_stand_ins(plan.groups, book.offers)), groups, overhead),
+        cost=cost,
+        mean=None if cost is None else mean_cost(cost, priced, plan.schedule),
     )
 
 

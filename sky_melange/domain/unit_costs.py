@@ -19,7 +19,7 @@ class TokenBasis(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRates:
-    """The planned traffic, per second.
+    """The planned traffic, per second; over all hours where it has some.
 
     With the basis `mean` the tokens are those of the requests. With `upper` every request counts as the largest of its
     bucket where no mean is known: the true number of tokens is at most this.
@@ -49,19 +49,22 @@ class UnitCosts:
 
 
 def token_rates(traffic: Traffic) -> TokenRates:
-    """Σ_b λ_b · (tokens of b): the bucket's mean size where it is known, else its upper edges."""
+    """Σ_b λ_b · (tokens of b): the bucket's mean size where it is known, else its upper edges; means over the hours."""
     inputs: list[float] = []
     outputs: list[float] = []
     rates: list[float] = []
     means_known = True
+    # Those of the buckets are of the busiest hour.
+    part = 1.0 if traffic.hours is None else traffic.hours.mean_rps / traffic.hours.peak_rps
     for bucket in traffic.buckets():
         means = traffic.mean_tokens
         mean = None if means is None else means[bucket.input_index][bucket.output_index]
         means_known = means_known and mean is not None
         input_tokens, output_tokens = mean or (bucket.input_tokens, bucket.output_tokens)
-        rates.append(bucket.rate_rps)
-        inputs.append(bucket.rate_rps * input_tokens)
-        outputs.append(bucket.rate_rps * output_tokens)
+        rate_rps = bucket.rate_rps * part
+        rates.append(rate_rps)
+        inputs.append(rate_rps * input_tokens)
+        outputs.append(rate_rps * output_tokens)
     return TokenRates(
         request_rate_rps=math.fsum(rates),
         input_tokens_per_s=math.fsum(inputs),
@@ -71,7 +74,7 @@ def token_rates(traffic: Traffic) -> TokenRates:
 
 
 def unit_costs(usd_per_hour: float, traffic: Traffic) -> UnitCosts:
-    """The units of a cost per hour at a traffic. Nothing is rounded."""
+    """The units of a cost per hour, a mean over all hours, at a traffic. Nothing is rounded."""
     rates = token_rates(traffic)
     usd_per_s = usd_per_hour / SECONDS_PER_HOUR
     return UnitCosts(

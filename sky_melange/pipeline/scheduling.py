@@ -39,7 +39,6 @@ _ROUNDS: Final = 6
 _LEARNT: Final = 4
 """Periods of the first round of which more is asked than whether they hold: the loads at which their groups do."""
 
-_MOST_RAISES: Final = 1000
 _WORTH_A_ROUND: Final = 1e-3
 _SAME: Final = 1e-9
 _LEAST_PART: Final = 0.25
@@ -235,13 +234,13 @@ class _Hours:
             if self.holds(tried, learns=not number):
                 best = tried
         if best is None and last is not None:
-            best = self.raised(last) or self.raised(self.of_fixed())
+            best = self.raised(last) or self.raised(self.of_fixed().merged())
         return best
 
     def of_fixed(self) -> _Tried:
         """The fixed fleet with as much less of each group as there is less traffic, whether it holds or not."""
         counts = tuple(
-            tuple(n and self.expected(c, rate / self.rates_rps[0]) for c, n in enumerate(self.fixed.solution.counts))
+            tuple(math.ceil(n * rate / self.rates_rps[0]) for n in self.fixed.solution.counts)
             for rate in self.rates_rps
         )
         problem = self.problem(self.parts(None))
@@ -289,24 +288,36 @@ class _Hours:
     def parts(self, last: _Tried | None) -> tuple[tuple[float, ...], ...]:
         """Of each period and candidate: what so many replicas may be used to as there were, or are to be expected."""
         found: list[tuple[float, ...]] = []
+        fixed = self.replicas(self.fixed.solution.counts)
         for rate in self.rates_rps:
+            fraction = rate / self.rates_rps[0]
+            there: Mapping[ProfileKey, int] = {}
+            if last is not None:
+                period = max(number for number, planned in enumerate(last.rates_rps) if planned >= rate)
+                there = self.replicas(last.solution.counts[period])
             row: list[float] = []
             for c, candidate in enumerate(self.model.candidates):
-                instances = self.expected(c, rate / self.rates_rps[0])
-                if last is not None and last.solution.counts[0][c]:
-                    now = max(period for period, planned in enumerate(last.rates_rps) if planned >= rate)
-                    instances = last.solution.counts[now][c]
-                part = self.part(profile_key(candidate), instances * candidate.replicas_per_instance)
+                key = profile_key(candidate)
+                # A machine of another place or size is no other replica.
+                count = there.get(key) or math.ceil(fraction * (fixed.get(key) or self.most_replicas(c)))
+                part = self.part(key, max(1, count))
                 row.append(min(part, found[0][c]) if found else part)
             found.append(tuple(row))
         return tuple(found)
 
-    def expected(self, c: int, fraction: float) -> int:
-        """Instances of a candidate, before a program says it: as in the fixed fleet, or all that it can serve."""
-        count = self.fixed.solution.counts[c]
-        if not count:
-            count = math.ceil(math.fsum(row[c] or 0.0 for row in self.model.problem.loads))
-        return max(1, math.ceil(count * fraction))
+    def replicas(self, counts: Sequence[int]) -> Mapping[ProfileKey, int]:
+        """Of the largest group of each profile that is used."""
+        found: dict[ProfileKey, int] = {}
+        for candidate, count in zip(self.model.candidates, counts, strict=True):
+            if count:
+                key = profile_key(candidate)
+                found[key] = max(found.get(key, 0), count * candidate.replicas_per_instance)
+        return found
+
+    def most_replicas(self, c: int) -> int:
+        """Of a candidate that serves all that it can in the busiest hour."""
+        load = math.fsum(row[c] or 0.0 for row in self.model.problem.loads)
+        return math.ceil(load * self.model.candidates[c].replicas_per_instance)
 
     def part(self, key: ProfileKey, replicas: int) -> float:
         """What a group of so many replicas may be used to: known, or between and beyond what is known.
@@ -378,9 +389,14 @@ class _Hours:
         return is_held
 
     def raised(self, tried: _Tried) -> _Tried | None:
-        """More instances in the periods that miss, one by one, up to those of the period before; None: that fails."""
+        """More instances in the periods that miss, one by one, up to those of the period before.
+
+        None where that does not help, or costs as much as the fixed fleet.
+        """
         for period in range(len(tried.rates_rps)):
-            for _ in range(_MOST_RAISES):
+            while True:
+                if tried.cost_usd_per_hour >= self.fixed_usd_per_hour:
+                    return None
                 search, solved = self.judge(tried, period)
                 self.plans += 1
                 _, results, is_held = search.tried(solved)
@@ -394,8 +410,6 @@ class _Hours:
                     return None
                 counts[period][min(open_to, key=lambda c: (held.get(open_to[c], 1.0), c))] += 1
                 tried = tried.with_counts(counts)
-            else:
-                return None
         most = tried.problem.cycle.max_changes
         too_many = most is not None and tried.problem.changes(tried.solution.counts) > most
         return None if too_many else tried.merged()

@@ -184,7 +184,7 @@ def _costs(plan: Plan) -> Iterator[tuple[str, float, float]]:
 def _units(plan: Plan, workload: Workload, document: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
     """The same of `unit_costs`, which follow from the total and the traffic."""
     stated = document.get("unit_costs")
-    computed = unit_costs(plan.cost.total_usd_per_hour, workload.traffic)
+    computed = unit_costs(plan.mean_usd_per_hour, workload.traffic)
     for field in dataclasses.fields(computed):
         value = getattr(computed, field.name)
         found = stated.get(field.name) if isinstance(stated, dict) else None

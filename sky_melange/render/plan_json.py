@@ -49,7 +49,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "mip_gap": plan.mip_gap,
         "prices": {"missing_clouds": [dataclasses.asdict(missing) for missing in plan.missing_clouds]},
         "cost": dataclasses.asdict(plan.cost),
-        "unit_costs": dataclasses.asdict(unit_costs(plan.cost.total_usd_per_hour, workload.traffic)),
+        "unit_costs": dataclasses.asdict(unit_costs(plan.mean_usd_per_hour, workload.traffic)),
         "groups": [_group(group) for group in plan.groups],
         "overhead": [_overhead(machine) for machine in plan.overhead],
         "size_aware_total_usd_per_hour": plan.size_aware_total_usd_per_hour,

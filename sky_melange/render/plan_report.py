@@ -44,7 +44,7 @@ class _Bar:
 
 def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: SimulationPlot | None = None) -> str:
     """The page; `folder` is where the plan lies, `plot` attainment by rate. Same arguments, same bytes."""
-    total = plan.cost.total_usd_per_hour
+    total = plan.mean_usd_per_hour
     return (
         template_environment(is_html=True)
         .get_template(_TEMPLATE)
@@ -104,7 +104,7 @@ def _tiles(plan: Plan, workload: Workload) -> Iterator[_Tile]:
         yield _Tile(
             name="Targets", value="on average" if slo.attainment is None else "not simulated", note=_targets(slo)
         )
-    units = unit_costs(plan.cost.total_usd_per_hour, workload.traffic)
+    units = unit_costs(plan.mean_usd_per_hour, workload.traffic)
     yield _Tile(name="1,000 requests cost", value=f"USD {units.usd_per_1000_requests:.4g}", note="at that rate")
 
 
@@ -127,7 +127,7 @@ def _unsimulated(slo: Slo) -> str:
 
 def _alternatives(plan: Plan) -> Iterator[_Bar]:
     """The plan, then each type alone, to one scale."""
-    total = plan.cost.total_usd_per_hour
+    total = plan.mean_usd_per_hour
     costs = [a.total_usd_per_hour for a in plan.alternatives if a.total_usd_per_hour is not None]
     most = max([total, *costs]) or 1.0
     yield _Bar(name="The plan", percent=_part(total, most), value=hourly(total), note="", is_ours=True)

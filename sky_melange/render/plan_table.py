@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,7 @@ from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
 from sky_melange.render.plan_sentences import KEEP, missing_sentences, plan_sentences, price_doubts, simulated_sentences
+from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, clock_sentence, period_rows, picture
 from sky_melange.render.text import NO_BREAK, Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
@@ -38,6 +40,7 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
         "",
         _alternatives(plan),
         "",
+        *_hours(plan),
         # Doubts about prices are part of the answer: whoever reads the total must see them.
         *(Text(line) for line in (["Prices in doubt:", *doubts, ""] if doubts else [])),
         Text("Taken for granted:"),
@@ -48,7 +51,7 @@ def render(plan: Plan, workload: Workload, *, color: bool) -> str:
 
 def answer(plan: Plan, workload: Workload) -> Iterator[str]:
     """What the headline means, in sentences."""
-    yield unit_line(unit_costs(plan.cost.total_usd_per_hour, workload.traffic))
+    yield unit_line(unit_costs(plan.mean_usd_per_hour, workload.traffic))
     yield verdict(plan)
     yield from simulated_sentences(plan)
     yield from plan_sentences(plan, workload)
@@ -56,12 +59,14 @@ def answer(plan: Plan, workload: Workload) -> Iterator[str]:
 
 def headline(plan: Plan, workload: Workload) -> str:
     """What is launched, and what it costs."""
-    total = plan.cost.total_usd_per_hour
+    total = plan.mean_usd_per_hour
     instances = sum(group.instances for group in plan.groups)
+    upto, mean = ("", "") if plan.schedule is None else ("up to ", " on average")
     return (
-        f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.10g} req/s on {instances:,} "
-        f"instance{'s' if instances != 1 else ''} in {len(plan.groups)} group{'s' if len(plan.groups) != 1 else ''}: "
-        f"USD {hourly(total)} per hour, {monthly(total)} per month ({proof(plan)})."
+        f"{plan.name}: {workload.model.id} at {upto}{workload.traffic.request_rate_rps:,.10g} req/s on {upto}"
+        f"{instances:,} instance{'s' if instances != 1 else ''} in {len(plan.groups)} "
+        f"group{'s' if len(plan.groups) != 1 else ''}: USD {hourly(total)} per hour{mean}, {monthly(total)} per month "
+        f"({proof(plan)})."
     )
 
 
@@ -69,6 +74,8 @@ def proof(plan: Plan) -> str:
     """What stands behind the total."""
     if plan.simulated is not None:
         found = "the cheapest found that holds in simulation"
+    elif plan.schedule is not None and plan.status == "optimal":
+        found = f"proven within {_gap(plan).removeprefix('gap ')} of the cheapest schedule"
     else:
         found = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
     found += "" if plan.switching is None else ", counting the charge for changes"
@@ -81,6 +88,11 @@ def _gap(plan: Plan) -> str:
 
 
 def verdict(plan: Plan) -> str:
+    """What a schedule saves against the same traffic around the clock; without one, how the mix compares."""
+    return _of_the_mix(plan) if plan.schedule is None else clock_sentence(plan, plan.schedule)
+
+
+def _of_the_mix(plan: Plan) -> str:
     """One sentence: what the mix saves against the best single type, or that one type is enough.
 
     Claims only what is proven: a plan that the solver did not finish is the best found, not the best.
@@ -188,13 +200,29 @@ def _request_share(plan: Plan, group: ReplicaGroup) -> float:
 def types_title(plan: Plan) -> str:
     """Above TYPE_HEAD."""
     loads = "" if plan.simulated is None else ", at the loads of the plan, not simulated"
-    return f"One type alone (in total, with controller and router{loads})"
+    hours = "" if plan.schedule is None else ", around the clock"
+    return f"One type alone{hours} (in total, with controller and router{loads})"
 
 
 def type_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
     """Under TYPE_HEAD."""
     for alternative in plan.alternatives:
         yield alternative.label, *_alternative_cells(plan, alternative)
+
+
+def _hours(plan: Plan) -> Iterator[RenderableType]:
+    """The periods and the picture of a schedule."""
+    if plan.schedule is None:
+        return
+    table = new_table(title="By the hour", expand=False)
+    for place, name in enumerate(PERIOD_HEAD):
+        table.add_column(name, justify="right" if place in PERIOD_NUMBERS else "left")
+    for row in period_rows(plan, plan.schedule):
+        table.add_row(*(Breakable(cell) if place not in PERIOD_NUMBERS else cell for place, cell in enumerate(row)))
+    yield table
+    yield ""
+    yield from (Text(line) for line in picture(plan.schedule))
+    yield ""
 
 
 def _alternatives(plan: Plan) -> Table:
@@ -211,7 +239,7 @@ def _alternative_cells(plan: Plan, alternative: Alternative) -> tuple[str, str, 
     cost = alternative.total_usd_per_hour
     if cost is None:
         return "-", "-", "-", "-", alternative.note
-    total = plan.cost.total_usd_per_hour
+    total = plan.mean_usd_per_hour
     extra = cost - total
     if abs(extra) <= _SAME_COST * max(1.0, total):
         against = "the plan"

@@ -256,6 +256,8 @@ def _lines_under(factors: Sequence[float], weights: Sequence[float], most: int) 
         # A hair below the step: what it says must be no more than what whole counts cost.
         return math.fsum(weight * max(1, math.ceil(factor * w * (1 - 1e-9))) for factor, weight in kept)
 
+    if not most:
+        return
     steps = {step / factor for factor, _ in kept for step in range(1, math.floor(most * factor) + 1)}
     points = [(0.0, paid(0.0)), *((w, paid(w)) for w in sorted(steps | {float(most)}))]
     hull: list[tuple[float, float]] = []

@@ -145,7 +145,7 @@ def _summary(document: PlanDocument) -> dict[str, Any]:
     return {
         "model": document.workload.model.id,
         "usd_per_hour": plan.cost.total_usd_per_hour,
-        "usd_per_month": usd_per_month(plan.cost.total_usd_per_hour),
+        "usd_per_month": usd_per_month(plan.mean_usd_per_hour),
         "worst_case_usd_per_hour": plan.cost.worst_case_usd_per_hour,
         "priced_at": min(dates) if all(dates) else None,
         "groups": len(plan.groups),
