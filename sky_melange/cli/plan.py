@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sky_melange.simulation import Fleet, Scenario
 
 _QUIET_S: Final = 1.0
+_PROGRESS_S: Final = 10.0
 
 
 _EXAMPLES: Final = """\b
@@ -93,7 +94,9 @@ def command(
     Where the workload sets slo.attainment, requests are simulated, and the plan is the cheapest found that holds.
     Prices are refreshed first; without a network the last good ones are used, and their dates are said aloud.
     Writes plan.json and one SkyPilot YAML for each replica group into --out. A plan that costs more than
-    budget.usd_per_hour is printed, nothing is written, and the exit code is 3.
+    budget.usd_per_hour, or budget.usd_per_month by its hours, is printed, nothing is written, and the exit code is 3.
+
+    Where the workload has traffic.hours, instances follow the clock where that saves money; launch.scaling decides.
     """
     from sky_melange.profiles import hub
 
@@ -163,16 +166,19 @@ def _workload_file(workload: Path | None, save: Path | None, sketched: dict[str,
 
 
 def _simulator() -> Simulator:
-    """Says on a terminal that plans are simulated, once that has taken a second."""
+    """Says on a terminal that plans are simulated, once that has taken a second, and from time to time how many."""
     run = pipeline.simulator(lambda text: click.echo(text, err=True))
-    started = time.monotonic()
-    is_told = not sys.stderr.isatty()
+    is_watched = sys.stderr.isatty()
+    due_s = time.monotonic() + _QUIET_S
+    runs, is_told = 0, False
 
     def told(fleet: Fleet, scenario: Scenario, slo: Slo) -> Simulation:
-        nonlocal is_told
-        if not is_told and time.monotonic() - started > _QUIET_S:
-            click.echo("Simulating plans, from the cheapest on, until one holds", err=True)
-            is_told = True
+        nonlocal due_s, runs, is_told
+        if is_watched and time.monotonic() > due_s:
+            now = f"{runs} simulations so far, now at {scenario.request_rate_rps:.4g} req/s"
+            click.echo(now if is_told else "Simulating plans, from the cheapest on, until one holds", err=True)
+            is_told, due_s = True, time.monotonic() + _PROGRESS_S
+        runs += 1
         return run(fleet, scenario, slo)
 
     return told
