@@ -216,9 +216,9 @@ class Search:
                 part *= _LESS_ALONE
         return best
 
-    def solved_alone(self, key: _Profile, part: float) -> Solved | None:
+    def solved_alone(self, key: ProfileKey, part: float) -> Solved | None:
         """The cheapest plan of one profile at this utilisation; None where it cannot serve all."""
-        kept = [c for c, candidate in enumerate(self.model.candidates) if _profile(candidate) == key]
+        kept = [c for c, candidate in enumerate(self.model.candidates) if profile_key(candidate) == key]
         model = self.model.used_to(self.parts({**self.used_to, key: part}))
         try:
             solution = solve_problem(model.problem.restricted_to(kept), model.workload.solver)

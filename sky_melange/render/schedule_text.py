@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sky_melange.domain.hours import DAY, WEEK, Schedule
+from sky_melange.domain.hours import DAY, DAYS, WEEK, Schedule
 from sky_melange.domain.plan import Plan
 from sky_melange.render.money import hourly, monthly
 
@@ -13,7 +13,6 @@ PERIOD_HEAD: Final = ("Up to req/s", "Hours", "Instances", "USD/h", "Within targ
 PERIOD_NUMBERS: Final = (0, 1, 3, 4)
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def clock_sentence(plan: Plan, schedule: Schedule) -> str:
@@ -55,6 +54,6 @@ def picture(schedule: Schedule) -> Iterator[str]:
     for day in range(schedule.hours // DAY):
         own = [totals[period] for period in schedule.period_of_hour[day * DAY : (day + 1) * DAY]]
         bars = "".join(_BARS[max(0, -(-count * len(_BARS) // most) - 1)] for count in own)
-        name = f"{_DAYS[day]} " if schedule.hours == WEEK else ""
+        name = f"{DAYS[day][:3]} " if schedule.hours == WEEK else ""
         least, largest = min(own), max(own)
         yield f"{name}{bars}  {least if least == largest else f'{least} to {largest}'}"
