@@ -45,8 +45,8 @@ def simulated_sentences(plan: Plan) -> Iterator[str]:
         if plan.status == "optimal"
         else "the integer program did not rule out a cheaper one"
     )
-    if plan.schedule is not None and plan.status == "optimal" and plan.mip_gap:
-        proof = f"the integer program proves that no other schedule is more than {plan.mip_gap:.1%} cheaper"
+    if plan.schedule is not None and plan.status == "optimal" and (plan.mip_gap or 0.0) >= 0.0005:
+        proof = f"the integer program proves that no other schedule is more than {plan.mip_gap or 0.0:.1%} cheaper"
     yield (
         f"{found.plans} plan{'s were' if found.plans != 1 else ' was'} simulated; at the loads at which groups hold, "
         f"{proof}."
