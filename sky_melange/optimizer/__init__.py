@@ -116,8 +116,11 @@ def assembled_of(model: Model, solution: Solution) -> Assembled:
     return assemble(model.workload, model.buckets, model.classes, model.candidates, solution, model.utilizations)
 
 
-def finished(found: Solved) -> Optimum:
-    """The second half of `optimize`: machines beside the replicas, the total, and what else there was to choose."""
+def finished(found: Solved, *, is_cheapest: bool = True) -> Optimum:
+    """The second half of `optimize`: machines beside the replicas, the total, and what else there was to choose.
+
+    `is_cheapest` False: it is part of a schedule, and other fleets may cost less in this hour.
+    """
     from sky_melange.optimizer.why.alternatives import single_types
 
     model, solution, assembled = found.model, found.solution, found.assembled
@@ -137,9 +140,9 @@ def finished(found: Solved) -> Optimum:
         overhead=overhead,
         cost=cost,
         alternatives=single_types(model, solution),
-        size_aware_total_usd_per_hour=_size_aware_cost(model, solution),
+        size_aware_total_usd_per_hour=_size_aware_cost(model, solution) if is_cheapest else None,
         switching=_switching(model, solution),
-        passed_over=_passed_over(model, solution),
+        passed_over=_passed_over(model, solution) if is_cheapest else None,
     )
 
 

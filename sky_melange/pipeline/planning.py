@@ -206,8 +206,7 @@ class _Answer:
         """What is launched; the busiest hour's part of it where it goes by the clock."""
         if self.scheduled is None or self.scheduled.solved.solution is self.fixed.solution:
             return self.fixed
-        # Other fleets are compared by the hour, and this one is chosen by the cycle.
-        return replace(finished(self.scheduled.solved), passed_over=None, size_aware_total_usd_per_hour=None)
+        return finished(self.scheduled.solved, is_cheapest=False)
 
 
 def _answer(model: Model, simulator: Simulator | None, log: RequestLog | None) -> _Answer:
