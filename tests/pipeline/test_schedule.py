@@ -29,10 +29,11 @@ from sky_melange.domain.workload import (
     Workload,
 )
 from sky_melange.errors import CheckFailedError, InputError
+from sky_melange.optimizer import solved
 from sky_melange.optimizer.verify import verify
-from sky_melange.pipeline.attaining import final_scenario
-from sky_melange.pipeline.planning import Planned, make_plan
-from sky_melange.pipeline.scheduling import startup_minutes
+from sky_melange.pipeline.attaining import final_scenario, profile_key
+from sky_melange.pipeline.planning import Planned, make_plan, modelled
+from sky_melange.pipeline.scheduling import _Hours, startup_minutes
 from sky_melange.plan_file import read_plan
 from sky_melange.render import plan_json, plan_markdown, plan_table
 from sky_melange.simulation import fleet_of, simulate
@@ -93,6 +94,7 @@ def test_the_clock_saves_a_third_of_a_wave_and_says_so() -> None:
     assert schedule.fixed_usd_per_hour == fixed.cost.total_usd_per_hour
     assert schedule.usd_per_hour < 0.7 * fixed.cost.total_usd_per_hour
     assert plan.status == "optimal"
+    assert plan.size_aware_total_usd_per_hour is None, "other fleets are compared by the hour"
     assert schedule.bound_usd_per_hour is not None
     assert schedule.bound_usd_per_hour >= schedule.usd_per_hour * 0.99
     assert [group.instances for group in plan.groups] == list(schedule.periods[0].instances)
@@ -384,6 +386,24 @@ def test_not_simulated_and_mean_plans_are_scheduled_at_their_utilisations() -> N
     assert plan.simulated is None
     assert {group.max_utilization for group in plan.groups} == {0.9}
     assert all(period.attainment is None for period in plan.schedule.periods)
+
+
+def test_what_is_learnt_of_a_group_holds_for_the_same_replicas_elsewhere() -> None:
+    """Else a pair that failed is answered by the same pair in the next region, round after round."""
+    workload = hourly()
+    book = pipeline.embedded_book(workload)
+    model = modelled(workload, book, pipeline.profiles_for(workload, book, QUICKSTART.parent))
+    fixed = solved(model)
+    keys = [profile_key(candidate) for candidate in model.candidates]
+    hours = _Hours(model=model, fixed=fixed, used_to=dict.fromkeys(keys, 0.9))
+    tried = hours.solved(hours.parts(None)).merged()
+    used = next(c for c, count in enumerate(tried.solution.counts[0]) if count)
+    hours.known[keys[used]] = {count: 0.05 * count for count in range(1, 9)}
+    twins = [c for c, key in enumerate(keys) if key == keys[used]]
+    parts = hours.parts(tried)
+    assert len(twins) > 1
+    assert all(len({row[c] for c in twins}) == 1 for row in parts)
+    assert parts[0][used] > parts[-1][used], "fewer replicas keep more idle"
 
 
 @pytest.mark.slow
