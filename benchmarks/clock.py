@@ -3,12 +3,11 @@
 python -m benchmarks.clock [POOL …] [--write]
 
 The pools are ServeGen's: requests/s of 10-minute windows, 14 days of three language pools and one day of DeepSeek-R1,
-scaled to a mean of MEAN_RPS in the first week. An hour of the week is planned at its busiest window, "with reserve" at the busiest that it and its
-neighbours had on any day. The replay
-simulates every STRIDE-th window as a steady state of ten minutes at its own rate, with seeds that no search has seen,
-and counts the share of all requests that meet every target: a window above what its hour is planned for counts as if it
-had lasted long before. Sizes are those of Azure's conversation trace;
-prices are embedded. `--write` puts the table into docs/hours.md. Takes some ten minutes.
+scaled to a mean of MEAN_RPS in the first week. An hour of the week is planned at its busiest window, "with reserve" at
+the busiest that it and its neighbours had on any day. The replay simulates every STRIDE-th window as a steady state of
+ten minutes at its own rate, with seeds that no search has seen, and counts the share of all requests that meet every
+target: a window above what its hour is planned for counts as if it had lasted long before. Sizes are those of Azure's
+conversation trace; prices are embedded. `--write` puts the table into docs/hours.md. Takes some ten minutes.
 """
 
 from __future__ import annotations
