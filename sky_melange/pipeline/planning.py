@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 NOT_SIMULATED: Final = 0.9
 """The part of its capacity that a replica may use where an attainment is asked for and nothing is simulated."""
 
+_EXPLAINED_FLEET: Final = "The explanation is of the fleet that runs around the clock, not of the schedule."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
@@ -166,6 +168,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *assumptions(workload, None if simulated is None else simulated.arrivals),
             *clock_assumptions(workload, schedule),
             *profile_assumptions(workload, used),
+            *([_EXPLAINED_FLEET] if is_explained and schedule is not None else []),
             *filter(None, [optimum.passed_over]),
         ),
         warnings=(
