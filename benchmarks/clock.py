@@ -95,13 +95,14 @@ def _row(pool: str, windows: Sequence[float], *, has_reserve: bool) -> list[str]
     first, second = [rate * scale for rate in first], [rate * scale for rate in second]
     started = time.perf_counter()
     hours = _hourly(first)
+    name = f"{pool}, with reserve" if has_reserve else pool
     plan, workload = _planned(pool, _with_reserve(hours) if has_reserve else hours)
     elapsed_s = time.perf_counter() - started
     fixed, _ = _planned(pool, hours, Scaling.FIXED)
     schedule = plan.schedule
     per_week = 168.0
     if schedule is None:
-        return [pool, *["–"] * (len(COLUMNS) - 1)]
+        return [name, f"{max(hours) / MEAN_RPS:.2f}", "no schedule saves anything", *["–"] * (len(COLUMNS) - 3)]
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour
     replays = [
         "–" if not replayed else f"{_attained(each, workload, replayed):.1%}"
@@ -110,8 +111,8 @@ def _row(pool: str, windows: Sequence[float], *, has_reserve: bool) -> list[str]
     ]
     best = _planned(pool, _hourly(second))[0].schedule if second and not has_reserve else None
     return [
-        f"{pool}, with reserve" if has_reserve else pool,
-        f"{max(_hourly(first)) / MEAN_RPS:.2f}",
+        name,
+        f"{max(hours) / MEAN_RPS:.2f}",
         f"{schedule.fixed_usd_per_hour * per_week:,.0f}",
         f"{schedule.usd_per_hour * per_week:,.0f}",
         f"{saved:.0%}",
