@@ -120,11 +120,12 @@ def clock_assumptions(workload: Workload, schedule: Schedule | None) -> Iterator
     if hours is None:
         return
     if schedule is None:
-        yield (
-            "Scaling: the fleet of the busiest hour runs around the clock, as launch.scaling: fixed says."
-            if scaling is Scaling.FIXED
-            else "Scaling: the fleet of the busiest hour runs around the clock; no schedule was found that costs less."
-        )
+        why = "; no schedule was found that costs less"
+        if workload.launch.mode is LaunchMode.CLUSTER:
+            why = ", since clusters cannot be scaled (launch.mode)"
+        elif scaling is Scaling.FIXED:
+            why = ", as launch.scaling: fixed says"
+        yield f"Scaling: the fleet of the busiest hour runs around the clock{why}."
         return
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     why = f"that saves {saved:.1%} (launch.scaling: fixed plans the same fleet around the clock)"

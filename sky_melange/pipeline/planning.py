@@ -15,7 +15,7 @@ from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup, SimulatedPlan
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.units import usd_per_month
-from sky_melange.domain.workload import Budget, Formulation, Objective, Workload
+from sky_melange.domain.workload import Budget, Formulation, LaunchMode, Objective, Workload
 from sky_melange.errors import CheckFailedError, InfeasibleError, InputError, MissingDataError, SkyMelangeError
 from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, finished, solved
 from sky_melange.optimizer.remarks import assumptions, budget_warnings, clock_assumptions, warnings
@@ -216,7 +216,9 @@ def _answer(model: Model, simulator: Simulator | None, log: RequestLog | None) -
     slo, workload = model.workload.slo, model.workload
     if workload.traffic.hours is not None and workload.objective is Objective.MOST_TRAFFIC:
         raise InputError("objective: most_traffic plans for one rate: leave out traffic.hours, or the objective")
-    by_the_clock = workload.traffic.hours is not None and workload.launch.scaling is not Scaling.FIXED
+    # SkyPilot cannot change the number of nodes of a cluster that runs.
+    by_the_clock = workload.traffic.hours is not None and workload.launch.mode is LaunchMode.SERVE
+    by_the_clock = by_the_clock and workload.launch.scaling is not Scaling.FIXED
     if slo.attainment is None or simulator is None:
         if slo.attainment is not None:
             part = min(NOT_SIMULATED, workload.constraints.utilization_limit)

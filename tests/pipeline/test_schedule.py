@@ -320,7 +320,13 @@ def test_every_limit_holds_in_every_hour(changes: dict[str, Any], tmp_path: Path
             assert sum(abs(a - b) for a, b in zip(before, now, strict=True)) <= 1
 
 
-def test_clusters_and_a_running_plan_are_scheduled_too(tmp_path: Path) -> None:
+def test_clusters_run_around_the_clock() -> None:
+    plan = planned(launch(hourly(), mode=LaunchMode.CLUSTER, scaling=Scaling.SCHEDULE)).plan
+    assert plan.schedule is None
+    assert any("clusters cannot be scaled" in sentence for sentence in plan.assumptions)
+
+
+def test_what_changes_against_a_running_plan_is_charged_once(tmp_path: Path) -> None:
     first = by_means().plan.groups[0]
     keep = KeepExisting(
         plan="running/plan.json",
@@ -339,7 +345,7 @@ def test_clusters_and_a_running_plan_are_scheduled_too(tmp_path: Path) -> None:
         ),
         switching_usd_per_hour=0.05,
     )
-    found = planned(constrained(launch(hourly(), mode=LaunchMode.CLUSTER), keep=keep))
+    found = planned(constrained(hourly(), keep=keep))
     assert found.plan.schedule is not None
     assert found.plan.schedule.bound_usd_per_hour is None
     assert found.plan.switching is not None

@@ -405,8 +405,14 @@ def test_a_plan_that_no_clock_scales_is_refused(planned: Any, tmp_path: Path) ->
         "is fixed": (plan, scaled(workload, Scaling.FIXED)),
         "SkyServe itself": (plan, scaled(workload, Scaling.AUTOSCALE)),
         "nodes SkyPilot cannot change": (plan, clusters),
-        "is not a time zone": (by_hours(planned.plan, counts=MEANS, time_zone="Europe/Nowhere"), workload),
-        "'../../etc/passwd' is not": (by_hours(planned.plan, counts=MEANS, time_zone="../../etc/passwd"), workload),
+        "but traffic.hours is in 'Europe/Berlin'": (
+            by_hours(planned.plan, counts=MEANS, time_zone="Europe/Nowhere"),
+            workload,
+        ),
+        "hours.time_zone: is not a time zone": (
+            by_hours(planned.plan, counts=MEANS, time_zone="../../etc/passwd"),
+            scaled(planned.workload, None, time_zone="../../etc/passwd"),
+        ),
     }
     for number, (message, (each, its_workload)) in enumerate(cases.items()):
         done = run("scale", write_folder(tmp_path / str(number), each, its_workload), "--dry-run")
