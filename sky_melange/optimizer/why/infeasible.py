@@ -169,13 +169,13 @@ def _refusals(candidates: Sequence[Candidate], members: Sequence[int]) -> dict[P
 
 def _lines(reasons: Mapping[ProfileKey, str]) -> list[str]:
     """One line for an accelerator and reason, with the layouts that it holds for."""
-    sizes: dict[tuple[str, str], list[str]] = {}
+    sizes: dict[tuple[str, str, str], list[str]] = {}
     for key, reason in sorted(reasons.items()):
-        layout = layout_text(key.tensor_parallel, key.layout, key.engine).removeprefix("TP ")
-        sizes.setdefault((key.accelerator, reason), []).append(layout)
+        layout, comma, engine = layout_text(key.tensor_parallel, key.layout, key.engine).partition(",")
+        sizes.setdefault((key.accelerator, comma + engine, reason), []).append(layout.removeprefix("TP "))
     return [
-        f"{accelerator} (tensor parallel {', '.join(found)}): {reason}"
-        for (accelerator, reason), found in sizes.items()
+        f"{accelerator} (tensor parallel {', '.join(found)}{engine}): {reason}"
+        for (accelerator, engine, reason), found in sizes.items()
     ]
 
 
