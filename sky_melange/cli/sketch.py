@@ -21,6 +21,7 @@ _MS: Final = {"ms": 1.0, "s": 1000.0}
 _KEYS: Final = {
     "model": ("--model", "model.id"),
     "dtype": ("--dtype", "model.dtype"),
+    "engine": ("--engine", "launch.engine"),
     "rate": ("--rate", "traffic.request_rate"),
     "input_tokens": ("--input", "traffic.histogram.input_tokens"),
     "output_tokens": ("--output", "traffic.histogram.output_tokens"),
@@ -29,6 +30,7 @@ _KEYS: Final = {
     "tpot_ms": ("--tpot", "slo.tpot_ms"),
     "clouds": ("--clouds", "candidates.clouds"),
     "accelerators": ("--accelerators", "candidates.accelerators"),
+    "min_profile_kind": ("--min-profile-kind", "constraints.min_profile_kind"),
     "max_model_len": ("--max-model-len", "model.max_model_len"),
     "name": ("--name", "name"),
 }
@@ -56,6 +58,7 @@ def sketch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         [
             click.option("--model", help="Hugging Face id of the model."),
             click.option("--dtype", help="Type of the weights. Default: the checkpoint's own."),
+            click.option("--engine", help="vllm, sglang, or any: whichever costs less.  [default: vllm]"),
             click.option("--rate", type=float, help="Requests per second to plan for."),
             click.option("--input", "input_tokens", type=int, help="Input tokens of each request."),
             click.option("--output", "output_tokens", type=int, help="Output tokens of each request."),
@@ -64,6 +67,9 @@ def sketch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--tpot", "tpot_ms", type=Milliseconds(), help="Target: time per token after it."),
             click.option("--clouds", help="Clouds to consider, such as aws,gcp. Default: all."),
             click.option("--accelerators", help="GPUs to consider, such as L4,H100. Default: all."),
+            click.option(
+                "--min-profile-kind", help="The weakest throughput to plan with: measured, fitted, estimated."
+            ),
             click.option("--max-model-len", type=int, help="Tokens of the longest request, input and output together."),
             click.option("--name", help="Prefix of what is launched.  [default: of the model]"),
         ]
@@ -81,6 +87,7 @@ def sketch(
     *,
     model: str | None,
     dtype: str | None,
+    engine: str | None,
     rate: float | None,
     input_tokens: int | None,
     output_tokens: int | None,
@@ -89,6 +96,7 @@ def sketch(
     tpot_ms: float | None,
     clouds: str | None,
     accelerators: str | None,
+    min_profile_kind: str | None,
     max_model_len: int | None,
     name: str | None,
 ) -> str:
@@ -117,6 +125,7 @@ def sketch(
             name=_name_of(model) if name is None else name,
             model=model,
             dtype=dtype,
+            engine=engine,
             request_rate_rps=rate,
             preset=preset,
             input_tokens=input_tokens,
@@ -125,6 +134,7 @@ def sketch(
             ttft_ms=ttft_ms,
             clouds=_listed(clouds),
             accelerators=_listed(accelerators),
+            min_profile_kind=min_profile_kind,
             max_model_len=max_model_len,
         )
     )

@@ -24,6 +24,7 @@ from sky_melange.pipeline.digests import digest_of, relative_path, workload_dige
 from sky_melange.pipeline.missing import missing_clouds
 from sky_melange.pipeline.profiling import (
     capacities_of,
+    launched_groups,
     no_profile,
     planned_sizes,
     profiles_digest,
@@ -32,7 +33,7 @@ from sky_melange.pipeline.profiling import (
 )
 from sky_melange.pipeline.reading import ConfigOf, embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
-from sky_melange.profiles import profile_assumptions, profile_remarks, select, unprofiled
+from sky_melange.profiles import elsewhere_measured, profile_assumptions, profile_remarks, select, unprofiled
 from sky_melange.resources import cloud_features
 from sky_melange.workload_file import file_text
 
@@ -138,7 +139,8 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         if not refused:
             raise
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
-    groups, overhead, cost = optimum.groups, optimum.overhead, optimum.cost
+    overhead, cost = optimum.overhead, optimum.cost
+    groups = launched_groups(optimum.groups, workload.model)
     check_size(groups)
     workload = optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
@@ -159,7 +161,8 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         ),
         warnings=(
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
-            *unprofiled(workload.candidates.accelerators, profiles),
+            *elsewhere_measured(workload, used),
+            *unprofiled(workload.candidates.accelerators, profiles, workload.launch.engines),
             *refused,
             *budget_warnings(workload, groups, cost),
             *_not_believed(optimum, book, selection.profiles),

@@ -156,8 +156,8 @@ def _each(group: ReplicaGroup) -> str:
     spot = "spot " if group.use_spot else ""
     place = " ".join(filter(None, (group.cloud, group.zone or group.region)))
     layout = (
-        f", {counted(group.replicas_per_instance, f'TP{NO_BREAK}{group.tensor_parallel}')}"
-        if group.accelerators_per_instance > 1
+        f", {counted(group.replicas_per_instance, group.layout_text.replace('TP ', f'TP{NO_BREAK}'))}"
+        if group.accelerators_per_instance > 1 or group.layout_text != "TP 1"
         else ""
     )
     dated = group.price.data_date or "of unknown date"

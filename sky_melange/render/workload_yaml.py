@@ -38,6 +38,7 @@ class Sketch:
     name: str
     model: str
     dtype: str | None
+    engine: str | None
     request_rate_rps: float
     preset: str | None
     input_tokens: int | None
@@ -46,6 +47,7 @@ class Sketch:
     ttft_ms: float | None
     clouds: tuple[str, ...]
     accelerators: tuple[str, ...]
+    min_profile_kind: str | None
     max_model_len: int | None
 
 
@@ -86,6 +88,11 @@ def _sketched(sketch: Sketch) -> Iterator[str]:
         yield from (f"  {key}: [{', '.join(map(_scalar, values))}]" for key, values in chosen.items() if values)
     else:
         yield "# candidates: {clouds: [aws, gcp], accelerators: [L4, H100]}   # without it: all that are for sale"
+    if sketch.min_profile_kind is not None:
+        yield f"constraints: {{min_profile_kind: {_scalar(sketch.min_profile_kind)}}}"
+    if sketch.engine is not None:
+        yield "launch:"
+        yield f"  engine: {_scalar(sketch.engine)}"
 
 
 def workload_yaml(summary: TraceSummary, frame: Frame, *, request_rate_rps: float, origin: str) -> str:

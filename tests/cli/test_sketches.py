@@ -53,6 +53,15 @@ def test_every_request_has_the_size_that_was_said(tmp_path: Path) -> None:
     assert workload.model.max_model_len == 4800
 
 
+def test_engine_and_evidence_are_said_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "workload.yaml"
+    more = ["--engine", "any", "--min-profile-kind", "fitted"]
+    assert CliRunner().invoke(cli, ["init", *SAID, *SIZES, *more, "-o", str(path)]).exit_code == 0
+    workload = pipeline.read(path)
+    assert workload.launch.engines == ("vllm", "sglang")
+    assert workload.constraints.min_profile_kind == "fitted"
+
+
 def test_a_preset_has_sizes_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "workload.yaml"
     arguments = ["init", *SAID, "--preset", "azure-code-2023", "--name", "code", "-o", str(path)]
@@ -75,6 +84,8 @@ def test_a_preset_has_sizes_of_its_own(tmp_path: Path) -> None:
         (("--clouds", "amazon"), "--clouds: unknown cloud 'amazon'"),
         (("--accelerators", "h100"), "did you mean 'H100'"),
         (("--dtype", "bf16"), "did you mean 'bfloat16'"),
+        (("--engine", "trtllm"), "--engine: must be one of vllm, sglang, any"),
+        (("--min-profile-kind", "guessed"), "--min-profile-kind: "),
         (("--preset", "azure"), "--preset"),
         (("--name", "No Name"), "--name: "),
         (("--model", "a: b\nversion: 2"), "--model: "),

@@ -120,7 +120,7 @@ ADDITIONS = [
         "prices.max_age: unknown key; did you mean 'max_age_hours'? valid keys here: sources, base_url, max_age_hours, "
         "require_clouds, trust, on_disagreement, discounts, overrides",
     ),
-    ("launch: {engine: sglang}", "launch.engine: must be vllm, found the text 'sglang'"),
+    ("launch: {engine: trtllm}", "launch.engine: must be one of vllm, sglang, any, found the text 'trtllm'"),
     (
         "launch: {engine_args: [--seed, 7]}",
         "launch.engine_args[1]: want text such as `--enable-prefix-caching`, found the",
