@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
+
+_MOST_READINGS: Final = 5
 
 _ROLES = ("input", "output", "time", "bytes")
 
@@ -108,3 +110,11 @@ def use_color() -> bool:
 def is_ci() -> bool:
     """Whether this is a CI job: GitHub, GitLab and others set CI=true."""
     return os.environ.get("CI", "").strip().lower() in ("true", "1")
+
+
+def say_readings(readings: Sequence[object]) -> None:
+    """Says on stderr what is not read as it is spelled, the first of it."""
+    for reading in readings[:_MOST_READINGS]:
+        click.echo(f"Note: {reading}", err=True)
+    if len(readings) > _MOST_READINGS:
+        click.echo(f"Note: {len(readings) - _MOST_READINGS:,} more are read likewise", err=True)

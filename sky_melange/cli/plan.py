@@ -14,7 +14,7 @@ import click
 
 from sky_melange import pipeline
 from sky_melange.cli.atomic_file import write_new
-from sky_melange.cli.options import use_color
+from sky_melange.cli.options import say_readings, use_color
 from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
 from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.cli.sketch import given_options, sketch, sketch_options
@@ -111,6 +111,7 @@ def command(
             folder=out if is_found_again else None,
             simulator=None if no_simulate else _simulator(),
             config_of=hub.fetched_config if fetch_config else hub.cached_config,
+            tell=say_readings,
         )
     plan = planned.plan
     if require_optimal and plan.status != "optimal":

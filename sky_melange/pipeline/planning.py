@@ -31,7 +31,7 @@ from sky_melange.pipeline.profiling import (
     profiles_for,
     trusted_profiles,
 )
-from sky_melange.pipeline.reading import ConfigOf, embedded_book, read
+from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.profiles import elsewhere_measured, profile_assumptions, profile_remarks, select, unprofiled
 from sky_melange.resources import cloud_features
@@ -65,15 +65,17 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     folder: Path | None = None,
     simulator: Simulator | None = None,
     config_of: ConfigOf | None = None,
+    tell: Tell | None = None,
 ) -> Planned:
     """Plans a workload file; `formulation` and `objective` override the file's.
 
     `book_of` gives the prices for the workload as read: the clock and the network are the caller's. `folder` is where
     the plan is to lie, which finds its workload from there; None: nowhere. `simulator` finds out which plans hold
     `slo.attainment`; None: nothing is simulated. `config_of` finds the config.json of a model's page.
+    `tell` gets what the file says that is not read as it is spelled.
     """
     text = file_text(path)
-    workload = _overridden(read(path, text=text, config_of=config_of), formulation, objective)
+    workload = _overridden(read(path, text=text, config_of=config_of, tell=tell), formulation, objective)
     book = book_of(workload)
     profiles = profiles_for(workload, book, path.parent)
     is_simulated = simulator is not None and workload.slo.attainment is not None

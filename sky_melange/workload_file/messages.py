@@ -16,6 +16,7 @@ from sky_melange.workload_file.nearest import did_you_mean, nearest
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
 from sky_melange.workload_file.schema_lookup import example_of, flow, sections_with, valid_keys
+from sky_melange.workload_file.understood import units_hint
 
 _WANTED: Final = {
     "int_type": "a whole number",
@@ -162,7 +163,7 @@ def _hint(kind: str, node: YamlNode, path: KeyPath) -> str:
     if kind == "string_type":
         return hint_for_text(node, path)
     if kind in {"int_type", "float_type"}:
-        return hint_for_number(node, is_whole=kind == "int_type")
+        return hint_for_number(node, is_whole=kind == "int_type") or units_hint(node, path)
     return ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -39,6 +39,14 @@ def example_of(path: KeyPath) -> object:
     for _ in items:
         example = example[0] if isinstance(example, list) else example
     return example
+
+
+def field_at(path: KeyPath) -> tuple[Any, KeyPath]:
+    """The type of the key that a path leads to, or through, and the way on within it; None for an unknown key."""
+    path = _by_section(path)
+    depth = max((depth for depth in range(len(path)) if path[:depth] in _SECTIONS), default=0)
+    field = _SECTIONS[path[:depth]].model_fields.get(str(path[depth])) if path else None
+    return (None if field is None else field.annotation), path[depth + 1 :]
 
 
 def _by_section(path: KeyPath) -> KeyPath:
