@@ -21,7 +21,7 @@ from sky_melange.optimizer.remarks import assumptions, budget_warnings, warnings
 from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
-from sky_melange.pipeline.missing import missing_clouds
+from sky_melange.pipeline.missing import missing_clouds, unsold_regions
 from sky_melange.pipeline.profiling import (
     capacities_of,
     launched_groups,
@@ -135,12 +135,14 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
     sizes = planned_sizes(workload)
     kept, refused = trusted_profiles(workload, profiles)
     selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
+    unsold = unsold_regions(workload.candidates.regions, book)
     try:
         optimum, simulated = _optimized(modelled(workload, book, selection.profiles), simulator, log)
     except (InfeasibleError, MissingDataError) as error:
-        if not refused:
+        reasons = (*refused, *unsold)
+        if not reasons:
             raise
-        raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
+        raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in reasons)])) from error
     overhead, cost = optimum.overhead, optimum.cost
     groups = launched_groups(optimum.groups, workload.model)
     check_size(groups)
@@ -166,6 +168,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *elsewhere_measured(workload, used),
             *unprofiled(workload.candidates.accelerators, profiles, workload.launch.engines),
             *refused,
+            *unsold,
             *budget_warnings(workload, groups, cost),
             *_not_believed(optimum, book, selection.profiles),
             *warnings(workload, groups, overhead, book),

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from sky_melange.workload_file.budgets import budgets_schema, read_budgets
 from sky_melange.workload_file.melange import MelangeInput, read_melange
+from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.policy import read_policy
 from sky_melange.workload_file.reader import file_text, file_values, read_workload
 from sky_melange.workload_file.report import Reading
@@ -36,6 +37,7 @@ __all__ = [
     "MelangeInput",
     "Reading",
     "budgets_schema",
+    "did_you_mean",
     "file_text",
     "file_values",
     "json_schema",

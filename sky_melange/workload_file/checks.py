@@ -27,6 +27,16 @@ _CLOUDS: Final = ("candidates", "clouds")
 _REQUIRED_CLOUDS: Final = ("prices", "require_clouds")
 _REGIONS: Final = ("candidates", "regions")
 _MAX_ACCELERATORS: Final = ("constraints", "max_accelerators")
+_HOLDERS: Final[dict[KeyPath, type[YamlNode]]] = {
+    _ACCELERATORS: SequenceNode,
+    _CLOUDS: SequenceNode,
+    _REQUIRED_CLOUDS: SequenceNode,
+    _REGIONS: MappingNode,
+    _MAX_ACCELERATORS: MappingNode,
+    ("model", "id"): ScalarNode,
+}
+"""What names stand in; where something else stands, that is the mistake."""
+
 _SECRETS: Final = ("launch", "secrets")
 _HISTOGRAM: Final = ("traffic", "histogram")
 
@@ -162,8 +172,8 @@ def _check_regions(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
         clouds += filter(None, [nearest(cloud, known.clouds) for cloud in clouds[:_MAX_NAMES]])
     for place, cloud in islice(_names(document, _REGIONS).items(), _MAX_NAMES):
         if cloud not in clouds:
-            message = f"the cloud {quote(cloud)} is not in candidates.clouds{did_you_mean(cloud, clouds)}"
-            yield _mistake(document, place, f"{message} add it there, or remove its regions")
+            message = f"the cloud {quote(cloud)} is not in candidates.clouds: add it there, or remove its regions"
+            yield _mistake(document, place, message)
 
 
 def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
@@ -174,11 +184,12 @@ def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]
     )
     for noun, names, paths in kinds:
         for path in paths if names is not None else ():
+            if not isinstance(document.find(path), _HOLDERS[path]):
+                continue
             for place, name in islice(_names(document, path).items(), _MAX_NAMES):
-                if names is not None and name not in names and place != _REQUIRED_CLOUDS:
-                    listed = ", ".join(sorted(names)) or "none"
-                    message = f"unknown {noun} {quote(name)}{did_you_mean(name, names)} known {noun}s: {listed}"
-                    yield _mistake(document, place, message)
+                if names is not None and name not in names:
+                    near = did_you_mean(name, sorted(names), f"known {noun}s")
+                    yield _mistake(document, place, f"unknown {noun} {quote(name)}{near}")
 
 
 def _names(document: YamlDocument, path: KeyPath) -> dict[KeyPath, str]:

@@ -85,7 +85,10 @@ def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
     except ValidationError as error:
         from sky_melange.workload_file.messages import schema_mistakes
 
-        mistakes.extend(schema_mistakes(error, document))
+        # What a rule said of a value, the schema need not say again.
+        told = {(mistake.line, mistake.key) for mistake in mistakes}
+        found = schema_mistakes(error, document)
+        mistakes.extend(mistake for mistake in found if (mistake.line, mistake.key) not in told)
         raise input_error(mistakes) from None
     if mistakes:
         raise input_error(mistakes)

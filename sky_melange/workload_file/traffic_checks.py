@@ -12,6 +12,7 @@ from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import key_path, quote
 from sky_melange.workload_file.scalars import Unreadable
+from sky_melange.workload_file.schema_lookup import meant_key, valid_keys
 from sky_melange.workload_file.traffic import OF_TRACES, RATES, SOURCES
 
 _TRAFFIC: Final = ("traffic",)
@@ -32,7 +33,7 @@ def check_traffic(document: YamlDocument, known_presets: Collection[str] | None)
         yield _mistake(document, _TRAFFIC, message)
     for name in given[1:]:
         yield _mistake(
-            document, ("traffic", name), f"stands beside {given[0]}; give exactly one of {', '.join(SOURCES)}"
+            document, ("traffic", name), f"cannot be combined with {given[0]}; use exactly one of {', '.join(SOURCES)}"
         )
     rates = [name for name in RATES if name in traffic.entries]
     for name in rates[1:]:
@@ -41,7 +42,8 @@ def check_traffic(document: YamlDocument, known_presets: Collection[str] | None)
     if rates and rates[0] != RATES[0] and "hours" in traffic.entries:
         message = f"cannot be combined with hours: write the busiest hour's {RATES[0]}, or leave out hours"
         yield _mistake(document, ("traffic", rates[0]), message)
-    if given == ["histogram"] and not rates and not has_rates(document):
+    meant = {meant_key(name, _TRAFFIC) for name in traffic.entries if name not in valid_keys(_TRAFFIC)}
+    if given == ["histogram"] and not rates and not meant & set(RATES) and not has_rates(document):
         yield _mistake(document, _TRAFFIC, "request_rate is missing; write for example `request_rate: 32`")
     if given == ["histogram"] and rates == ["tokens_per_month"] and not _has_means(document):
         message = (
@@ -75,7 +77,7 @@ def _check_preset(document: YamlDocument, known: Collection[str] | None) -> Iter
     node = document.find(("traffic", "preset"))
     if known is None or not isinstance(node, ScalarNode) or not isinstance(node.value, str) or node.value in known:
         return
-    message = f"unknown preset {quote(node.value)}{did_you_mean(node.value, known)} presets: {', '.join(sorted(known))}"
+    message = f"unknown preset {quote(node.value)}{did_you_mean(node.value, sorted(known), 'presets')}"
     yield _mistake(document, ("traffic", "preset"), message)
 
 

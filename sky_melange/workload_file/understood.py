@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from sky_melange.workload_file.field_types import WORD
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import Reading, key_path
+from sky_melange.workload_file.scalars import plain_decimal
 from sky_melange.workload_file.schema_lookup import field_at
 
 _DIGITS: Final = r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?"
@@ -44,6 +45,7 @@ _CLOUDS: Final = {
     "digitalocean": "do",
     "lambdalabs": "lambda",
 }
+_ACCELERATORS: Final = {"a10040gb": "A100"}
 _WHOLE_BELOW: Final = 10**15
 
 
@@ -92,7 +94,7 @@ def _units(key: str) -> tuple[str, ...]:
 def units_hint(node: YamlNode, path: KeyPath) -> str:
     """`; units are ms, s …`, where a text stands in place of a quantity of time."""
     units = _units(str(path[-1]))
-    is_text = isinstance(node, ScalarNode) and isinstance(node.value, str)
+    is_text = isinstance(node, ScalarNode) and isinstance(node.value, str) and plain_decimal(node.text) is None
     return f"; units are {', '.join(units[:-1])} and {units[-1]}" if is_text and len(units) > 1 else ""
 
 
@@ -110,7 +112,7 @@ class _Reader:
             name = self._name(key, _kind_of_keys(path), path)
             if name is None or name in node.entries or name in entries:
                 name = key
-            else:
+            elif name != key:
                 self._note(line, (*path, key), key, name)
             entries[name], lines[name] = self._node(child, (*path, name)), line
         return replace(node, entries=entries, key_lines=lines)
@@ -130,7 +132,7 @@ class _Reader:
 
     def _name(self, text: str, kind: str, path: KeyPath) -> str | None:
         if kind == "accelerator":
-            return _same_letters(text, self._known.accelerators)
+            return _same_letters(_ACCELERATORS.get(_letters(text), text), self._known.accelerators)
         if kind == "cloud":
             return _cloud(text, self._known.clouds)
         if kind == "place":
@@ -168,9 +170,9 @@ def _kind_of_value(path: KeyPath) -> str:
 
 def _same_letters(text: str, known: Collection[str] | None) -> str | None:
     """The one known name with the same letters and digits, whatever their case and what stands between them."""
-    if known is None or text in known:
+    if known is None:
         return None
-    same = [name for name in known if name.casefold() == text.casefold()]
+    same = [text] if text in known else [name for name in known if name.casefold() == text.casefold()]
     same = same or [name for name in known if _letters(name) == _letters(text)]
     return same[0] if len(same) == 1 and _letters(text) else None
 
@@ -183,7 +185,7 @@ def _cloud(text: str, known: Collection[str] | None) -> str | None:
     if known is None or not re.fullmatch(WORD, text):
         return None
     meant = _CLOUDS.get(_letters(text), "")
-    return _same_letters(text, known) or (meant if meant in known and text not in known else None)
+    return _same_letters(text, known) or (meant if meant in known else None)
 
 
 def _literal(text: str, path: KeyPath) -> str | float | None:

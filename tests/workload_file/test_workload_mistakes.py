@@ -10,7 +10,7 @@ MistakesIn = Callable[..., list[str]]
 
 # (text to replace in the good file, what replaces it, where and what the mistake is)
 REPLACEMENTS = [
-    pytest.param("slo:\n", "sol:\n", [":4: sol: unknown key; did you mean 'slo'? valid", "slo: is missing"], id="key"),
+    pytest.param("slo:\n", "sol:\n", [":4: sol: unknown key; did you mean 'slo'?"], id="key"),
     pytest.param("tpot_ms", "tpot", [":5: slo.tpot: unknown key; did you mean 'tpot_ms'?"], id="nested-key"),
     pytest.param("name: chat", "tpot_ms: 3", ["did you mean 'slo.tpot_ms'?", ":1: name: is missing"], id="elsewhere"),
     pytest.param("40", "fast", [":5: slo.tpot_ms: want a number such as `40`, found the text 'fast'"], id="type"),
@@ -116,8 +116,7 @@ ADDITIONS = [
     ("prices: {require_clouds: lambda}", "prices.require_clouds: want a list such as `[aws, lambda]`, found the text"),
     (
         "prices: {max_age: 24}",
-        "prices.max_age: unknown key; did you mean 'max_age_hours'? valid keys here: sources, base_url, max_age_hours, "
-        "require_clouds, trust, on_disagreement, discounts, overrides",
+        "prices.max_age: unknown key; did you mean 'max_age_hours'?",
     ),
     ("launch: {engine: trtllm}", "launch.engine: must be one of vllm, sglang, any, found the text 'trtllm'"),
     (
@@ -200,15 +199,12 @@ def test_names_that_do_not_exist(mistakes_in: MistakesIn, good: str) -> None:
         known_clouds={"aws", "gcp"},
         known_models={"meta-llama/Llama-3.1-70B-Instruct"},
     )
-    accelerators = "known accelerators: A100-80GB, H100, L4"
     assert found == [
         "workload.yaml:3: model.id: unknown model 'meta-llama/Llama-3.1-8B-Instruct'; did you mean "
-        "'meta-llama/Llama-3.1-70B-Instruct'? known models: meta-llama/Llama-3.1-70B-Instruct",
-        f"workload.yaml:15: candidates.accelerators[1]: unknown accelerator 'a100-80'; did you mean 'A100-80GB'? "
-        f"{accelerators}",
-        "workload.yaml:16: candidates.clouds[0]: unknown cloud 'AW'; did you mean 'aws'? known clouds: aws, gcp",
-        f"workload.yaml:18: constraints.max_accelerators.H10: unknown accelerator 'H10'; did you mean 'H100'? "
-        f"{accelerators}",
+        "'meta-llama/Llama-3.1-70B-Instruct'?",
+        "workload.yaml:15: candidates.accelerators[1]: unknown accelerator 'a100-80'; did you mean 'A100-80GB'?",
+        "workload.yaml:16: candidates.clouds[0]: unknown cloud 'AW'; did you mean 'aws'?",
+        "workload.yaml:18: constraints.max_accelerators.H10: unknown accelerator 'H10'; did you mean 'H100'?",
     ]
 
 
@@ -234,16 +230,16 @@ launch: {secrets: [HF_TOKEN=abc]}
     assert mistakes_in(text) == [
         "workload.yaml:2: name: must be lower-case letters, digits and hyphens, begin with a letter and not end with "
         "a hyphen, found the text 'Chat'; write for example `name: chat`",
-        "workload.yaml:3: modle: unknown key; did you mean 'model'? valid keys here: version, name, model, slo, "
-        "traffic, candidates, constraints, routing, objective, budget, prices, profiles, solver, launch, router",
+        "workload.yaml:3: modle: unknown key; did you mean 'model'?",
         "workload.yaml:4: model.dtype: must be one of auto, bfloat16, float16, fp8, fp4, int4, found the text 'bf32'",
-        "workload.yaml:5: slo.tpot_ms: must be greater than 0, found the number -40",
+        "workload.yaml:5: slo.tpot_ms: must be greater than 0, found the number -40; write for example 40",
         "workload.yaml:6: the key 'slo' is repeated, first on line 5; keep one of them",
         "workload.yaml:8: traffic.request_rate: must be a finite number, found the number .nan",
         "workload.yaml:10: traffic.histogram.input_tokens[1]: the edge 100 is repeated; upper edges must rise strictly",
         "workload.yaml:13: traffic.histogram.weights[0]: 3 columns found in this row, expected 2 rows × 2 columns: "
         "one column per output edge (output_tokens)",
-        "workload.yaml:14: traffic.histogram.weights[1][1]: must be at least 0, found the number -2",
+        "workload.yaml:14: traffic.histogram.weights[1][1]: must be at least 0, found the number -2; write for "
+        "example 0.3",
         "workload.yaml:15: candidates.spot: must be one of never, allow, only, found the text 'sometimes'",
         "workload.yaml:16: launch.secrets[0]: must be the NAME of an environment variable: capital letters, digits "
         "and `_`, not its value (what stands here is not shown)",
