@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
 
 _MOST_READINGS: Final = 5
+_NARROWEST: Final = 40
+_WIDEST: Final = 120
 
 _ROLES = ("input", "output", "time", "bytes")
 
@@ -105,6 +108,16 @@ def _second(option: str, text: str, mistakes: list[Mistake]) -> int | None:
 def use_color() -> bool:
     """Colour only on a terminal, and never with NO_COLOR set (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def terminal_width() -> int:
+    """Columns of the terminal that stdout is, within what tables have room for; files are as wide everywhere."""
+    # Rich takes longer to import than `--help` to print.
+    from sky_melange.render.text import WIDTH
+
+    if not sys.stdout.isatty():
+        return WIDTH
+    return min(max(shutil.get_terminal_size((WIDTH, 24)).columns, _NARROWEST), _WIDEST)
 
 
 def is_ci() -> bool:

@@ -28,7 +28,7 @@ def run(*arguments: str, folder: Path, text: str | None = None) -> Result:
 
 
 def test_a_plan_from_options_writes_nothing_and_says_how_to(tmp_path: Path) -> None:
-    result = run("plan", *SAID, *SIZES, *WHERE, "--no-simulate", folder=tmp_path)
+    result = run("plan", *SAID, *SIZES, *WHERE, "--no-simulate", "-v", folder=tmp_path)
     assert (result.exit_code, result.left) == (0, set())  # type: ignore[attr-defined]
     assert "10 req/s" in result.stdout
     assert "TPOT ≤ 50 ms, TTFT ≤ 2000 ms" in " ".join(result.stdout.split())
