@@ -21,6 +21,8 @@ HEAD: Final = ("Group", "Count", "Each", "Where", "USD/h", "Load", "Requests")
 NUMBERS: Final = (1, 4, 5, 6)
 
 _SAME: Final = 1e-9
+PRICES_IN_DOUBT: Final = "Prices in doubt"
+_PRICE_DOUBT: Final = re.compile(r"Prices? of (?P<what>[^\s:/]+)")
 _SAME_WORDS: Final = 3
 """Warnings of groups that go on with the same words are of one kind."""
 
@@ -161,16 +163,23 @@ class _Doubt:
 
 
 def warnings(plan: Plan) -> list[str]:
-    """The plan's warnings, one sentence a kind, the most expensive first. plan.json has all of them in full."""
+    """The plan's warnings, one sentence a kind, the most expensive first. plan.json has all of them in full.
+
+    Doubts about prices come first, in one sentence that names each cloud: without them the total is not what it seems.
+    """
+    unique = dict.fromkeys(plan.warnings)
+    of_prices = [warning for warning in unique if _PRICE_DOUBT.match(warning)]
+    clouds = dict.fromkeys(cloud for warning in of_prices for cloud in _clouds(plan, warning))
+    first = [f"{PRICES_IN_DOUBT} ({', '.join(clouds)}): {of_prices[0]}"] if of_prices else []
     kinds: dict[object, list[_Doubt]] = {}
-    for warning in dict.fromkeys(plan.warnings):
+    for warning in (each for each in unique if each not in of_prices):
         doubt = _doubt(plan, warning)
         before, name, after = warning.partition(doubt.group) if doubt.group else (warning, "", "")
         kind = (before, *after.split()[:_SAME_WORDS]) if name else warning
         kinds.setdefault(kind, []).append(doubt)
     dearest = [(max(doubts, key=lambda each: each.usd_per_hour), len(doubts) - 1) for doubts in kinds.values()]
     dearest.sort(key=lambda each: -each[0].usd_per_hour)
-    return [
+    return first + [
         doubt.text.replace(doubt.group, f"{doubt.group} (and {others} more)", 1) if others else doubt.text
         for doubt, others in dearest
     ]
@@ -201,6 +210,13 @@ def _doubt(plan: Plan, warning: str) -> _Doubt:
             f"bill by about USD {dollars(cost)} per hour (`sky-melange profiles measure`)."
         )
     return _Doubt(text=text, usd_per_hour=cost, group=group.name)
+
+
+def _clouds(plan: Plan, doubt: str) -> list[str]:
+    """The clouds whose prices are in doubt: of the groups that are named, else the one that is, or whose offer is."""
+    named = [group.cloud for group in plan.groups if re.search(_name_pattern(group.name), doubt)]
+    found = _PRICE_DOUBT.match(doubt)
+    return named or ([found["what"]] if found else [])
 
 
 def _name_pattern(name: str) -> str:

@@ -18,6 +18,7 @@ from sky_melange.render.plan_answer import (
     HEAD,
     MOST_WARNINGS,
     NUMBERS,
+    PRICES_IN_DOUBT,
     attained,
     headline,
     lead,
@@ -33,6 +34,7 @@ from sky_melange.render.unit_text import unit_line
 
 _SAME_COST: Final = 1e-9
 _MOST_LINES: Final = 2
+_OF_PRICES: Final = 4
 _SHORTEST: Final = 80
 _CUT: Final = " … (-v)"
 _HIDDEN_BELOW: Final = {2: 60, 3: 70, 5: 50, 6: 90}
@@ -67,7 +69,9 @@ def _answer(plan: Plan, workload: Workload, width: int, *, is_verbose: bool) -> 
     # Doubts are part of the answer: whoever reads the total must see them.
     if doubts:
         yield ""
-    yield from (Text(shortened(f"! {doubt}", max(width, _SHORTEST) * _MOST_LINES)) for doubt in doubts[:MOST_WARNINGS])
+    for doubt in doubts[:MOST_WARNINGS]:
+        lines = _OF_PRICES if doubt.startswith(PRICES_IN_DOUBT) else _MOST_LINES
+        yield Text(shortened(f"! {doubt}", max(width, _SHORTEST) * lines))
     if len(doubts) > MOST_WARNINGS:
         yield Text(more_warnings(len(doubts) - MOST_WARNINGS, "with -v"))
 

@@ -252,10 +252,10 @@ class TestWarnings:
     def test_they_are_grouped_and_the_most_expensive_comes_first(self) -> None:
         found = plan_answer.warnings(many(4))
         assert [each.split(":")[0] for each in found] == [
+            "Prices in doubt (lambda)",
             "Traffic",
             "Traffic",
             "Throughput of llama-3-1-8b-h100-3 (and 3 more) is extrapolated beyond its profile",
-            "Price of llama-3-1-8b-h100-3 (and 3 more)",
             "Prices are those of lambda of 2026-05-07 (snapshot). Check them before launching.",
         ]
 
@@ -277,7 +277,7 @@ class TestWarnings:
     def test_a_name_within_another_is_not_that_group(self) -> None:
         shown = plan(group("chat-h100"), group("chat-h100-x8", **LARGE), warnings=("Price of chat-h100-x8: doubted.",))
         (found,) = plan_answer.warnings(shown)
-        assert found == "Price of chat-h100-x8: doubted."
+        assert found == "Prices in doubt (lambda): Price of chat-h100-x8: doubted."
 
     def test_three_are_shown_and_the_rest_is_counted(self) -> None:
         text = plan_table.render(many(4), workload(), color=False)
