@@ -284,7 +284,8 @@ def test_names_are_in_help_schema_and_messages(with_all: Path, tmp_path: Path) -
     assert "[tsv|table|" in re.sub(r"\s", "", _sky_melange(with_all, "check", "--help").stdout)
     assert re.search(r"regions +List the regions of a plan\.", _sky_melange(with_all, "--help").stdout)
     schema = json.loads(_sky_melange(with_all, "schema").stdout)
-    assert "reseller" in schema["$defs"]["PricesSection"]["properties"]["sources"]["items"]["enum"]
+    (names, *_) = schema["$defs"]["PricesSection"]["properties"]["sources"]["items"]["anyOf"]
+    assert "reseller" in names["enum"]
     assert schema["$defs"]["CandidatesSection"]["properties"]["min_memory_gib"]["examples"] == [64]
     refused = _sky_melange(
         with_all, "plan", str(_written(tmp_path, {"sources": ["resellr"]}, {"min_memory_gb": 1}, {})), "--offline"

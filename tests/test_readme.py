@@ -1,4 +1,4 @@
-"""The README shows what the commands really print. `UPDATE_README=1 pytest tests/test_readme.py` rewrites it."""
+"""What the README and its pages show is real; `UPDATE_README=1 pytest tests/test_readme.py` writes it anew."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sky_melange.cli import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+TRANSCRIPTS = (README, ROOT / "docs" / "optimizer.md")
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
@@ -31,13 +32,18 @@ def transcript(block: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str
     return "".join(lines)
 
 
-def test_transcripts_are_real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    text = README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("document", TRANSCRIPTS, ids=lambda path: path.name)
+def test_transcripts_are_real(document: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = document.read_text(encoding="utf-8")
     real = BLOCK.sub(lambda match: f"```console\n{transcript(match.group(1), monkeypatch, tmp_path)}```", text)
     if os.environ.get("UPDATE_README"):
-        README.write_text(real, encoding="utf-8")
+        document.write_text(real, encoding="utf-8")
     assert BLOCK.search(text)
-    assert README.read_text(encoding="utf-8") == real
+    assert document.read_text(encoding="utf-8") == real
+
+
+def test_it_is_read_in_a_few_minutes() -> None:
+    assert len(README.read_text(encoding="utf-8").split()) <= 900
 
 
 def test_links_lead_somewhere() -> None:

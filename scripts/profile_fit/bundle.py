@@ -12,6 +12,7 @@ from profile_fit.accuracy import fitted, memory_tokens, output_share_held, rate_
 from profile_fit.neighbours import NEIGHBOURS_WEIGHT
 from profile_fit.outcomes import Outcome, main_setup, quantile, stated, statistic
 from profile_fit.runs import Layout
+from sky_melange.domain.engine import can_launch
 from sky_melange.domain.profile import (
     LatencyModelForm,
     MeasuredRanges,
@@ -53,6 +54,7 @@ def profile(outcome: Outcome, memory_gib: float, dates: Mapping[str, str], date:
             tensor_parallel=layout.gpus,
             dtype=layout.dtype,
             engine=layout.engine,
+            layout=layout.sharing,
         ),
         engine_version=setup,
         engine_args={},
@@ -71,7 +73,6 @@ def profile(outcome: Outcome, memory_gib: float, dates: Mapping[str, str], date:
             error=error(outcome),
             notes=_notes(outcome, found, setup),
         ),
-        layout=layout.sharing,
     )
 
 
@@ -174,10 +175,9 @@ def _notes(outcome: Outcome, found: Fit, setup: str) -> tuple[str, ...]:
         listed = ", ".join(f"{name} {factor / own_factor:.2f}" for name, factor in others.items())
         notes.append(f"TPOT of the other engine versions in the data, as a multiple of {setup}: {listed}.")
     if outcome.layout.sharing:
-        notes.append(
-            f"{_SHARING[outcome.layout.sharing]}: sky-melange does not write launch files for this layout, so plans do "
-            "not use it."
-        )
+        notes.append(f"{_SHARING[outcome.layout.sharing]} over all GPUs of the replica.")
+    if not can_launch(outcome.layout.engine, outcome.layout.sharing):
+        notes.append("No launch files are written for this engine, so plans do not use it: it serves as evidence.")
     notes.append(ATTRIBUTION)
     return tuple(notes)
 

@@ -43,11 +43,9 @@ def attainment_checks(
         details = ("the plan was made without simulation; plan again without --no-simulate",)
     if simulator is not None:
         by_layout = {
-            (profile.key.accelerator, profile.key.tensor_parallel, tuple(sorted(profile.engine_args.items()))): profile
-            for profile in reversed(profiles)
-            if profile.layout == "" and not isinstance(profile.form, MatrixForm)
+            profile.launched: profile for profile in reversed(profiles) if not isinstance(profile.form, MatrixForm)
         }
-        layouts = {group.name: (group.accelerator, group.tensor_parallel, group.engine_args) for group in plan.groups}
+        layouts = {group.name: group.launched for group in plan.groups}
         unknown = [name for name, layout in layouts.items() if layout not in by_layout]
         if unknown:
             missed, details = None, (f"there are no latencies today of {', '.join(unknown)}; plan again",)

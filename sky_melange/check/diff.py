@@ -65,6 +65,8 @@ def _identity(group: ReplicaGroup) -> tuple[object, ...]:
         group.accelerators_per_instance,
         group.use_spot,
         group.tensor_parallel,
+        group.engine,
+        group.layout,
         group.replicas_per_instance,
     )
 

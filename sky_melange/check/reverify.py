@@ -46,11 +46,10 @@ def violations_of(
 
 def _launched(plan: Plan, profiles: Sequence[Profile]) -> Iterator[Profile]:
     """The profiles of the plan's layouts and engine settings, each once: capacities take time."""
-    launched = {(group.accelerator, group.tensor_parallel, group.engine_args) for group in plan.groups}
+    launched = {group.launched for group in plan.groups}
     seen: set[int] = set()
     for profile in profiles:
-        key = (profile.key.accelerator, profile.key.tensor_parallel, tuple(sorted(profile.engine_args.items())))
-        if key in launched and id(profile) not in seen:
+        if profile.launched in launched and id(profile) not in seen:
             seen.add(id(profile))
             yield profile
 
@@ -96,14 +95,7 @@ def _shown(value: object) -> str:
 
 def _profile_of(group: ReplicaGroup, known: Sequence[ProfileCapacities]) -> ProfileCapacities | None:
     """Today's profile of the layout and engine settings that the group launches; of several, the first."""
-    found = (
-        entry
-        for entry in known
-        if entry.profile.key.accelerator == group.accelerator
-        and entry.profile.key.tensor_parallel == group.tensor_parallel
-        and tuple(sorted(entry.profile.engine_args.items())) == group.engine_args
-    )
-    return next(found, None)
+    return next((entry for entry in known if entry.profile.launched == group.launched), None)
 
 
 def _capacities_of(
@@ -112,8 +104,7 @@ def _capacities_of(
     if entry is not None:
         return (*entry.capacities, *entry.strays)
     model = f"{workload.model.profiled_id} ({workload.model.dtype})"
-    layout = f"{group.accelerator} TP {group.tensor_parallel}"
-    detail = f"there is no profile today of {model} on {layout} with its engine settings"
+    detail = f"there is no profile today of {model} on {group.accelerator} {group.layout_text} with its engine settings"
     return tuple(
         Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail) for _ in (*buckets, *size_estimates(workload).strays)
     )

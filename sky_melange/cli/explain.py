@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sky_melange import pipeline
-from sky_melange.cli.options import format_option, use_color
+from sky_melange.cli.options import format_option, say_readings, use_color
 from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.domain.explanation import Explanation
 from sky_melange.errors import InputError, Mistake, SkyMelangeError
@@ -43,7 +43,7 @@ def command(*, plan: Path, again: bool, workload: Path | None, refresh: bool, ou
 
 def _solved_again(document: PlanDocument, path: Path | None, *, refresh: bool) -> Explanation | None:
     """Of today's best plan for the same workload; says so where that is another one."""
-    workload = document.workload if path is None else pipeline.read(path)
+    workload = document.workload if path is None else pipeline.read(path, tell=say_readings)
     beside = [*workload.profiles.files, *([] if workload.prices.overrides is None else [workload.prices.overrides])]
     if path is None and beside:
         message = f"was made with files beside its workload ({', '.join(map(str, beside))}); give --workload"

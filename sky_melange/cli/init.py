@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from sky_melange.cli.atomic_file import write_new
-from sky_melange.cli.sketch import Milliseconds, sketch, sketch_options
+from sky_melange.cli.sketch import RATES, Milliseconds, sketch, sketch_options
 
 _QUESTIONS: Final[tuple[tuple[str, str, Any, Any], ...]] = (
     ("model", "Which model (its Hugging Face id)?", str, None),
@@ -53,7 +53,8 @@ def _answered(options: dict[str, Any]) -> dict[str, Any]:
     has_target = options["ttft_ms"] is not None or options["tpot_ms"] is not None
     for key, question, kind, default in _QUESTIONS:
         is_answered = options["preset"] is not None if key.endswith("_tokens") else key.endswith("_ms") and has_target
-        if answers[key] is not None or is_answered:
+        is_counted = key == "rate" and any(options[other] is not None for other in RATES)
+        if answers[key] is not None or is_answered or is_counted:
             continue
         answers[key] = click.prompt(question, type=kind, default=default)
     return answers

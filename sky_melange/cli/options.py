@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
+
+_MOST_READINGS: Final = 5
+_NARROWEST: Final = 40
+_WIDEST: Final = 120
 
 _ROLES = ("input", "output", "time", "bytes")
 
@@ -105,6 +110,24 @@ def use_color() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
+def terminal_width() -> int:
+    """Columns of the terminal that stdout is, within what tables have room for; files are as wide everywhere."""
+    # Rich takes longer to import than `--help` to print.
+    from sky_melange.render.text import WIDTH
+
+    if not sys.stdout.isatty():
+        return WIDTH
+    return min(max(shutil.get_terminal_size((WIDTH, 24)).columns, _NARROWEST), _WIDEST)
+
+
 def is_ci() -> bool:
     """Whether this is a CI job: GitHub, GitLab and others set CI=true."""
     return os.environ.get("CI", "").strip().lower() in ("true", "1")
+
+
+def say_readings(readings: Sequence[object]) -> None:
+    """Says on stderr what is not read as it is spelled, the first of it."""
+    for reading in readings[:_MOST_READINGS]:
+        click.echo(f"Note: {reading}", err=True)
+    if len(readings) > _MOST_READINGS:
+        click.echo(f"Note: {len(readings) - _MOST_READINGS:,} more are read likewise", err=True)

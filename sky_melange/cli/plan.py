@@ -14,14 +14,13 @@ import click
 
 from sky_melange import pipeline
 from sky_melange.cli.atomic_file import write_new
-from sky_melange.cli.options import use_color
+from sky_melange.cli.options import say_readings, terminal_width, use_color
 from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
 from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.cli.sketch import given_options, sketch, sketch_options
 from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
 from sky_melange.render import explain_table, launch_steps, plan_json, plan_markdown, plan_table, render_files
-from sky_melange.render.plan_sentences import price_doubts
 
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
@@ -59,6 +58,7 @@ Examples:
 @click.option("--no-simulate", is_flag=True, help="Plan by means alone, for sweeps: slo.attainment is not looked at.")
 @click.option("--fetch-config", is_flag=True, help="Ask huggingface.co for the model's config.json: sizes and dtype.")
 @click.option("--explain", is_flag=True, help="Say why: what binds, and at which prices and rates the plan changes.")
+@click.option("--verbose", "-v", is_flag=True, help="The whole plan: every group, warning and assumption.")
 @click.option("--require-optimal", is_flag=True, help="Exit with 7 unless the plan is proven cheapest.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write what the options say as a workload.yaml.")
 @sketch_options
@@ -81,6 +81,7 @@ def command(
     no_simulate: bool,
     fetch_config: bool,
     explain: bool,
+    verbose: bool,
     require_optimal: bool,
     save: Path | None,
     output_format: str,
@@ -114,25 +115,24 @@ def command(
             folder=out if is_found_again else None,
             simulator=None if no_simulate else _simulator(),
             config_of=hub.fetched_config if fetch_config else hub.cached_config,
+            tell=say_readings,
         )
     plan = planned.plan
     if require_optimal and plan.status != "optimal":
         gap = "no bound is known" if plan.mip_gap is None else f"it is within {plan.mip_gap:.2%} of the optimum"
         raise NotOptimalError(f"the plan is not proven cheapest ({gap}); raise solver.time_limit_s")
-    shown: list[str] = []
+    width = terminal_width()
     if output_format == "json":
         click.echo(plan_json.text(plan, planned.workload), nl=False)
+        for warning in plan.warnings:
+            click.echo(f"Warning: {warning}", err=True)
     elif output_format == "markdown":
         click.echo(plan_markdown.render(plan, planned.workload), nl=False)
-        shown = list(plan.warnings)
     else:
-        shown = price_doubts(plan)
-        click.echo(plan_table.render(plan, planned.workload, color=use_color()), nl=False)
+        text = plan_table.render(plan, planned.workload, color=use_color(), width=width, is_verbose=verbose)
+        click.echo(text, nl=False)
         if plan.explanation is not None:
-            click.echo("\n" + explain_table.render(plan.explanation, color=use_color()), nl=False)
-    for warning in plan.warnings:
-        if warning not in shown:
-            click.echo(f"Warning: {warning}", err=True)
+            click.echo("\n" + explain_table.render(plan.explanation, color=use_color(), width=width), nl=False)
     pipeline.check_budget(planned)
     if is_written:
         write_plan_folder(out, plan.name, render_files(plan, planned.workload))

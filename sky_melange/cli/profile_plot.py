@@ -64,7 +64,7 @@ def compared(
             tensor_parallel=tensor_parallel,
             engine=key.engine,
             dtype=key.dtype,
-            layout=profile.layout,
+            layout=key.layout,
             kind=kind,
         )
     )

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sky_melange.cli.options import say_readings
+from sky_melange.domain.workload import AUTO_DTYPE
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.workload_yaml import Sketch, sketch_yaml
+
+if TYPE_CHECKING:
+    from sky_melange.domain.workload import Workload
+    from sky_melange.workload_file import Reading
 
 _ROOM: Final = 4
 """Requests may be as much longer than those that are planned for."""
@@ -21,7 +28,11 @@ _MS: Final = {"ms": 1.0, "s": 1000.0}
 _KEYS: Final = {
     "model": ("--model", "model.id"),
     "dtype": ("--dtype", "model.dtype"),
+    "engine": ("--engine", "launch.engine"),
     "rate": ("--rate", "traffic.request_rate"),
+    "requests_per_hour": ("--requests-per-hour", "traffic.requests_per_hour"),
+    "requests_per_day": ("--requests-per-day", "traffic.requests_per_day"),
+    "tokens_per_month": ("--tokens-per-month", "traffic.tokens_per_month"),
     "input_tokens": ("--input", "traffic.histogram.input_tokens"),
     "output_tokens": ("--output", "traffic.histogram.output_tokens"),
     "preset": ("--preset", "traffic.preset"),
@@ -29,10 +40,15 @@ _KEYS: Final = {
     "tpot_ms": ("--tpot", "slo.tpot_ms"),
     "clouds": ("--clouds", "candidates.clouds"),
     "accelerators": ("--accelerators", "candidates.accelerators"),
+    "min_profile_kind": ("--min-profile-kind", "constraints.min_profile_kind"),
     "max_model_len": ("--max-model-len", "model.max_model_len"),
     "name": ("--name", "name"),
 }
 """Option and key of workload.yaml by keyword."""
+
+
+RATES: Final = ("rate", "requests_per_hour", "requests_per_day", "tokens_per_month")
+"""Exactly one of these keywords says how many requests there are."""
 
 
 class Milliseconds(click.ParamType):
@@ -56,7 +72,13 @@ def sketch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         [
             click.option("--model", help="Hugging Face id of the model."),
             click.option("--dtype", help="Type of the weights. Default: the checkpoint's own."),
+            click.option("--engine", help="vllm, sglang, or any: whichever costs less.  [default: vllm]"),
             click.option("--rate", type=float, help="Requests per second to plan for."),
+            click.option("--requests-per-hour", type=float, help="In place of --rate: spread evenly over the hour."),
+            click.option("--requests-per-day", type=float, help="In place of --rate: spread evenly over the day."),
+            click.option(
+                "--tokens-per-month", type=float, help="In place of --rate: input and output tokens together."
+            ),
             click.option("--input", "input_tokens", type=int, help="Input tokens of each request."),
             click.option("--output", "output_tokens", type=int, help="Output tokens of each request."),
             click.option("--preset", help="A trace's sizes and arrivals, in place of --input and --output."),
@@ -64,6 +86,9 @@ def sketch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--tpot", "tpot_ms", type=Milliseconds(), help="Target: time per token after it."),
             click.option("--clouds", help="Clouds to consider, such as aws,gcp. Default: all."),
             click.option("--accelerators", help="GPUs to consider, such as L4,H100. Default: all."),
+            click.option(
+                "--min-profile-kind", help="The weakest throughput to plan with: measured, fitted, estimated."
+            ),
             click.option("--max-model-len", type=int, help="Tokens of the longest request, input and output together."),
             click.option("--name", help="Prefix of what is launched.  [default: of the model]"),
         ]
@@ -81,7 +106,11 @@ def sketch(
     *,
     model: str | None,
     dtype: str | None,
+    engine: str | None,
     rate: float | None,
+    requests_per_hour: float | None,
+    requests_per_day: float | None,
+    tokens_per_month: float | None,
     input_tokens: int | None,
     output_tokens: int | None,
     preset: str | None,
@@ -89,47 +118,66 @@ def sketch(
     tpot_ms: float | None,
     clouds: str | None,
     accelerators: str | None,
+    min_profile_kind: str | None,
     max_model_len: int | None,
     name: str | None,
 ) -> str:
     """The text of the workload, which has been read back. Raises InputError with every mistake, by option."""
+    counts = (rate, requests_per_hour, requests_per_day, tokens_per_month)
+    rates = {key: count for key, count in zip(RATES, counts, strict=True) if count is not None}
     mistakes = [
         Mistake(source=option, message=f"is needed: {example}")
         for option, value, example in (
             ("--model", model, "--model meta-llama/Llama-3.1-8B-Instruct"),
-            ("--rate", rate, "--rate 10, requests per second"),
+            ("--rate", rates or None, "--rate 10, requests per second"),
             ("--ttft or --tpot", ttft_ms if tpot_ms is None else tpot_ms, "--ttft 2s --tpot 50ms"),
         )
         if value is None
     ]
+    if len(rates) > 1:
+        first, *others = (_KEYS[key][0] for key in rates)
+        mistakes += [
+            Mistake(source=other, message=f"cannot be combined with {first}; use one of them") for other in others
+        ]
     sizes = (input_tokens, output_tokens)
     if preset is None and None in sizes:
         message = "say how long requests are: --input 1000 --output 200, or --preset azure-conversation-2023"
         mistakes.append(Mistake(source="--input and --output", message=message))
     if preset is not None and sizes != (None, None):
         mistakes.append(Mistake(source="--preset", message="has sizes of its own: leave out --input and --output"))
-    if mistakes or model is None or rate is None:
+    if mistakes or model is None:
         raise InputError(mistakes)
     if max_model_len is None and input_tokens is not None and output_tokens is not None:
         max_model_len = _ROOM * max(1, input_tokens + output_tokens)
-    text = sketch_yaml(
-        Sketch(
-            name=_name_of(model) if name is None else name,
-            model=model,
-            dtype=dtype,
-            request_rate_rps=rate,
-            preset=preset,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            tpot_ms=tpot_ms,
-            ttft_ms=ttft_ms,
-            clouds=_listed(clouds),
-            accelerators=_listed(accelerators),
-            max_model_len=max_model_len,
+    ((rate_key, count),) = rates.items()
+    drawn = Sketch(
+        name=_name_of(model) if name is None else name,
+        model=model,
+        dtype=dtype,
+        engine=engine,
+        rate_key=_KEYS[rate_key][1].removeprefix("traffic."),
+        rate=count,
+        preset=preset,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        tpot_ms=tpot_ms,
+        ttft_ms=ttft_ms,
+        clouds=_listed(clouds),
+        accelerators=_listed(accelerators),
+        min_profile_kind=min_profile_kind,
+        max_model_len=max_model_len,
+    )
+    workload = _read_back(sketch_yaml(drawn))
+    candidates = workload.candidates
+    return sketch_yaml(
+        replace(
+            drawn,
+            dtype=dtype if dtype is None or dtype.casefold() == AUTO_DTYPE else workload.model.dtype,
+            engine=None if engine is None else workload.launch.engine,
+            clouds=candidates.clouds or (),
+            accelerators=candidates.accelerators or (),
         )
     )
-    _read_back(text)
-    return text
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
@@ -141,19 +189,24 @@ def _name_of(model: str) -> str:
     return name if name[:1].isalpha() else f"model-{name}".strip("-")
 
 
-def _read_back(text: str) -> None:
+def _read_back(text: str) -> Workload:
+    """The workload, and on stderr which options were not read as they are spelled."""
     from sky_melange import pipeline
+
+    def tell(readings: Sequence[Reading]) -> None:
+        say_readings([f"{_option(reading.key)}: {reading.sentence}" for reading in readings])
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "workload.yaml"
         path.write_text(text, encoding="utf-8", newline="\n")
         try:
-            pipeline.read(path)
+            return pipeline.read(path, tell=tell)
         except InputError as error:
-            raise InputError([Mistake(source=_option(item), message=item.message) for item in error.mistakes]) from None
+            raise InputError(
+                [Mistake(source=_option(item.key), message=item.message) for item in error.mistakes]
+            ) from None
 
 
-def _option(mistake: Mistake) -> str:
-    key = mistake.key or ""
+def _option(key: str) -> str:
     found = (option for option, own in _KEYS.values() if key == own or key.startswith((f"{own}[", f"{own}.")))
     return next(found, key or "options")

@@ -128,6 +128,14 @@ class Traffic:
         """The total over all buckets, requests/s."""
         return sum(sum(row) for row in self.rates_rps)
 
+    @property
+    def mean_request_tokens(self) -> float | None:
+        """Input and output tokens of the mean request; None where the sizes in some bucket are not known."""
+        rates = [(rate, i, j) for i, row in enumerate(self.rates_rps) for j, rate in enumerate(row) if rate > 0]
+        means = [None if self.mean_tokens is None else self.mean_tokens[i][j] for _, i, j in rates]
+        tokens = [rate * sum(mean) for (rate, _, _), mean in zip(rates, means, strict=True) if mean is not None]
+        return sum(tokens) / self.request_rate_rps if len(tokens) == len(rates) else None
+
     def buckets(self) -> tuple[Bucket, ...]:
         """The buckets with traffic, by input then output edge."""
         return tuple(self._positive())

@@ -35,13 +35,16 @@ class Candidate:
             offer.accelerators_per_instance,
             offer.use_spot,
             self.profile.key.tensor_parallel,
+            self.profile.key.engine,
+            self.profile.key.layout,
         )
 
     @property
     def sort_key(self) -> tuple[object, ...]:
         """A total order that does not depend on the order of the inputs."""
         key = self.profile.key
-        return (self.offer.accelerator, self.offer.accelerators_per_instance, key.tensor_parallel, *self.offer.sort_key)
+        layout = (key.tensor_parallel, key.layout, key.engine)
+        return (self.offer.accelerator, self.offer.accelerators_per_instance, *layout, *self.offer.sort_key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

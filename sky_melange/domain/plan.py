@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hours import Schedule
 from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.domain.offer import PriceProvenance
-from sky_melange.domain.profile import ProfileProvenance
+from sky_melange.domain.profile import Launched, ProfileProvenance
 from sky_melange.domain.simulation import SimulatedPercentile, Spread
 from sky_melange.domain.workload import RoutingPolicy
 
@@ -48,6 +49,10 @@ def max_concurrency(in_flight: float, busy_replicas: float, *, is_simulated: boo
     return max(1, math.ceil(running * (BURST_ROOM if is_simulated else 1.0) - 1e-9))
 
 
+LEAST_DISK_GB: Final = 512
+"""Room for the engine and 70 billion weights of 16 bits, twice."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaGroup:
     """A candidate and how many instances of it: one SkyPilot YAML.
@@ -59,6 +64,8 @@ class ReplicaGroup:
     and `interruption` how often that is; None: not known, or nothing is started. `reserved_instances` is how many
     there are at the price, which is then of reserved capacity; None: as many as the cloud has. `max_utilization` is
     the `utilization` up to which the group was planned, found by simulation; None: `constraints.max_utilization`.
+    `engine_version` is that of the profile; what is launched is `ENGINES[engine]`. `layout` is as in `ProfileKey`.
+    `runs_apart`: the replicas of an instance are processes of their own behind one port, and not ranks of one engine.
     """
 
     name: str
@@ -85,6 +92,20 @@ class ReplicaGroup:
     interruption: InterruptionBand | None = None
     reserved_instances: int | None = None
     max_utilization: float | None = None
+    engine: str = "vllm"
+    layout: str = ""
+    runs_apart: bool = False
+    disk_gb: int = LEAST_DISK_GB
+
+    @property
+    def launched(self) -> Launched:
+        """What its launch file says of a replica: that of the profiles that it may be planned with."""
+        return self.engine, self.accelerator, self.tensor_parallel, self.layout, self.engine_args
+
+    @property
+    def layout_text(self) -> str:
+        """For messages: `TP 8`, `TP 4 dp-ep, SGLang`."""
+        return layout_text(self.tensor_parallel, self.layout, self.engine)
 
     @property
     def cost_usd_per_hour(self) -> float:

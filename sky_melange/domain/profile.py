@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from sky_melange.domain.units import s_to_ms
 
@@ -52,13 +53,32 @@ class ProfileProvenance:
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class ProfileKey:
-    """What a profile is of. `dtype` is the precision of the weights (`bfloat16`, `fp8`)."""
+    """What a profile is of. `dtype` is the precision of the weights (`bfloat16`, `fp8`).
+
+    `layout` says how the `tensor_parallel` GPUs share the work: empty for plain tensor parallelism, `ep` for experts
+    spread over them, `dp` for attention in as many data-parallel ranks, `dp-ep` for both.
+    """
 
     model: str
     accelerator: str
     tensor_parallel: int
     dtype: str
     engine: str
+    layout: str = ""
+
+    @property
+    def ranks(self) -> int:
+        """Parts of a replica with a KV cache and a batch of their own: a request lives in one of them."""
+        return attention_ranks(self.layout, self.tensor_parallel)
+
+
+def attention_ranks(layout: str, gpus: int) -> int:
+    """Data-parallel ranks of a replica on so many GPUs."""
+    return gpus if layout.startswith("dp") else 1
+
+
+Launched: TypeAlias = tuple[str, str, int, str, tuple[tuple[str, str], ...]]
+"""What a launch file says of a replica: engine, accelerator, GPUs, layout, engine settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,11 +193,7 @@ class MatrixForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One profile. `engine_args` are the engine settings that the figures presume; launch files must repeat them.
-
-    `layout` is empty for plain tensor parallelism; otherwise it says how the `tensor_parallel` GPUs share the work
-    (`ep`: expert parallel, `dp`: data-parallel attention).
-    """
+    """One profile. `engine_args` are the engine settings that the figures presume; launch files must repeat them."""
 
     key: ProfileKey
     engine_version: str
@@ -185,7 +201,12 @@ class Profile:
     kv_cache_tokens: int | None
     form: PointsForm | LatencyModelForm | MatrixForm
     provenance: ProfileProvenance
-    layout: str = ""
+
+    @property
+    def launched(self) -> Launched:
+        """What a launch file must say to run this; `ReplicaGroup.launched` of the groups that it is of."""
+        key, settings = self.key, tuple(sorted(self.engine_args.items()))
+        return key.engine, key.accelerator, key.tensor_parallel, key.layout, settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

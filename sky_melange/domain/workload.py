@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sky_melange.domain.buckets import Traffic
+from sky_melange.domain.engine import engines_of
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterSettings
@@ -154,6 +155,8 @@ class RunningGroup:
     use_spot: bool
     tensor_parallel: int
     instances: int
+    engine: str = "vllm"
+    layout: str = ""
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -167,6 +170,8 @@ class RunningGroup:
             self.accelerators_per_instance,
             self.use_spot,
             self.tensor_parallel,
+            self.engine,
+            self.layout,
         )
 
 
@@ -340,6 +345,7 @@ class ProfilePolicy:
 class Launch:
     """How the emitted files start the engine. `secrets` are names only; `engine_args` are appended verbatim, quoted.
 
+    `engine` is one of ENGINES, or ANY_ENGINE.
     `api_key_secret` names the one whose value router and replicas want as a bearer token; None: they ask nobody.
     """
 
@@ -364,6 +370,11 @@ class Launch:
         ge=0,
         le=240,
     )
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Those to choose from."""
+        return engines_of(self.engine)
 
     @property
     def all_secrets(self) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def group_names(prefix: str, candidates: Sequence[Candidate]) -> tuple[str, ...]
     `chat-l40s`, `chat-a100-80gb-x8`; where two would be alike the layout, cloud, region, zone and instance type join.
     """
     parts = [_name_parts(candidate) for candidate in candidates]
-    for depth in range(1, 7):
+    for depth in range(1, 8):
         names = [_slug("-".join([prefix, *filter(None, part[:depth])])) for part in parts]
         if len(set(names)) == len(names):
             return tuple(names)
@@ -114,10 +114,11 @@ def _name_parts(candidate: Candidate) -> tuple[str, ...]:
     offer = candidate.offer
     count = f"-x{offer.accelerators_per_instance}" if offer.accelerators_per_instance > 1 else ""
     spot = "-spot" if offer.use_spot else ""
-    layout = f"tp{candidate.profile.key.tensor_parallel}"
+    key = candidate.profile.key
     return (
         f"{offer.accelerator}{count}{spot}",
-        layout,
+        "-".join(filter(None, (f"tp{key.tensor_parallel}", key.layout))),
+        key.engine,
         offer.cloud,
         offer.region,
         offer.zone or "",
@@ -182,6 +183,8 @@ def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
         file=f"{name}.sky.yaml",
         reserved_instances=offer.reserved_instances,
         max_utilization=max_utilization,
+        engine=profile.key.engine,
+        layout=profile.key.layout,
     )
 
 

@@ -38,9 +38,11 @@ def context_limited(
     An engine refuses to start when its KV cache cannot hold one request of the full context, and refuses requests
     longer than it.
     """
-    held = profile.kv_cache_tokens
+    ranks = profile.key.ranks
+    held = None if profile.kv_cache_tokens is None else profile.kv_cache_tokens // ranks
     if held is not None and held < max_model_len:
-        detail = f"its KV cache holds {held} tokens, less than model.max_model_len {max_model_len}: it would not start"
+        its = "its KV cache" if ranks == 1 else f"the KV cache of each of its {ranks} ranks"
+        detail = f"{its} holds {held} tokens, less than model.max_model_len {max_model_len}: it would not start"
         return tuple(Skipped(reason=SkipReason.MEMORY, detail=detail) for _ in buckets)
     return tuple(
         Skipped(

@@ -15,8 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.plan import MOST_UTILIZATION, ReplicaGroup, Route, SimulatedPlan
+from sky_melange.domain.profile import ProfileKey
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Objective, Percentile, RoutingPolicy, Workload
@@ -69,9 +69,6 @@ _STUDENT_19: Final = 2.093
 FINAL_SEED: Final = 100
 _CERTAIN: Final = 4.0
 _SAME: Final = 1e-9
-
-ProfileKey = tuple[str, int]
-"""Accelerator and tensor parallelism; what a replica is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +157,7 @@ class Search:
         Until one holds, each plan is the cheapest that is left, and what is known of groups only takes away. Then also
         what they may have to spare is asked for, and at the end more than that (`_BOLDER`).
         """
-        self.used_to = {profile_key(candidate): min(1.0, self.limit) for candidate in self.model.candidates}
+        self.used_to = {candidate.profile.key: min(1.0, self.limit) for candidate in self.model.candidates}
         best: Solved | None = None
         bolder: Iterator[float | None] = iter((*_BOLDER, None))
         factor = 1.0
@@ -218,7 +215,7 @@ class Search:
 
     def solved_alone(self, key: ProfileKey, part: float) -> Solved | None:
         """The cheapest plan of one profile at this utilisation; None where it cannot serve all."""
-        kept = [c for c, candidate in enumerate(self.model.candidates) if profile_key(candidate) == key]
+        kept = [c for c, candidate in enumerate(self.model.candidates) if candidate.profile.key == key]
         model = self.model.used_to(self.parts({**self.used_to, key: part}))
         try:
             solution = solve_problem(model.problem.restricted_to(kept), model.workload.solver)
@@ -229,9 +226,7 @@ class Search:
 
     def bolder_by(self, factor: float, best: Solved | None) -> dict[ProfileKey, float]:
         """What the groups of the best plan are known to carry, times `factor`."""
-        own = (
-            {profile_key(candidate) for candidate in best.assembled.candidates.values()} if best is not None else set()
-        )
+        own = {candidate.profile.key for candidate in best.assembled.candidates.values()} if best is not None else set()
         return {key: min(self.limit, part * factor) if key in own else part for key, part in self.used_to.items()}
 
     def solved(self, used_to: Mapping[ProfileKey, float], *, is_required: bool = True) -> Solved | None:
@@ -246,13 +241,13 @@ class Search:
 
     def parts(self, used_to: Mapping[ProfileKey, float]) -> list[float]:
         """By candidate."""
-        return [max(used_to[profile_key(candidate)], _LEAST_UTILIZATION) for candidate in self.model.candidates]
+        return [max(used_to[candidate.profile.key], _LEAST_UTILIZATION) for candidate in self.model.candidates]
 
     def allow(self, best: Solved) -> None:
         """Utilisations that allow the plan, also where all estimates of sizes are off."""
         for candidate, count in zip(best.model.candidates, best.solution.counts, strict=True):
             if count:
-                key = profile_key(candidate)
+                key = candidate.profile.key
                 self.used_to[key] = max(self.used_to[key], self.given[key])
 
     def last_resort(self) -> Solved:
@@ -276,7 +271,7 @@ class Search:
                 found = self.solved(used_to, is_required=False)
                 if found is None or (best is not None and not _is_better(found, best)):
                     break
-                if only is not None and {profile_key(each) for each in found.assembled.candidates.values()} != {only}:
+                if only is not None and {each.profile.key for each in found.assembled.candidates.values()} != {only}:
                     break
                 if before is not None and before.solution.counts == found.solution.counts and only is not None:
                     continue
@@ -303,7 +298,7 @@ class Search:
         """
         slo = self.model.workload.slo
         scenario = replace(final_scenario(self.model.workload, self.log), requests=_LOOK_REQUESTS)
-        profiles = {profile_key(each): each.profile for each in self.model.candidates}
+        profiles = {each.profile.key: each.profile for each in self.model.candidates}
         alone = [unloaded(profile, scenario) for profile in profiles.values()]
         wanted = [
             Percentile(latency=name, percent=0, limit_s=limit_s)
@@ -414,7 +409,7 @@ class Search:
             if group.name not in bounds:
                 continue
             part = group.utilization * (bounds[group.name].holds or _RATES[0])
-            key = profile_key(found.assembled.candidates[group.name])
+            key = found.assembled.candidates[group.name].profile.key
             if is_held:
                 part = min(max(part, group.utilization), group.utilization * _MORE_AT_ONCE)
             elif attained[group.name] < enough or group.name == lowest:
@@ -428,13 +423,15 @@ class Search:
         """From what is known to what the program is given."""
         replicas: dict[ProfileKey, int] = {}
         for group in found.assembled.groups:
-            key = profile_key(found.assembled.candidates[group.name])
+            key = found.assembled.candidates[group.name].profile.key
             replicas[key] = max(replicas.get(key, 0), group.replicas)
         top = max(max(known.values()) for known in self.known.values())
         for key in self.used_to:
             known = self.known.get(key)
             if known is None:
-                alike = [max(each.values()) for other, each in self.known.items() if other[0] == key[0]]
+                alike = [
+                    max(each.values()) for other, each in self.known.items() if other.accelerator == key.accelerator
+                ]
                 part = (1.0 if self.has_held else _OPTIMISM) * max(alike, default=top)
             elif key in replicas and not is_held:
                 # One more is what comes next, and more replicas pool better.
@@ -443,7 +440,7 @@ class Search:
                 used = max(
                     group.utilization
                     for group in found.assembled.groups
-                    if profile_key(found.assembled.candidates[group.name]) == key
+                    if found.assembled.candidates[group.name].profile.key == key
                 )
                 part = min(part, used * _LESS) if known.get(now, used) < used else part
             else:
@@ -453,7 +450,7 @@ class Search:
     def lower(self, found: Solved) -> None:
         """The program insists on counts that do not hold: its groups get less."""
         for group in found.assembled.groups:
-            key = profile_key(found.assembled.candidates[group.name])
+            key = found.assembled.candidates[group.name].profile.key
             self.used_to[key] = min(self.used_to[key], group.utilization) * _MUCH_LESS
 
     def room_for_slower(self, best: Solved) -> float | None:
@@ -514,11 +511,6 @@ class _Bounds:
             return 8.0, self.holds * 1.25
         open_to = self.fails / self.holds
         return (open_to, math.sqrt(self.fails * self.holds)) if open_to > _PRECISE else (0.0, 0.0)
-
-
-def profile_key(candidate: Candidate) -> ProfileKey:
-    """Of its replicas."""
-    return candidate.profile.key.accelerator, candidate.profile.key.tensor_parallel
 
 
 def _percent(share: float) -> str:

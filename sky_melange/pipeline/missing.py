@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.offer import MissingPrices, PriceBook
@@ -13,6 +13,7 @@ from sky_melange.domain.workload import Workload
 from sky_melange.optimizer.candidates import build_candidates
 from sky_melange.pipeline.profiling import capacities_of
 from sky_melange.resources import cloud_features
+from sky_melange.workload_file import did_you_mean
 
 
 def missing_clouds(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -> tuple[MissingCloud, ...]:
@@ -26,6 +27,20 @@ def missing_clouds(workload: Workload, book: PriceBook, profiles: Sequence[Profi
     candidates = build_candidates(workload, offers, capacities, cloud_features()).candidates
     found = [_missing(workload, missing, candidates) for missing in concerned]
     return tuple(missing for missing in found if wanted is not None or missing.last_known is not None)
+
+
+def unsold_regions(wanted: Mapping[str, Sequence[str]], book: PriceBook) -> tuple[str, ...]:
+    """A sentence for each region that `candidates.regions` names in vain, though its cloud has offers."""
+    sold: dict[str, set[str]] = {}
+    for offer in (*book.offers, *(doubted.offer for doubted in book.quarantined)):
+        sold.setdefault(offer.cloud, set()).add(offer.region)
+    return tuple(
+        f"candidates.regions.{cloud}: there is no offer in {region}"
+        f"{did_you_mean(region, sorted(sold[cloud]), 'its regions')}"
+        for cloud, regions in wanted.items()
+        for region in regions
+        if cloud in sold and region not in sold[cloud]
+    )
 
 
 def _missing(workload: Workload, missing: MissingPrices, candidates: Sequence[Candidate]) -> MissingCloud:

@@ -22,18 +22,19 @@ from sky_melange.optimizer.remarks import assumptions, budget_warnings, clock_as
 from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
-from sky_melange.pipeline.missing import missing_clouds
+from sky_melange.pipeline.missing import missing_clouds, unsold_regions
 from sky_melange.pipeline.profiling import (
     capacities_of,
+    launched_groups,
     no_profile,
     planned_sizes,
     profiles_digest,
     profiles_for,
     trusted_profiles,
 )
-from sky_melange.pipeline.reading import ConfigOf, embedded_book, read
+from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
-from sky_melange.profiles import profile_assumptions, profile_remarks, select, unprofiled
+from sky_melange.profiles import elsewhere_measured, profile_assumptions, profile_remarks, select, unprofiled
 from sky_melange.resources import cloud_features
 from sky_melange.workload_file import file_text
 
@@ -70,15 +71,17 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     folder: Path | None = None,
     simulator: Simulator | None = None,
     config_of: ConfigOf | None = None,
+    tell: Tell | None = None,
 ) -> Planned:
     """Plans a workload file; `formulation` and `objective` override the file's.
 
     `book_of` gives the prices for the workload as read: the clock and the network are the caller's. `folder` is where
     the plan is to lie, which finds its workload from there; None: nowhere. `simulator` finds out which plans hold
     `slo.attainment`; None: nothing is simulated. `config_of` finds the config.json of a model's page.
+    `tell` gets what the file says that is not read as it is spelled.
     """
     text = file_text(path)
-    workload = _overridden(read(path, text=text, config_of=config_of), formulation, objective)
+    workload = _overridden(read(path, text=text, config_of=config_of, tell=tell), formulation, objective)
     book = book_of(workload)
     profiles = profiles_for(workload, book, path.parent)
     is_simulated = simulator is not None and workload.slo.attainment is not None
@@ -138,14 +141,17 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
     sizes = planned_sizes(workload)
     kept, refused = trusted_profiles(workload, profiles)
     selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
+    unsold = unsold_regions(workload.candidates.regions, book)
     try:
         answer = _answer(modelled(workload, book, selection.profiles), simulator, log)
     except (InfeasibleError, MissingDataError) as error:
-        if not refused:
+        reasons = (*refused, *unsold)
+        if not reasons:
             raise
-        raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in refused)])) from error
+        raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in reasons)])) from error
     optimum, simulated, scheduled = answer.optimum, answer.simulated, answer.scheduled
-    groups, overhead, cost = optimum.groups, optimum.overhead, optimum.cost
+    overhead, cost = optimum.overhead, optimum.cost
+    groups = launched_groups(optimum.groups, workload.model)
     check_size(groups)
     status, gap = (optimum.solution.status, optimum.solution.mip_gap)
     schedule = None
@@ -173,8 +179,10 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         ),
         warnings=(
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
-            *unprofiled(workload.candidates.accelerators, profiles),
+            *elsewhere_measured(workload, used),
+            *unprofiled(workload.candidates.accelerators, profiles, workload.launch.engines),
             *refused,
+            *unsold,
             *budget_warnings(workload, groups, cost, schedule),
             *_not_believed(optimum, book, selection.profiles),
             *warnings(workload, groups, overhead, book),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sky_melange.domain.buckets import Bucket
+from sky_melange.domain.engine import ENGINES, can_launch
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.profile import Capacity, Profile, ProfileKind, Skipped
+from sky_melange.domain.plan import ReplicaGroup
+from sky_melange.domain.profile import Capacity, Profile, ProfileKey, ProfileKind, Skipped, attention_ranks
 from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import Model, Workload
 from sky_melange.errors import MissingDataError
@@ -27,7 +30,8 @@ from sky_melange.profiles import (
     trusted,
 )
 from sky_melange.profiles.architectures import known_models, nearest
-from sky_melange.profiles.estimates import has_shape, shape_of
+from sky_melange.profiles.estimates import disk_gb, has_shape, shape_of
+from sky_melange.profiles.gpu_compute import without_kernels
 from sky_melange.profiles.roofline import ENGINE as ESTIMATED_ENGINE
 from sky_melange.profiles.selection import gaps_of
 from sky_melange.profiles.twins import twins
@@ -48,23 +52,28 @@ def profiles_on(
 ) -> tuple[Profile, ...]:
     """The profiles of `wanted` accelerators (None: all), and estimates of those `estimable` that have no other.
 
+    Accelerators for which the engine has no kernels have none.
+
     Each as this traffic is planned with it: laws are continued to its sizes, and all are as slow as the pessimistic end
     of their stated error (`profiles.confidence`).
     """
-    model, policy, engine = workload.model, workload.profiles, workload.launch.engine
-    found = profiles_of(model, engine, wanted)
+    model, policy, engines = workload.model, workload.profiles, workload.launch.engines
+    found = profiles_of(model, engines, wanted)
     paths = [folder / name for name in policy.files]
-    found += read_profiles(paths, model.profiled_id, model.dtype, engine, wanted)
+    found += read_profiles(paths, model.profiled_id, model.dtype, engines, wanted)
+    found = tuple(each for each in found if without_kernels(each.key.accelerator, [each.key.engine]) is None)
     sizes = [(b.planned_input_tokens, b.planned_output_tokens, b.rate_rps) for b in workload.traffic.buckets()]
     slo = workload.slo.of_means()
     made = [continued(profile, sizes, slo, is_unlimited=policy.extrapolate) for profile in found]
     shapes = [(inputs, outputs) for inputs, outputs, _ in sizes]
-    missing = set(estimable) - {p.key.accelerator for p in made if policy.extrapolate or not gaps_of(p, shapes)}
+    known = {p.key.accelerator for p in made if policy.extrapolate or not gaps_of(p, shapes)}
+    missing = {name for name in estimable if name not in known and without_kernels(name, engines) is None}
     if missing and _may_estimate(workload):
         from sky_melange.profiles.estimates import estimated_profiles
 
         longest = (max(inputs for inputs, _ in shapes), max(outputs for _, outputs in shapes))
-        made += estimated_profiles(shape_of(model), model.dtype, engine, missing, longest)[0]
+        for engine in engines:
+            made += estimated_profiles(shape_of(model), model.dtype, engine, missing, longest)[0]
     return tuple(pessimistic(profile, policy.confidence) for profile in made)
 
 
@@ -134,41 +143,51 @@ def trusted_profiles(workload: Workload, profiles: Sequence[Profile]) -> tuple[t
 
 def no_profile(workload: Workload) -> MissingDataError:
     """The error where there is no profile at all: what to write in its first line, then what there is."""
-    model, engine, wanted = workload.model, workload.launch.engine, workload.candidates.accelerators
+    model, engines, wanted = workload.model, workload.launch.engines, workload.candidates.accelerators
     where = "" if wanted is None else f" on any of {', '.join(wanted)}"
     entries = bundled.entries()
     same = {model.profiled_id, *twins(model)}
-    of_model = [entry for entry in entries if entry.key.model in same]
+    of_model = [entry.key for entry in entries if entry.key.model in same]
+    usable = [key for key in of_model if _launchable(key, engines)]
     lines = [
-        f"{_way_out(workload, where)}: there is no profile of {_profiled(workload)}{where} that {engine} can launch"
+        f"{_way_out(workload, where)}: there is no profile of {_profiled(workload)}{where} that "
+        f"{' or '.join(engines)} can launch"
     ]
-    fitting = sorted({e.key.accelerator for e in of_model if _launchable(e, engine) and e.key.dtype == model.dtype})
+    fitting = sorted({key.accelerator for key in usable if key.dtype == model.dtype})
     if fitting:
         lines.append(f"There are profiles on {', '.join(fitting)}; add one of them to candidates.accelerators.")
-    others = sorted({e.key.dtype for e in of_model if _launchable(e, engine)} - {model.dtype})
+    others = sorted({key.dtype for key in usable} - {model.dtype})
     if others:
         lines.append(f"There are profiles of it in {' and '.join(others)}, for checkpoints that have that dtype.")
-    unusable = Counter(
-        f"{e.key.engine} {e.key.dtype}{f', {e.layout}' if e.layout else ''}"
-        for e in of_model
-        if not _launchable(e, engine)
-    )
-    if unusable:
-        listed = ", ".join(f"{name} ({count})" for name, count in sorted(unusable.items()))
-        lines.append(f"{unusable.total()} bundled profiles of it are of other engines or layouts: {listed}.")
-    near = _nearest(model, {e.key.model for e in entries if _launchable(e, engine)} - same)
+    unused = [key for key in of_model if key not in usable]
+    elsewhere = sorted({key.engine for key in unused if _launchable(key, ENGINES) and key.dtype == model.dtype})
+    if elsewhere:
+        lines.append(
+            f"There are profiles of {' and '.join(elsewhere)}: write `launch.engine: {elsewhere[0]}`, or `any`."
+        )
+    if unused:
+        counts = Counter(f"{key.engine} {key.dtype}{f', {key.layout}' if key.layout else ''}" for key in unused)
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+        lines.append(f"{len(unused)} bundled profiles of it are of other engines or layouts: {listed}.")
+    if unused and not any(_launchable(key, ENGINES) for key in of_model):
+        lines.append("No launch files are written for any of these: they serve as evidence only.")
+    near = _nearest(model, {e.key.model for e in entries if _launchable(e.key, engines)} - same)
     if near:
         lines.append(f"The nearest models with profiles: {', '.join(near)}.")
     return MissingDataError("\n  ".join(lines))
 
 
 def _way_out(workload: Workload, where: str) -> str:
+    wanted = workload.candidates.accelerators or ()
+    reasons = [without_kernels(name, workload.launch.engines) for name in wanted]
+    if wanted and None not in reasons:
+        return f"name other candidates.accelerators: {', '.join(filter(None, reasons))}"
     if _size(workload.model) is None:
         also = "" if workload.profiles.estimate else " and `profiles: {estimate: true}`"
         return f"write `model.config: config.json` with the model's public configuration{also}"
     if not workload.profiles.estimate:
         return "write `profiles: {estimate: true}` to estimate it from datasheets"
-    if workload.launch.engine != ESTIMATED_ENGINE:
+    if ESTIMATED_ENGINE not in workload.launch.engines:
         return (
             f"write `launch.engine: {ESTIMATED_ENGINE}`, of which estimates are, or name profiles under profiles.files"
         )
@@ -191,12 +210,29 @@ def _size(model: Model) -> int | None:
         return None
 
 
-def _launchable(entry: bundled.Entry, engine: str) -> bool:
-    return entry.key.engine == engine and not entry.layout
+def _launchable(key: ProfileKey, engines: Collection[str]) -> bool:
+    return key.engine in engines and can_launch(key.engine, key.layout)
 
 
 def _profiled(workload: Workload) -> str:
     return f"{workload.model.profiled_id} ({workload.model.dtype})"
+
+
+def launched_groups(groups: Iterable[ReplicaGroup], model: Model) -> tuple[ReplicaGroup, ...]:
+    """The groups with what their launch files must know of the model: how its weights are spread, and their disk.
+
+    Data-parallel ranks of one vLLM share the experts of a mixture: another layout than that of any profile, which is of
+    one replica alone. Ranks of SGLang are replicas of their own, unless each has ranks of attention itself.
+    """
+    shape = shape_of(model) if has_shape(model) else None
+    is_dense = shape is not None and shape.experts == 0
+    found = []
+    for group in groups:
+        has_ranks = attention_ranks(group.layout, group.tensor_parallel) > 1
+        shares = has_ranks or (group.engine == "vllm" and not is_dense)
+        runs_apart = shares and group.replicas_per_instance > 1
+        found.append(replace(group, disk_gb=disk_gb(model), runs_apart=runs_apart))
+    return tuple(found)
 
 
 def planned_sizes(workload: Workload) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,29 @@ from sky_melange.domain.workload import Model, RunningGroup, Workload
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
 from sky_melange.traces import preset_names, read_hours, resolve_traffic
-from sky_melange.workload_file import read_workload
+from sky_melange.workload_file import Reading, read_workload
 
 ConfigOf = Callable[[str], Mapping[str, Any] | None]
 """Model id -> the config.json of its page, from a cache or from the network; None where there is none."""
 
 
+Tell = Callable[[tuple[Reading, ...]], None]
+"""Takes what a file says that is not read as it is spelled."""
+
+
 def read(
-    path: Path, *, planned: Workload | None = None, text: str | None = None, config_of: ConfigOf | None = None
+    path: Path,
+    *,
+    planned: Workload | None = None,
+    text: str | None = None,
+    config_of: ConfigOf | None = None,
+    tell: Tell | None = None,
 ) -> Workload:
     """Reads a workload file, its names of accelerators and clouds checked, its context limit and dtype filled in.
 
     `planned` stands in for the files that it names: the counts of its log, the groups that run, the model's config.
     `text` is the file's where it was read already, as pipes can be once. `config_of` looks for the config.json of a
-    model for which the workload names none.
+    model for which the workload names none. `tell` gets what is not read as it is spelled.
     """
     workload = read_workload(
         path,
@@ -35,6 +44,8 @@ def read(
         known_accelerators=known_accelerators(),
         known_clouds=launchable_clouds(),
         known_presets=preset_names(),
+        known_regions=_regions,
+        tell=tell,
         trace_traffic=lambda reference: resolve_traffic(reference, path.parent) if planned is None else planned.traffic,
         read_hours=lambda reference: (
             read_hours(reference, path.parent) if planned is None else hours_of(planned.traffic)
@@ -62,6 +73,14 @@ def hours_of(planned: Traffic) -> tuple[Hours, tuple[str, ...]]:
     hours = planned.hours or Hours(rates_rps=(planned.request_rate_rps,) * DAY)
     notes = (note.partition("Hours: ") for note in planned.notes)
     return hours, tuple(text for before, found, text in notes if found and not before)
+
+
+def _regions() -> Mapping[str, Collection[str]]:
+    """The regions of each cloud that had offers when this release was made."""
+    found: dict[str, set[str]] = {}
+    for offer in load_snapshot().offers:
+        found.setdefault(offer.cloud, set()).add(offer.region)
+    return found
 
 
 def _known(model: Model, file: Path, planned: Workload | None, config_of: ConfigOf | None) -> Model:

@@ -16,6 +16,7 @@ from typing import Final
 
 from sky_melange.domain.hours import Period, Schedule, starts_in
 from sky_melange.domain.plan import Overhead, SimulatedPlan
+from sky_melange.domain.profile import ProfileKey
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
@@ -26,11 +27,9 @@ from sky_melange.pipeline.attaining import (
     ROOM,
     SLOWER_FRACTION,
     Held,
-    ProfileKey,
     Search,
     Simulate,
     fleet_of_solved,
-    profile_key,
 )
 from sky_melange.profiles.estimates import has_shape, shape_of
 from sky_melange.traces.request_log import RequestLog
@@ -297,7 +296,7 @@ class _Hours:
                 there = self.replicas(last.solution.counts[period])
             row: list[float] = []
             for c, candidate in enumerate(self.model.candidates):
-                key = profile_key(candidate)
+                key = candidate.profile.key
                 # A machine of another place or size is no other replica.
                 count = there.get(key) or math.ceil(fraction * (fixed.get(key) or self.most_replicas(c)))
                 part = self.part(key, max(1, count))
@@ -310,7 +309,7 @@ class _Hours:
         found: dict[ProfileKey, int] = {}
         for candidate, count in zip(self.model.candidates, counts, strict=True):
             if count:
-                key = profile_key(candidate)
+                key = candidate.profile.key
                 found[key] = max(found.get(key, 0), count * candidate.replicas_per_instance)
         return found
 

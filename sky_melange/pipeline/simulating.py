@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.plan import ReplicaGroup
-from sky_melange.domain.profile import Profile
 from sky_melange.domain.trace import TraceReference
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, MissingDataError, Mistake
@@ -62,7 +61,7 @@ def planned_fleet(document: PlanDocument) -> tuple[Fleet, tuple[str, ...]]:
     known = profiles_on(workload, accelerators, accelerators, _workload_folder(document))
     chosen, warnings = {}, []
     for group in plan.groups:
-        own = [profile for profile in known if _is_of(profile, group)]
+        own = [profile for profile in known if profile.launched == group.launched]
         if not own:
             raise _missing(group, workload)
         same = next((profile for profile in own if profile.provenance == group.profile), None)
@@ -74,14 +73,6 @@ def planned_fleet(document: PlanDocument) -> tuple[Fleet, tuple[str, ...]]:
     return fleet_of(plan, workload, chosen), tuple(warnings)
 
 
-def _is_of(profile: Profile, group: ReplicaGroup) -> bool:
-    key = profile.key
-    return (
-        (key.accelerator, key.tensor_parallel, profile.layout) == (group.accelerator, group.tensor_parallel, "")
-        and tuple(sorted(profile.engine_args.items())) == group.engine_args
-    )  # fmt: skip
-
-
 def _workload_folder(document: PlanDocument) -> Path:
     """Files that a workload names are relative to it."""
     return (workload_file_of(document) or document.path).parent
@@ -90,6 +81,6 @@ def _workload_folder(document: PlanDocument) -> Path:
 def _missing(group: ReplicaGroup, workload: Workload) -> MissingDataError:
     model = f"{workload.model.profiled_id} ({workload.model.dtype})"
     return MissingDataError(
-        f"{group.name}: there is no profile of {model} on {group.accelerator} at tensor parallel "
-        f"{group.tensor_parallel} with the engine settings of the plan; plan again"
+        f"{group.name}: there is no profile of {model} on {group.accelerator} {group.layout_text} with the engine "
+        "settings of the plan; plan again"
     )

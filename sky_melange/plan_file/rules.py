@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from sky_melange.domain.engine import ENGINES, can_launch
 from sky_melange.domain.plan import MOST_UTILIZATION, Plan, ReplicaGroup
 from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.unit_costs import token_rates, unit_costs
@@ -19,6 +20,7 @@ from sky_melange.resources import cloud_features
 
 MAX_INSTANCES: Final = 1_000_000
 MAX_PRICE_USD_PER_HOUR: Final = 1e9
+MAX_DISK_GB: Final = 65_536
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _STATUSES: Final = ("optimal", "feasible")
@@ -69,6 +71,14 @@ def _check_group(key: str, group: ReplicaGroup, entry: Mapping[str, Any], decode
         count = getattr(group, name)
         if not 1 <= count <= MAX_INSTANCES:
             decoder.mistake(f"{key}.{name}", f"want a whole number from 1 to {MAX_INSTANCES}, found {count}")
+    if group.engine not in ENGINES:
+        decoder.mistake(f"{key}.engine", f"want one of {', '.join(ENGINES)}, found {shown(group.engine)}")
+    elif not can_launch(group.engine, group.layout):
+        known = ", ".join(sorted(filter(None, ENGINES[group.engine].layouts)))
+        message = f"want an empty text or one of {known}, found {shown(group.layout)}"
+        decoder.mistake(f"{key}.layout", message)
+    if not 1 <= group.disk_gb <= MAX_DISK_GB:
+        decoder.mistake(f"{key}.disk_gb", f"want a whole number from 1 to {MAX_DISK_GB}, found {group.disk_gb}")
     if group.cloud not in cloud_features():
         known = ", ".join(sorted(cloud_features()))
         decoder.mistake(f"{key}.cloud", f"SkyPilot launches on no cloud {group.cloud[:60]!r}; it launches on {known}")

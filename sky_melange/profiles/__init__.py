@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
+from sky_melange.domain.engine import ENGINES, can_launch
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.workload import Model
 from sky_melange.errors import InputError, Mistake
@@ -18,12 +19,19 @@ from sky_melange.profiles.capacity import max_capacity
 from sky_melange.profiles.continuation import continued
 from sky_melange.profiles.pessimism import pessimistic
 from sky_melange.profiles.profile_json import read_profile
-from sky_melange.profiles.remarks import profile_assumptions, profile_remarks, refusals, unprofiled
+from sky_melange.profiles.remarks import (
+    elsewhere_measured,
+    profile_assumptions,
+    profile_remarks,
+    refusals,
+    unprofiled,
+)
 from sky_melange.profiles.selection import select, trusted
 
 __all__ = [
     "PROFILE_SOURCES",
     "continued",
+    "elsewhere_measured",
     "known_models",
     "load_profiles",
     "max_capacity",
@@ -57,18 +65,27 @@ def load_profiles(
     return tuple(sorted(found, key=lambda profile: profile.key))
 
 
-def profiles_of(model: Model, engine: str, accelerators: Collection[str] | None = None) -> tuple[Profile, ...]:
+def profiles_of(
+    model: Model, engines: Collection[str], accelerators: Collection[str] | None = None
+) -> tuple[Profile, ...]:
     """All profiles of a workload's model, its own before those of models with the same architecture."""
     from sky_melange.profiles.twins import twin_profiles
 
-    own = load_profiles(model.profiled_id, model.dtype, engine, accelerators)
-    return (*own, *twin_profiles(model, engine, accelerators))
+    own = [each for engine in engines for each in load_profiles(model.profiled_id, model.dtype, engine, accelerators)]
+    return (*own, *(each for engine in engines for each in twin_profiles(model, engine, accelerators)))
 
 
 def read_profiles(
-    paths: Collection[Path], model: str, dtype: str, engine: str, accelerators: Collection[str] | None = None
+    paths: Collection[Path],
+    model: str,
+    dtype: str,
+    engines: Collection[str],
+    accelerators: Collection[str] | None = None,
 ) -> tuple[Profile, ...]:
-    """The user's own profile files. Raises InputError when one cannot be read or is of another model or precision."""
+    """The user's own profile files.
+
+    Raises InputError when one cannot be read, is of another model or precision, or cannot be launched.
+    """
     profiles: list[Profile] = []
     mistakes: list[Mistake] = []
     for path in paths:
@@ -78,10 +95,14 @@ def read_profiles(
             mistakes += error.mistakes
             continue
         key = profile.key
-        if (key.model, key.dtype, key.engine) != (model, dtype, engine):
+        if (key.model, key.dtype) != (model, dtype) or key.engine not in engines:
             found = f"{key.model} ({key.dtype}, {key.engine})"
-            message = f"is a profile of {found}; the workload asks for {model} ({dtype}, {engine})"
+            message = f"is a profile of {found}; the workload asks for {model} ({dtype}, {' or '.join(engines)})"
             mistakes.append(Mistake(source=str(path), message=message))
+        elif not can_launch(key.engine, key.layout):
+            known = ", ".join(sorted(filter(None, ENGINES[key.engine].layouts)))
+            message = f"there are no launch files for it with {key.engine}: leave it out for plain tensor parallelism"
+            mistakes.append(Mistake(source=str(path), key="layout", message=f"{message}, or write one of {known}"))
         elif accelerators is None or key.accelerator in accelerators:
             profiles.append(profile)
     if mistakes:

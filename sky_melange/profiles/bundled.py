@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from sky_melange.domain.engine import can_launch
 from sky_melange.domain.profile import Profile, ProfileKey, ProfileKind
 from sky_melange.profiles.profile_json import read_profile
 from sky_melange.resources import data_path
@@ -23,20 +24,16 @@ _INDEXES: Final = ("index.csv", "index_fitted.csv")
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Entry:
-    """One line of an index: what the profile is of, and its file below catalogs/profiles.
-
-    `layout` is empty for plain tensor parallelism, the only one that launch files are written for.
-    """
+    """One line of an index: what the profile is of, and its file below catalogs/profiles."""
 
     key: ProfileKey
-    layout: str
     kind: ProfileKind
     file: str
 
 
 def models(engine: str = "vllm") -> tuple[tuple[str, str], ...]:
     """(model id, dtype) of every bundled profile that a plan can launch with an engine, sorted; read from the index."""
-    keys = {entry.key for entry in entries() if entry.key.engine == engine and not entry.layout}
+    keys = {entry.key for entry in entries() if entry.key.engine == engine and can_launch(engine, entry.key.layout)}
     return tuple(sorted({(key.model, key.dtype) for key in keys}))
 
 
@@ -46,7 +43,7 @@ def load(model: str, dtype: str, engine: str, accelerators: Collection[str] | No
         read(entry)
         for entry in entries()
         if (entry.key.model, entry.key.dtype, entry.key.engine) == (model, dtype, engine)
-        and not entry.layout
+        and can_launch(engine, entry.key.layout)
         and (accelerators is None or entry.key.accelerator in accelerators)
     ]
     return tuple(sorted(found, key=lambda profile: profile.key))
@@ -76,8 +73,8 @@ def _entry(row: dict[str, str]) -> Entry:
             tensor_parallel=int(row["tensor_parallel"]),
             dtype=row["dtype"],
             engine=row["engine"],
+            layout=row.get("layout", ""),
         ),
-        layout=row.get("layout", ""),
         kind=ProfileKind(row.get("kind", ProfileKind.ESTIMATED.value)),
         file=row["file"],
     )

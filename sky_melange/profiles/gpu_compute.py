@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from sky_melange.domain.engine import ENGINES, has_kernels
 from sky_melange.domain.units import BYTES_PER_GIB
 from sky_melange.resources import data_path
 
@@ -49,6 +50,15 @@ class Machine:
             return self.fp4_flop_per_s
         # Volta and Turing, which lack bfloat16, lack the kernels that unpack weights as well.
         return self.fp16_flop_per_s if dtype in _WEIGHT_ONLY and self.bfloat16 else None
+
+
+def without_kernels(accelerator: str, engines: Iterable[str]) -> str | None:
+    """Why no engine can be launched on an accelerator; None where one can, or nothing is known of it."""
+    machine = machines().get(accelerator)
+    if machine is None or any(has_kernels(engine, machine.generation) for engine in engines):
+        return None
+    titles = " and ".join(f"{ENGINES[engine].title} {ENGINES[engine].version}" for engine in engines)
+    return f"the wheels of {titles} hold no kernels for {accelerator} ({machine.generation})"
 
 
 @cache

@@ -47,7 +47,7 @@ class Wanted:
             (self.tensor_parallel, key.tensor_parallel),
             (self.engine, key.engine),
             (self.dtype, key.dtype),
-            (self.layout, entry.layout),
+            (self.layout, entry.key.layout),
             (self.kind, entry.kind.value),
         )
         return all(asked is None or asked == found for asked, found in pairs)
@@ -173,7 +173,7 @@ def _between(curve: Curve, concurrency: float) -> tuple[float, float]:
 def _preference(entry: Entry) -> tuple[object, ...]:
     key = entry.key
     dtype = _DTYPES.index(key.dtype) if key.dtype in _DTYPES else len(_DTYPES)
-    return key.engine != "vllm", entry.layout, key.tensor_parallel, dtype, RANKS.index(entry.kind), entry
+    return key.engine != "vllm", entry.key.layout, key.tensor_parallel, dtype, RANKS.index(entry.kind), entry
 
 
 def _describe(wanted: Wanted) -> str:
@@ -192,10 +192,10 @@ def _alternatives(wanted: Wanted) -> str:
         models = "\n".join(f"  {name}" for name in sorted({entry.key.model for entry in entries}))
         return f"; there are profiles of\n{models}"
     same = [entry for entry in of_model if entry.key.accelerator == wanted.accelerator] or of_model
-    keys = [(entry.key, entry.layout) for entry in sorted(same, key=_preference)]
+    keys = [entry.key for entry in sorted(same, key=_preference)]
     lines = [
-        f"  {key.accelerator} tensor parallel {key.tensor_parallel} {key.dtype} {key.engine} {layout}".rstrip()
-        for key, layout in keys
+        f"  {key.accelerator} tensor parallel {key.tensor_parallel} {key.dtype} {key.engine} {key.layout}".rstrip()
+        for key in keys
     ]
     shown = list(dict.fromkeys(lines))
     more = f"\n  … and {len(shown) - _LISTED} more (sky-melange profiles list)" if len(shown) > _LISTED else ""

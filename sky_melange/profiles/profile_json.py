@@ -207,13 +207,13 @@ def _profile(record: _AnyFile) -> Profile:
             tensor_parallel=record.tensor_parallel,
             dtype=record.dtype,
             engine=record.engine,
+            layout=record.layout,
         ),
         engine_version=record.engine_version,
         engine_args={name: str(value) for name, value in record.engine_args.items()},
         kv_cache_tokens=record.kv_cache_tokens,
         form=_form(record),
         provenance=_provenance(record.provenance),
-        layout=record.layout,
     )
 
 

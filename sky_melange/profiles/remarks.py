@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from sky_melange.domain.engine import ENGINES, version_gap
 from sky_melange.domain.plan import Route
 from sky_melange.domain.profile import Profile, ProfileKind
 from sky_melange.domain.workload import Model, Workload
+from sky_melange.profiles import bundled
 from sky_melange.profiles.architectures import architecture_of
 from sky_melange.profiles.capacity import covers
+from sky_melange.profiles.gpu_compute import without_kernels
 from sky_melange.profiles.selection import RANKS, PassedOver, Trusted
-from sky_melange.profiles.twins import borrowed_from
+from sky_melange.profiles.twins import borrowed_from, twins
 
 _MOST_SIZES = 3
+_TITLES = {"trtllm": "TensorRT-LLM"}
 
 
 def profile_remarks(
@@ -50,10 +54,56 @@ def profile_remarks(
             )
 
 
-def unprofiled(wanted: Iterable[str] | None, profiles: Iterable[Profile]) -> Iterator[str]:
-    """A sentence about accelerators that the workload names and nothing is known of."""
+def elsewhere_measured(workload: Workload, used: Mapping[str, Profile]) -> Iterator[str]:
+    """A sentence for groups that are estimated though another engine was measured on their GPUs, by engine."""
+    model, dtype = workload.model, workload.model.dtype
+    same = {model.profiled_id, *twins(model)}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, profile in sorted(used.items()):
+        if profile.provenance.kind is not ProfileKind.ESTIMATED:
+            continue
+        measured = {
+            entry.key.engine
+            for entry in bundled.entries()
+            if entry.key.model in same and (entry.key.dtype, entry.key.accelerator) == (dtype, profile.key.accelerator)
+            if RANKS.index(entry.kind) < RANKS.index(ProfileKind.ESTIMATED)
+        }
+        for engine in sorted(measured - set(workload.launch.engines)):
+            groups.setdefault((engine, profile.key.accelerator), []).append(name)
+    for (engine, accelerator), names in sorted(groups.items()):
+        known = ENGINES.get(engine)
+        way_out = (
+            "for which no launch files are written: those runs serve as evidence only"
+            if known is None
+            else f"write `launch.engine: {engine}`, or `any`, to plan with that"
+        )
+        yield (
+            f"Throughput of {', '.join(names)} is estimated; on {accelerator} "
+            f"{_TITLES.get(engine, known.title if known else engine)} was measured, {way_out}."
+        )
+
+
+def engine_versions(used: Mapping[str, Profile]) -> Iterator[str]:
+    """A sentence for each version that is launched and the versions that its profiles are of."""
+    apart: dict[str, dict[str, list[str]]] = {}
+    for name, profile in sorted(used.items()):
+        gap = version_gap(profile.key.engine, profile.engine_version)
+        if gap is not None:
+            apart.setdefault(profile.key.engine, {}).setdefault(gap, []).append(name)
+    for engine, gaps in sorted(apart.items()):
+        listed = "; ".join(f"the profile of {', '.join(names)} is {gap}" for gap, names in sorted(gaps.items()))
+        yield (
+            f"Engine: {ENGINES[engine].title} {ENGINES[engine].version} is launched, and taken to be as fast as the "
+            f"version that was profiled: {listed}."
+        )
+
+
+def unprofiled(wanted: Iterable[str] | None, profiles: Iterable[Profile], engines: Collection[str]) -> Iterator[str]:
+    """Sentences about accelerators that the workload names and that are no candidates."""
     known = {profile.key.accelerator for profile in profiles}
-    missing = sorted(set(wanted or ()) - known)
+    reasons = {name: without_kernels(name, engines) for name in sorted(set(wanted or ()) - known)}
+    yield from (f"{name} is not considered: {reason}." for name, reason in reasons.items() if reason is not None)
+    missing = [name for name, reason in reasons.items() if reason is None]
     if missing:
         yield (
             f"No profile of this model on {', '.join(missing)}, so not considered: they are not estimated either "
@@ -77,6 +127,7 @@ def profile_assumptions(workload: Workload, used: Mapping[str, Profile]) -> Iter
             f"Throughput is that of {model.profiled_id}, as model.profile_as says: {model.id} is taken to be as fast "
             "and to need as much memory."
         )
+    yield from engine_versions(used)
     confidence = workload.profiles.confidence
     yield (
         f"Throughput: replicas are taken to be as slow as the pessimistic end of their profile's stated error: "

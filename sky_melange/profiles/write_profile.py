@@ -35,7 +35,7 @@ def profile_text(profile: Profile, *, details: Mapping[str, object] | None = Non
         "engine": key.engine,
         "engine_version": profile.engine_version,
         "engine_args": dict(sorted(profile.engine_args.items())),
-        **({"layout": profile.layout} if profile.layout else {}),
+        **({"layout": key.layout} if key.layout else {}),
         **_form(profile),
         "provenance": _provenance(profile.provenance, details or {}),
     }

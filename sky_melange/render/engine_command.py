@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Iterator
 from typing import Final
 
 from sky_melange.domain.plan import ReplicaGroup
+from sky_melange.domain.profile import attention_ranks
 from sky_melange.domain.workload import Workload
 
 PORT: Final = 8000
-VLLM_VERSION: Final = "0.24.0"
-"""The version that is launched; profiles name the version that they describe."""
-
-MINIMUM_DRIVER: Final = 580
-"""The NVIDIA driver that CUDA 13 needs, which the wheel of this vLLM is built with."""
 
 DTYPE_FLAGS: Final = {
     "bfloat16": ("--dtype bfloat16",),
@@ -23,6 +21,7 @@ DTYPE_FLAGS: Final = {
     "fp4": ("--dtype auto",),
     "int4": ("--dtype auto",),
 }
+"""vLLM and SGLang name these alike."""
 
 
 def dtype_flags(dtype: str, *, is_quantized: bool) -> tuple[str, ...]:
@@ -30,23 +29,47 @@ def dtype_flags(dtype: str, *, is_quantized: bool) -> tuple[str, ...]:
     return ("--dtype auto",) if is_quantized else DTYPE_FLAGS[dtype]
 
 
-def vllm_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
-    """Arguments of `vllm serve`: the model, then one quoted `--flag value` each; the user's own come last and win.
+def engine_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
+    """Arguments of one engine process: the quoted model, then one quoted `--flag value` each; the user's come last and
+    win.
 
-    An instance that holds several replicas runs them as data-parallel ranks behind one port. `--max-num-seqs` is the
-    concurrency at which the group's traffic just meets the targets: more requests wait instead of slowing the others.
+    The limit on running requests is the concurrency at which the group's traffic just meets the targets: more requests
+    wait instead of slowing the others. An instance that holds several replicas runs them as data-parallel ranks behind
+    one port, or (`ReplicaGroup.runs_apart`) as processes on ports that the shell's `$port` names.
     """
-    flags = [
-        "--host 0.0.0.0",
-        f"--port {PORT}",
-        *dtype_flags(workload.model.dtype, is_quantized=workload.model.quantization is not None),
-        f"--tensor-parallel-size {group.tensor_parallel}",
-    ]
-    if group.replicas_per_instance > 1:
-        flags.append(f"--data-parallel-size {group.replicas_per_instance}")
-    if workload.model.max_model_len is not None:
-        flags.append(f"--max-model-len {workload.model.max_model_len}")
-    flags.append(f"--max-num-seqs {group.max_concurrency}")
+    flags = ["--host 127.0.0.1", '--port "$port"'] if group.runs_apart else ["--host 0.0.0.0", f"--port {PORT}"]
+    flags += dtype_flags(workload.model.dtype, is_quantized=workload.model.quantization is not None)
+    flags += (_sglang if group.engine == "sglang" else _vllm)(group, workload)
     flags += [f"{shlex.quote(f'--{name}')} {shlex.quote(value)}" for name, value in group.engine_args]
     flags += [shlex.quote(argument) for argument in workload.launch.engine_args]
-    return (workload.model.id, *flags)
+    return (shlex.quote(workload.model.id), *flags)
+
+
+def _vllm(group: ReplicaGroup, workload: Workload) -> Iterator[str]:
+    """With data-parallel attention each GPU is a rank of its own, whose limit is its share of the replica's."""
+    ranks = attention_ranks(group.layout, group.tensor_parallel)
+    yield f"--tensor-parallel-size {group.tensor_parallel // ranks}"
+    copies = ranks if group.runs_apart else ranks * group.replicas_per_instance
+    if copies > 1:
+        yield f"--data-parallel-size {copies}"
+    if group.layout.endswith("ep"):
+        yield "--enable-expert-parallel"
+    if workload.model.max_model_len is not None:
+        yield f"--max-model-len {workload.model.max_model_len}"
+    yield f"--max-num-seqs {math.ceil(group.max_concurrency / ranks)}"
+
+
+def _sglang(group: ReplicaGroup, workload: Workload) -> Iterator[str]:
+    """SGLang divides the limit on running requests among the ranks of attention itself; `--dp-size` counts replicas."""
+    ranks = attention_ranks(group.layout, group.tensor_parallel)
+    yield f"--tp-size {group.tensor_parallel}"
+    if ranks > 1:
+        yield f"--attn-dp-size {ranks}"
+    if group.layout.endswith("ep"):
+        yield f"--ep-size {group.tensor_parallel}"
+    if group.replicas_per_instance > 1 and not group.runs_apart:
+        yield f"--dp-size {group.replicas_per_instance}"
+        yield "--load-balance-method total_requests"
+    if workload.model.max_model_len is not None:
+        yield f"--context-length {workload.model.max_model_len}"
+    yield f"--max-running-requests {group.max_concurrency}"

@@ -1,4 +1,4 @@
-"""Why a plan is what it is, for people. Fits 100 columns; rounding happens here and nowhere else."""
+"""Why a plan is what it is, for people. Rounding happens here and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rich.text import Text
 from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, NearMiss, Substitute
 from sky_melange.render.money import hourly
 from sky_melange.render.plan_sentences import KEEP, free_of_changes
-from sky_melange.render.text import Breakable, counted, new_table, to_text
+from sky_melange.render.text import WIDTH, Breakable, counted, new_table, to_text
 
 _SAME: Final = 1e-6
 _UNPROVEN: Final = "not proven in time"
 
 
-def render(explanation: Explanation, *, color: bool) -> str:
+def render(explanation: Explanation, *, color: bool, width: int = WIDTH) -> str:
     """The text; `color` adds terminal codes."""
-    return to_text(*_parts(explanation), color=color)
+    return to_text(*_parts(explanation), color=color, width=width)
 
 
 def _parts(explanation: Explanation) -> Iterator[RenderableType]:

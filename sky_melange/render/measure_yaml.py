@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sky_melange.render.engine_command import DTYPE_FLAGS, MINIMUM_DRIVER, PORT, VLLM_VERSION, dtype_flags
-from sky_melange.render.skypilot_yaml import DISK_SIZE_GB
+from sky_melange.domain.engine import ENGINES
+from sky_melange.domain.plan import LEAST_DISK_GB
+from sky_melange.render.engine_command import DTYPE_FLAGS, PORT, dtype_flags
 from sky_melange.resources import data_path
 
 SCRIPT: Final = "measure.sh"
@@ -48,6 +49,7 @@ class MeasureJob:
     wheel: str | None = None
     is_quantized: bool = False
     """Whether the checkpoint is, and says how."""
+    disk_gb: int = LEAST_DISK_GB
 
     @property
     def cluster(self) -> str:
@@ -87,10 +89,9 @@ def _render_job(job: MeasureJob) -> str:
         script=SCRIPT,
         launch_command=f"sky launch -c {job.cluster} {job.file}{_secret_options(job.secrets)}",
         package=package,
-        disk_size_gb=DISK_SIZE_GB,
+        disk_size_gb=job.disk_gb,
         idle_minutes=IDLE_MINUTES,
-        minimum_driver=MINIMUM_DRIVER,
-        requirement=f"vllm=={VLLM_VERSION}",
+        engine=ENGINES["vllm"],
         port=PORT,
         serve_arguments=_serve_arguments(job),
         measure_arguments=_measure_arguments(job),

@@ -12,6 +12,11 @@ def hourly(usd_per_hour: float) -> str:
     return f"{usd_per_hour:,.4f}"
 
 
+def dollars(usd: float) -> str:
+    """`12.35`: two decimals, and four where fewer than two digits would remain."""
+    return f"{usd:,.4f}" if 0 < abs(usd) < 0.1 else f"{usd:,.2f}"
+
+
 def monthly(usd_per_hour: float) -> str:
     """`9,012.34`: USD in a month of 730 hours."""
     return f"{usd_per_month(usd_per_hour):,.2f}"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from sky_melange.domain.plan import Plan
+from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render import explain_table
+from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
 from sky_melange.render.markdown_text import escape, fenced, folded, table, within
-from sky_melange.render.plan_sentences import missing_sentences
+from sky_melange.render.plan_sentences import missing_sentences, plan_sentences, simulated_sentences
 from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, period_rows, picture
+from sky_melange.render.text import NO_BREAK
+from sky_melange.render.unit_text import unit_line
 
 MOST_CHARACTERS: Final = 60_000
 """A comment takes 65,536."""
@@ -19,18 +24,41 @@ MOST_CHARACTERS: Final = 60_000
 def render(plan: Plan, workload: Workload) -> str:
     """The text; what nobody acts on is folded."""
     lines = [f"**{escape(sentence)}**  " for sentence in missing_sentences(plan)]
-    lines += [f"**{escape(words.headline(plan, workload))}**", ""]
-    lines += [text for sentence in words.answer(plan, workload) for text in (escape(sentence), "")]
-    rows = [[" · ".join(cell.splitlines()) for cell in row] for row in (*words.group_rows(plan), words.total_row(plan))]
-    lines += [*table(words.GROUP_HEAD, rows, right=words.GROUP_NUMBERS), ""]
-    lines += [text for warning in plan.warnings for text in (f"⚠️ {escape(warning)}", "")]
+    lines += [f"**{escape(answer.headline(plan))}**", ""]
+    sentences = (
+        answer.lead(plan, workload),
+        answer.verdict(plan),
+        answer.attained(plan, workload.slo),
+        *plan_sentences(plan, workload),
+    )
+    lines += [text for sentence in sentences for text in (escape(sentence), "")]
+    lines += [*table(answer.HEAD, map(_plain, answer.group_rows(plan)), right=answer.NUMBERS), ""]
+    doubts = answer.warnings(plan)
+    lines += [text for doubt in doubts[: answer.MOST_WARNINGS] for text in (f"⚠️ {escape(doubt)}", "")]
+    if len(doubts) > answer.MOST_WARNINGS:
+        lines += [answer.more_warnings(len(doubts) - answer.MOST_WARNINGS, "below"), ""]
+    rows = [
+        [" · ".join(_plain(cell.splitlines())) for cell in row]
+        for row in (*words.group_rows(plan), words.total_row(plan))
+    ]
+    units = unit_line(unit_costs(plan.mean_usd_per_hour, workload.traffic))
+    said = [f"- {escape(sentence)}" for sentence in (units, *simulated_sentences(plan))]
+    lines += [*folded("Groups", [*table(words.GROUP_HEAD, rows, right=words.GROUP_NUMBERS), "", *said]), ""]
+    if plan.warnings:
+        lines += [
+            *folded(f"Warnings ({len(plan.warnings)})", [f"- {escape(warning)}" for warning in plan.warnings]),
+            "",
+        ]
     if plan.explanation is not None:
         lines += [*folded("Why", fenced(explain_table.render(plan.explanation, color=False).splitlines())), ""]
     if plan.schedule is not None:
         rows = [list(row) for row in period_rows(plan, plan.schedule)]
-        lines += [*table(PERIOD_HEAD, rows, right=PERIOD_NUMBERS), ""]
-        lines += [*fenced(list(picture(plan.schedule))), ""]
+        lines += [*table(PERIOD_HEAD, rows, right=PERIOD_NUMBERS), "", *fenced(list(picture(plan.schedule))), ""]
     types = table(words.TYPE_HEAD, words.type_rows(plan), right=words.TYPE_NUMBERS)
     lines += [*folded(words.types_title(plan), types), ""]
     lines += folded("Taken for granted", [f"- {escape(assumption)}" for assumption in plan.assumptions])
     return within(lines, MOST_CHARACTERS)
+
+
+def _plain(cells: Iterable[str]) -> list[str]:
+    return [cell.replace(NO_BREAK, " ") for cell in cells]

@@ -13,6 +13,7 @@ from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Slo, Workload
 from sky_melange.render import explain_table, launch_steps, plan_json, simulation_plot
+from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
 from sky_melange.render.money import hourly, monthly
 from sky_melange.render.plan_sentences import missing_sentences, percent, plan_sentences, simulated_sentences
@@ -52,10 +53,10 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
             title=f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.6g} requests per second",
             monthly=monthly(total),
             hourly=hourly(total),
-            proof=words.proof(plan).capitalize() + ".",
+            proof=answer.proof(plan).capitalize() + ".",
             missing=list(missing_sentences(plan)),
             tiles=list(_tiles(plan, workload)),
-            why=words.verdict(plan),
+            why=answer.verdict(plan),
             sentences=list(plan_sentences(plan, workload)),
             group_head=words.GROUP_HEAD,
             group_rows=[*words.group_rows(plan), words.total_row(plan)],

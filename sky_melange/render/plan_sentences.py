@@ -9,17 +9,12 @@ from sky_melange.domain.plan import LastKnownOffer, Plan, SimulatedPlan
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Objective, Workload
-from sky_melange.render.money import hourly, monthly
+from sky_melange.render.money import hourly
 from sky_melange.render.text import counted
 
 _SAME: Final = 1e-6
 _MOST_SHOWN: Final = 3
 KEEP: Final = "constraints.keep"
-
-
-def price_doubts(plan: Plan) -> list[str]:
-    """The plan's warnings about prices that may be wrong, or that are not used because they may be."""
-    return [warning for warning in plan.warnings if warning.startswith(("Price of ", "Prices of "))]
 
 
 def free_of_changes(total_usd_per_hour: float, best_usd_per_hour: float) -> str:
@@ -134,12 +129,6 @@ def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
     if workload.objective is Objective.MOST_TRAFFIC:
         rate_rps = workload.traffic.request_rate_rps
         yield f"{rate_rps:,.10g} req/s is the most traffic of these sizes that the budget buys."
-    if plan.cost.worst_case_usd_per_hour > plan.cost.total_usd_per_hour * (1 + _SAME):
-        yield (
-            f"Worst case USD {hourly(plan.cost.worst_case_usd_per_hour)} per hour, "
-            f"{monthly(plan.cost.worst_case_usd_per_hour)} per month, while on-demand machines stand in for all spot "
-            "machines at once."
-        )
     if plan.contingencies:
         losses = workload.constraints.tolerate_replica_losses
         peak = max(contingency.peak_utilization for contingency in plan.contingencies)

@@ -1,4 +1,4 @@
-"""A plan for people: what to launch, what it costs, and what one type alone would cost. Fits 100 columns."""
+"""A plan for people: the answer on one screen, and all of it where that is asked for."""
 
 from __future__ import annotations
 
@@ -14,13 +14,32 @@ from sky_melange.domain.profile import ProfileError
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.plan_sentences import KEEP, missing_sentences, plan_sentences, price_doubts, simulated_sentences
-from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, clock_sentence, period_rows, picture
-from sky_melange.render.text import NO_BREAK, Breakable, counted, new_table, to_text
+from sky_melange.render.plan_answer import (
+    HEAD,
+    MOST_WARNINGS,
+    NUMBERS,
+    PRICES_IN_DOUBT,
+    attained,
+    headline,
+    lead,
+    more_warnings,
+    request_share,
+    verdict,
+    warnings,
+)
+from sky_melange.render.plan_answer import group_rows as group_lines
+from sky_melange.render.plan_sentences import missing_sentences, plan_sentences, simulated_sentences
+from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, period_rows, picture
+from sky_melange.render.text import NO_BREAK, WIDTH, Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
 _SAME_COST: Final = 1e-9
-
+_MOST_LINES: Final = 2
+_OF_PRICES: Final = 4
+_SHORTEST: Final = 80
+_CUT: Final = " … (-v)"
+_HIDDEN_BELOW: Final = {2: 60, 3: 70, 5: 50, 6: 90}
+"""Column of HEAD -> the least width of a terminal that has room for it."""
 
 GROUP_HEAD: Final = ("Group", "Count", "Each", "USD/h each", "USD/h", "Load", "Requests")
 GROUP_NUMBERS: Final = (1, 3, 4, 5, 6)
@@ -28,104 +47,83 @@ TYPE_HEAD: Final = ("Type", "Instances", "GPUs", "USD/h", "USD/month", "Against 
 TYPE_NUMBERS: Final = (1, 2, 3, 4)
 
 
-def render(plan: Plan, workload: Workload, *, color: bool) -> str:
-    """The text; `color` adds terminal codes."""
-    doubts = [f"- {warning}" for warning in price_doubts(plan)]
-    return to_text(
-        *(Text(sentence, style="bold") for sentence in missing_sentences(plan)),
-        Text(headline(plan, workload), style="bold"),
-        *(Text(sentence) for sentence in answer(plan, workload)),
-        "",
-        _groups(plan),
-        "",
-        _alternatives(plan),
-        "",
-        *_hours(plan),
-        # Doubts about prices are part of the answer: whoever reads the total must see them.
-        *(Text(line) for line in (["Prices in doubt:", *doubts, ""] if doubts else [])),
-        Text("Taken for granted:"),
-        *(Text(f"- {assumption}") for assumption in plan.assumptions),
-        color=color,
-    )
+def render(plan: Plan, workload: Workload, *, color: bool, width: int = WIDTH, is_verbose: bool = False) -> str:
+    """The text; `color` adds terminal codes. `is_verbose`: with all that plan.json says."""
+    return to_text(*_answer(plan, workload, width, is_verbose=is_verbose), color=color, width=width)
 
 
-def answer(plan: Plan, workload: Workload) -> Iterator[str]:
-    """What the headline means, in sentences."""
-    yield unit_line(unit_costs(plan.mean_usd_per_hour, workload.traffic))
-    yield verdict(plan)
-    yield from simulated_sentences(plan)
-    yield from plan_sentences(plan, workload)
+def _answer(plan: Plan, workload: Workload, width: int, *, is_verbose: bool) -> Iterator[RenderableType]:
+    yield from (Text(sentence, style="bold") for sentence in missing_sentences(plan))
+    yield Text(headline(plan), style="bold")
+    yield Text(lead(plan, workload))
+    yield ""
+    yield _groups(plan) if is_verbose else _lines(plan, width)
+    yield ""
+    yield Text(verdict(plan))
+    full = list(simulated_sentences(plan)) if is_verbose else []
+    yield from map(Text, full or [attained(plan, workload.slo)])
+    yield from (Text(sentence) for sentence in plan_sentences(plan, workload))
+    yield from _hours(plan)
+    if is_verbose:
+        yield from _details(plan, workload)
+        return
+    doubts = warnings(plan)
+    # Doubts are part of the answer: whoever reads the total must see them.
+    if doubts:
+        yield ""
+    for doubt in doubts[:MOST_WARNINGS]:
+        lines = _OF_PRICES if doubt.startswith(PRICES_IN_DOUBT) else _MOST_LINES
+        yield Text(shortened(f"! {doubt}", max(width, _SHORTEST) * lines))
+    if len(doubts) > MOST_WARNINGS:
+        yield Text(more_warnings(len(doubts) - MOST_WARNINGS, "with -v"))
 
 
-def headline(plan: Plan, workload: Workload) -> str:
-    """What is launched, and what it costs."""
-    total = plan.mean_usd_per_hour
-    instances = sum(group.instances for group in plan.groups)
-    upto, mean = ("", "") if plan.schedule is None else ("up to ", " on average")
-    return (
-        f"{plan.name}: {workload.model.id} at {upto}{workload.traffic.request_rate_rps:,.10g} req/s on {upto}"
-        f"{instances:,} instance{'s' if instances != 1 else ''} in {len(plan.groups)} "
-        f"group{'s' if len(plan.groups) != 1 else ''}: USD {hourly(total)} per hour{mean}, {monthly(total)} per month "
-        f"({proof(plan)})."
-    )
+def _details(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
+    yield Text(unit_line(unit_costs(plan.mean_usd_per_hour, workload.traffic)))
+    yield from ("", _alternatives(plan), "")
+    for title, lines in (("Warnings:", plan.warnings), ("Taken for granted:", plan.assumptions)):
+        if lines:
+            yield Text(title)
+        yield from (Text(f"- {line}") for line in lines)
 
 
-def proof(plan: Plan) -> str:
-    """What stands behind the total."""
-    if plan.simulated is not None:
-        found = "the cheapest found that holds in simulation"
-    elif plan.schedule is not None and plan.status == "optimal":
-        found = f"proven within {_gap(plan).removeprefix('gap ')} of the cheapest schedule"
-    else:
-        found = "proven cheapest" if plan.status == "optimal" else f"not proven cheapest, {_gap(plan)}"
-    found += "" if plan.switching is None else ", counting the charge for changes"
-    unpriced = [machine.purpose for machine in plan.overhead if machine.price_usd_per_hour is None]
-    return found + (f", without the {' and the '.join(unpriced)}, whose price is not known" if unpriced else "")
+def _hours(plan: Plan) -> Iterator[RenderableType]:
+    """The periods and the picture of a schedule."""
+    if plan.schedule is None:
+        return
+    table = new_table(title="By the hour", expand=False)
+    for place, name in enumerate(PERIOD_HEAD):
+        table.add_column(name, justify="right" if place in PERIOD_NUMBERS else "left")
+    for row in period_rows(plan, plan.schedule):
+        table.add_row(*(Breakable(cell) if place not in PERIOD_NUMBERS else cell for place, cell in enumerate(row)))
+    yield from ("", table, "")
+    yield from (Text(line) for line in picture(plan.schedule))
 
 
-def _gap(plan: Plan) -> str:
-    return "gap not known" if plan.mip_gap is None else f"gap {plan.mip_gap:.2%}"
+def shortened(text: str, most: int) -> str:
+    """At most so many characters, cut between words; the rest is shown with -v."""
+    if len(text) <= most:
+        return text
+    return text[: most - len(_CUT)].rpartition(" ")[0].rstrip(",;:(") + _CUT
 
 
-def verdict(plan: Plan) -> str:
-    """What a schedule saves against the same traffic around the clock; without one, how the mix compares."""
-    return _of_the_mix(plan) if plan.schedule is None else clock_sentence(plan, plan.schedule)
-
-
-def _of_the_mix(plan: Plan) -> str:
-    """One sentence: what the mix saves against the best single type, or that one type is enough.
-
-    Claims only what is proven: a plan that the solver did not finish is the best found, not the best.
-    """
-    types = sorted({group.accelerator for group in plan.groups})
-    costs = [(a.total_usd_per_hour, a.label) for a in plan.alternatives if a.total_usd_per_hour is not None]
-    others = [cost for cost, label in costs if [label] != types]
-    proven = plan.status == "optimal"
-    if proven and plan.switching is not None and costs and min(costs)[0] < plan.cost.total_usd_per_hour - _SAME_COST:
-        best, label = min(costs)
-        return f"{label} alone would cost {hourly(best)}: what it saves is less than the charge for changes ({KEEP})."
-    if len(types) == 1:
-        beside = f"; the next type alone costs {hourly(min(others))}" if others else ""
-        if proven:
-            loads = "" if plan.simulated is None else " at the loads that hold"
-            claim = (
-                f"No mix of the candidates is cheaper{loads}"
-                if plan.switching is None
-                else "That counts the charge for changes"
-            )
-            return f"One type is best: {types[0]}. {claim}{beside}."
-        return f"The best plan found has one type: {types[0]}. A cheaper mix is not ruled out{beside}."
-    if not costs:
-        return "A mix is needed: no single type can carry the traffic alone."
-    best, label = min(costs)
-    total = plan.cost.total_usd_per_hour
-    if total >= best:
-        return f"One type alone is no dearer than this mix: {label} costs {hourly(best)}. Give the solver more time."
-    lead = "A mix is best" if proven else "The best plan found is a mix"
-    return (
-        f"{lead}: USD {hourly(total)} per hour in total, {1 - total / best:.1%} less than the best single type "
-        f"({label} alone, {hourly(best)})."
-    )
+def _lines(plan: Plan, width: int) -> Table:
+    """One line a group; narrow terminals show fewer columns, never part of a figure."""
+    table = new_table(expand=True)
+    rows = list(group_lines(plan))
+    shown = [place for place in range(len(HEAD)) if place not in _HIDDEN_BELOW or width >= _HIDDEN_BELOW[place]]
+    for place in shown:
+        is_wide = HEAD[place] == "Where"
+        table.add_column(
+            HEAD[place],
+            justify="right" if place in NUMBERS else "left",
+            no_wrap=place > 0,
+            overflow="ellipsis" if is_wide else "fold",
+            ratio=1 if is_wide else None,
+        )
+    for row in rows:
+        table.add_row(*(Breakable(row[place]) if place == 0 else row[place].replace(NO_BREAK, " ") for place in shown))
+    return table
 
 
 def group_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
@@ -138,7 +136,7 @@ def group_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
             hourly(group.price_usd_per_hour),
             hourly(group.cost_usd_per_hour),
             f"{group.utilization:.0%}",
-            f"{_request_share(plan, group):.1%}",
+            f"{request_share(plan, group):.1%}",
         )
     for machine in plan.overhead:
         price = "not known" if machine.price_usd_per_hour is None else hourly(machine.price_usd_per_hour)
@@ -168,8 +166,8 @@ def _each(group: ReplicaGroup) -> str:
     spot = "spot " if group.use_spot else ""
     place = " ".join(filter(None, (group.cloud, group.zone or group.region)))
     layout = (
-        f", {counted(group.replicas_per_instance, f'TP{NO_BREAK}{group.tensor_parallel}')}"
-        if group.accelerators_per_instance > 1
+        f", {counted(group.replicas_per_instance, group.layout_text.replace('TP ', f'TP{NO_BREAK}'))}"
+        if group.accelerators_per_instance > 1 or group.layout_text != "TP 1"
         else ""
     )
     dated = group.price.data_date or "of unknown date"
@@ -192,11 +190,6 @@ def error_text(error: ProfileError | None) -> str:
     return "error unknown" if fraction is None else f"±{fraction:.0%}{' TPOT' if rate is None else ''}"
 
 
-def _request_share(plan: Plan, group: ReplicaGroup) -> float:
-    total = sum(route.routed_rps for route in plan.routing)
-    return sum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing) / total
-
-
 def types_title(plan: Plan) -> str:
     """Above TYPE_HEAD."""
     loads = "" if plan.simulated is None else ", at the loads of the plan, not simulated"
@@ -208,21 +201,6 @@ def type_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
     """Under TYPE_HEAD."""
     for alternative in plan.alternatives:
         yield alternative.label, *_alternative_cells(plan, alternative)
-
-
-def _hours(plan: Plan) -> Iterator[RenderableType]:
-    """The periods and the picture of a schedule."""
-    if plan.schedule is None:
-        return
-    table = new_table(title="By the hour", expand=False)
-    for place, name in enumerate(PERIOD_HEAD):
-        table.add_column(name, justify="right" if place in PERIOD_NUMBERS else "left")
-    for row in period_rows(plan, plan.schedule):
-        table.add_row(*(Breakable(cell) if place not in PERIOD_NUMBERS else cell for place, cell in enumerate(row)))
-    yield table
-    yield ""
-    yield from (Text(line) for line in picture(plan.schedule))
-    yield ""
 
 
 def _alternatives(plan: Plan) -> Table:

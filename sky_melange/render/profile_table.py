@@ -18,7 +18,7 @@ SYMBOLS = {"memory": "memory", "slo": "–", "outside_profile": "range", "contex
 def title(profile: Profile) -> str:
     """`meta-llama/… on 2 × H100, fp8, vllm 0.24.0`."""
     key = profile.key
-    layout = f" {profile.layout}" if profile.layout else ""
+    layout = f" {profile.key.layout}" if profile.key.layout else ""
     engine = key.engine if profile.engine_version == "any" else f"{key.engine} {profile.engine_version}"
     return f"{key.model} on {key.tensor_parallel} × {key.accelerator}{layout}, {key.dtype}, {engine}"
 
@@ -39,7 +39,7 @@ def list_table(profiles: Iterable[Profile], *, color: bool) -> str:
         table.add_column(name, justify="right")
     for profile in profiles:
         key, error = profile.key, profile.provenance.error
-        layout = f" {profile.layout}" if profile.layout else ""
+        layout = f" {profile.key.layout}" if profile.key.layout else ""
         table.add_row(
             key.model.split("/")[-1],
             f"{key.tensor_parallel} × {key.accelerator}{layout}",
@@ -178,7 +178,7 @@ def head(profile: Profile) -> dict[str, Any]:
         "model": key.model,
         "accelerator": key.accelerator,
         "tensor_parallel": key.tensor_parallel,
-        "layout": profile.layout,
+        "layout": profile.key.layout,
         "dtype": key.dtype,
         "engine": key.engine,
         "engine_version": profile.engine_version,

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from sky_melange.domain.engine import ENGINES, version_gap
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy, scaling_of
 from sky_melange.domain.workload import LaunchMode, Workload
-from sky_melange.render.engine_command import MINIMUM_DRIVER, PORT, VLLM_VERSION, vllm_arguments
+from sky_melange.render.engine_command import PORT, engine_arguments
 from sky_melange.render.router_haproxy import health_checks_rps
 from sky_melange.resources import cloud_features, data_path
 
@@ -29,9 +30,6 @@ INITIAL_DELAY_SECONDS: Final = 3600
 
 STREAM_TIMEOUT_SECONDS: Final = 3600
 """SkyServe's default of 120 s would cut long generations."""
-
-DISK_SIZE_GB: Final = 512
-"""The engine takes about 20 GB; the rest holds the weights of the largest bundled model (70B) more than twice."""
 
 
 def render(plan: Plan, workload: Workload) -> dict[str, str]:
@@ -103,13 +101,21 @@ def render_group(group: ReplicaGroup, workload: Workload, policy: ReplicaPolicy 
             port=PORT,
             initial_delay_seconds=INITIAL_DELAY_SECONDS,
             stream_timeout_seconds=STREAM_TIMEOUT_SECONDS,
-            disk_size_gb=DISK_SIZE_GB,
-            requirement=f"vllm=={VLLM_VERSION}",
-            command=vllm_arguments(group, workload),
-            minimum_driver=MINIMUM_DRIVER,
+            engine=ENGINES[group.engine],
+            version_gap=version_gap(group.engine, group.engine_version),
+            command=engine_arguments(group, workload),
+            gpus_of_replicas=_gpus_of_replicas(group),
         )
     )
     return text.rstrip("\n") + "\n"
+
+
+def _gpus_of_replicas(group: ReplicaGroup) -> list[str]:
+    """`0,1,2,3` and so on: the GPUs of each replica of an instance."""
+    gpus = [str(gpu) for gpu in range(group.replicas_per_instance * group.tensor_parallel)]
+    return [
+        ",".join(gpus[first : first + group.tensor_parallel]) for first in range(0, len(gpus), group.tensor_parallel)
+    ]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Rich renderables to text of a fixed width, so that output is the same on every terminal and in a file."""
+"""Rich renderables to text of a given width, so that output in a file is the same everywhere."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def new_table(*, show_footer: bool = False, title: str | None = None, expand: bo
     )
 
 
-def to_text(*renderables: RenderableType, color: bool) -> str:
-    """The text, 100 columns, without trailing blanks; `color` adds terminal codes."""
+def to_text(*renderables: RenderableType, color: bool, width: int = WIDTH) -> str:
+    """The text, without trailing blanks; `color` adds terminal codes."""
     stream = io.StringIO()
     console = Console(
         file=stream,
-        width=WIDTH,
+        width=width,
         force_terminal=color,
         no_color=not color,
         highlight=False,

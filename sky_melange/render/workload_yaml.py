@@ -19,6 +19,9 @@ _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 """Text that YAML reads as it stands; all other is quoted."""
 
 
+_EVENLY: Final = "spread evenly; better: request_rate, per second in the busiest minutes"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """What a workload says beside its traffic: taken from options, since no log knows it."""
@@ -33,12 +36,17 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sketch:
-    """A workload in a few words. None is what was not said; `max_model_len` bounds input and output together."""
+    """A workload in a few words. None is what was not said; `max_model_len` bounds input and output together.
+
+    `rate_key` is `request_rate`, or another key that says how many requests there are.
+    """
 
     name: str
     model: str
     dtype: str | None
-    request_rate_rps: float
+    engine: str | None
+    rate_key: str
+    rate: float
     preset: str | None
     input_tokens: int | None
     output_tokens: int | None
@@ -46,6 +54,7 @@ class Sketch:
     ttft_ms: float | None
     clouds: tuple[str, ...]
     accelerators: tuple[str, ...]
+    min_profile_kind: str | None
     max_model_len: int | None
 
 
@@ -71,7 +80,8 @@ def _sketched(sketch: Sketch) -> Iterator[str]:
         yield f"  tpot_ms: {sketch.tpot_ms:g}   # its time per token after that"
     yield "  attainment: 0.99   # the share of requests that must meet every target"
     yield "traffic:"
-    yield f"  request_rate: {sketch.request_rate_rps!r}   # requests per second in the busiest minutes to plan for"
+    unit = "requests per second in the busiest minutes to plan for" if sketch.rate_key == "request_rate" else _EVENLY
+    yield f"  {sketch.rate_key}: {sketch.rate!r}   # {unit}"
     if sketch.preset is not None:
         yield f"  preset: {_scalar(sketch.preset)}   # sizes and arrivals of that trace"
     else:
@@ -86,6 +96,11 @@ def _sketched(sketch: Sketch) -> Iterator[str]:
         yield from (f"  {key}: [{', '.join(map(_scalar, values))}]" for key, values in chosen.items() if values)
     else:
         yield "# candidates: {clouds: [aws, gcp], accelerators: [L4, H100]}   # without it: all that are for sale"
+    if sketch.min_profile_kind is not None:
+        yield f"constraints: {{min_profile_kind: {_scalar(sketch.min_profile_kind)}}}"
+    if sketch.engine is not None:
+        yield "launch:"
+        yield f"  engine: {_scalar(sketch.engine)}"
 
 
 def workload_yaml(summary: TraceSummary, frame: Frame, *, request_rate_rps: float, origin: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from sky_melange.domain.offer import Offer
+from sky_melange.skypilot.engine_flags import engine_checks
 from sky_melange.skypilot.launch_files import read_launch_files
 from sky_melange.skypilot.listing import Listing
 from sky_melange.skypilot.offline import observe_offline
@@ -44,10 +45,11 @@ def validate_plan_folder(
                 *judge(group, observation),
                 *([] if launch.mode is None else [judge_mode(launch.mode, observation)]),
                 *_offer_checks(group, sales),
+                *engine_checks(text),
                 *shared,
             ),
         )
-        for group, observation in zip(launch.groups, observations, strict=True)
+        for group, observation, text in zip(launch.groups, observations, yamls, strict=True)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,15 @@ __all__ = [
 ]
 
 
+def _require_reader() -> None:
+    """Raises InputError where this installation plans only, without what reads logs."""
+    if importlib.util.find_spec("duckdb") is None or importlib.util.find_spec("ibis") is None:
+        message = (
+            "this installation cannot read logs: install sky-melange with its extra `traces`, as docs/traces.md says"
+        )
+        raise InputError([Mistake(source="traces", message=message)])
+
+
 def scan_files(
     patterns: Sequence[str],
     options: TraceOptions,
@@ -51,6 +61,7 @@ def scan_files(
     aggregates = summarize_aggregates(paths, options)
     if aggregates:
         return aggregates
+    _require_reader()
     log = DuckDbFiles(paths, options, progress)
     summary = summarize_log(log, options)
     if options.prefix_cache is None:
@@ -73,6 +84,7 @@ def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Pat
     if aggregates := summarize_aggregates(paths, options):
         message = f"holds no single requests, but {aggregates.columns.layout}; give a log"
         raise InputError([Mistake(source=aggregates.source, message=message)])
+    _require_reader()
     log = DuckDbFiles(paths, options)
     settle(log, options)
     return log.requests()
@@ -88,6 +100,7 @@ def models_of(patterns: Sequence[str], options: TraceOptions) -> tuple[str, list
     from sky_melange.traces.scan import check_options
 
     check_options(options)
+    _require_reader()
     log = DuckDbFiles(expand(patterns), options)
     column = log.columns[0].model
     if column is None:

@@ -5,6 +5,7 @@ nodes.py         the tree of nodes that know their line
 yaml_source.py   text -> that tree; no anchors, no tags, no duplicate keys
 scalars.py       one plain scalar -> a value, or why it is not one (YAML 1.1 traps)
 field_types.py   kinds of value: patterns of text, ranges of numbers
+understood.py    other spellings whose meaning is clear -> the schema's
 schema.py        version 1 of the file as pydantic models
 schema_lookup.py what the schema says about a place: valid keys, an example
 schema_export.py the JSON Schema that editors show
@@ -26,13 +27,17 @@ from __future__ import annotations
 
 from sky_melange.workload_file.budgets import budgets_schema, read_budgets
 from sky_melange.workload_file.melange import MelangeInput, read_melange
+from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.policy import read_policy
 from sky_melange.workload_file.reader import file_text, file_values, read_workload
+from sky_melange.workload_file.report import Reading
 from sky_melange.workload_file.schema_export import json_schema
 
 __all__ = [
     "MelangeInput",
+    "Reading",
     "budgets_schema",
+    "did_you_mean",
     "file_text",
     "file_values",
     "json_schema",

@@ -44,7 +44,7 @@ def _message(details: ErrorDetails, path: KeyPath, node: YamlNode | None) -> str
         return f"is missing; write for example `{path[-1]}: {flow(_example(path))}`"
     if kind == "extra_forbidden":
         keys = tuple((LimitSection if len(path) == len((*SCOPES[:1], "name", "key")) else BudgetsFile).model_fields)
-        return f"unknown key{did_you_mean(str(path[-1]), keys)} valid keys here: {', '.join(keys)}"
+        return f"unknown key{did_you_mean(str(path[-1]), keys, 'valid keys here')}"
     problem = problem_of(node)
     if problem is not None:
         return problem

@@ -4,18 +4,18 @@ file breaks the schema elsewhere, and skip whatever has the wrong type: `message
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice, pairwise
 from typing import Final
 
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.limit_checks import check_limits
-from sky_melange.workload_file.nearest import did_you_mean
+from sky_melange.workload_file.nearest import did_you_mean, nearest
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import key_path, plural, quote
 from sky_melange.workload_file.scalars import Unreadable
 from sky_melange.workload_file.traffic_checks import check_traffic
+from sky_melange.workload_file.understood import KnownNames
 
 READ_VERSION: Final = 1
 
@@ -27,18 +27,18 @@ _CLOUDS: Final = ("candidates", "clouds")
 _REQUIRED_CLOUDS: Final = ("prices", "require_clouds")
 _REGIONS: Final = ("candidates", "regions")
 _MAX_ACCELERATORS: Final = ("constraints", "max_accelerators")
+_HOLDERS: Final[dict[KeyPath, type[YamlNode]]] = {
+    _ACCELERATORS: SequenceNode,
+    _CLOUDS: SequenceNode,
+    _REQUIRED_CLOUDS: SequenceNode,
+    _REGIONS: MappingNode,
+    _MAX_ACCELERATORS: MappingNode,
+    ("model", "id"): ScalarNode,
+}
+"""What names stand in; where something else stands, that is the mistake."""
+
 _SECRETS: Final = ("launch", "secrets")
 _HISTOGRAM: Final = ("traffic", "histogram")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownNames:
-    """The names that exist; None where the caller does not want them checked."""
-
-    accelerators: Collection[str] | None = None
-    clouds: Collection[str] | None = None
-    models: Collection[str] | None = None
-    presets: Collection[str] | None = None
 
 
 def version_mistake(document: YamlDocument) -> Mistake | None:
@@ -168,12 +168,12 @@ def _check_regions(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
     if not clouds:
         return
     if known.clouds is not None:
-        # A cloud in the wrong case is one mistake, where it is listed; its regions are as they should be.
-        clouds += [name for name in known.clouds if name.casefold() in {cloud.casefold() for cloud in clouds}]
+        # A mistyped cloud is one mistake, where it is listed; its regions are as they should be.
+        clouds += filter(None, [nearest(cloud, known.clouds) for cloud in clouds[:_MAX_NAMES]])
     for place, cloud in islice(_names(document, _REGIONS).items(), _MAX_NAMES):
         if cloud not in clouds:
-            message = f"the cloud {quote(cloud)} is not in candidates.clouds{did_you_mean(cloud, clouds)}"
-            yield _mistake(document, place, f"{message} add it there, or remove its regions")
+            message = f"the cloud {quote(cloud)} is not in candidates.clouds: add it there, or remove its regions"
+            yield _mistake(document, place, message)
 
 
 def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
@@ -184,11 +184,12 @@ def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]
     )
     for noun, names, paths in kinds:
         for path in paths if names is not None else ():
+            if not isinstance(document.find(path), _HOLDERS[path]):
+                continue
             for place, name in islice(_names(document, path).items(), _MAX_NAMES):
-                if names is not None and name not in names and place != _REQUIRED_CLOUDS:
-                    listed = ", ".join(sorted(names)) or "none"
-                    message = f"unknown {noun} {quote(name)}{did_you_mean(name, names)} known {noun}s: {listed}"
-                    yield _mistake(document, place, message)
+                if names is not None and name not in names:
+                    near = did_you_mean(name, sorted(names), f"known {noun}s")
+                    yield _mistake(document, place, f"unknown {noun} {quote(name)}{near}")
 
 
 def _names(document: YamlDocument, path: KeyPath) -> dict[KeyPath, str]:

@@ -19,13 +19,11 @@ from sky_melange.workload_file.hours import rate_mistakes, zone_fault
 from sky_melange.workload_file.messages import rule_text
 from sky_melange.workload_file.report import key_path
 from sky_melange.workload_file.schema import WorkloadFile
+from sky_melange.workload_file.traffic import MAX_RPS
 from sky_melange.workload_file.traffic_checks import part_mistakes
 
 _SUMS_DIFFER: Final = 1e-6
 """By so much, relatively, the sum over the buckets may miss the rate of the busiest hour."""
-
-MOST_REQUESTS_PER_S: Final = 1e9
-"""As `traffic.request_rate` of workload.yaml."""
 
 _SECTIONS: Final = (
     "model",
@@ -158,8 +156,8 @@ def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:
     for axis in ("input_edges", "output_edges"):
         if any(edge > MAX_TOKENS for edge in getattr(traffic.grid, axis)):
             yield f"traffic.grid.{axis}", f"must be at most {MAX_TOKENS:,}"
-    if traffic.request_rate_rps > MOST_REQUESTS_PER_S * (1 + 1e-9):
-        yield "traffic.rates_rps", f"must sum to at most {MOST_REQUESTS_PER_S:,.0f} requests per second"
+    if traffic.request_rate_rps > MAX_RPS * (1 + 1e-9):
+        yield "traffic.rates_rps", f"must sum to at most {MAX_RPS:,.0f} requests per second"
     if traffic.input_parts is not None:
         for index, message in part_mistakes(traffic.grid.input_edges, traffic.input_parts):
             yield f"traffic.input_parts{'' if index is None else f'[{index}]'}", message

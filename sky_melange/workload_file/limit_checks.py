@@ -50,13 +50,12 @@ def _check_objective(document: YamlDocument) -> Iterator[Mistake]:
         yield _mistake(document, ("objective",), message)
     formulation = document.find(("solver", "formulation"))
     if isinstance(formulation, ScalarNode) and formulation.value == "sliced":
-        message = "most_traffic is not sought in slices: remove `formulation: sliced`, or the objective"
+        message = "most_traffic does not support the sliced formulation: remove it, or the objective"
         yield _mistake(document, ("solver", "formulation"), message)
 
 
 def _unknown(document: YamlDocument, path: KeyPath, noun: str, name: str, known: Collection[str]) -> Mistake:
-    listed = ", ".join(sorted(known)) or "none"
-    message = f"unknown {noun} {quote(name)}{did_you_mean(name, known)} known {noun}s: {listed}"
+    message = f"unknown {noun} {quote(name)}{did_you_mean(name, sorted(known), f'known {noun}s')}"
     return _mistake(document, path, message)
 
 

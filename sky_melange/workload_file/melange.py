@@ -101,7 +101,7 @@ class _Reader:
         """The whole file."""
         for key in content:
             if key not in _KEYS:
-                self.report((key,), f"unknown key{did_you_mean(key, _KEYS)} valid keys: {', '.join(_KEYS)}")
+                self.report((key,), f"unknown key{did_you_mean(key, _KEYS, 'valid keys')}")
         for key in _REQUIRED_KEYS:
             if key not in content:
                 self.report((key,), "is missing")

@@ -11,11 +11,19 @@ from pydantic_core import ErrorDetails
 
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import PATTERN_MEANINGS
-from sky_melange.workload_file.found import found_text, hint_for_number, hint_for_text, is_secret, problem_of
-from sky_melange.workload_file.nearest import did_you_mean, nearest
+from sky_melange.workload_file.found import (
+    found_text,
+    hint_for_list,
+    hint_for_number,
+    hint_for_text,
+    is_secret,
+    problem_of,
+)
+from sky_melange.workload_file.nearest import listed, nearest
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
-from sky_melange.workload_file.schema_lookup import example_of, flow, sections_with, valid_keys
+from sky_melange.workload_file.schema_lookup import example_of, flow, meant_key, valid_keys
+from sky_melange.workload_file.understood import units_hint
 
 _WANTED: Final = {
     "int_type": "a whole number",
@@ -69,8 +77,14 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
     """
     found = sorted(error.errors(include_url=False), key=lambda details: document.line_of(details["loc"]))
     either: set[KeyPath] = set()
+    mistyped = {
+        (*loc[:-1], meant_key(str(loc[-1]), loc[:-1]))
+        for loc in (details["loc"] for details in found if details["type"] == "extra_forbidden")
+    }
     for details in found[: MAX_MISTAKES + 1]:
         loc = details["loc"]
+        if details["type"] == "missing" and loc in mistyped:
+            continue
         if loc[:2] in _EITHER:
             if not _is_inside(loc, document):
                 either.add(loc[:2])
@@ -98,6 +112,11 @@ def _is_inside(loc: KeyPath, document: YamlDocument) -> bool:
 
 def _percent(node: YamlNode) -> str:
     value = node.value if isinstance(node, ScalarNode) else None
+    percentile = re.fullmatch(r"p([1-9][0-9])", value) if isinstance(value, str) else None
+    if percentile is not None:
+        return f"; write {int(percentile[1]) / 100:g}"
+    if value == 1 and not isinstance(value, bool):
+        return "; write 0.999 for 999 requests in 1,000"
     if isinstance(value, bool) or not isinstance(value, int | float) or not 2 <= value < 100:
         return ""
     return f"; for {value:g} percent write {value / 100:.6g}"
@@ -139,7 +158,13 @@ def _about_unfit_value(details: ErrorDetails, path: KeyPath, node: YamlNode) -> 
         return _REPORTED_ELSEWHERE
     limits = details.get("ctx", {})
     is_share = 1 in (limits.get("lt"), limits.get("le")) and not is_secret(path)
-    return _RULES[kind](limits) + _found_beside_rule(node, path) + (_percent(node) if is_share else "")
+    return (
+        _RULES[kind](limits) + _found_beside_rule(node, path) + (_percent(node) if is_share else _example(kind, path))
+    )
+
+
+def _example(kind: str, path: KeyPath) -> str:
+    return f"; write for example {flow(example_of(path))}" if kind.startswith("greater_than") else ""
 
 
 def _found_beside_rule(node: YamlNode, path: KeyPath) -> str:
@@ -152,6 +177,9 @@ def _found_beside_rule(node: YamlNode, path: KeyPath) -> str:
 
 
 def _name_hint(node: ScalarNode, path: KeyPath) -> str:
+    if path == ("model", "id"):
+        model = re.fullmatch(r"https?://huggingface\.co/([^/\s]{1,100}/[^/\s]{1,100}).*", node.text)
+        return "" if model is None else f"; write {model[1]}"
     if path != ("name",):
         return ""
     suggestion = re.sub(r"[^a-z0-9]+", "-", node.text.lower()[:80]).lstrip("-0123456789")[:40].strip("-")
@@ -162,21 +190,24 @@ def _hint(kind: str, node: YamlNode, path: KeyPath) -> str:
     if kind == "string_type":
         return hint_for_text(node, path)
     if kind in {"int_type", "float_type"}:
-        return hint_for_number(node, is_whole=kind == "int_type")
-    return ""
+        return units_hint(node, path) or hint_for_number(node, is_whole=kind == "int_type")
+    example = example_of(path)
+    is_plain = isinstance(example, list) and not any(isinstance(item, list) for item in example)
+    return hint_for_list(node, path) if kind == "tuple_type" and is_plain else ""
 
 
 def _not_a_choice(expected: str, node: YamlNode, path: KeyPath) -> str:
     choices = re.findall(r"'([^']*)'", expected)
     wanted = "must be " + (choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}")
-    suggestion = nearest(node.text, choices) if isinstance(node, ScalarNode) and len(choices) > 1 else None
+    # fp32 is not a mistyped fp8.
+    digits = re.sub(r"\D", "", node.text) if isinstance(node, ScalarNode) else ""
+    alike = [choice for choice in choices if not digits or re.sub(r"\D", "", choice) == digits]
+    suggestion = nearest(node.text, alike) if isinstance(node, ScalarNode) and len(choices) > 1 else None
     return f"{wanted}, found {found_text(node, path)}" + (f"; did you mean {suggestion!r}?" if suggestion else "")
 
 
 def _unknown_key(key: str, section: KeyPath) -> str:
-    keys = valid_keys(section)
-    listed = f"valid keys here: {', '.join(keys)}"
-    elsewhere = sections_with(key)
-    if elsewhere:
-        return f"unknown key here; did you mean '{key_path((*elsewhere[0], key))}'? {listed}"
-    return f"unknown key{did_you_mean(key, keys)} {listed}"
+    meant = meant_key(key, section)
+    if meant is not None:
+        return f"unknown key{' here' if '.' in meant else ''}; did you mean '{meant}'?"
+    return f"unknown key; valid keys here: {listed(valid_keys(section))}"

@@ -57,8 +57,7 @@ def read_policy(path: Path, *, known_accelerators: Collection[str], known_clouds
         reading.mistake(("version",), f"is missing; write `version: {READ_VERSION}`")
     for key, node in document.root.entries.items():
         if key not in _KEYS:
-            known = f"valid keys: {', '.join(_KEYS)}"
-            reading.mistake((key,), f"unknown key{did_you_mean(key, _KEYS)} {known}")
+            reading.mistake((key,), f"unknown key{did_you_mean(key, _KEYS, 'valid keys')}")
             continue
         value = _KEYS[key](reading, key, _plain(node))
         if key != "version" and value is not None:
@@ -99,8 +98,7 @@ def _number(
 def _kind(reading: _Reading, key: str, value: Any) -> ProfileKind | None:
     if isinstance(value, str) and value in set(ProfileKind):
         return ProfileKind(value)
-    near = did_you_mean(value, list(ProfileKind)) if isinstance(value, str) else ";"
-    reading.mistake((key,), f"found {_shown(value)}{near} want one of {', '.join(ProfileKind)}")
+    reading.mistake((key,), f"must be one of {', '.join(ProfileKind)}, found {_shown(value)}")
     return None
 
 
@@ -118,8 +116,8 @@ def _regions(reading: _Reading, key: str, value: Any) -> Mapping[str, tuple[str,
         return None
     for cloud in value:
         if cloud not in reading.clouds:
-            listed = f"there are: {', '.join(sorted(reading.clouds))}"
-            reading.mistake((key, cloud), f"unknown cloud {quote(cloud)}{did_you_mean(cloud, reading.clouds)} {listed}")
+            near = did_you_mean(cloud, sorted(reading.clouds), "known clouds")
+            reading.mistake((key, cloud), f"unknown cloud {quote(cloud)}{near}")
     found = {cloud: _names(reading, (key, cloud), regions, "region", None) for cloud, regions in value.items()}
     return {cloud: regions for cloud, regions in found.items() if regions is not None}
 
@@ -135,8 +133,8 @@ def _names(
         if not isinstance(name, str) or not name:
             reading.mistake((*path, index), f"want the name of a {noun}, found {_shown(name)}")
         elif known is not None and name not in known:
-            listed = f"there are: {', '.join(sorted(known))}"
-            reading.mistake((*path, index), f"unknown {noun} {quote(name)}{did_you_mean(name, known)} {listed}")
+            near = did_you_mean(name, sorted(known), f"known {noun}s")
+            reading.mistake((*path, index), f"unknown {noun} {quote(name)}{near}")
         elif name in value[:index]:
             reading.mistake((*path, index), f"{quote(name)} is listed twice; remove one")
     return tuple(name for name in value if isinstance(name, str))

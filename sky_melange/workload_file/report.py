@@ -1,9 +1,10 @@
-"""How mistakes are ordered, bounded and spelled."""
+"""How mistakes are ordered, bounded and spelled, and what is read otherwise than a file spells it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from sky_melange.errors import InputError, Mistake
@@ -13,6 +14,26 @@ MAX_MISTAKES: Final = 100
 
 _LONGEST_QUOTE: Final = 60
 _PLAIN_KEY: Final = re.compile(r"[\w./:-]{1,60}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A value that is not read as it is spelled."""
+
+    source: str
+    line: int
+    key: str
+    text: str
+    value: str | float
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}: {self.key}: {self.sentence}"
+
+    @property
+    def sentence(self) -> str:
+        """What is read, without its place."""
+        shown = self.value if isinstance(self.value, str) else f"{self.value:.12g}"
+        return f"{quote(self.text)} is read as {shown}"
 
 
 def input_error(mistakes: Iterable[Mistake]) -> InputError:

@@ -19,6 +19,9 @@ _LONGEST_LITERAL: Final = 100
 
 _DECIMAL_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _DECIMAL_FLOAT: Final = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?", re.ASCII)
+_WRITTEN: Final = re.compile(r"[-+]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?(\.[0-9]*)?([eE][-+]?[0-9]+)?", re.ASCII)
+"""`1,5` is 1.5 to some and nothing to others: commas count in groups of three digits alone."""
+
 _TRUE_WORDS: Final = frozenset({"yes", "true", "on"})
 _RESOLVER: Final = yaml.resolver.Resolver()
 
@@ -75,7 +78,7 @@ def plain_decimal(text: str) -> str | None:
 
     `1e3` -> `1000`, `1,500` -> `1500`, `"0.5"` -> `0.5`.
     """
-    if len(text) > _LONGEST_LITERAL:
+    if len(text) > _LONGEST_LITERAL or not _WRITTEN.fullmatch(text.strip()):
         return None
     try:
         number = Decimal(text.strip().replace(",", ""))

@@ -11,6 +11,9 @@ SCHEMA_ID: Final = "urn:sky-melange:workload:1"
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
+_OF_NUMBERS: Final = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+
 def json_schema() -> dict[str, object]:
     """JSON Schema (draft 2020-12) of version 1 of workload.yaml, with a description and example of every key.
 
@@ -18,7 +21,31 @@ def json_schema() -> dict[str, object]:
     """
     from sky_melange.workload_file.schema import WorkloadFile
 
-    return schema_of(WorkloadFile, SCHEMA_ID)
+    return _with_texts(schema_of(WorkloadFile, SCHEMA_ID))
+
+
+def _with_texts(schema: dict[str, object], key: str = "") -> dict[str, object]:
+    """The schema with the texts that the reader takes for numbers and choices."""
+    from sky_melange.workload_file.understood import choice_pattern, text_pattern
+
+    found: dict[str, object] = {}
+    for name, part in schema.items():
+        if isinstance(part, dict) and name in {"properties", "$defs"}:
+            found[name] = {inner: _with_texts(each, inner) for inner, each in part.items()}
+        elif isinstance(part, dict):
+            found[name] = _with_texts(part, key)
+        elif isinstance(part, list) and name in {"anyOf", "prefixItems"}:
+            found[name] = [_with_texts(each, key) for each in part]
+        else:
+            found[name] = part
+    kind, choices = found.get("type"), found.get("enum", [found.get("const")])
+    if kind in {"number", "integer"} and "const" not in found:
+        own = {name: found.pop(name) for name in tuple(found) if name in _OF_NUMBERS}
+        found["anyOf"] = [own, {"type": "string", "pattern": text_pattern(key, is_whole=kind == "integer")}]
+    elif kind == "string" and isinstance(choices, list) and choices != [None]:
+        own = {name: found.pop(name) for name in ("enum", "const") if name in found}
+        found["anyOf"] = [own, {"pattern": choice_pattern(choices)}]
+    return found
 
 
 def schema_of(file: type[BaseModel], schema_id: str) -> dict[str, object]:

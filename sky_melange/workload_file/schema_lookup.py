@@ -3,13 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from sky_melange.workload_file.nearest import nearest
 from sky_melange.workload_file.nodes import KeyPath
+from sky_melange.workload_file.report import key_path
 from sky_melange.workload_file.schema import WorkloadFile
+
+_OTHER_NAMES: Final = {
+    "sla": "slo",
+    "latency": "slo",
+    "workload": "traffic",
+    "cost": "budget",
+    "rate": "traffic.request_rate",
+    "qps": "traffic.request_rate",
+    "rps": "traffic.request_rate",
+    "requests_per_second": "traffic.request_rate",
+    "itl": "slo.tpot_ms",
+    "itl_ms": "slo.tpot_ms",
+    "model.name": "model.id",
+    "model.model": "model.id",
+    "quantization": "model.dtype",
+    "precision": "model.dtype",
+    "context_length": "model.max_model_len",
+    "max_tokens": "model.max_model_len",
+    "gpu": "candidates.accelerators",
+    "gpus": "candidates.accelerators",
+    "cloud": "candidates.clouds",
+    "region": "candidates.regions",
+    "provider": "candidates.clouds",
+    "providers": "candidates.clouds",
+    "on_demand": "candidates.spot",
+    "max_gpus": "constraints.max_accelerators",
+    "max_replicas": "constraints.max_accelerators",
+    "max_instances": "constraints.max_accelerators",
+    "replicas": "constraints.min_replicas",
+    "max_cost": "budget.usd_per_hour",
+    "timeout": "solver.time_limit_s",
+    "percent": "prices.discounts.fraction",
+}
+"""What other programs call a key, with the section where the name alone is not enough -> its path here."""
 
 
 def valid_keys(path: KeyPath) -> tuple[str, ...]:
@@ -21,6 +57,21 @@ def valid_keys(path: KeyPath) -> tuple[str, ...]:
 def sections_with(key: str) -> tuple[KeyPath, ...]:
     """The paths of the sections that have a key of this name."""
     return tuple(path for path, section in _SECTIONS.items() if key in section.model_fields)
+
+
+def meant_key(key: str, section: KeyPath) -> str | None:
+    """The valid key that was probably meant, by its path where it stands in another section; None: nobody knows."""
+    section = tuple(part for part in section if isinstance(part, str))
+    meant = _OTHER_NAMES.get(key_path((*section, key.casefold())), _OTHER_NAMES.get(key.casefold()))
+    if meant is not None:
+        place, _, name = meant.rpartition(".")
+        return name if place == key_path(section) else meant
+    keys = valid_keys(section)
+    near = nearest(key, keys)
+    elsewhere = [path for path in sections_with(key) if path != ("prices", "discounts")]
+    if elsewhere and (near is None or len(key) + 1 != len(near)):
+        return key_path((*elsewhere[0], key))
+    return near
 
 
 def example_of(path: KeyPath) -> object:
@@ -39,6 +90,14 @@ def example_of(path: KeyPath) -> object:
     for _ in items:
         example = example[0] if isinstance(example, list) else example
     return example
+
+
+def field_at(path: KeyPath) -> tuple[Any, KeyPath]:
+    """The type of the key that a path leads to, or through, and the way on within it; None for an unknown key."""
+    path = _by_section(path)
+    depth = max((depth for depth in range(len(path)) if path[:depth] in _SECTIONS), default=0)
+    field = _SECTIONS[path[:depth]].model_fields.get(str(path[depth])) if path else None
+    return (None if field is None else field.annotation), path[depth + 1 :]
 
 
 def _by_section(path: KeyPath) -> KeyPath:

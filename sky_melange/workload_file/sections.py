@@ -348,7 +348,7 @@ class SolverSection(Section):
 
 
 API_KEY_VARIABLE: Final = "VLLM_API_KEY"
-"""Where the engine itself looks for its key."""
+"""Where vLLM itself looks for its key; the key of other engines has the same name, as clients have one for all."""
 
 
 @with_keys_of(Launch)
@@ -366,8 +366,10 @@ class LaunchSection(Section):
         "`consolidated`: in the API server (SkyPilot's consolidation mode), at no cost of its own.",
         examples=["machine"],
     )
-    engine: Literal["vllm"] = Field(
-        default=cast("Literal['vllm']", Launch().engine), description="The inference engine.", examples=["vllm"]
+    engine: Literal["vllm", "sglang", "any"] = Field(
+        default=cast("Literal['vllm']", Launch().engine),
+        description="The inference engine. `any`: for each group whichever costs less, by its profiles.",
+        examples=["vllm"],
     )
     engine_args: ListOf[Annotated[str, Field(pattern=ENGINE_ARGUMENT, max_length=1000)]] = Field(
         default=Launch().engine_args,

@@ -17,6 +17,16 @@ SOURCES: Final = ("histogram", "trace", "preset")
 HOUR_SOURCES: Final = ("rates", "file", "shape", "counted")
 """Exactly one of these keys says what the hours' rates are."""
 
+MIN_RPS: Final = 1e-6
+MAX_RPS: Final = 1e9
+"""They keep every later product within what a float and a solver resolve."""
+
+SECONDS: Final = {"request_rate": 1.0, "requests_per_hour": 3600.0, "requests_per_day": 86_400.0}
+"""Seconds for which each key counts the requests."""
+
+RATES: Final = (*SECONDS, "tokens_per_month")
+"""At most one of these keys says how many requests there are."""
+
 OF_TRACES: Final = ("columns", "where", "model_column", "time_unit", "buckets", "window_s", "rate_percentile")
 """Keys that say how a log is counted."""
 
@@ -129,14 +139,35 @@ class HoursSection(Section):
 class TrafficSection(Section):
     """The requests to serve: a rate, and sizes from exactly one of `histogram`, `trace` and `preset`."""
 
-    # The floor and the ceiling keep every later product within what a float and a solver resolve.
     request_rate: float | None = Field(
         default=None,
-        ge=1e-6,
-        le=1e9,
+        ge=MIN_RPS,
+        le=MAX_RPS,
         description="Requests per second, over all sizes together. Without it: that of the busiest hour, the "
         "trace or the preset.",
         examples=[32],
+    )
+    requests_per_hour: float | None = Field(
+        default=None,
+        ge=MIN_RPS * 3600,
+        le=MAX_RPS * 3600,
+        description="In place of `request_rate`: requests in the busiest hour to plan for, taken to be spread evenly.",
+        examples=[120_000],
+    )
+    requests_per_day: float | None = Field(
+        default=None,
+        ge=MIN_RPS * 86_400,
+        le=MAX_RPS * 86_400,
+        description="In place of `request_rate`: requests per day, taken to be spread evenly, without busy hours.",
+        examples=[2_000_000],
+    )
+    tokens_per_month: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e21,
+        description="In place of `request_rate`: input and output tokens together per month of 730 hours, spread "
+        "evenly; a rate by the mean sizes of the trace, the preset, or `mean_tokens`.",
+        examples=[5_000_000_000],
     )
     histogram: HistogramSection | None = Field(
         default=None,

@@ -12,7 +12,8 @@ from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import key_path, quote
 from sky_melange.workload_file.scalars import Unreadable
-from sky_melange.workload_file.traffic import OF_TRACES, SOURCES
+from sky_melange.workload_file.schema_lookup import meant_key, valid_keys
+from sky_melange.workload_file.traffic import OF_TRACES, RATES, SOURCES
 
 _TRAFFIC: Final = ("traffic",)
 _MEANS: Final = ("traffic", "histogram", "mean_tokens")
@@ -32,10 +33,23 @@ def check_traffic(document: YamlDocument, known_presets: Collection[str] | None)
         yield _mistake(document, _TRAFFIC, message)
     for name in given[1:]:
         yield _mistake(
-            document, ("traffic", name), f"stands beside {given[0]}; give exactly one of {', '.join(SOURCES)}"
+            document, ("traffic", name), f"cannot be combined with {given[0]}; use exactly one of {', '.join(SOURCES)}"
         )
-    if given == ["histogram"] and "request_rate" not in traffic.entries and not has_rates(document):
+    rates = [name for name in RATES if name in traffic.entries]
+    for name in rates[1:]:
+        message = f"cannot be combined with {rates[0]}; use exactly one of {', '.join(RATES)}"
+        yield _mistake(document, ("traffic", name), message)
+    if rates and rates[0] != RATES[0] and "hours" in traffic.entries:
+        message = f"cannot be combined with hours: write the busiest hour's {RATES[0]}, or leave out hours"
+        yield _mistake(document, ("traffic", rates[0]), message)
+    meant = {meant_key(name, _TRAFFIC) for name in traffic.entries if name not in valid_keys(_TRAFFIC)}
+    if given == ["histogram"] and not rates and not meant & set(RATES) and not has_rates(document):
         yield _mistake(document, _TRAFFIC, "request_rate is missing; write for example `request_rate: 32`")
+    if given == ["histogram"] and rates == ["tokens_per_month"] and not _has_means(document):
+        message = (
+            "is a rate only where the mean sizes are known: add histogram.mean_tokens, or write `request_rate: 32`"
+        )
+        yield _mistake(document, ("traffic", "tokens_per_month"), message)
     is_counted = "trace" in traffic.entries or document.find(("traffic", "hours", "file")) is not None
     for name in OF_TRACES if not is_counted else ():
         if name in traffic.entries:
@@ -51,11 +65,19 @@ def check_traffic(document: YamlDocument, known_presets: Collection[str] | None)
     yield from _check_parts(document)
 
 
+def _has_means(document: YamlDocument) -> bool:
+    """Whether the file says how large the requests of its buckets are: their means, or that all are the largest."""
+    size, attainment = document.find(("traffic", "bucket_size")), document.find(("slo", "attainment"))
+    is_largest = isinstance(size, ScalarNode) and size.value == "upper"
+    is_mean = isinstance(attainment, ScalarNode) and attainment.value == "mean"
+    return document.find(_MEANS) is not None or (is_largest and not is_mean)
+
+
 def _check_preset(document: YamlDocument, known: Collection[str] | None) -> Iterator[Mistake]:
     node = document.find(("traffic", "preset"))
     if known is None or not isinstance(node, ScalarNode) or not isinstance(node.value, str) or node.value in known:
         return
-    message = f"unknown preset {quote(node.value)}{did_you_mean(node.value, known)} presets: {', '.join(sorted(known))}"
+    message = f"unknown preset {quote(node.value)}{did_you_mean(node.value, sorted(known), 'presets')}"
     yield _mistake(document, ("traffic", "preset"), message)
 
 
@@ -119,8 +141,15 @@ def _numbers(node: YamlNode | None) -> list[float]:
 
 
 def at_key(document: YamlDocument, path: KeyPath, error: InputError) -> InputError:
-    """The same mistakes, each at the key of the workload that led to them."""
-    return InputError([_mistake(document, path, str(mistake)) for mistake in error.mistakes])
+    """The same mistakes, each at the key of the workload that led to them: their own in `traffic`, or `path`."""
+    return InputError(
+        [
+            _mistake(document, (*_TRAFFIC, mistake.key), mistake.message)
+            if mistake.source == _TRAFFIC[0] and mistake.key
+            else _mistake(document, path, str(mistake))
+            for mistake in error.mistakes
+        ]
+    )
 
 
 def _mistake(document: YamlDocument, path: KeyPath, message: str) -> Mistake:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sky_melange.domain.buckets import Arrivals, BucketSize, TokenGrid, Traffic, rates_of
 from sky_melange.domain.trace import TraceReference
+from sky_melange.domain.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
+from sky_melange.errors import InputError, Mistake
 from sky_melange.workload_file.hours import StatedHours, counted_hours, is_shape, log_options
-from sky_melange.workload_file.traffic import ArrivalsSection, HistogramSection, TrafficSection
+from sky_melange.workload_file.traffic import (
+    MAX_RPS,
+    MIN_RPS,
+    RATES,
+    SECONDS,
+    ArrivalsSection,
+    HistogramSection,
+    TrafficSection,
+)
 
 ResolveTraffic = Callable[[TraceReference], Traffic]
 """Counts a log or looks up a preset."""
@@ -28,14 +39,14 @@ def to_traffic(
     """
     if hours is not None and section.request_rate is None and not is_shape(section):
         section = section.model_copy(update={"request_rate": hours[0].peak_rps})
-    traffic = _sized(section, file_name, resolve, usual_size)
+    traffic = _at_tokens(_sized(section, file_name, resolve, usual_size), section.tokens_per_month)
     if hours is not None:
         rate = traffic.request_rate_rps if section.request_rate is None else section.request_rate
         scaled = hours[0].scaled_to(rate)
         traffic = replace(traffic, hours=None if scaled.is_even else scaled)
     doubts = (f"Hours: {note}" for note in _doubts(traffic, () if hours is None else hours[1]))
     # Traffic that stands in for what is missing has them already.
-    notes = tuple(dict.fromkeys((*traffic.notes, *doubts)))
+    notes = tuple(dict.fromkeys((*traffic.notes, *_spread(section, traffic.request_rate_rps), *doubts)))
     return replace(traffic, prefix_hit_fraction=float(section.prefix_hit_fraction), notes=notes)
 
 
@@ -46,9 +57,45 @@ def _doubts(traffic: Traffic, notes: tuple[str, ...]) -> Iterator[str]:
         yield f"{jump}."
 
 
+def _spread(section: TrafficSection, rate_rps: float) -> Iterator[str]:
+    """What a count over a long time leaves out."""
+    for key in RATES[2:]:
+        if getattr(section, key) is not None:
+            yield (
+                f"Traffic: {key} is spread evenly, {rate_rps:.4g} requests per second at all times: plan for the "
+                "busiest hour with request_rate, or targets are missed in it"
+            )
+
+
+def _rate(section: TrafficSection) -> float | None:
+    """Requests per second; 1 where the file counts tokens, until their mean number is known."""
+    if section.tokens_per_month is not None:
+        return 1.0
+    given = ((getattr(section, key), seconds) for key, seconds in SECONDS.items())
+    return next((count / seconds for count, seconds in given if count is not None), None)
+
+
+def _at_tokens(traffic: Traffic, tokens_per_month: float | None) -> Traffic:
+    """The traffic at the rate that makes so many tokens. Raises InputError where mean sizes or the rate are no good."""
+    if tokens_per_month is None:
+        return traffic
+    tokens = traffic.mean_request_tokens
+    if tokens is None:
+        message = "needs the mean sizes of every bucket that has requests: write them in histogram.mean_tokens"
+        raise InputError([Mistake(source="traffic", key="tokens_per_month", message=message)])
+    rate_rps = tokens_per_month / tokens / (HOURS_PER_MONTH * SECONDS_PER_HOUR)
+    if not MIN_RPS <= rate_rps <= MAX_RPS:
+        message = f"makes {rate_rps:.4g} requests per second, of {tokens:,.0f} tokens; want {MIN_RPS:g} to {MAX_RPS:g}"
+        raise InputError([Mistake(source="traffic", key="tokens_per_month", message=message)])
+    if math.isclose(rate_rps, traffic.request_rate_rps):
+        return traffic
+    return replace(traffic, rates_rps=rates_of(traffic.rates_rps, rate_rps))
+
+
 def _sized(section: TrafficSection, file_name: str, resolve: ResolveTraffic | None, usual_size: BucketSize) -> Traffic:
-    if section.histogram is not None and section.request_rate is not None:
-        traffic = _of_histogram(section.histogram, section.request_rate, file_name)
+    rate_rps = _rate(section)
+    if section.histogram is not None and rate_rps is not None:
+        traffic = _of_histogram(section.histogram, rate_rps, file_name)
         if section.bucket_size is BucketSize.UPPER and usual_size is BucketSize.MEAN:
             # Asked for where single requests count: all are as large as their bucket, in simulation too.
             traffic = replace(traffic, mean_tokens=_edges(traffic.grid))
@@ -94,7 +141,7 @@ def _reference(section: TrafficSection, usual_size: BucketSize) -> TraceReferenc
     return TraceReference(
         files=() if section.trace is None else (section.trace,),
         preset=section.preset,
-        request_rate_rps=section.request_rate,
+        request_rate_rps=_rate(section),
         bucket_size=section.bucket_size or usual_size,
         options=replace(log_options(section), hours=counted_hours(section)),
     )

@@ -60,6 +60,16 @@ def parse_yaml(text: str, *, source: str) -> YamlDocument:
     return builder.finish()
 
 
+_MENDS: Final = {
+    "mapping values are not allowed": "; write `key: value` with a colon and a space, also on the line above",
+    "expected ',' or ']'": "; close the bracket `[` with `]`",
+    "expected ',' or '}'": "; close the brace `{` with `}`",
+    "expected key": "; the keys of a section begin in the same column",
+    "expected <block end>": "; the keys of a section begin in the same column",
+}
+"""Words that both of PyYAML's scanners use -> what to write."""
+
+
 def _line_of_error(error: yaml.YAMLError, text: str) -> int:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     # libyaml puts some problems on the line after the last one.
@@ -70,6 +80,7 @@ def _describe_error(error: yaml.YAMLError, text: str) -> str:
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
     context = getattr(error, "context", None)
     hint = "; indent with spaces, not with tabs" if _is_at_a_tab(error, text) else ""
+    hint = hint or next((mend for words, mend in _MENDS.items() if words in str(problem)), "")
     return f"is not valid YAML: {problem}" + (f" ({context})" if context else "") + hint
 
 

@@ -57,6 +57,15 @@ def test_quickstart_plans_and_says_what_is_best(tmp_path: Path) -> None:
     assert plan["status"] == "optimal"
 
 
+def test_a_region_without_offers_is_named(tmp_path: Path, workload: dict[str, object]) -> None:
+    """Dropped in silence it would be a plan for fewer regions than were asked for."""
+    for regions, code in ((["us-east-9", "us-east-1"], 0), (["us-east-9"], 5)):
+        path = write(tmp_path, workload | {"candidates": {"clouds": ["aws"], "regions": {"aws": regions}}})
+        result = CliRunner().invoke(cli, ["plan", str(path), "--no-files", "-v"])
+        assert result.exit_code == code, result.output
+        assert "candidates.regions.aws: there is no offer in us-east-9; did you mean 'us-east-" in result.output
+
+
 def test_json_on_stdout_is_the_plan_file(tmp_path: Path) -> None:
     result = run("plan", QUICKSTART, "-o", tmp_path / "plan", "--format", "json")
     assert result.stdout == (tmp_path / "plan" / "plan.json").read_text()

@@ -204,7 +204,7 @@ def test_a_fine_tune_is_planned_as_its_base_and_launched_as_itself(tmp_path: Pat
 def test_a_plan_names_the_kind_and_error_of_each_profile(workload: Any) -> None:
     path = workload()
     plan = json.loads(run("plan", path, "--no-files", "--offline", "--format", "json").stdout)
-    table = run("plan", path, "--no-files", "--offline").stdout
+    table = run("plan", path, "--no-files", "--offline", "-v").stdout
     for group in plan["groups"]:
         error = group["profile"]["error"]["request_rate_fraction"]
         assert f"throughput {group['profile']['kind']}, ±{error:.0%}" in table

@@ -28,7 +28,7 @@ def run(*arguments: str, folder: Path, text: str | None = None) -> Result:
 
 
 def test_a_plan_from_options_writes_nothing_and_says_how_to(tmp_path: Path) -> None:
-    result = run("plan", *SAID, *SIZES, *WHERE, "--no-simulate", folder=tmp_path)
+    result = run("plan", *SAID, *SIZES, *WHERE, "--no-simulate", "-v", folder=tmp_path)
     assert (result.exit_code, result.left) == (0, set())  # type: ignore[attr-defined]
     assert "10 req/s" in result.stdout
     assert "TPOT ≤ 50 ms, TTFT ≤ 2000 ms" in " ".join(result.stdout.split())
@@ -53,6 +53,15 @@ def test_every_request_has_the_size_that_was_said(tmp_path: Path) -> None:
     assert workload.model.max_model_len == 4800
 
 
+def test_engine_and_evidence_are_said_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "workload.yaml"
+    more = ["--engine", "any", "--min-profile-kind", "fitted"]
+    assert CliRunner().invoke(cli, ["init", *SAID, *SIZES, *more, "-o", str(path)]).exit_code == 0
+    workload = pipeline.read(path)
+    assert workload.launch.engines == ("vllm", "sglang")
+    assert workload.constraints.min_profile_kind == "fitted"
+
+
 def test_a_preset_has_sizes_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "workload.yaml"
     arguments = ["init", *SAID, "--preset", "azure-code-2023", "--name", "code", "-o", str(path)]
@@ -72,9 +81,11 @@ def test_a_preset_has_sizes_of_its_own(tmp_path: Path) -> None:
         (("--rate", "nan"), "--rate: "),
         (("--input", "0"), "--input: must be at least 1"),
         (("--output", "-5"), "--output: must be at least 1"),
-        (("--clouds", "amazon"), "--clouds: unknown cloud 'amazon'"),
-        (("--accelerators", "h100"), "did you mean 'H100'"),
-        (("--dtype", "bf16"), "did you mean 'bfloat16'"),
+        (("--clouds", "amazonia"), "--clouds: unknown cloud 'amazonia'"),
+        (("--accelerators", "h10"), "did you mean 'H100'"),
+        (("--dtype", "bfloat"), "did you mean 'bfloat16'"),
+        (("--engine", "trtllm"), "--engine: must be one of vllm, sglang, any"),
+        (("--min-profile-kind", "guessed"), "--min-profile-kind: "),
         (("--preset", "azure"), "--preset"),
         (("--name", "No Name"), "--name: "),
         (("--model", "a: b\nversion: 2"), "--model: "),
@@ -136,3 +147,56 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     assert told["model"]["id"] == "Qwen/Qwen3-32B"
     assert told["slo"] == {"ttft_ms": 1000, "tpot_ms": 50, "attainment": 0.99}
     assert told["traffic"]["histogram"] == {"input_tokens": [1500], "output_tokens": [200], "weights": [[1]]}
+
+
+def test_options_may_be_spelled_otherwise_and_the_file_is_not(tmp_path: Path) -> None:
+    other = ("--dtype", "BF16", "--clouds", "amazon,gcloud", "--accelerators", "l40s,h100")
+    usual = ("--dtype", "bfloat16", "--clouds", "aws,gcp", "--accelerators", "L40S,H100")
+    texts, said = [], []
+    for options in (other, usual):
+        path = tmp_path / f"{len(texts)}.yaml"
+        result = CliRunner(mix_stderr=False).invoke(cli, ["init", *SAID, *SIZES, *options, "-o", str(path)])
+        assert result.exit_code == 0
+        texts.append(path.read_text(encoding="utf-8"))
+        said.append(result.stderr)
+    assert texts[0] == texts[1]
+    assert "Note: --clouds: 'gcloud' is read as gcp\n" in said[0]
+    assert "Note: --dtype: 'BF16' is read as bfloat16\n" in said[0]
+    assert "Note" not in said[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "count", "rate_rps"),
+    [
+        ("--requests-per-hour", "36e3", 10.0),
+        ("--requests-per-day", "864000", 10.0),
+        ("--tokens-per-month", "3.1536e10", 10.0),
+    ],
+)
+def test_a_rate_by_other_counts(tmp_path: Path, option: str, count: str, rate_rps: float) -> None:
+    path = tmp_path / "workload.yaml"
+    arguments = ["init", *SAID[:2], *SAID[4:], *SIZES, option, count, "-o", str(path)]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    assert pipeline.read(path).traffic.request_rate_rps == pytest.approx(rate_rps)
+
+
+def test_two_rates_contradict_each_other(tmp_path: Path) -> None:
+    result = run("init", *SAID, *SIZES, "--requests-per-day", "5", folder=tmp_path)
+    assert (result.exit_code, result.left) == (2, set())  # type: ignore[attr-defined]
+    assert "--requests-per-day: cannot be combined with --rate; use one of them" in result.stderr
+
+
+def test_a_file_spelled_otherwise_plans_alike_and_says_so(tmp_path: Path) -> None:
+    usual = run("plan", *SAID, *SIZES, *WHERE, "--no-simulate", "--save", "w.yaml", "--format", "json", folder=tmp_path)
+    path = tmp_path / "w.yaml"
+    CliRunner().invoke(cli, ["init", *SAID, *SIZES, *WHERE, "-o", str(path)])
+    text = path.read_text(encoding="utf-8")
+    other = text.replace("2000", "2s").replace("[L40S", "[l40s").replace("10.0 ", "'10' ").replace("[aws", "[amazon")
+    path.write_text(other, encoding="utf-8")
+    arguments = ["plan", str(path), "--no-simulate", "--no-files", "--format", "json"]
+    result = CliRunner(mix_stderr=False).invoke(cli, arguments)
+    plans = [json.loads(each.stdout) for each in (usual, result)]
+    for key in ("workload", "groups", "cost"):
+        assert plans[0][key] == plans[1][key]
+    assert f"Note: {path}:8: slo.ttft_ms: '2s' is read as 2000\n" in result.stderr
+    assert result.stderr.count("Note: ") == 4

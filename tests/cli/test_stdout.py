@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from sky_melange.cli import cli
 
@@ -204,3 +206,27 @@ def test_a_library_user_keeps_a_quiet_and_whole_stdout(tmp_path: Path) -> None:
 def test_without_a_stdout_the_exit_code_stays() -> None:
     program = f"exec {sys.executable} -m sky_melange solve {MELANGE} >&-"
     assert subprocess.run(["sh", "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_planning_imports_nothing_that_reads_logs() -> None:
+    """They are an extra, and each takes longer to import than a plan without simulation takes."""
+    program = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from sky_melange.cli import cli\n"
+        "done = CliRunner().invoke(cli, ['plan', 'examples/means/workload.yaml', '--offline', '--no-files'])\n"
+        "assert done.exit_code == 0, done.output\n"
+        "print([name for name in ('duckdb', 'ibis', 'pandas', 'pyarrow', 'sky') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_reading_logs_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "duckdb" else found(name, *a))
+    log = tmp_path / "log.csv"
+    log.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2026-01-01 00:00:00,100,10\n")
+    result = CliRunner(mix_stderr=False).invoke(cli, ["workload", "from-trace", str(log)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "install sky-melange with its extra `traces`" in result.stderr

@@ -162,7 +162,7 @@ def test_the_same_workload_gives_the_same_bytes(edit: Edit) -> None:
 
 def test_the_answer_says_what_was_simulated_and_what_is_proven(tmp_path: Path) -> None:
     folder = tmp_path / "plan"
-    result = run("plan", QUICKSTART, "--offline", "--out", folder)
+    result = run("plan", QUICKSTART, "--offline", "-v", "--out", folder)
     assert result.exit_code == 0, result.stderr
     text = " ".join(result.stdout.split())
     document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
@@ -198,7 +198,7 @@ def test_nothing_is_simulated_where_that_is_not_wanted(tmp_path: Path) -> None:
     folder = tmp_path / "plan"
     result = run("plan", QUICKSTART, "--offline", "--no-simulate", "--out", folder)
     assert result.exit_code == 0
-    assert "not simulated" in " ".join(result.stdout.split())
+    assert "Not simulated: whether 99% of the requests meet the targets." in " ".join(result.stdout.split())
     document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     assert document["simulated"] is None
     assert all(group["max_utilization"] == 0.9 for group in document["groups"])

@@ -1,4 +1,4 @@
-"""Every model with measured runs plans with every preset, on the layouts that launch files are written for."""
+"""Every model with measured runs plans with every preset, and on fitted profiles alone."""
 
 from __future__ import annotations
 
@@ -7,52 +7,73 @@ from pathlib import Path
 import pytest
 
 from sky_melange import pipeline
+from sky_melange.domain.engine import ENGINES, can_launch
 from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.workload import AUTO_DTYPE, Model
+from sky_melange.errors import InfeasibleError
 from sky_melange.profiles import bundled
+from sky_melange.profiles.architectures import known_models
+from sky_melange.profiles.checkpoint import resolved
 from sky_melange.traces import preset_names
 
-ENTRIES = bundled.entries()
-DTYPES = {entry.key.model: entry.key.dtype for entry in ENTRIES if entry.kind is ProfileKind.FITTED}
-LAUNCHED = {
-    (e.key.model, e.key.dtype)
-    for e in ENTRIES
-    if e.kind is ProfileKind.FITTED and e.key.engine == "vllm" and not e.layout
+FITTED = [entry.key for entry in bundled.entries() if entry.kind is ProfileKind.FITTED]
+MODELS = sorted({key.model for key in FITTED})
+TOO_LONG = {
+    (model, "servegen-deepseek-r1")
+    for model in ("Qwen/Qwen3-235B-A22B-FP8", "Qwen/Qwen3-32B", "meta-llama/Llama-3.1-8B-Instruct")
 }
-DTYPES |= dict(sorted(LAUNCHED))
+"""Answers of reasoning models, over eight times as long as any that was measured on these."""
+
 QUICK = ("moonshotai/Kimi-K2.5", "openai/gpt-oss-120b", "deepseek-ai/DeepSeek-R1")
 
 
-@pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize(
-    "model", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in sorted(DTYPES)]
-)
-def test_measured_model_plans_with_preset(model: str, preset: str, tmp_path: Path) -> None:
+def workload(tmp_path: Path, model: str, preset: str, *more: str) -> Path:
+    """At the checkpoint's own precision, or in fp8, made of 16 bits while loading, where only that was measured."""
+    dtypes = {key.dtype for key in FITTED if key.model == model and can_launch(key.engine, key.layout)}
+    own = resolved(Model(id=model, dtype=AUTO_DTYPE), tmp_path).dtype
+    dtype = "fp8" if dtypes and own not in dtypes else own
     path = tmp_path / "workload.yaml"
     path.write_text(
-        f"version: 1\nname: chat\nmodel: {{id: {model}, dtype: {DTYPES[model]}}}\n"
+        f"version: 1\nname: chat\nmodel: {{id: {model}, dtype: {dtype}}}\n"
         f"slo: {{tpot_ms: 80}}\ntraffic: {{request_rate: 4, preset: {preset}}}\n"
+        + "".join(f"{line}\n" for line in more)
     )
-    planned = pipeline.plan_file(path)
+    return path
+
+
+every_model = pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS]
+)
+every_preset = pytest.mark.parametrize("preset", preset_names())
+
+
+@every_preset
+@every_model
+def test_measured_model_plans_with_preset(model: str, preset: str, tmp_path: Path) -> None:
+    planned = pipeline.plan_file(workload(tmp_path, model, preset, "launch: {engine: any}"))
     assert planned.plan.groups
     for group in planned.plan.groups:
         assert group.profile.error is not None
         assert group.profile.slower_by > 1.0
         # A plan of fitted profiles of this traffic is one of laws that were continued.
         assert (group.profile.kind is ProfileKind.FITTED) == bool(group.profile.continued_from)
+        assert can_launch(group.engine, group.layout)
 
 
-@pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize("model", sorted({model for model, _ in LAUNCHED} & set(QUICK)))
+@every_preset
+@every_model
 def test_measured_model_plans_on_its_runs_alone(model: str, preset: str, tmp_path: Path) -> None:
-    path = tmp_path / "workload.yaml"
-    path.write_text(
-        f"version: 1\nname: chat\nmodel: {{id: {model}, dtype: {DTYPES[model]}}}\n"
-        f"slo: {{tpot_ms: 80}}\ntraffic: {{request_rate: 4, preset: {preset}}}\n"
-        "constraints: {min_profile_kind: fitted}\n"
-    )
+    fitted_only = ("launch: {engine: any}", "constraints: {min_profile_kind: fitted}")
+    path = workload(tmp_path, model, preset, *fitted_only)
+    if (model, preset) in TOO_LONG:
+        with pytest.raises(InfeasibleError, match=r"outside_profile: [0-9]+ output tokens"):
+            pipeline.plan_file(path)
+        return
     groups = pipeline.plan_file(path).plan.groups
     assert {group.profile.kind for group in groups} == {ProfileKind.FITTED}
 
 
 def test_all_eleven_models_are_tested() -> None:
-    assert len(DTYPES) == 11
+    assert len(MODELS) == 11
+    assert all(model in known_models() for model in MODELS)
+    assert {key.engine for key in FITTED if can_launch(key.engine, key.layout)} == set(ENGINES)

@@ -31,7 +31,7 @@ from sky_melange.domain.workload import (
 from sky_melange.errors import CheckFailedError, InputError
 from sky_melange.optimizer import solved
 from sky_melange.optimizer.verify import verify
-from sky_melange.pipeline.attaining import final_scenario, profile_key
+from sky_melange.pipeline.attaining import final_scenario
 from sky_melange.pipeline.planning import Planned, make_plan, modelled
 from sky_melange.pipeline.scheduling import _Hours, startup_minutes
 from sky_melange.plan_file import read_plan
@@ -400,7 +400,7 @@ def test_what_is_learnt_of_a_group_holds_for_the_same_replicas_elsewhere() -> No
     book = pipeline.embedded_book(workload)
     model = modelled(workload, book, pipeline.profiles_for(workload, book, QUICKSTART.parent))
     fixed = solved(model)
-    keys = [profile_key(candidate) for candidate in model.candidates]
+    keys = [candidate.profile.key for candidate in model.candidates]
     hours = _Hours(model=model, fixed=fixed, used_to=dict.fromkeys(keys, 0.9))
     tried = hours.solved(hours.parts(None)).merged()
     used = next(c for c, count in enumerate(tried.solution.counts[0]) if count)

@@ -219,7 +219,7 @@ def wrong(found: Found, truth: Found, cloud: str, catalogs: Iterable[str], *, is
     if is_cut and quotient > 0.99:
         return f"the cut was refused: {found.total_usd_per_hour:.4f} instead of {truth.total_usd_per_hour:.4f}"
     named = catalogs if cloud == ALL_CLOUDS else [cloud]
-    doubts = found.stdout.partition("Prices in doubt:")[2].partition("Taken for granted:")[0]
+    doubts = found.stdout.partition("! Prices in doubt (")[2].partition(")")[0]
     head = found.stdout.partition("per hour")[0] if found.stdout.startswith("NO PRICES") else ""
     if quotient < SILENT_FRACTION and not any(name in doubts + head for name in named):
         return f"{found.total_usd_per_hour:.4f} instead of {truth.total_usd_per_hour:.4f} without a word on {cloud}"

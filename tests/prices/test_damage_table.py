@@ -23,7 +23,7 @@ def test_no_damage_makes_a_plan_cheaper_in_silence_and_no_true_cut_is_refused(cl
 
 def test_the_table_finds_what_it_looks_for() -> None:
     truth = Found(total_usd_per_hour=10.0, stdout="")
-    silent = Found(total_usd_per_hour=9.0, stdout="Prices in doubt: - aws asks less. Taken for granted: - lambda.")
+    silent = Found(total_usd_per_hour=9.0, stdout="! Prices in doubt (aws): it asks less. ! lambda.")
     assert "without a word on lambda" in wrong(silent, truth, "lambda", (), is_cut=False)
     assert not wrong(silent, truth, "aws", (), is_cut=False)
     assert "refused" in wrong(truth, truth, "aws", (), is_cut=True)

@@ -19,7 +19,7 @@ from sky_melange.traces import preset_names
 ROOT = Path(__file__).resolve().parents[2]
 SLO = Slo(tpot_s=0.06)
 FITTED = [bundled.read(entry) for entry in bundled.entries() if entry.kind is ProfileKind.FITTED]
-LAUNCHED = [p for p in FITTED if p.key.engine == "vllm" and not p.layout]
+LAUNCHED = [p for p in FITTED if p.key.engine == "vllm" and not p.key.layout]
 
 
 def law(profile: Profile) -> LatencyModelForm:
@@ -102,7 +102,7 @@ def test_longer_than_eight_times_the_longest_measured_is_refused() -> None:
 
 def test_of_a_continued_law_and_an_estimate_the_smaller_error_is_used() -> None:
     (key,) = {p.key for p in LAUNCHED if p.key.model.startswith("Qwen/Qwen3-32B") and p.key.tensor_parallel == 2}
-    both = [bundled.read(entry) for entry in bundled.entries() if entry.key == key and not entry.layout]
+    both = [bundled.read(entry) for entry in bundled.entries() if entry.key == key]
     assert len(both) == 2
     for size in ((1024, 512), (900, 110), (300, 200), (25, 25)):
         made = [continued(profile, [(*size, 1.0)], SLO) for profile in both]

@@ -252,7 +252,7 @@ def test_every_fitted_file_is_listed_and_no_other_is_there(repository: Path) -> 
 def test_a_bundled_fit_is_within_its_promise(entry: bundled.Entry) -> None:
     profile = bundled.read(entry)
     error = profile.provenance.error
-    assert (profile.key, profile.layout) == (entry.key, entry.layout)
+    assert profile.key == entry.key
     assert profile.provenance.kind == "fitted"
     assert error is not None
     assert error.tpot_fraction is not None

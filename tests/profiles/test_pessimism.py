@@ -130,7 +130,7 @@ def test_costs_never_fall_with_confidence_and_the_table_shows_both_ends(tmp_path
         result = run("plan", path, "--offline", "--no-files", "--format", "json")
         assert result.exit_code == 0, result.stderr
         costs.append(json.loads(result.stdout)["cost"]["total_usd_per_hour"])
-        shown = run("plan", path, "--offline", "--no-files").stdout
+        shown = run("plan", path, "--offline", "--no-files", "-v").stdout
         assert ("slower than predicted" in shown) == (confidence > 0.5)
     assert costs == sorted(costs)
     assert costs[0] < costs[-1]

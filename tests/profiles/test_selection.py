@@ -115,11 +115,19 @@ def test_remarks_name_the_group_and_the_range(make_profile: MakeProfile) -> None
 
 
 def test_accelerators_without_a_profile_are_named_with_the_remedy(make_profile: MakeProfile) -> None:
-    assert list(unprofiled(None, [])) == []
-    assert list(unprofiled(("H100",), [make_profile("H100")])) == []
-    (line,) = unprofiled(("L4", "H100", "A10G"), [make_profile("H100")])
+    assert list(unprofiled(None, [], ["vllm"])) == []
+    assert list(unprofiled(("H100",), [make_profile("H100")], ["vllm"])) == []
+    (line,) = unprofiled(("L4", "H100", "A10G"), [make_profile("H100")], ["vllm"])
     assert "A10G, L4" in line
     assert "estimate: false" in line
+
+
+def test_accelerators_without_kernels_are_named_with_their_generation() -> None:
+    lines = list(unprofiled(("V100", "MI300X"), [], ["vllm", "sglang"]))
+    assert [line.partition(":")[0] for line in lines] == ["MI300X is not considered", "V100 is not considered"]
+    assert "cdna3" in lines[0]
+    assert "volta" in lines[1]
+    assert "vLLM 0.24.0 and SGLang 0.5.23" in lines[1]
 
 
 def test_own_files_are_read_and_every_mistake_told(make_profile: MakeProfile, tmp_path: Path) -> None:
@@ -129,10 +137,10 @@ def test_own_files_are_read_and_every_mistake_told(make_profile: MakeProfile, tm
     other.write_text(profile_text(dataclasses.replace(profile, key=dataclasses.replace(profile.key, dtype="fp8"))))
     broken.write_text("{")
     key = profile.key
-    found = read_profiles([good], key.model, key.dtype, key.engine)
+    found = read_profiles([good], key.model, key.dtype, [key.engine])
     assert [p.key for p in found] == [key]
-    assert read_profiles([good], key.model, key.dtype, key.engine, ["L4"]) == ()
+    assert read_profiles([good], key.model, key.dtype, [key.engine], ["L4"]) == ()
     with pytest.raises(InputError) as caught:
-        read_profiles([other, broken, tmp_path / "missing.json"], key.model, key.dtype, key.engine)
+        read_profiles([other, broken, tmp_path / "missing.json"], key.model, key.dtype, [key.engine])
     assert [Path(m.source).name for m in caught.value.mistakes] == ["other.json", "broken.json", "missing.json"]
     assert "the workload asks for example/model-8b (bfloat16, vllm)" in caught.value.mistakes[0].message

@@ -101,7 +101,10 @@ def plan(*groups: ReplicaGroup, overhead: float | None = 0.2, **changes: Any) ->
 
 
 def workload(mode: LaunchMode = LaunchMode.SERVE, **changes: Any) -> Workload:
-    launch = {"mode": mode, **{key: changes.pop(key) for key in ("engine_args", "secrets") if key in changes}}
+    launch = {
+        "mode": mode,
+        **{key: changes.pop(key) for key in ("engine_args", "secrets", "api_key_secret") if key in changes},
+    }
     model = {"id": "meta-llama/Llama-3.1-8B-Instruct", "dtype": "bfloat16", "max_model_len": 8192}
     model |= {key: changes.pop(key) for key in ("id", "dtype", "max_model_len") if key in changes}
     return Workload(

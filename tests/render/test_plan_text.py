@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plans import LARGE, PRICE, alternative, group, plan, workload
+from plans import LARGE, PRICE, PROFILE, alternative, group, plan, workload
 from property_examples import examples
 
 from sky_melange.domain.offer import Offer, Quarantined
 from sky_melange.domain.plan import Plan
-from sky_melange.render import plan_json, plan_markdown, plan_table, price_table, verdict_table
+from sky_melange.domain.profile import ProfileError
+from sky_melange.render import plan_answer, plan_json, plan_markdown, plan_table, price_table, verdict_table
 
 MIX = plan(
     group(),
@@ -103,10 +104,19 @@ class TestPlanMarkdown:
         golden(repository, "plan.md", plan_markdown.render(doubted, workload()))
 
     def test_it_says_what_the_table_says(self) -> None:
-        text = plan_markdown.render(MIX, workload())
-        shown = " ".join(plan_table.render(MIX, workload(), color=False).split())
+        text = plan_markdown.render(MIX, workload()).replace("\\", "")
+        shown = " ".join(plan_table.render(MIX, workload(), color=False, is_verbose=True).split())
         assert all(cell in text for row in plan_table.group_rows(MIX) for cell in row[3:])
-        assert all(sentence in shown for sentence in plan_table.answer(MIX, workload()))
+        for sentence in (
+            plan_answer.headline(MIX),
+            plan_answer.lead(MIX, workload()),
+            plan_answer.verdict(MIX),
+            plan_answer.attained(MIX, workload().slo),
+            *MIX.warnings,
+            *MIX.assumptions,
+        ):
+            assert sentence in shown
+            assert sentence in text
 
     def test_the_largest_plan_fits_a_comment(self) -> None:
         many = plan(*(group(f"chat-h100-{number}") for number in range(2000)))
@@ -126,13 +136,20 @@ class TestPlanTable:
     )
     def test_golden(self, repository: Path, name: str, shown: Plan) -> None:
         text = plan_table.render(shown, workload(), color=False)
-        assert_plain(text)
-        golden(repository, name, text)
+        details = plan_table.render(shown, workload(), color=False, is_verbose=True)
+        assert_plain(text + details)
+        golden(repository, name, f"{text}\n--verbose\n\n{details}")
 
     def test_it_says_what_it_costs(self) -> None:
         text = plan_table.render(MIX, workload(), color=False)
         total = 3 * 0.8048 + 31.92 + 0.2
-        assert f"USD {total:.4f} per hour, {total * 730:,.2f} per month (proven cheapest)" in " ".join(text.split())
+        assert text.startswith(f"chat: USD {total:.2f} per hour, {total * 730:,.2f} per month\n")
+        assert "proven cheapest" in text
+
+    def test_it_says_the_worst_case(self) -> None:
+        cost = replace(MIX.cost, worst_case_usd_per_hour=40.0)
+        text = " ".join(plan_table.render(replace(MIX, cost=cost), workload(), color=False).split())
+        assert "USD 34.53 to 40.00 per hour, 25,210.11 to 29,200.00 per month (the most while on-demand" in text
 
     def test_colour_only_when_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TERM", "xterm-256color")
@@ -157,7 +174,7 @@ class TestPlanTable:
             price_usd_per_hour=12_345.6789,
             instances=987_654,
         )
-        text = plan_table.render(plan(wide, group()), workload(), color=False)
+        text = plan_table.render(plan(wide, group()), workload(), color=False, is_verbose=True)
         assert_plain(text)
         assert "987654" in text.replace("\n", "")
         assert "12,345.6789" in text
@@ -170,38 +187,134 @@ class TestPlanTable:
         assert "1,868,455 instances" in " ".join(text.split())
 
     def test_brackets_in_a_name_are_shown_as_they_are(self) -> None:
-        text = plan_table.render(plan(group(instance_type="[red]x[/red]")), workload(), color=False)
+        named = plan(group(instance_type="[red]x[/red]"), warnings=("[bold]w[/bold]",))
+        text = plan_table.render(named, workload(), color=False)
+        assert "[bold]w[/bold]" in text
         assert "[red]x[/red]" in text
+
+
+def many(count: int) -> Plan:
+    """Groups of rising cost, each with the usual warnings."""
+    groups = [
+        group(f"llama-3-1-8b-h100-{number}", **LARGE | {"price_usd_per_hour": 1.0 + number}) for number in range(count)
+    ]
+    warnings = [f"Throughput of {each.name} is extrapolated beyond its profile: {'long ' * 60}." for each in groups]
+    doubts = [f"Price of {each.name}: sources disagree: {'9.99 ' * 30}." for each in groups]
+    prices = "Prices are those of lambda of 2026-05-07 (snapshot). Check them before launching."
+    return plan(*groups, warnings=(prices, *warnings, *doubts, "Traffic: all of it.", "Traffic: more.", prices))
+
+
+class TestOneScreen:
+    @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30)])
+    @pytest.mark.parametrize("count", [1, 2, 3, 200])
+    def test_it_fits(self, width: int, height: int, count: int) -> None:
+        lines = plan_table.render(many(count), workload(), color=False, width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert len(lines) <= height + max(0, min(count, plan_answer.MOST_GROUPS + 1) - 5)
+
+    @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+    @pytest.mark.parametrize("shown", [MIX, many(5), many(200)])
+    def test_it_wraps_at_the_terminals_width_with_whole_figures(self, width: int, shown: Plan) -> None:
+        text = plan_table.render(shown, workload(), color=False, width=width)
+        full = plan_table.render(shown, workload(), color=False, width=width, is_verbose=True)
+        assert max(map(len, (text + full).splitlines())) <= width
+        first = " ".join(text.split())
+        assert plan_answer.headline(shown) in first
+        for row in plan_answer.group_rows(shown):
+            assert row[4] in first
+
+    def test_the_dearest_groups_are_shown_and_the_rest_is_summed(self) -> None:
+        rows = list(plan_answer.group_rows(many(200)))
+        assert [row[0] for row in rows[:8]] == [f"llama-3-1-8b-h100-{number}" for number in range(192, 200)]
+        rest = sum(1.0 + number for number in range(192))
+        assert rows[8][:5] == ("192 more (-v)", "192", "", "", f"{rest:,.2f}")
+        assert rows[9][0] == "SkyServe controller"
+
+    def test_every_group_and_warning_is_there_with_v(self) -> None:
+        shown = many(12)
+        text = plan_table.render(shown, workload(), color=False, is_verbose=True)
+        squeezed = "".join(text.split())
+        for each in shown.groups:
+            assert each.name in squeezed
+        for warning in (*shown.warnings, *shown.assumptions):
+            assert "".join(warning.split()) in squeezed
+
+    def test_a_narrow_terminal_shows_fewer_columns(self) -> None:
+        heads = [
+            plan_table.render(MIX, workload(), color=False, width=width).split("\n\n")[1].splitlines()[0].split()
+            for width in (40, 50, 60, 70, 90)
+        ]
+        assert heads[0] == ["Group", "Count", "USD/h"]
+        assert [len(head) for head in heads] == [3, 4, 5, 6, 7]
+
+
+class TestWarnings:
+    def test_they_are_grouped_and_the_most_expensive_comes_first(self) -> None:
+        found = plan_answer.warnings(many(4))
+        assert [each.split(":")[0] for each in found] == [
+            "Prices in doubt (lambda)",
+            "Traffic",
+            "Traffic",
+            "Throughput of llama-3-1-8b-h100-3 (and 3 more) is extrapolated beyond its profile",
+            "Prices are those of lambda of 2026-05-07 (snapshot). Check them before launching.",
+        ]
+
+    def test_what_is_estimated_says_what_that_may_cost(self) -> None:
+        error = ProfileError(
+            statistic="median",
+            tpot_fraction=None,
+            ttft_fraction=None,
+            request_rate_fraction=0.14,
+            runs=12,
+            basis="12 runs",
+        )
+        estimated = group(profile=replace(PROFILE, error=error))
+        said = f"Throughput of {estimated.name} is estimated, not measured (median of the request rate 14%: 12 runs)."
+        (found,) = plan_answer.warnings(plan(estimated, warnings=(said,)))
+        cost = 3 * 0.8048 * 0.14
+        assert f"is estimated (±14%): measuring it could change the bill by about USD {cost:.2f} per hour" in found
+
+    def test_a_name_within_another_is_not_that_group(self) -> None:
+        shown = plan(group("chat-h100"), group("chat-h100-x8", **LARGE), warnings=("Price of chat-h100-x8: doubted.",))
+        (found,) = plan_answer.warnings(shown)
+        assert found == "Prices in doubt (lambda): Price of chat-h100-x8: doubted."
+
+    def test_three_are_shown_and_the_rest_is_counted(self) -> None:
+        text = plan_table.render(many(4), workload(), color=False)
+        assert text.count("\n! ") == 3
+        assert text.endswith("\n2 more warnings with -v.\n")
+        markdown = plan_markdown.render(many(4), workload())
+        assert markdown.count("⚠️ ") == 3
+        assert "2 more warnings below." in markdown
 
 
 class TestVerdict:
     def test_one_type(self) -> None:
         shown = plan()
-        assert plan_table.verdict(shown) == (
-            "One type is best: L4. No mix of the candidates is cheaper; the next type alone costs 32.1200."
+        assert plan_answer.verdict(shown) == (
+            "One type is best: L4. No mix of the candidates is cheaper; the next type alone costs 32.12."
         )
         alone = replace(shown, alternatives=shown.alternatives[:1])
-        assert plan_table.verdict(alone) == "One type is best: L4. No mix of the candidates is cheaper."
+        assert plan_answer.verdict(alone) == "One type is best: L4. No mix of the candidates is cheaper."
 
     def test_a_mix(self) -> None:
         mix = replace(MIX, alternatives=(alternative("H100", 40.0, instances=2), alternative("L4", None, note="no")))
         saved = 1 - (3 * 0.8048 + 31.92 + 0.2) / 40.2
-        assert plan_table.verdict(mix) == (
-            f"A mix is best: USD 34.5344 per hour in total, {saved:.1%} less than the best single type "
-            "(H100 alone, 40.2000)."
+        assert plan_answer.verdict(mix) == (
+            f"A mix is best: {saved:.1%} less than the best single type (H100 alone, 40.20)."
         )
 
     def test_no_single_type(self) -> None:
         none = replace(MIX, alternatives=(alternative("H100", None), alternative("L4", None)))
-        assert plan_table.verdict(none) == ("A mix is needed: no single type can carry the traffic alone.")
+        assert plan_answer.verdict(none) == ("A mix is needed: no single type can carry the traffic alone.")
 
     @pytest.mark.parametrize("shown", [plan(), replace(MIX, alternatives=(alternative("H100", 40.0, instances=2),))])
     def test_a_plan_that_is_not_proven_is_not_called_best(self, shown: Plan) -> None:
-        assert "is best" not in plan_table.verdict(replace(shown, status="feasible", mip_gap=0.2))
+        assert "is best" not in plan_answer.verdict(replace(shown, status="feasible", mip_gap=0.2))
 
     def test_a_mix_that_costs_more_than_one_type_saves_nothing(self) -> None:
         dearer = replace(MIX, status="feasible", alternatives=(alternative("H100", 31.92, instances=1),))
-        assert "-" not in plan_table.verdict(dearer)
+        assert "-" not in plan_answer.verdict(dearer)
 
 
 def offer(**changes: Any) -> Offer:
@@ -269,4 +382,5 @@ class TestVerdictTable:
 )
 def test_no_line_is_ever_wider(price: float, instances: int, name: str, accelerator: str) -> None:
     shown = plan(group(name, price_usd_per_hour=price, instances=instances, accelerator=accelerator))
-    assert_plain(plan_table.render(shown, workload(), color=False))
+    for is_verbose in (False, True):
+        assert_plain(plan_table.render(shown, workload(), color=False, is_verbose=is_verbose))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import time
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +37,46 @@ CASES: dict[str, tuple[ReplicaGroup, Workload]] = {
         workload(SERVE),
     ),
     "fp8": (group(), workload(SERVE, dtype="fp8")),
+    "expert-parallel": (
+        group("chat-h100-x8", **LARGE, tensor_parallel=8, layout="ep", engine_version="0.19.0"),
+        workload(SERVE),
+    ),
+    "data-parallel-attention": (
+        group("chat-h100-x8", **LARGE, tensor_parallel=8, layout="dp-ep", engine_args=()),
+        workload(SERVE),
+    ),
+    "apart": (
+        group("chat-h100-x8", **LARGE, replicas_per_instance=2, tensor_parallel=4, layout="dp-ep", runs_apart=True),
+        workload(SERVE, api_key_secret="VLLM_API_KEY"),
+    ),
+    "sglang": (
+        group(engine="sglang", engine_version="0.5.9", engine_args=(), disk_gb=832),
+        workload(SERVE, api_key_secret="VLLM_API_KEY"),
+    ),
+    "sglang-replicas": (
+        group(
+            "chat-h100-x8",
+            **LARGE,
+            engine="sglang",
+            replicas_per_instance=4,
+            tensor_parallel=2,
+            layout="ep",
+            engine_args=(),
+        ),
+        workload(CLUSTER, dtype="fp8"),
+    ),
+    "sglang-data-parallel": (
+        group(
+            "chat-h100-x8",
+            **LARGE,
+            engine="sglang",
+            tensor_parallel=8,
+            layout="dp-ep",
+            engine_version="nightly",
+            engine_args=(),
+        ),
+        workload(SERVE),
+    ),
     "spot": (group("chat-l4-spot", use_spot=True), workload(SERVE)),
     "zone": (group(cloud="gcp", region="us-central1", zone="us-central1-a", instance_type="g2-standard-4"), workload()),
     "one-node-clusters": (
@@ -175,6 +222,172 @@ def test_what_the_engine_is_told(tmp_path: Path) -> None:
     assert "--data-parallel-size 2" in several
     assert "--tensor-parallel-size 4" in several
     assert "--quantization fp8" in loaded(*CASES["fp8"])["run"]
+
+
+def test_layouts_are_launched_as_they_were_measured() -> None:
+    """24 at once of a replica are 3 of each of 8 ranks of vLLM; SGLang divides them itself."""
+    spread = loaded(*CASES["expert-parallel"])["run"]
+    assert "--tensor-parallel-size 8" in spread
+    assert "--enable-expert-parallel" in spread
+    assert "--data-parallel-size" not in spread
+    assert "--max-num-seqs 24" in spread
+    attention = loaded(*CASES["data-parallel-attention"])["run"]
+    for flag in ("--tensor-parallel-size 1", "--data-parallel-size 8", "--enable-expert-parallel", "--max-num-seqs 3"):
+        assert flag in attention
+    sglang = loaded(*CASES["sglang-data-parallel"])["run"]
+    for flag in ("--tp-size 8", "--attn-dp-size 8", "--ep-size 8", "--max-running-requests 24"):
+        assert flag in sglang
+    assert "--dp-size" not in sglang
+    replicas = loaded(*CASES["sglang-replicas"])["run"]
+    for flag in ("--tp-size 2", "--ep-size 2", "--dp-size 4", "--quantization fp8", "--context-length 8192"):
+        assert flag in replicas
+
+
+def test_launch_files_say_how_far_their_version_is_from_the_profile() -> None:
+    comments = {
+        name: [line for line in render_group(*CASES[name]).splitlines() if "profile is" in line] for name in CASES
+    }
+    assert comments["serve"] == []
+    assert comments["sglang"] == ["# SGLang 0.5.23 is installed; the profile is of 0.5.9, 14 patch versions earlier."]
+    assert comments["sglang-data-parallel"] == [
+        "# SGLang 0.5.23 is installed; the profile is of nightly, which cannot be compared."
+    ]
+
+
+FAKE_SGLANG = """
+import argparse, json, logging, multiprocessing, os, pathlib, sys
+
+def child(queue):
+    queue.put(pathlib.Path("/proc/self/cmdline").read_bytes().decode())
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    parser = argparse.ArgumentParser()
+    for flag in ("--api-key", "--model-path", "--host", "--port", "--dtype", "--tp-size", "--context-length"):
+        parser.add_argument(flag)
+    parser.add_argument("--max-running-requests", type=int)
+    arguments = parser.parse_args(sys.argv[1:])
+    logging.info("server_args=%s", arguments)
+    logging.getLogger("uvicorn").warning(f"started with {vars(arguments)}")
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=child, args=(queue,))
+    process.start()
+    lines = pathlib.Path("/proc/self/cmdline").read_bytes().decode() + queue.get()
+    process.join()
+    pathlib.Path("seen.json").write_text(json.dumps({**vars(arguments), "processes": lines}))
+"""
+
+
+def test_sglang_gets_its_key_past_the_argument_list_and_the_log(tmp_path: Path) -> None:
+    """The `run` of a replica, with a stand-in that logs its arguments and starts children as SGLang does."""
+    package = tmp_path / "lib" / "sglang"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "launch_server.py").write_text(FAKE_SGLANG)
+    python = tmp_path / "sglang-env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(package.parent)}
+    run = ["bash", "-c", loaded(*CASES["sglang"])["run"]]
+    key = "s3cret-key.of~mine"
+    done = subprocess.run(
+        run,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**environment, "VLLM_API_KEY": key},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen["api_key"] == key
+    assert seen["model_path"] == "meta-llama/Llama-3.1-8B-Instruct"
+    assert seen["max_running_requests"] == 24
+    assert key not in done.stdout + done.stderr + seen["processes"]
+    assert done.stderr.count("(the key)") == 2
+    refused = subprocess.run(run, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("VLLM_API_KEY is empty")
+
+
+FAKE_VLLM = """#!{python}
+import http.server, json, os, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps([os.environ["CUDA_VISIBLE_DEVICES"], os.environ["VLLM_API_KEY"], sys.argv[1:]]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+
+if "die" in os.environ["PATH"] and os.environ["CUDA_VISIBLE_DEVICES"].startswith("4"):
+    sys.exit(3)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+def run_apart(home: Path, port: int, *, path: str = "") -> subprocess.Popen[bytes]:
+    engine = home / "vllm-env" / "bin" / "vllm"
+    engine.parent.mkdir(parents=True)
+    engine.write_text(FAKE_VLLM.replace("{python}", sys.executable))
+    engine.chmod(0o755)
+    run = loaded(*CASES["apart"])["run"]
+    for offset in range(3):
+        assert str(8000 + offset) in run
+        run = run.replace(str(8000 + offset), str(port + offset))
+    environment = {"HOME": str(home), "PATH": f"{os.environ['PATH']}:/usr/sbin{path}", "VLLM_API_KEY": "key"}
+    return subprocess.Popen(["bash", "-c", run], env=environment, start_new_session=True)
+
+
+def free_ports() -> int:
+    """The first of three that are free."""
+    for port in range(21_000, 29_000, 3):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for offset in range(3):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
+            return port
+    raise AssertionError("no free ports")
+
+
+@pytest.mark.skipif(shutil.which("haproxy", path="/usr/sbin:/usr/bin") is None, reason="no HAProxy on this machine")
+def test_replicas_that_run_apart_answer_on_one_port(tmp_path: Path) -> None:
+    port = free_ports()
+    process = run_apart(tmp_path, port)
+    try:
+        answers = []
+        end = time.monotonic() + 30
+        while len(answers) < 8 and time.monotonic() < end:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                    answers.append(json.load(answer))
+            except OSError:
+                assert answers == []  # once ready, always ready
+                time.sleep(0.2)
+        assert {gpus for gpus, _, _ in answers} == {"0,1,2,3", "4,5,6,7"}
+        assert {key for _, key, _ in answers} == {"key"}
+        for gpus, _, arguments in answers:
+            assert arguments[:2] == ["serve", "meta-llama/Llama-3.1-8B-Instruct"]
+            told = dict(zip(arguments[2:8:2], arguments[3:8:2], strict=True))
+            assert told == {
+                "--host": "127.0.0.1",
+                "--port": str(port + (1 if gpus == "0,1,2,3" else 2)),
+                "--dtype": "bfloat16",
+            }
+            assert arguments[8:12] == ["--tensor-parallel-size", "1", "--data-parallel-size", "4"]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+@pytest.mark.skipif(shutil.which("haproxy", path="/usr/sbin:/usr/bin") is None, reason="no HAProxy on this machine")
+def test_an_instance_ends_with_the_first_of_its_replicas(tmp_path: Path) -> None:
+    process = run_apart(tmp_path, free_ports(), path=":/die")
+    assert process.wait(timeout=30) == 1
 
 
 def test_the_users_arguments_come_last(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_every_bundled_profile_is_given_back(bundled_profiles: tuple[Profile, ..
     for profile in some(bundled_profiles):
         found = list(errors(profile))
         if found:
-            medians[profile.key, profile.layout, profile.provenance.kind] = np.median(found, axis=0)
+            medians[profile.key, profile.provenance.kind] = np.median(found, axis=0)
     assert len(medians) > (200 if is_complete() else 40)
     far = {name: median for name, median in medians.items() if max(median) > MOST_ERROR}
     assert not far

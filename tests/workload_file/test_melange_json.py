@@ -121,7 +121,7 @@ def test_mistakes_in_the_form_of_the_readme(tmp_path: Path, change: dict[str, An
         ({"total_request_rate": 10**20}, "total_request_rate: must be at most 1,000,000,000, found 1000"),
         ({"slice_factor": 0}, "slice_factor: want a whole number from 1 to 10,000, found 0"),
         ({"slice_factor": 1.5}, "slice_factor: want a whole number from 1 to 10,000, found 1.5"),
-        ({"slices": 1}, "slices: unknown key; did you mean 'slice_factor'? valid keys: gpu_info, workload_"),
+        ({"slices": 1}, "slices: unknown key; did you mean 'slice_factor'?"),
         ({"workload_distribution": []}, "workload_distribution: want a list of rows such as [[0.2, 0.1], [0.5, 0.2]]"),
         ({"workload_distribution": [[]]}, "workload_distribution[0]: want a list of numbers, found an empty list"),
         ({"workload_distribution": [[1, 2], [3]]}, "workload_distribution[1]: 1 column found, expected 2 as in the"),

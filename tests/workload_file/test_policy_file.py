@@ -92,7 +92,7 @@ def test_the_example_is_valid() -> None:
         ("version: 1\nmax_spot_fraction:\n", ["want a fraction", "no value here"]),
         ("version: 1\nmax_usd_per_million_tokens: 0\n", ["want USD per million tokens"]),
         ("version: 1\nmax_usd_per_million_tokens: '1'\n", ["want USD per million tokens", "found '1'"]),
-        ("version: 1\nmin_profile_kind: guessed\n", ["want one of measured, fitted, published, estimated"]),
+        ("version: 1\nmin_profile_kind: guessed\n", ["must be one of measured, fitted, published, estimated"]),
         ("version: 1\nmin_profile_kind: [measured]\n", ["found a list of 1"]),
         ("", ["is empty"]),
         ("- a\n", ["want a mapping"]),

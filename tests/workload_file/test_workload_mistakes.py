@@ -10,12 +10,11 @@ MistakesIn = Callable[..., list[str]]
 
 # (text to replace in the good file, what replaces it, where and what the mistake is)
 REPLACEMENTS = [
-    pytest.param("slo:\n", "sol:\n", [":4: sol: unknown key; did you mean 'slo'? valid", "slo: is missing"], id="key"),
+    pytest.param("slo:\n", "sol:\n", [":4: sol: unknown key; did you mean 'slo'?"], id="key"),
     pytest.param("tpot_ms", "tpot", [":5: slo.tpot: unknown key; did you mean 'tpot_ms'?"], id="nested-key"),
     pytest.param("name: chat", "tpot_ms: 3", ["did you mean 'slo.tpot_ms'?", ":1: name: is missing"], id="elsewhere"),
     pytest.param("40", "fast", [":5: slo.tpot_ms: want a number such as `40`, found the text 'fast'"], id="type"),
-    pytest.param("40", '"40"', [":5: slo.tpot_ms: want a number such as `40`, found the text '40'; write 40"], id="q"),
-    pytest.param("40", "4e1", [":5: slo.tpot_ms: want a number such as `40`, found the text '4e1'; write 40"], id="e"),
+    pytest.param("40", '"040"', [":5: slo.tpot_ms: want a number such as `40`, found the text '040'; write"], id="q"),
     pytest.param("40", "1,500", ["found the text '1,500'; write 1500"], id="thousands"),
     pytest.param("40", "0", [":5: slo.tpot_ms: must be greater than 0, found the number 0"], id="zero"),
     pytest.param("40", "on", [":5: slo.tpot_ms: want a number such as `40`, found 'on', which YAML reads as"], id="on"),
@@ -67,7 +66,7 @@ REPLACEMENTS = [
     ),
     pytest.param("chat", "no", [":2: name: want text such as `chat`, found 'no', which YAML reads as false"], id="no"),
     pytest.param("chat", "7", [":2: name: want text such as `chat`, found the number 7; put it in quotes"], id="seven"),
-    pytest.param("bfloat16", "bf16", [":3: model.dtype: must be one of", "did you mean 'bfloat16'?"], id="dtype"),
+    pytest.param("bfloat16", "bfloat", [":3: model.dtype: must be one of", "did you mean 'bfloat16'?"], id="dtype"),
     pytest.param("meta-llama/", "--x/", [":3: model.id: must be a Hugging Face model id"], id="option-as-model"),
     pytest.param(
         "version: 1", "version: true", [":1: version: this release reads version 1, found 'true'"], id="v-true"
@@ -117,10 +116,9 @@ ADDITIONS = [
     ("prices: {require_clouds: lambda}", "prices.require_clouds: want a list such as `[aws, lambda]`, found the text"),
     (
         "prices: {max_age: 24}",
-        "prices.max_age: unknown key; did you mean 'max_age_hours'? valid keys here: sources, base_url, max_age_hours, "
-        "require_clouds, trust, on_disagreement, discounts, overrides",
+        "prices.max_age: unknown key; did you mean 'max_age_hours'?",
     ),
-    ("launch: {engine: sglang}", "launch.engine: must be vllm, found the text 'sglang'"),
+    ("launch: {engine: trtllm}", "launch.engine: must be one of vllm, sglang, any, found the text 'trtllm'"),
     (
         "launch: {engine_args: [--seed, 7]}",
         "launch.engine_args[1]: want text such as `--enable-prefix-caching`, found the",
@@ -192,7 +190,7 @@ def test_a_secret_value_is_never_shown(mistakes_in: MistakesIn, good: str, entry
 
 def test_names_that_do_not_exist(mistakes_in: MistakesIn, good: str) -> None:
     text = good + (
-        "candidates:\n  accelerators: [L4, a100-80gb]\n  clouds: [AWS]\n  regions: {aws: [us-east-1]}\n"
+        "candidates:\n  accelerators: [L4, a100-80]\n  clouds: [AW]\n  regions: {aws: [us-east-1]}\n"
         "constraints: {max_accelerators: {H10: 2}}\n"
     )
     found = mistakes_in(
@@ -201,15 +199,12 @@ def test_names_that_do_not_exist(mistakes_in: MistakesIn, good: str) -> None:
         known_clouds={"aws", "gcp"},
         known_models={"meta-llama/Llama-3.1-70B-Instruct"},
     )
-    accelerators = "known accelerators: A100-80GB, H100, L4"
     assert found == [
         "workload.yaml:3: model.id: unknown model 'meta-llama/Llama-3.1-8B-Instruct'; did you mean "
-        "'meta-llama/Llama-3.1-70B-Instruct'? known models: meta-llama/Llama-3.1-70B-Instruct",
-        f"workload.yaml:15: candidates.accelerators[1]: unknown accelerator 'a100-80gb'; did you mean 'A100-80GB'? "
-        f"{accelerators}",
-        "workload.yaml:16: candidates.clouds[0]: unknown cloud 'AWS'; did you mean 'aws'? known clouds: aws, gcp",
-        f"workload.yaml:18: constraints.max_accelerators.H10: unknown accelerator 'H10'; did you mean 'H100'? "
-        f"{accelerators}",
+        "'meta-llama/Llama-3.1-70B-Instruct'?",
+        "workload.yaml:15: candidates.accelerators[1]: unknown accelerator 'a100-80'; did you mean 'A100-80GB'?",
+        "workload.yaml:16: candidates.clouds[0]: unknown cloud 'AW'; did you mean 'aws'?",
+        "workload.yaml:18: constraints.max_accelerators.H10: unknown accelerator 'H10'; did you mean 'H100'?",
     ]
 
 
@@ -218,7 +213,7 @@ def test_ten_mistakes_at_once_word_for_word(mistakes_in: MistakesIn) -> None:
 version: 1
 name: Chat
 modle: {id: x}
-model: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bf16}
+model: {id: meta-llama/Llama-3.1-8B-Instruct, dtype: bf32}
 slo: {tpot_ms: -40}
 slo: {ttft_ms: 1}
 traffic:
@@ -235,17 +230,16 @@ launch: {secrets: [HF_TOKEN=abc]}
     assert mistakes_in(text) == [
         "workload.yaml:2: name: must be lower-case letters, digits and hyphens, begin with a letter and not end with "
         "a hyphen, found the text 'Chat'; write for example `name: chat`",
-        "workload.yaml:3: modle: unknown key; did you mean 'model'? valid keys here: version, name, model, slo, "
-        "traffic, candidates, constraints, routing, objective, budget, prices, profiles, solver, launch, router",
-        "workload.yaml:4: model.dtype: must be one of auto, bfloat16, float16, fp8, fp4, int4, found the text 'bf16'; "
-        "did you mean 'bfloat16'?",
-        "workload.yaml:5: slo.tpot_ms: must be greater than 0, found the number -40",
+        "workload.yaml:3: modle: unknown key; did you mean 'model'?",
+        "workload.yaml:4: model.dtype: must be one of auto, bfloat16, float16, fp8, fp4, int4, found the text 'bf32'",
+        "workload.yaml:5: slo.tpot_ms: must be greater than 0, found the number -40; write for example 40",
         "workload.yaml:6: the key 'slo' is repeated, first on line 5; keep one of them",
         "workload.yaml:8: traffic.request_rate: must be a finite number, found the number .nan",
         "workload.yaml:10: traffic.histogram.input_tokens[1]: the edge 100 is repeated; upper edges must rise strictly",
         "workload.yaml:13: traffic.histogram.weights[0]: 3 columns found in this row, expected 2 rows × 2 columns: "
         "one column per output edge (output_tokens)",
-        "workload.yaml:14: traffic.histogram.weights[1][1]: must be at least 0, found the number -2",
+        "workload.yaml:14: traffic.histogram.weights[1][1]: must be at least 0, found the number -2; write for "
+        "example 0.3",
         "workload.yaml:15: candidates.spot: must be one of never, allow, only, found the text 'sometimes'",
         "workload.yaml:16: launch.secrets[0]: must be the NAME of an environment variable: capital letters, digits "
         "and `_`, not its value (what stands here is not shown)",

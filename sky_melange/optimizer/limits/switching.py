@@ -65,4 +65,6 @@ def _identity(group: ReplicaGroup) -> tuple[object, ...]:
         group.accelerators_per_instance,
         group.use_spot,
         group.tensor_parallel,
+        group.engine,
+        group.layout,
     )

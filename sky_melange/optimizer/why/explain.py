@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
+from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, Measurement, MixRange, NearMiss, Substitute
 from sky_melange.errors import NotOptimalError
 from sky_melange.optimizer import Optimum
@@ -210,5 +211,6 @@ def _same_accelerator(model: Model, accelerator: str) -> list[int]:
 
 
 def _label(candidate: Candidate) -> str:
-    layout = candidate.profile.key.tensor_parallel
-    return candidate.offer.name + (f" (tensor parallel {layout})" if layout > 1 else "")
+    key = candidate.profile.key
+    layout = layout_text(key.tensor_parallel, key.layout, key.engine)
+    return candidate.offer.name + (f" ({layout.replace('TP', 'tensor parallel')})" if layout != "TP 1" else "")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, Rejected
-from sky_melange.domain.profile import Skipped
+from sky_melange.domain.engine import layout_text
+from sky_melange.domain.profile import ProfileKey, Skipped
 from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.limits import limits_of
@@ -131,7 +132,7 @@ def _obstacles(model: Model, counts: Sequence[int], r: int) -> list[str]:
 
     found = _refusals(model.candidates, model.classes[r])
     for c in sorted(range(len(model.candidates)), key=lambda c: (model.problem.prices[c], c)):
-        layout = _layout(model.candidates[c])
+        layout = model.candidates[c].profile.key
         if model.problem.loads[r][c] is not None and layout not in found:
             found[layout] = ", ".join(in_the_way(model.problem, counts, c)) or "fits no better beside the others"
     return _lines(found)
@@ -154,34 +155,27 @@ def _listed(changes: Sequence[Relaxation]) -> list[str]:
     return [f"  {change}" for change in changes]
 
 
-_Layout = tuple[str, int]
-"""Accelerator and tensor-parallel size."""
-
-
-def _layout(candidate: Candidate) -> _Layout:
-    return candidate.offer.accelerator, candidate.profile.key.tensor_parallel
-
-
-def _refusals(candidates: Sequence[Candidate], members: Sequence[int]) -> dict[_Layout, str]:
+def _refusals(candidates: Sequence[Candidate], members: Sequence[int]) -> dict[ProfileKey, str]:
     """For each layout the first bucket of the class that it cannot serve, and why."""
-    reasons: dict[_Layout, str] = {}
+    reasons: dict[ProfileKey, str] = {}
     for candidate in candidates:
         for index in members:
             capacity = candidate.capacities[index]
             if isinstance(capacity, Skipped):
-                reasons[_layout(candidate)] = f"{capacity.reason}: {capacity.detail}"
+                reasons[candidate.profile.key] = f"{capacity.reason}: {capacity.detail}"
                 break
     return reasons
 
 
-def _lines(reasons: Mapping[_Layout, str]) -> list[str]:
+def _lines(reasons: Mapping[ProfileKey, str]) -> list[str]:
     """One line for an accelerator and reason, with the layouts that it holds for."""
-    sizes: dict[tuple[str, str], list[int]] = {}
-    for (accelerator, tensor_parallel), reason in sorted(reasons.items()):
-        sizes.setdefault((accelerator, reason), []).append(tensor_parallel)
+    sizes: dict[tuple[str, str, str], list[str]] = {}
+    for key, reason in sorted(reasons.items()):
+        layout, comma, engine = layout_text(key.tensor_parallel, key.layout, key.engine).partition(",")
+        sizes.setdefault((key.accelerator, comma + engine, reason), []).append(layout.removeprefix("TP "))
     return [
-        f"{accelerator} (tensor parallel {', '.join(map(str, found))}): {reason}"
-        for (accelerator, reason), found in sizes.items()
+        f"{accelerator} (tensor parallel {', '.join(found)}{engine}): {reason}"
+        for (accelerator, engine, reason), found in sizes.items()
     ]
 
 

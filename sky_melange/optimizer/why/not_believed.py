@@ -9,6 +9,7 @@ from typing import Final
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Quarantined
+from sky_melange.domain.profile import ProfileKey
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import Model, Problem, solve_problem
 from sky_melange.optimizer.candidates import ProfileCapacities, build_candidates
@@ -113,12 +114,12 @@ def _problem(model: Model, candidates: Sequence[Candidate]) -> Problem:
     problem = replace(problem, charges=model.machines.charges(candidates))
     if model.utilizations is None:
         return problem
-    known: dict[tuple[str, int], float] = {}
+    known: dict[ProfileKey, float] = {}
     for candidate, part in zip(model.candidates, model.utilizations, strict=True):
-        key = (candidate.profile.key.accelerator, candidate.profile.key.tensor_parallel)
+        key = candidate.profile.key
         known[key] = max(part, known.get(key, 0.0))
-    keys = [(each.profile.key.accelerator, each.profile.key.tensor_parallel) for each in candidates]
-    return problem.used_to([known.get(key, max(known.values(), default=1.0)) for key in keys])
+    most = max(known.values(), default=1.0)
+    return problem.used_to([known.get(each.profile.key, most) for each in candidates])
 
 
 def missed_warnings(found: Sequence[Missed]) -> Iterator[str]:

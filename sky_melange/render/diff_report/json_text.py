@@ -67,6 +67,8 @@ def _side(group: ReplicaGroup | None, request_fraction: float) -> dict[str, obje
         "accelerator": group.accelerator,
         "accelerators_per_instance": group.accelerators_per_instance,
         "tensor_parallel": group.tensor_parallel,
+        "layout": group.layout,
+        "engine": group.engine,
         "use_spot": group.use_spot,
         "instances": group.instances,
         "price_usd_per_hour": group.price_usd_per_hour,

@@ -41,7 +41,7 @@ def _group(group: ReplicaGroup, workload: Workload, profiles: Sequence[Profile],
     described: dict[str, Any] = {"group": group.name, "accelerator": group.accelerator, "requests_per_usd": None}
     if not is_small:
         return {**described, "reason": f"the plan has more than {MOST_CELLS} cells"}
-    profile = next((profile for profile in profiles if _launched_by(group, profile)), None)
+    profile = next((profile for profile in profiles if profile.launched == group.launched), None)
     if profile is None:
         return {**described, "reason": "this server has no profile of the group's layout and engine settings"}
     (found,) = pipeline.capacities_of(_with_traffic_everywhere(workload), [profile]) or (None,)
@@ -50,14 +50,6 @@ def _group(group: ReplicaGroup, workload: Workload, profiles: Sequence[Profile],
     values = [_value(group, capacity) for capacity in capacities]
     rows = [values[start : start + columns] for start in range(0, len(values), columns)]
     return {**described, "requests_per_usd": rows}
-
-
-def _launched_by(group: ReplicaGroup, profile: Profile) -> bool:
-    return (
-        profile.key.accelerator == group.accelerator
-        and profile.key.tensor_parallel == group.tensor_parallel
-        and tuple(sorted(profile.engine_args.items())) == group.engine_args
-    )
 
 
 def _value(group: ReplicaGroup, capacity: Capacity | Skipped) -> float | None:

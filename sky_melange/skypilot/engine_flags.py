@@ -1,0 +1,119 @@
+"""Holds the engine's command in a launch file against the flags that its version has (catalogs/engine_flags.csv)."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Final
+
+import yaml
+
+from sky_melange.resources import data_path
+from sky_melange.skypilot.verdict import Check
+
+_REQUIREMENT: Final = re.compile(r"\b(vllm|sglang)==([0-9][\w.+-]*)")
+_PROGRAMS: Final = {"vllm": "/vllm-env/bin/vllm", "sglang": "/sglang-env/bin/python"}
+_BEFORE_ARGUMENTS: Final = 3
+"""Words from the program to the first argument: `vllm serve MODEL`, `python -m MODULE`."""
+
+_SHORT_LEVEL: Final = re.compile(r"-O=?\w+")
+"""vLLM's optimisation level, written as compilers do."""
+
+
+def engine_checks(launch_file: str) -> tuple[Check, ...]:
+    """One check of a launch file that starts an engine as ours do; none of other files."""
+    try:
+        document = yaml.safe_load(launch_file)
+    except yaml.YAMLError:
+        return ()
+    sections = document if isinstance(document, dict) else {}
+    found = _REQUIREMENT.search(str(sections.get("setup")))
+    arguments = None if found is None else _arguments(found[1], sections.get("run"))
+    if found is None or arguments is None:
+        return ()
+    engine, version = found.groups()
+    flags = recorded_flags().get((engine, version))
+    if flags is None:
+        known = ", ".join(" ".join(key) for key in sorted(recorded_flags()))
+        detail = f"the flags of {engine} {version} are not recorded, so nothing is known of them; recorded are {known}"
+        return (Check(name="engine_flags", passed=False, detail=detail),)
+    faults = list(faults_of(arguments, flags, f"{engine} {version}"))
+    detail = "; ".join(faults) or f"all are flags of {engine} {version}"
+    return (Check(name="engine_flags", passed=not faults, detail=detail),)
+
+
+@cache
+def recorded_flags() -> Mapping[tuple[str, str], Mapping[str, str]]:
+    """(engine, version) -> flag -> what it takes: `none`, `value` or `optional`."""
+    flags: dict[tuple[str, str], dict[str, str]] = {}
+    with data_path("catalogs", "engine_flags.csv").open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            flags.setdefault((row["engine"], row["version"]), {})[row["flag"]] = row["takes"]
+    return MappingProxyType(flags)
+
+
+def faults_of(arguments: Sequence[str], flags: Mapping[str, str], of: str) -> Iterator[str]:
+    """What the engine would refuse: flags that it does not have, values that are missing or belong to none."""
+    wants: str | None = None
+    is_open = False
+    for argument in arguments:
+        if not _is_flag(argument):
+            if not is_open:
+                yield f"{_shown(argument)} is the value of no flag"
+            wants = None
+            continue
+        if wants is not None:
+            yield f"{wants} needs a value"
+        wants, is_open = None, False
+        if _SHORT_LEVEL.fullmatch(argument):
+            continue
+        written, equals, _ = argument.partition("=")
+        name = _known_name(written, flags)
+        if name is None:
+            near = difflib.get_close_matches(written, flags, n=1)
+            yield f"{_shown(written)} is not a flag of {of}{f'; near is {near[0]}' if near else ''}"
+            is_open = True
+        elif flags[name] == "none" and equals:
+            yield f"{written} takes no value"
+        elif flags[name] != "none":
+            is_open = not equals
+            wants = written if flags[name] == "value" and not equals else None
+    if wants is not None:
+        yield f"{wants} needs a value"
+
+
+def _known_name(written: str, flags: Mapping[str, str]) -> str | None:
+    """The flag that a parser takes a word for: `_` for `-`, keys of a value after a dot, an unambiguous beginning."""
+    name = written.partition(".")[0].replace("_", "-") if written.startswith("--") else written
+    if name in flags:
+        return name
+    longer = [flag for flag in flags if name.startswith("--") and flag.startswith(name)]
+    return longer[0] if len(longer) == 1 else None
+
+
+def _is_flag(argument: str) -> bool:
+    return re.match(r"--?[A-Za-z]", argument) is not None
+
+
+def _arguments(engine: str, run: Any) -> list[str] | None:
+    """The arguments of the engine after its model, as the shell would pass them; None where none is started."""
+    try:
+        words = shlex.split(str(run).replace("\\\n", " "), comments=True)
+    except ValueError:
+        return None
+    for place, word in enumerate(words):
+        if word.endswith(_PROGRAMS[engine]):
+            rest = words[place + _BEFORE_ARGUMENTS :]
+            ends = [index for index, pair in enumerate(pairwise(rest)) if pair == ("}", "replica")]
+            return rest[: ends[0]] if ends else rest
+    return None
+
+
+def _shown(word: str) -> str:
+    return ascii(word[:60])
