@@ -29,7 +29,8 @@ def clock_sentence(plan: Plan, schedule: Schedule) -> str:
         f"By the clock: USD {hourly(schedule.usd_per_hour)} per hour on average ({monthly(schedule.usd_per_hour)} a "
         f"month), {against}; between {min(totals)} and {max(totals)} instances, {schedule.starts} started in "
         f"{'a week' if schedule.hours == WEEK else 'a day'}. The busiest hour costs "
-        f"{hourly(plan.cost.total_usd_per_hour)}; its instances are those of the table."
+        f"{hourly(plan.cost.total_usd_per_hour)}; its instances are those of the table. There is no reserve for a week "
+        "with other peaks than `hours`: give them some, or set `launch.scaling: autoscale` (docs/hours.md)."
     )
 
 

@@ -43,7 +43,9 @@ def test_from_a_log_to_a_plan_in_two_commands(run: Run, azure: Path, tmp_path: P
     first = run(azure, "-o", workload)
     assert first.exit_code == 0
     assert first.stdout.startswith("azure-conversation.csv: 400 requests (Azure LLM inference trace)")
-    second = CliRunner(mix_stderr=False).invoke(cli, ["plan", str(workload), "--no-files"], catch_exceptions=False)
+    second = CliRunner(mix_stderr=False).invoke(
+        cli, ["plan", str(workload), "--no-files", "-v"], catch_exceptions=False
+    )
     assert second.exit_code == 0
     flowing = " ".join(second.stdout.split())
     assert "sizes from azure-conversation.csv (Azure LLM inference trace, 400 requests; the rate is the p99" in flowing

@@ -168,11 +168,15 @@ def test_typed_and_text_say_the_same(tmp_path: Path, write: Write) -> None:
 
 BLOCK = """
 import sys
-from importlib.abc import MetaPathFinder
-class Block(MetaPathFinder):
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+class Block(MetaPathFinder, Loader):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("ibis", "sqlglot"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return ModuleSpec(name, self) if name.split(".")[0] in ("ibis", "sqlglot") else None
+    def create_module(self, spec):
+        raise ModuleNotFoundError(f"No module named {spec.name!r}", name=spec.name)
+    def exec_module(self, module):
+        pass
 sys.meta_path.insert(0, Block())
 from sky_melange.__main__ import main
 main()

@@ -118,7 +118,7 @@ def test_notes_of_the_log_are_warnings_of_the_plan(workload: Callable[[str], Pat
         ("{request_rate: 3}", "workload.yaml:6: traffic: give exactly one of histogram, trace, preset"),
         (
             "{trace: a, preset: azure-code-2023}",
-            "workload.yaml:6: traffic.preset: stands beside trace; give exactly one",
+            "workload.yaml:6: traffic.preset: cannot be combined with trace; use exactly one of histogram",
         ),
         (
             f"{{{HISTOGRAM}}}}}",
