@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from sky_melange import pipeline
 from sky_melange.cli.atomic_file import write_new
@@ -103,6 +104,9 @@ def command(
 
     is_found_again = workload is not None or save is not None
     is_written = is_found_again and not no_files
+    if not is_found_again and _is_said("out") and not no_files:
+        message = "takes --save workload.yaml too where no file is given, since a plan keeps the workload that it is of"
+        raise InputError([Mistake(source="--out", message=message)])
     with _workload_file(workload, save, sketched) as path:
         if is_written:
             check_replaceable(out)
@@ -139,6 +143,10 @@ def command(
         click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
     if not is_found_again:
         click.echo("Nothing was written. To launch it, the same with: --save workload.yaml", err=True)
+
+
+def _is_said(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 @contextmanager

@@ -88,6 +88,7 @@ def test_a_preset_has_sizes_of_its_own(tmp_path: Path) -> None:
         (("--min-profile-kind", "guessed"), "--min-profile-kind: "),
         (("--preset", "azure"), "--preset"),
         (("--name", "No Name"), "--name: "),
+        (("--out", "plan"), "--out: takes --save workload.yaml too"),
         (("--model", "a: b\nversion: 2"), "--model: "),
         (("--tpot", "50"), "want a time with its unit"),
         (("--ttft", "0s"), "--ttft: "),
