@@ -39,6 +39,8 @@ def compare(old: Side, new: Side) -> PlanDiff:
         new_name=new.plan.name,
         old_cost=old.plan.cost,
         new_cost=new.plan.cost,
+        old_mean_usd_per_hour=old.plan.mean_usd_per_hour,
+        new_mean_usd_per_hour=new.plan.mean_usd_per_hour,
         old_units=unit_costs(old.plan.mean_usd_per_hour, old.workload.traffic),
         new_units=unit_costs(new.plan.mean_usd_per_hour, new.workload.traffic),
         groups=groups,

@@ -74,13 +74,16 @@ class PlanDiff:
     """All differences. price + count + overhead effects sum to the change of the total.
 
     `moved_fraction` (0..1) is the part of the new plan's requests, in buckets that both plans have, that is routed to
-    another group.
+    another group. Costs and effects are of the busiest hour; the means are those over a plan's schedule, where it has
+    one.
     """
 
     old_name: str
     new_name: str
     old_cost: Cost
     new_cost: Cost
+    old_mean_usd_per_hour: float
+    new_mean_usd_per_hour: float
     old_units: UnitCosts
     new_units: UnitCosts
     groups: tuple[GroupChange, ...]
@@ -100,7 +103,16 @@ class PlanDiff:
         """Whether the plans would launch the same machines at the same prices, with the same routes and inputs."""
         same_groups = all(change.kind is GroupChangeKind.KEPT and not _moved(change) for change in self.groups)
         inputs = self.workload or self.profiles or self.profiles_changed
-        return same_groups and not self.routes and not inputs and self.old_cost == self.new_cost
+        same_cost = self.old_cost == self.new_cost and self.old_mean_usd_per_hour == self.new_mean_usd_per_hour
+        return same_groups and not self.routes and not inputs and same_cost
+
+    @property
+    def is_by_the_clock(self) -> bool:
+        """Whether either plan costs less on average than in its busiest hour."""
+        return (self.old_mean_usd_per_hour, self.new_mean_usd_per_hour) != (
+            self.old_cost.total_usd_per_hour,
+            self.new_cost.total_usd_per_hour,
+        )
 
 
 def _moved(change: GroupChange) -> bool:

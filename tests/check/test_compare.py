@@ -16,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sky_melange.check.diff import Side, compare
+from sky_melange.domain.hours import Period, Schedule
 from sky_melange.domain.plan import InputDigests, Plan, Route
 from sky_melange.domain.plan_diff import GroupChangeKind, PlanDiff
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.workload import Slo, Workload
 from sky_melange.extensions import DIFF_FORMATS
+from sky_melange.render.diff_report.words import verdict_line
 
 ENDINGS = {"table": "txt", "json": "json", "markdown": "md", "junit": "xml", "github": "log"}
 
@@ -48,6 +50,28 @@ def _other_inputs() -> PlanDiff:
     return diff(replace(plan, routing=routing), wanted)
 
 
+def by_the_clock(usd_per_hour: float) -> Plan:
+    """PLAN, of which half of the hours run less."""
+    total = PLAN.cost.total_usd_per_hour
+    counts = tuple(each.instances for each in PLAN.groups)
+    periods = (
+        Period(rate_rps=9.0, hours=12, instances=counts, cost_usd_per_hour=total),
+        Period(rate_rps=4.0, hours=12, instances=(1,) * len(counts), cost_usd_per_hour=2 * usd_per_hour - total),
+    )
+    return replace(
+        PLAN,
+        schedule=Schedule(
+            time_zone="UTC",
+            period_of_hour=(0,) * 12 + (1,) * 12,
+            periods=periods,
+            startup_minutes=0.0,
+            starts=1,
+            usd_per_hour=usd_per_hour,
+            fixed_usd_per_hour=total,
+        ),
+    )
+
+
 DEARER = replace(H100, price_usd_per_hour=4.29)
 CASES: Mapping[str, Callable[[], PlanDiff]] = {
     "same": lambda: diff(PLAN),
@@ -55,7 +79,18 @@ CASES: Mapping[str, Callable[[], PlanDiff]] = {
     "added-and-removed": lambda: diff(plan_of(group(SPOT, 9, name="chat-l4-spot"), group(H100, 1))),
     "routing": _shared,
     "inputs": _other_inputs,
+    "by-the-clock": lambda: diff(by_the_clock(5.0)),
 }
+
+
+def test_a_month_is_that_of_the_schedule() -> None:
+    total = PLAN.cost.total_usd_per_hour
+    found = diff(by_the_clock(5.0))
+    assert not found.is_empty
+    assert f"USD {total:.4f} → 5.0000 per hour on average" in verdict_line(found)
+    assert f"{total * 730:,.2f} → 3,650.00 per month" in verdict_line(found)
+    assert diff(by_the_clock(5.0), old=by_the_clock(5.0)).is_empty
+    assert not diff(by_the_clock(5.5), old=by_the_clock(5.0)).is_empty
 
 
 @pytest.mark.parametrize("kind", DIFF_FORMATS)

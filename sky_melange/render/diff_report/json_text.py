@@ -27,6 +27,7 @@ def document(diff: PlanDiff) -> dict[str, object]:
         "changed": not diff.is_empty,
         "summary": words.verdict_line(diff),
         "cost": {"old": dataclasses.asdict(diff.old_cost), "new": dataclasses.asdict(diff.new_cost)},
+        "mean_usd_per_hour": {"old": diff.old_mean_usd_per_hour, "new": diff.new_mean_usd_per_hour},
         "unit_costs": {"old": dataclasses.asdict(diff.old_units), "new": dataclasses.asdict(diff.new_units)},
         "effects": {
             "price_usd_per_hour": diff.price_effect_usd_per_hour,

@@ -17,24 +17,32 @@ _LONGEST: Final = 80
 
 def verdict_line(diff: PlanDiff) -> str:
     """One sentence on everything."""
-    before, after = diff.old_cost.total_usd_per_hour, diff.new_cost.total_usd_per_hour
+    before, after, unit = *_means(diff), _per_hour(diff)
     if diff.is_empty:
-        return f"{diff.new_name}: nothing changed; it costs USD {hourly(after)} per hour, {monthly(after)} per month."
+        return f"{diff.new_name}: nothing changed; it costs USD {hourly(after)} {unit}, {monthly(after)} per month."
     return (
-        f"{diff.new_name}: USD {hourly(before)} → {hourly(after)} per hour ({change(after - before)}), "
+        f"{diff.new_name}: USD {hourly(before)} → {hourly(after)} {unit} ({change(after - before)}), "
         f"{monthly(before)} → {monthly(after)} per month ({monthly_change(after - before)})."
     )
 
 
+def _means(diff: PlanDiff) -> tuple[float, float]:
+    return diff.old_mean_usd_per_hour, diff.new_mean_usd_per_hour
+
+
+def _per_hour(diff: PlanDiff) -> str:
+    return "per hour on average" if diff.is_by_the_clock else "per hour"
+
+
 def headline(diff: PlanDiff) -> str:
     """What the change costs: per hour, in per cent, per month."""
-    before, after = diff.old_cost.total_usd_per_hour, diff.new_cost.total_usd_per_hour
-    now = f"USD {hourly(after)} per hour, {monthly(after)} per month"
+    before, after, unit = *_means(diff), _per_hour(diff)
+    now = f"USD {hourly(after)} {unit}, {monthly(after)} per month"
     if change(after - before) == "0.0000":
         return f"{diff.new_name}: the cost is the same, {now}"
     relative = f" ({after / before - 1:+.1%})" if before > 0 else ""
     return (
-        f"{diff.new_name}: {change(after - before)} USD per hour, {monthly_change(after - before)} per month"
+        f"{diff.new_name}: {change(after - before)} USD {unit}, {monthly_change(after - before)} per month"
         f"{relative}: {now} instead of {hourly(before)} and {monthly(before)}"
     )
 
@@ -62,9 +70,16 @@ def _causes(diff: PlanDiff) -> tuple[tuple[str, float], ...]:
 
 
 def cost_rows(diff: PlanDiff) -> list[tuple[str, str, str]]:
-    """(what, USD per hour, USD per month) of the change, by cause; they sum to the change of the total."""
+    """(what, USD per hour, USD per month) of the change, by cause; they sum to the change of the total.
+
+    Causes are of the busiest hour; what each makes in a month is then not said, only what all do.
+    """
     causes = (*_causes(diff), ("in all", diff.new_cost.total_usd_per_hour - diff.old_cost.total_usd_per_hour))
-    return [(name, change(effect), monthly_change(effect)) for name, effect in causes]
+    if not diff.is_by_the_clock:
+        return [(name, change(effect), monthly_change(effect)) for name, effect in causes]
+    before, after = _means(diff)
+    rows = [(f"{name}, busiest hour", change(effect), "") for name, effect in causes]
+    return [*rows, ("on average", change(after - before), monthly_change(after - before))]
 
 
 def group_rows(diff: PlanDiff) -> Iterator[tuple[str, ...]]:
