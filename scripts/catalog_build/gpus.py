@@ -47,6 +47,7 @@ DATASHEETS: dict[str, tuple[float, float | None, float | None, float | None, str
     "M60": (8, 160, None, None, "NVIDIA Tesla M60 datasheet (one of the two GPUs of a board)"),
     "MI25": (16, 484, None, None, "AMD Radeon Instinct MI25 datasheet"),
     "MI300X": (192, 5300, 1307.4, 2614.9, "AMD Instinct MI300X datasheet"),
+    "MI325X": (256, 6000, 1307.4, 2614.9, "AMD Instinct MI325X datasheet"),
     "P100": (16, 732, None, None, "NVIDIA Tesla P100 datasheet (PCIe 16 GB)"),
     "P4": (8, 192, None, None, "NVIDIA Tesla P4 datasheet"),
     "P4000": (8, 243, None, None, "NVIDIA Quadro P4000 datasheet"),
