@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from sky_melange.workload_file.field_types import WORD
@@ -172,9 +172,23 @@ def _same_letters(text: str, known: Collection[str] | None) -> str | None:
     """The one known name with the same letters and digits, whatever their case and what stands between them."""
     if known is None:
         return None
-    same = [text] if text in known else [name for name in known if name.casefold() == text.casefold()]
-    same = same or [name for name in known if _letters(name) == _letters(text)]
-    return same[0] if len(same) == 1 and _letters(text) else None
+    letters = _letters(text)
+    if text in known:
+        return text if letters else None
+    by_case, by_letters = _spellings(tuple(sorted(known)))
+    same = by_case.get(text.casefold()) or by_letters.get(letters, [])
+    return same[0] if len(same) == 1 and letters else None
+
+
+@lru_cache(maxsize=64)
+def _spellings(known: tuple[str, ...]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Known names by what they are whatever their case, and by their letters and digits."""
+    by_case: dict[str, list[str]] = {}
+    by_letters: dict[str, list[str]] = {}
+    for name in known:
+        by_case.setdefault(name.casefold(), []).append(name)
+        by_letters.setdefault(_letters(name), []).append(name)
+    return by_case, by_letters
 
 
 def _letters(text: str) -> str:
