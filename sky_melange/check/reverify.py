@@ -104,7 +104,7 @@ def _capacities_of(
     if entry is not None:
         return (*entry.capacities, *entry.strays)
     model = f"{workload.model.profiled_id} ({workload.model.dtype})"
-    detail = f"there is no profile today of {model} on {group.accelerator} {group.layout_text} with its engine settings"
+    detail = f"no profile of {model} on {group.accelerator} {group.layout_text} has these engine settings today"
     return tuple(
         Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail) for _ in (*buckets, *size_estimates(workload).strays)
     )

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import Cell, LogColumns, Outside, TraceOptions, TraceSummary
+from sky_melange.domain.trace import Cell, LogColumns, TraceOptions, TraceSummary
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces.aggregates.usage import chosen, is_chosen, rate_of_steps, seen_models
+from sky_melange.traces.aggregates.usage import chosen, is_chosen, rate_of_steps, seen_models, within
 from sky_melange.traces.edges import extended, parse_buckets
 from sky_melange.traces.one_model import check_one_model
 from sky_melange.traces.text import one_line
@@ -58,19 +58,14 @@ def summarize(documents: Mapping[str, str], options: TraceOptions) -> TraceSumma
         Cell(input_index=i, output_index=j, requests=n, input_tokens=inputs, output_tokens=outputs)
         for (i, j), (n, inputs, outputs) in sorted(sums.items())
     ]
-    inside = [c for c in cells if c.input_index < len(grid.input_edges) and c.output_index < len(grid.output_edges)]
-    beyond = [cell for cell in cells if cell not in inside]
+    inside, outside = within(cells, grid)
     longest = max(end - begin for begin, end, *_ in counted)
     return TraceSummary(
         source=source,
         columns=LogColumns(input="input_tokens", output="output_tokens", time="start_time", layout=NAME, model="model"),
         grid=grid,
-        cells=tuple(inside),
-        outside=Outside(
-            requests=sum(cell.requests for cell in beyond),
-            input_tokens=sum(cell.input_tokens for cell in beyond),
-            output_tokens=sum(cell.output_tokens for cell in beyond),
-        ),
+        cells=inside,
+        outside=outside,
         rate=rate_of_steps(((begin, end, count) for begin, end, count, *_ in counted), options, source=source),
         notes=(
             f"These are aggregates: each of {len(counted):,} sums is planned as requests of its mean size, which hides "
@@ -78,13 +73,12 @@ def summarize(documents: Mapping[str, str], options: TraceOptions) -> TraceSumma
             "vLLM's histograms, before you buy.",
             *usage.notes(),
             *(_of_batches(batches) if batches else ()),
-            *(_outside(beyond, sum(cell.requests for cell in cells)) if beyond else ()),
+            *(_outside(outside.requests, sum(cell.requests for cell in cells)) if outside.requests else ()),
         ),
     )
 
 
-def _outside(beyond: list[Cell], requests: int) -> Iterator[str]:
-    count = sum(cell.requests for cell in beyond)
+def _outside(count: int, requests: int) -> Iterator[str]:
     yield f"{count:,} of {requests:,} requests are on average larger than the last edges; --buckets extend adds some."
 
 

@@ -21,9 +21,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.domain.trace import Cell, LogColumns, Outside, TraceOptions, TraceSummary
+from sky_melange.domain.trace import Cell, LogColumns, TraceOptions, TraceSummary
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces.aggregates.usage import rate_of_steps
+from sky_melange.traces.aggregates.usage import rate_of_steps, within
 from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.edges import MAX_TOKENS, extended, fine_edges, parse_buckets
 
@@ -73,20 +73,11 @@ def summarize(documents: Mapping[str, str], options: TraceOptions) -> TraceSumma
     if not sized:
         raise InputError([Mistake(source=source, message=_lacks(documents))])
     grid = _grid(known, options)
-    cells = tuple(_cells(known, grid))
-    inside = tuple(
-        c for c in cells if c.input_index < len(grid.input_edges) and c.output_index < len(grid.output_edges)
-    )
-    beyond = [cell for cell in cells if cell not in inside]
+    inside, outside = within(_cells(known, grid), grid)
     sums: dict[int, float] = defaultdict(float)
     for client in clients:
         for start, rate in client.rates_rps.items():
             sums[start] += rate * _WINDOW_S
-    outside = Outside(
-        requests=sum(cell.requests for cell in beyond),
-        input_tokens=sum(cell.input_tokens for cell in beyond),
-        output_tokens=sum(cell.output_tokens for cell in beyond),
-    )
     return TraceSummary(
         source=source,
         columns=LogColumns(input=_AXES[0], output=_AXES[1], time="start", layout=NAME),

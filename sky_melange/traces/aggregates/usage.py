@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sky_melange.domain.trace import RateSummary, TraceOptions
+from sky_melange.domain.buckets import TokenGrid
+from sky_melange.domain.trace import Cell, Outside, RateSummary, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.engine import Seen, Survey
 from sky_melange.traces.hours import HOUR_S
@@ -37,6 +38,20 @@ def seen_models(rows: Iterable[tuple[str | None, int, int]]) -> Survey:
         found[model] = (before[0] + requests, before[1] + tokens)
     return Survey.of(
         Seen(model=model, aside=0, requests=count, tokens=tokens) for model, (count, tokens) in found.items()
+    )
+
+
+def within(cells: Iterable[Cell], grid: TokenGrid) -> tuple[tuple[Cell, ...], Outside]:
+    """The cells of the grid, and the sums of those whose indices are past its edges."""
+    inside: list[Cell] = []
+    beyond: list[Cell] = []
+    for cell in cells:
+        is_inside = cell.input_index < len(grid.input_edges) and cell.output_index < len(grid.output_edges)
+        (inside if is_inside else beyond).append(cell)
+    return tuple(inside), Outside(
+        requests=sum(cell.requests for cell in beyond),
+        input_tokens=sum(cell.input_tokens for cell in beyond),
+        output_tokens=sum(cell.output_tokens for cell in beyond),
     )
 
 
