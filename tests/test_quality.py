@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,6 +21,27 @@ def test_every_package_has_a_folder_of_tests() -> None:
     }
     tested = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert parts - {"domain"} <= tested
+
+
+def test_nothing_lies_at_the_top_that_nobody_put_there() -> None:
+    """A trial's `plan/` was committed twice: in a checkout, git keeps what a command run there has written."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    folders = {"benchmarks", "catalogs", "docs", "examples", "scripts", "sky_melange", "templates", "tests", ".ci"}
+    files = {
+        ".gitignore",
+        ".pre-commit-config.yaml",
+        ".pre-commit-hooks.yaml",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "README.md",
+        "action.yml",
+        "constraints.txt",
+        "pyproject.toml",
+    }
+    assert {name.split("/")[0] for name in names} <= folders | files
 
 
 def test_the_whole_check_leaves_no_test_out() -> None:

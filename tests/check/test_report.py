@@ -225,7 +225,7 @@ def test_a_bucket_that_was_not_planned_for_is_not_served() -> None:
 def test_without_a_profile_of_its_engine_settings_a_group_serves_nothing() -> None:
     plan = plan_of(group(L4, 4, engine_args=(("block-size", "32"),)), group(H100, 1))
     details = of(Situation(plan=plan).report(), "serves").details
-    assert any("no profile today" in line and "L4 TP 1" in line for line in details)
+    assert any("L4 TP 1 has these engine settings today" in line for line in details)
 
 
 def test_slower_profiles_of_today_are_found_out() -> None:
