@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -76,29 +77,35 @@ def size_estimates(workload: Workload, policy: RoutingPolicy | None = None) -> S
     uniform within ±`size_error_fraction`. Within a bucket sizes lie as `Traffic.input_parts` says; where it does not,
     they are taken to follow the power law of their mean, or to be uniform.
     """
-    buckets, router = workload.traffic.buckets(), workload.router
+    return _estimates(workload.traffic, workload.router, policy or workload.routing)
+
+
+@lru_cache(maxsize=16)
+def _estimates(traffic: Traffic, router: RouterSettings, policy: RoutingPolicy) -> SizeEstimates:
+    """Kept, since each round of `plan` asks some ten times: a second of the quickstart's five."""
+    buckets = traffic.buckets()
     if router.kind is not RouterKind.HAPROXY or not (router.size_error_fraction or router.size_bias_fraction):
         return _exact(buckets)
     bias = router.size_bias_fraction
-    cases = _biases(workload.traffic, router)
+    cases = _biases(traffic, router)
     rows = sorted({bucket.input_index for bucket in buckets})
     known: dict[tuple[int, float], list[tuple[int, tuple[float, ...]]]] = {}
     strays: list[Bucket] = []
     parts: list[Part] = []
     for index, bucket in enumerate(buckets):
-        steepness = _steepness(workload.traffic, bucket)
+        steepness = _steepness(traffic, bucket)
         key = (bucket.input_index, steepness)
         if key not in known:
-            known[key] = _row_fractions(workload.traffic, bucket, rows, steepness, cases, router.size_error_fraction)
+            known[key] = _row_fractions(traffic, bucket, rows, steepness, cases, router.size_error_fraction)
         for row, fractions in known[key]:
             capacity = index
             if row < bucket.input_index:
                 capacity = len(buckets) + len(strays)
                 least = (1 - router.size_error_fraction) * (1 - bias)
-                strays.append(_stray(bucket, workload.traffic.grid.input_edges[row], least))
+                strays.append(_stray(bucket, traffic.grid.input_edges[row], least))
             taken_for = index if row == bucket.input_index else _like(buckets, row, bucket)
             parts.append(Part(bucket=index, taken_for=taken_for, capacity=capacity, fractions=fractions))
-    if (policy or workload.routing) is RoutingPolicy.BLIND:
+    if policy is RoutingPolicy.BLIND:
         return replace(_exact(buckets), strays=tuple(strays))
     return SizeEstimates(parts=tuple(parts), strays=tuple(strays))
 

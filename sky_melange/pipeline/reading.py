@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from sky_melange.domain.hours import DAY, Hours
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.workload import Model, RunningGroup, Workload
 from sky_melange.plan_file import read_plan
-from sky_melange.prices import known_accelerators, launchable_clouds, load_snapshot
+from sky_melange.prices import embedded_regions, known_accelerators, launchable_clouds, load_snapshot
 from sky_melange.traces import preset_names, read_hours, resolve_traffic
 from sky_melange.workload_file import Reading, read_workload
 
@@ -44,7 +44,7 @@ def read(
         known_accelerators=known_accelerators(),
         known_clouds=launchable_clouds(),
         known_presets=preset_names(),
-        known_regions=_regions,
+        known_regions=embedded_regions,
         tell=tell,
         trace_traffic=lambda reference: resolve_traffic(reference, path.parent) if planned is None else planned.traffic,
         read_hours=lambda reference: (
@@ -73,14 +73,6 @@ def hours_of(planned: Traffic) -> tuple[Hours, tuple[str, ...]]:
     hours = planned.hours or Hours(rates_rps=(planned.request_rate_rps,) * DAY)
     notes = (note.partition("Hours: ") for note in planned.notes)
     return hours, tuple(text for before, found, text in notes if found and not before)
-
-
-def _regions() -> Mapping[str, Collection[str]]:
-    """The regions of each cloud that had offers when this release was made."""
-    found: dict[str, set[str]] = {}
-    for offer in load_snapshot().offers:
-        found.setdefault(offer.cloud, set()).add(offer.region)
-    return found
 
 
 def _known(model: Model, file: Path, planned: Workload | None, config_of: ConfigOf | None) -> Model:

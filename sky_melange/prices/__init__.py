@@ -7,6 +7,7 @@ Adding a source is one module with a class that satisfies `PriceSource`, and one
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 
 from sky_melange.domain.offer import PriceBook
 from sky_melange.prices.book import make_book
@@ -32,6 +33,7 @@ __all__ = [
     "cheapest_replica",
     "current_book",
     "discounted",
+    "embedded_regions",
     "known_accelerators",
     "launchable_clouds",
     "load_gpus",
@@ -45,6 +47,13 @@ __all__ = [
 def launchable_clouds() -> tuple[str, ...]:
     """Clouds that SkyPilot can launch on and whose prices come from catalogs, sorted."""
     return LAUNCHABLE_CLOUDS
+
+
+@cache
+def embedded_regions(cloud: str) -> frozenset[str]:
+    """The regions of a cloud that had offers when this release was made; none of a cloud without embedded prices."""
+    clouds = {cloud}.intersection(snapshot_clouds())
+    return frozenset(offer.region for catalog in SnapshotSource().read(clouds) for offer in catalog.offers)
 
 
 def load_snapshot(trust: Sequence[str] = (), clouds: Collection[str] | None = None) -> PriceBook:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +38,7 @@ def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
     known_clouds: Collection[str] | None = None,
     known_models: Collection[str] | None = None,
     known_presets: Collection[str] | None = None,
-    known_regions: Callable[[], Mapping[str, Collection[str]]] | None = None,
+    known_regions: Callable[[str], Collection[str]] | None = None,
     tell: Callable[[tuple[Reading, ...]], None] | None = None,
     trace_traffic: ResolveTraffic | None = None,
     read_hours: ReadHours | None = None,
@@ -47,7 +47,7 @@ def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
 
     `text` is the file's where it was read already. `trace_traffic` counts the log or looks up the preset that `traffic`
     names; without it only histograms are read. `read_hours` reads the file that `traffic.hours` names. `tell` gets what
-    is not read as it is spelled. `known_regions` is asked only about a file that names regions.
+    is not read as it is spelled. `known_regions` are those of a cloud, asked for only where a file names some.
 
     Raises:
         InputError: with every mistake in the file, by line, each with its key and what to write instead.

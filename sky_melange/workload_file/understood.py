@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
@@ -57,7 +57,7 @@ class KnownNames:
     clouds: Collection[str] | None = None
     models: Collection[str] | None = None
     presets: Collection[str] | None = None
-    regions: Callable[[], Mapping[str, Collection[str]]] | None = None
+    regions: Callable[[str], Collection[str]] | None = None
 
 
 def understood(document: YamlDocument, known: KnownNames) -> tuple[YamlDocument, tuple[Reading, ...]]:
@@ -143,7 +143,7 @@ class _Reader:
 
     def _region(self, text: str, cloud: str) -> str:
         regions = self._known.regions
-        return (_same_letters(text, regions().get(cloud)) if regions is not None else None) or text
+        return (_same_letters(text, regions(cloud)) if regions is not None else None) or text
 
     def _note(self, line: int, path: KeyPath, text: str, value: str | float) -> None:
         self.readings.append(Reading(source=self._source, line=line, key=key_path(path), text=text, value=value))

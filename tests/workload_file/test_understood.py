@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,18 @@ import jsonschema
 import pytest
 import yaml
 
+from sky_melange import pipeline
 from sky_melange.domain.units import HOURS_PER_MONTH
 from sky_melange.domain.workload import Workload
+from sky_melange.prices import embedded_regions, snapshot
+from sky_melange.prices.offers import read_catalog
 from sky_melange.workload_file import Reading, json_schema, read_workload
 from sky_melange.workload_file.understood import SHARES
 
 MistakesIn = Callable[..., list[str]]
 Read = Callable[[str], tuple[Workload, list[str]]]
 
+QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart" / "workload.yaml"
 CLOUDS = ("aws", "azure", "gcp", "lambda")
 ACCELERATORS = ("A100", "A100-80GB", "H100", "L4")
 
@@ -95,8 +99,8 @@ TWO_MEANINGS = [
 ]
 
 
-def _regions() -> Mapping[str, Collection[str]]:
-    return {"aws": ("us-east-1", "us-west-2"), "gcp": ("us-east1",)}
+def _regions(cloud: str) -> Collection[str]:
+    return {"aws": ("us-east-1", "us-west-2"), "gcp": ("us-east1",)}.get(cloud, ())
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +264,18 @@ def test_tokens_of_buckets_without_means(mistakes_in: MistakesIn, good: str) -> 
     (mistake,) = mistakes_in(text)
     assert "traffic.tokens_per_month" in mistake
     assert "needs the mean sizes of every bucket" in mistake
+
+
+def test_names_of_regions_read_each_cloud_s_prices_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judging all embedded prices for each of its regions took half of the quickstart's time."""
+    asked: list[str] = []
+
+    def counted(content: bytes, cloud: str, *rest: Any) -> Any:
+        asked.append(cloud)
+        return read_catalog(content, cloud, *rest)
+
+    embedded_regions.cache_clear()
+    monkeypatch.setattr(snapshot, "read_catalog", counted)
+    workload = pipeline.read(QUICKSTART)
+    assert sum(map(len, workload.candidates.regions.values())) > 2 * len(workload.candidates.regions)
+    assert sorted(asked) == sorted(workload.candidates.regions)
