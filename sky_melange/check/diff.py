@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sky_melange.check.inputs import profile_changes, workload_changes
+from sky_melange.domain.machine import Deployment
 from sky_melange.domain.plan import Plan, ReplicaGroup, Route
 from sky_melange.domain.plan_diff import GroupChange, GroupChangeKind, PlanDiff, RouteChange
 from sky_melange.domain.unit_costs import unit_costs
@@ -57,30 +58,14 @@ def compare(old: Side, new: Side) -> PlanDiff:
     )
 
 
-def _identity(group: ReplicaGroup) -> tuple[object, ...]:
-    return (
-        group.cloud,
-        group.region,
-        group.zone or "",
-        group.instance_type,
-        group.catalog_accelerator,
-        group.accelerators_per_instance,
-        group.use_spot,
-        group.tensor_parallel,
-        group.engine,
-        group.layout,
-        group.replicas_per_instance,
-    )
-
-
 def _pairs(old: Sequence[ReplicaGroup], new: Sequence[ReplicaGroup]) -> _Pairs:
-    """(old, new) of the same identity, in the order of the new plan; then those that are gone."""
-    waiting: dict[tuple[object, ...], list[ReplicaGroup]] = defaultdict(list)
+    """(old, new) of the same deployment, in the order of the new plan; then those that are gone."""
+    waiting: dict[tuple[Deployment, int], list[ReplicaGroup]] = defaultdict(list)
     for group in old:
-        waiting[_identity(group)].append(group)
+        waiting[group.deployment, group.replicas_per_instance].append(group)
     found: list[tuple[ReplicaGroup | None, ReplicaGroup | None]] = []
     for group in new:
-        same = waiting[_identity(group)]
+        same = waiting[group.deployment, group.replicas_per_instance]
         found.append((same.pop(0) if same else None, group))
     gone = {id(group) for groups in waiting.values() for group in groups}
     return [*found, *((group, None) for group in old if id(group) in gone)]

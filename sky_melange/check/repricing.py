@@ -9,13 +9,11 @@ from datetime import datetime
 
 from sky_melange.domain.ages import age_hours
 from sky_melange.domain.check import PriceAge, PriceChange
+from sky_melange.domain.machine import Machine
 from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup, mean_cost
 from sky_melange.optimizer.overhead import is_overhead_offer
 from sky_melange.optimizer.spot import with_fallback
-
-_Sale = tuple[str, str, str, str, str, int, bool]
-"""(cloud, region, zone, instance type, catalog accelerator, count, spot): what has one price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +44,16 @@ class Repricing:
 
 def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
     """Each machine of the plan, the same in the same place, at the prices of `book`."""
-    on_sale: dict[_Sale, list[Offer]] = {}
+    bought = {group.machine_type for group in plan.groups}
+    on_sale: dict[Machine, list[Offer]] = {}
     for offer in book.offers:
-        on_sale.setdefault(_sale_of_offer(offer), []).append(offer)
-    doubted = {_sale_of_offer(item.offer): f"quarantined: {item.rule}: {item.reason}" for item in book.quarantined}
-    used = Counter[_Sale]()
+        if offer.machine_type in bought:
+            on_sale.setdefault(offer.machine, []).append(offer)
+    doubted = {item.offer.machine: f"quarantined: {item.rule}: {item.reason}" for item in book.quarantined}
+    used = Counter[Machine]()
     for group in plan.groups:
         if group.reserved_instances is not None:
-            used[_sale_of_group(group)] += group.instances
+            used[group.machine] += group.instances
     groups = tuple(_group_change(group, used, on_sale, doubted) for group in plan.groups)
     overhead = tuple(_overhead_change(machine, (*book.offers, *book.listed)) for machine in plan.overhead)
     today = replace(plan, groups=_stand_ins(plan.groups, book.offers))
@@ -82,46 +82,22 @@ def _stand_ins(groups: Sequence[ReplicaGroup], offers: Sequence[Offer]) -> tuple
     )
 
 
-def _sale_of_offer(offer: Offer) -> _Sale:
-    return (
-        offer.cloud,
-        offer.region,
-        offer.zone or "",
-        offer.instance_type,
-        offer.catalog_accelerator,
-        offer.accelerators_per_instance,
-        offer.use_spot,
-    )
-
-
-def _sale_of_group(group: ReplicaGroup) -> _Sale:
-    return (
-        group.cloud,
-        group.region,
-        group.zone or "",
-        group.instance_type,
-        group.catalog_accelerator,
-        group.accelerators_per_instance,
-        group.use_spot,
-    )
-
-
 def _group_change(
     group: ReplicaGroup,
-    used: Mapping[_Sale, int],
-    on_sale: Mapping[_Sale, Sequence[Offer]],
-    doubted: Mapping[_Sale, str],
+    used: Mapping[Machine, int],
+    on_sale: Mapping[Machine, Sequence[Offer]],
+    doubted: Mapping[Machine, str],
 ) -> PriceChange:
-    sale = _sale_of_group(group)
-    offers = on_sale.get(sale, ())
+    offers = on_sale.get(group.machine, ())
     # Reserved capacity and the same machine at its list price are two offers: the plan says which it used.
     listed = [offer for offer in offers if offer.reserved_instances is None]
     kept = [offer for offer in offers if offer.reserved_instances is not None and group.reserved_instances is not None]
     today = min(kept or listed, key=lambda offer: offer.sort_key, default=None)
-    problem = "" if today is not None else doubted.get(sale, "no price of it is known")
+    problem = "" if today is not None else doubted.get(group.machine, "no price of it is known")
     reserved = None if today is None else today.reserved_instances
-    if reserved is not None and used[sale] > reserved:
-        today, problem = None, f"{used[sale]} are planned at the price of reserved capacity, {reserved} are reserved"
+    if reserved is not None and used[group.machine] > reserved:
+        message = f"{used[group.machine]} are planned at the price of reserved capacity, {reserved} are reserved"
+        today, problem = None, message
     spot = "spot " if group.use_spot else ""
     place = " ".join(filter(None, (group.region, group.zone)))
     return PriceChange(

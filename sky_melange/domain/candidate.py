@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sky_melange.domain.machine import Deployment
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.profile import Capacity, Profile, Skipped
 
@@ -23,21 +24,10 @@ class Candidate:
     strays: tuple[Capacity | Skipped, ...] = ()
 
     @property
-    def identity(self) -> tuple[object, ...]:
-        """The machine and layout, whatever they cost: `RunningGroup.identity`."""
-        offer = self.offer
-        return (
-            offer.cloud,
-            offer.region,
-            offer.zone,
-            offer.instance_type,
-            offer.catalog_accelerator,
-            offer.accelerators_per_instance,
-            offer.use_spot,
-            self.profile.key.tensor_parallel,
-            self.profile.key.engine,
-            self.profile.key.layout,
-        )
+    def deployment(self) -> Deployment:
+        """The machine and layout, whatever they cost: as `RunningGroup.deployment`."""
+        key = self.profile.key
+        return self.offer.machine, key.tensor_parallel, key.engine, key.layout
 
     @property
     def sort_key(self) -> tuple[object, ...]:

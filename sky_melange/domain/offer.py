@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from sky_melange.domain.machine import OnMachine
+
 OWN_PRICES: Final = "overrides"
 """The source of prices from the user's own file (`prices.overrides`)."""
 
@@ -37,13 +39,18 @@ class PriceProvenance:
         """What the age of the price is counted from: `as_of`, else `fetched_at`."""
         return self.as_of or self.fetched_at
 
+    @property
+    def is_own(self) -> bool:
+        """From the user's own list: SkyPilot's catalogs do not know the price, and may not know the machine."""
+        return self.source == OWN_PRICES
+
     def dated(self) -> PriceProvenance:
         """The same by the day: a plan holds no time of a run, so that the same inputs give the same bytes."""
         return replace(self, fetched_at=self.fetched_at[:10], as_of=self.as_of[:10])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(OnMachine):
     """One instance type that a cloud sells in one region.
 
     `price_usd_per_hour` is for the whole instance with all its accelerators. `accelerator` is the canonical name

@@ -11,6 +11,7 @@ from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hours import Schedule
 from sky_melange.domain.interruption import InterruptionBand
+from sky_melange.domain.machine import OnReplica
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.profile import Launched, ProfileProvenance
 from sky_melange.domain.simulation import SimulatedPercentile, Spread
@@ -54,7 +55,7 @@ LEAST_DISK_GB: Final = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaGroup:
+class ReplicaGroup(OnReplica):
     """A candidate and how many instances of it: one SkyPilot YAML.
 
     `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the number of requests in flight

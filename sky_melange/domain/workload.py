@@ -11,6 +11,7 @@ from typing import Any, Final
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.engine import engines_of
 from sky_melange.domain.hours import Scaling
+from sky_melange.domain.machine import OnReplica
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.units import HOURS_PER_MONTH
@@ -143,8 +144,8 @@ class CandidateFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunningGroup:
-    """Instances that run already, as a previous plan lists them: what tells its groups apart."""
+class RunningGroup(OnReplica):
+    """Instances of one deployment that run already, as a previous plan lists them."""
 
     cloud: str
     region: str
@@ -157,22 +158,6 @@ class RunningGroup:
     instances: int
     engine: str = "vllm"
     layout: str = ""
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """What it shares with the candidate that is the same machine and layout."""
-        return (
-            self.cloud,
-            self.region,
-            self.zone,
-            self.instance_type,
-            self.catalog_accelerator,
-            self.accelerators_per_instance,
-            self.use_spot,
-            self.tensor_parallel,
-            self.engine,
-            self.layout,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

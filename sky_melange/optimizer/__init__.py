@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.front_door import ROUTER_PURPOSE
+from sky_melange.domain.machine import Deployment
 from sky_melange.domain.plan import Alternative, Cost, Overhead, ReplicaGroup, Switching
 from sky_melange.domain.workload import LaunchMode, Objective, RoutingPolicy, SolverSettings, Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
@@ -244,11 +245,11 @@ def _switching(model: Model, solution: Solution) -> Switching | None:
     keep = model.workload.constraints.keep
     if keep is None:
         return None
-    before, now = Counter[tuple[object, ...]](), Counter[tuple[object, ...]]()
+    before, now = Counter[Deployment](), Counter[Deployment]()
     for group in keep.groups:
-        before[group.identity] += group.instances
+        before[group.deployment] += group.instances
     for candidate, count in zip(model.candidates, solution.counts, strict=True):
-        now[candidate.identity] += count
+        now[candidate.deployment] += count
     started, stopped = (now - before).total(), (before - now).total()
     return Switching(
         started_instances=started,

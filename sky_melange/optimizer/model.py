@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.machine import Deployment
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.profile import Skipped
 from sky_melange.domain.size_estimate import Part, SizeEstimates, capacity_of, size_estimates
@@ -207,13 +208,13 @@ def _keep(limits: Constraints, candidates: Sequence[Candidate]) -> Keep | None:
     """
     if limits.keep is None:
         return None
-    left = Counter[tuple[object, ...]]()
+    left = Counter[Deployment]()
     for group in limits.keep.groups:
-        left[group.identity] += group.instances
+        left[group.deployment] += group.instances
     previous = [0] * len(candidates)
     for c in sorted(range(len(candidates)), key=lambda c: (candidates[c].offer.reserved_instances is None, c)):
         reserved = candidates[c].offer.reserved_instances
-        running = left[candidates[c].identity]
+        running = left[candidates[c].deployment]
         previous[c] = running if reserved is None else min(running, reserved)
-        left[candidates[c].identity] -= previous[c]
+        left[candidates[c].deployment] -= previous[c]
     return Keep(previous=tuple(previous), usd_per_hour=limits.keep.switching_usd_per_hour)

@@ -10,7 +10,7 @@ from typing import Final
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
-from sky_melange.domain.offer import OWN_PRICES, Offer
+from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead, ReplicaGroup
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.workload import CandidateFilter, ControllerPlace, LaunchMode, Workload
@@ -115,7 +115,7 @@ def overhead_machines(
 
 def is_overhead_offer(offer: Offer) -> bool:
     """Whether a controller or a router may run on it: on demand, and neither reserved nor at a price of one's own."""
-    return not offer.use_spot and offer.reserved_instances is None and offer.provenance.source != OWN_PRICES
+    return not offer.use_spot and offer.reserved_instances is None and not offer.provenance.is_own
 
 
 def _is_allowed(offer: Offer, wanted: CandidateFilter) -> bool:

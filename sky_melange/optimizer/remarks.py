@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sky_melange.domain.buckets import BucketSize, Traffic, log_uniform_mean
 from sky_melange.domain.hours import Scaling, Schedule
-from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, Offer, PriceBook
+from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, PriceBook
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
@@ -227,17 +227,13 @@ def _concerns(workload: Workload, note: str) -> bool:
 def _unconfirmed_warnings(groups: Sequence[ReplicaGroup], book: PriceBook) -> Iterator[str]:
     if not book.unconfirmed:
         return
-    places = {_place(offer) for offer in book.offers if offer.name in book.unconfirmed}
-    names = [f"{group.name} ({group.cloud})" for group in groups if _place(group) in places]
+    machines = {offer.machine for offer in book.offers if offer.name in book.unconfirmed}
+    names = [f"{group.name} ({group.cloud})" for group in groups if group.machine in machines]
     if names:
         yield (
             f"Prices of {len(names)} of {len(groups)} groups are unconfirmed: no list, second source, neighbour or "
             f"earlier price speaks for those of {', '.join(names)}."
         )
-
-
-def _place(machine: Offer | ReplicaGroup) -> tuple[object, ...]:
-    return (machine.cloud, machine.region, machine.zone, machine.instance_type, machine.use_spot)
 
 
 def _launch_warnings(workload: Workload, groups: Sequence[ReplicaGroup]) -> Iterator[str]:

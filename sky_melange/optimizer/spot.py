@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sky_melange.domain.interruption import InterruptionBand
+from sky_melange.domain.machine import Machine
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import ReplicaGroup
 
@@ -18,19 +19,21 @@ def with_fallback(groups: Sequence[ReplicaGroup], offers: Iterable[Offer], bands
 
     Spot prices may differ by zone where on-demand prices do not; a machine without a zone stands for all of them.
     """
-    if not any(group.use_spot for group in groups):
+    bought = {group.machine_type for group in groups if group.use_spot}
+    if not bought:
         return tuple(groups)
-    on_demand: dict[tuple[object, ...], float] = {}
+    on_demand: dict[Machine, float] = {}
     for offer in offers:
-        if not offer.use_spot:
+        if not offer.use_spot and offer.machine_type in bought:
             for zone in {offer.zone, None}:
-                key = _machine(offer, zone)
+                key = replace(offer.machine, zone=zone)
                 on_demand[key] = max(on_demand.get(key, 0.0), offer.price_usd_per_hour)
     return tuple(_with_fallback(group, on_demand, bands) if group.use_spot else group for group in groups)
 
 
-def _with_fallback(group: ReplicaGroup, on_demand: Mapping[tuple[object, ...], float], bands: Bands) -> ReplicaGroup:
-    price = on_demand.get(_machine(group, group.zone), on_demand.get(_machine(group, None)))
+def _with_fallback(group: ReplicaGroup, on_demand: Mapping[Machine, float], bands: Bands) -> ReplicaGroup:
+    stand_in = replace(group.machine, use_spot=False)
+    price = on_demand.get(stand_in, on_demand.get(replace(stand_in, zone=None)))
     band = bands.get((group.cloud, group.region, group.instance_type))
     return replace(group, on_demand_price_usd_per_hour=price, interruption=band)
 
@@ -58,14 +61,3 @@ def spot_warnings(groups: Iterable[ReplicaGroup], *, falls_back: bool) -> Iterat
                 f"on-demand machines stand in meanwhile, for up to USD {group.surge_usd_per_hour:.4f} per hour more"
             )
         yield f"{group.name} is spot. {often}; {meanwhile}."
-
-
-def _machine(sold: Offer | ReplicaGroup, zone: str | None) -> tuple[object, ...]:
-    return (
-        sold.cloud,
-        sold.region,
-        zone,
-        sold.instance_type,
-        sold.catalog_accelerator,
-        sold.accelerators_per_instance,
-    )

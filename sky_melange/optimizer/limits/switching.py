@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.machine import Deployment
+from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer.limits.shapes import BuiltIn
 from sky_melange.optimizer.problem import GroupCapacities, Limit, Problem
@@ -37,11 +38,11 @@ class KeepRunning(BuiltIn):
         if plan.switching is None:
             yield "constraints.keep names a running plan, but the changes against it are not stated"
             return
-        before, now = Counter[tuple[object, ...]](), Counter[tuple[object, ...]]()
+        before, now = Counter[Deployment](), Counter[Deployment]()
         for running in keep.groups:
-            before[running.identity] += running.instances
+            before[running.deployment] += running.instances
         for group in plan.groups:
-            now[_identity(group)] += group.instances
+            now[group.deployment] += group.instances
         started, stopped = (now - before).total(), (before - now).total()
         stated = (plan.switching.started_instances, plan.switching.stopped_instances)
         if stated != (started, stopped):
@@ -53,18 +54,3 @@ class KeepRunning(BuiltIn):
 
     def without(self, problem: Problem) -> Problem:
         return replace(problem, keep=None)
-
-
-def _identity(group: ReplicaGroup) -> tuple[object, ...]:
-    return (
-        group.cloud,
-        group.region,
-        group.zone,
-        group.instance_type,
-        group.catalog_accelerator,
-        group.accelerators_per_instance,
-        group.use_spot,
-        group.tensor_parallel,
-        group.engine,
-        group.layout,
-    )
