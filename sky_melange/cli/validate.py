@@ -15,7 +15,7 @@ from sky_melange.errors import CheckFailedError
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import current_book, discounted
 from sky_melange.render import verdict_table
-from sky_melange.skypilot.validate import validate_plan_folder
+from sky_melange.skypilot.validate import validate_plan
 
 
 @click.command(name="validate", epilog="Example: sky-melange validate plan")
@@ -27,7 +27,8 @@ def command(folder: Path, output_format: str) -> None:
     SkyPilot runs offline in a temporary home, its catalogs seeded with the same offers. It must pick exactly the
     planned machine and region at the planned price for every group; otherwise the exit code is 3.
     """
-    policy = read_plan(folder).workload.prices
+    document = read_plan(folder)
+    policy = document.workload.prices
     click.echo("Asking SkyPilot what it would launch (takes a few seconds) …", err=True)
     # The prices that the plan was made on are the last good copies now, or the embedded ones.
     book = current_book(PricePolicy(), site=price_site(), now=utc_now(), offline=True)
@@ -35,7 +36,7 @@ def command(folder: Path, output_format: str) -> None:
     names = {offer.name for offer in book.offers}
     doubted = (item.offer for item in book.quarantined if item.offer.name not in names)
     offers = tuple(discounted(offer, policy.discounts) for offer in (*book.offers, *doubted))
-    verdicts = validate_plan_folder(folder, offers)
+    verdicts = validate_plan(document, offers)
     if output_format == "json":
         click.echo(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 MachineType: TypeAlias = tuple[str, str, str, int]
@@ -57,6 +57,11 @@ class Machine:
     accelerator: str
     count: int
     use_spot: bool
+
+    @property
+    def on_demand(self) -> Machine:
+        """The same on demand."""
+        return replace(self, use_spot=False)
 
 
 class OnReplica(OnMachine):

@@ -32,7 +32,7 @@ def with_fallback(groups: Sequence[ReplicaGroup], offers: Iterable[Offer], bands
 
 
 def _with_fallback(group: ReplicaGroup, on_demand: Mapping[Machine, float], bands: Bands) -> ReplicaGroup:
-    stand_in = replace(group.machine, use_spot=False)
+    stand_in = group.machine.on_demand
     price = on_demand.get(stand_in, on_demand.get(replace(stand_in, zone=None)))
     band = bands.get((group.cloud, group.region, group.instance_type))
     return replace(group, on_demand_price_usd_per_hour=price, interruption=band)

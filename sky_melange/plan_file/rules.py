@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from sky_melange.domain.engine import ENGINES, can_launch
+from sky_melange.domain.machine import Machine
 from sky_melange.domain.plan import MOST_UTILIZATION, Plan, ReplicaGroup
 from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.unit_costs import token_rates, unit_costs
@@ -39,6 +40,7 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
         for value, times in Counter(getattr(group, field) for group in plan.groups).items():
             if times > 1:
                 decoder.mistake("groups", f"{times} groups have the {field} {value!r}; each needs its own")
+    _check_prices(plan.groups, decoder)
     _check_status_and_overhead(plan, decoder)
     if not _check_traffic(plan, workload, decoder) or not _check_workload(workload, decoder):
         return
@@ -53,6 +55,22 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
     for fault in schedule_faults(plan, workload):
         key, _, message = fault.partition(": ")
         decoder.mistake(key, message)
+
+
+def _check_prices(groups: Sequence[ReplicaGroup], decoder: Decoder) -> None:
+    """Listed machines cost something, and each the same in every group; what is the user's own may differ from that."""
+    listed: dict[Machine, float] = {}
+    for index, group in enumerate(groups):
+        price = group.price_usd_per_hour
+        if group.price.is_own:
+            continue
+        if price <= 0:
+            message = "must be above 0: only machines of your own (prices.overrides) cost nothing"
+            decoder.mistake(f"groups[{index}].price_usd_per_hour", message)
+        known = listed.setdefault(group.machine, price)
+        if not math.isclose(known, price, abs_tol=5e-5):
+            machine = f"{group.instance_type} in {group.cloud}/{group.region}"
+            decoder.mistake("groups", f"{machine[:120]} has two prices: {known!r} and {price!r}; plan again")
 
 
 def _check_status_and_overhead(plan: Plan, decoder: Decoder) -> None:
@@ -71,6 +89,9 @@ def _check_group(key: str, group: ReplicaGroup, entry: Mapping[str, Any], decode
         count = getattr(group, name)
         if not 1 <= count <= MAX_INSTANCES:
             decoder.mistake(f"{key}.{name}", f"want a whole number from 1 to {MAX_INSTANCES}, found {count}")
+    for name in ("name", "region", "zone", "instance_type", "accelerator", "catalog_accelerator"):
+        if getattr(group, name) == "":
+            decoder.mistake(f"{key}.{name}", "want a text that is not empty")
     if group.engine not in ENGINES:
         decoder.mistake(f"{key}.engine", f"want one of {', '.join(ENGINES)}, found {shown(group.engine)}")
     elif not can_launch(group.engine, group.layout):

@@ -1,63 +1,41 @@
-"""The YAML files of a plan folder: found without leaving the folder, and refused when they are no single mapping."""
+"""The YAML files of a plan folder, refused when they are no single mapping."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import yaml
 
 from sky_melange.errors import InputError, Mistake
-from sky_melange.skypilot.planned import PLAN_FILE_NAME, PlannedGroup
+from sky_melange.plan_file import PlanDocument, read_files_beside
 
-_MAX_FILE_BYTES: Final = 256 * 1024
 _MAX_DEPTH: Final = 30
 
 
-def read_launch_files(folder: Path, groups: Sequence[PlannedGroup]) -> tuple[str, ...]:
-    """The text of each group's file, in the order of `groups`.
+def read_launch_files(document: PlanDocument) -> tuple[str, ...]:
+    """The text of each group's file, in the order of the groups.
 
-    Raises InputError, with every mistake found: a name that leaves the folder, a missing or oversized file, text
-    that is no UTF-8 or no YAML, several documents, YAML aliases (a few bytes of them expand without bound).
+    Raises InputError, with every mistake found: a missing or oversized file, a link, text that is no UTF-8 or no YAML,
+    several documents, YAML aliases (a few bytes of them expand without bound).
     """
-    texts: list[str] = []
+    found = read_files_beside(document.path, [group.file for group in document.plan.groups])
     mistakes: list[Mistake] = []
-    for group in groups:
+    texts: list[str] = []
+    for group in document.plan.groups:
+        path, text = document.path.parent / group.file, found[group.file]
         try:
-            texts.append(_read(folder, group))
+            if text is None:
+                raise _refusal(path, f"group {group.name!r} needs this file and it is missing; render the plan again")
+            if "\ufffd" in text:
+                raise _refusal(path, "not UTF-8")
+            _refuse_broken_yaml(path, text)
+            texts.append(text)
         except InputError as error:
             mistakes.extend(error.mistakes)
     if mistakes:
         raise InputError(mistakes)
     return tuple(texts)
-
-
-def _read(folder: Path, group: PlannedGroup) -> str:
-    path = _inside(folder, group)
-    try:
-        if not path.is_file():
-            raise _refusal(path, f"group {group.name!r} needs this file and it is missing; render the plan again")
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise _refusal(path, f"larger than {_MAX_FILE_BYTES // 1024} KiB: no launch file is")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise _refusal(path, f"cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise _refusal(path, f"not UTF-8 (byte {error.start})") from error
-    _refuse_broken_yaml(path, text)
-    return text
-
-
-def _inside(folder: Path, group: PlannedGroup) -> Path:
-    """The path of the group's file; plan.json may come from anyone, so it must not name a file elsewhere."""
-    name = PurePosixPath(group.file)
-    path = folder / group.file
-    plain = not name.is_absolute() and ".." not in name.parts and "\\" not in group.file
-    if not plain or not path.resolve().is_relative_to(folder.resolve()):
-        message = f"group {group.name!r}: {group.file!r} leaves the plan's folder; write a name inside it"
-        raise InputError([Mistake(source=str(folder / PLAN_FILE_NAME), key="groups", message=message)])
-    return path
 
 
 def _refuse_broken_yaml(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Resources:
     """Resources that a file asks for (None where it leaves the choice to SkyPilot) or that SkyPilot picked."""
 
     cloud: str | None
@@ -36,11 +36,11 @@ class Observation:
     """
 
     steps: tuple[Step, ...]
-    asked: tuple[Machine, ...]
+    asked: tuple[Resources, ...]
     num_nodes: int
     multi_node: bool
     replicas: tuple[int, int | None] | None
-    picked: Machine | None
+    picked: Resources | None
     price_usd_per_hour: float | None
 
 
@@ -49,17 +49,17 @@ def observation_from_json(data: Mapping[str, Any]) -> Observation:
     picked, service = data["picked"], data.get("service")
     return Observation(
         steps=tuple(Step(name=name, passed=passed, detail=detail) for name, passed, detail in data["steps"]),
-        asked=tuple(_machine(entry) for entry in data["asked"]),
+        asked=tuple(_resources(entry) for entry in data["asked"]),
         num_nodes=data.get("num_nodes", 1),
         multi_node=data.get("multi_node", True),
         replicas=None if service is None else (service["min"], service["max"]),
-        picked=None if picked is None else _machine(picked),
+        picked=None if picked is None else _resources(picked),
         price_usd_per_hour=None if picked is None else picked["price_usd_per_hour"],
     )
 
 
-def _machine(data: Mapping[str, Any]) -> Machine:
-    return Machine(
+def _resources(data: Mapping[str, Any]) -> Resources:
+    return Resources(
         cloud=data["cloud"],
         region=data["region"],
         zone=data["zone"],

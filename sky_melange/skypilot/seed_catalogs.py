@@ -10,13 +10,13 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from sky_melange.domain.machine import Machine
 from sky_melange.domain.offer import Offer
+from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.skypilot.gcp_split import split_prices
-from sky_melange.skypilot.listing import Listing
-from sky_melange.skypilot.planned import PlannedGroup
 
 _COLUMNS: Final = (
     "InstanceType",
@@ -42,130 +42,129 @@ _DEFAULT_VCPUS: Final = 8.0
 _DEFAULT_MEMORY_GIB: Final = 32.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RowKey:
-    """What makes a catalog row; its on-demand and spot prices stand in two columns."""
+def offer_of(group: ReplicaGroup) -> Offer:
+    """What the plan says it buys, of unknown size."""
+    return Offer(
+        cloud=group.cloud,
+        region=group.region,
+        zone=group.zone,
+        instance_type=group.instance_type,
+        accelerator=group.accelerator,
+        catalog_accelerator=group.catalog_accelerator,
+        accelerators_per_instance=group.accelerators_per_instance,
+        use_spot=group.use_spot,
+        price_usd_per_hour=group.price_usd_per_hour,
+        vcpus=None,
+        memory_gib=None,
+        provenance=group.price,
+    )
 
-    instance_type: str
-    accelerator: str
-    accelerators: int
-    region: str
-    zone: str
 
-
-def seed_catalogs(groups: Sequence[PlannedGroup], offers: Sequence[Offer] | None) -> dict[str, str]:
+def seed_catalogs(planned: Sequence[Offer], offers: Sequence[Offer] | None) -> dict[str, str]:
     """Catalog files by path below `catalogs/v8/`, as CSV text.
 
     They hold the planned machines, cheaper and dearer decoys around each, and those of `offers` that have a planned
     accelerator or none at all (controllers and routers). Where `offers` price a planned machine, theirs is the price
     that counts: a plan whose figure differs is then found out.
     """
-    known = [] if offers is None else _relevant(groups, offers)
-    sold = {listing.sale for listing in known}
-    bought = {group.sale for group in groups}
-    missing = [Listing.of_group(group) for group in groups if group.sale not in sold]
-    first = [listing for listing in known if listing.sale in bought]
-    listings = list(dict.fromkeys([*missing, *first, *_decoys([*missing, *first]), *known]))
-    files = {"common/accelerators.csv": _accelerators_csv(listings)}
-    by_cloud: defaultdict[str, list[Listing]] = defaultdict(list)
-    for listing in _with_sizes(listings):
-        by_cloud[listing.cloud].append(listing)
-    for cloud, entries in sorted(by_cloud.items()):
-        files[f"{cloud}/vms.csv"] = _vms_csv(cloud, entries)
+    known = [] if offers is None else _relevant(planned, offers)
+    sold = {offer.machine for offer in known}
+    bought = {offer.machine for offer in planned}
+    missing = [offer for offer in planned if offer.machine not in sold]
+    first = [offer for offer in known if offer.machine in bought]
+    by_cloud: defaultdict[str, list[Offer]] = defaultdict(list)
+    entries = [*missing, *first, *_decoys([*missing, *first]), *known]
+    for offer in _with_sizes(entries):
+        by_cloud[offer.cloud].append(offer)
+    files = {"common/accelerators.csv": _accelerators_csv(entries)}
+    for cloud, sold_there in sorted(by_cloud.items()):
+        files[f"{cloud}/vms.csv"] = _vms_csv(cloud, sold_there)
     return files
 
 
-def _relevant(groups: Sequence[PlannedGroup], offers: Sequence[Offer]) -> list[Listing]:
-    names = {group.catalog_accelerator for group in groups}
-    clouds = {group.cloud for group in groups}
+def _relevant(planned: Sequence[Offer], offers: Sequence[Offer]) -> list[Offer]:
+    names = {offer.catalog_accelerator for offer in planned}
+    clouds = {offer.cloud for offer in planned}
     accelerators = {offer.accelerator for offer in offers if offer.catalog_accelerator in names} - {""}
     chosen = (o for o in offers if o.accelerator in accelerators or (not o.accelerator and o.cloud in clouds))
-    return [Listing.of_offer(offer) for offer in sorted(chosen, key=lambda offer: offer.sort_key)]
+    return sorted(chosen, key=lambda offer: offer.sort_key)
 
 
-def _decoys(planned: Iterable[Listing]) -> list[Listing]:
+def _decoys(planned: Iterable[Offer]) -> list[Offer]:
     """Machines that a file would get if it pinned less than the plan does: the pick must be a real choice."""
-    decoys: list[Listing] = []
-    for listing in planned:
-        cheap, dear = listing.price_usd_per_hour / 2, listing.price_usd_per_hour * 2
-        decoys.append(replace(listing, region="decoy-half-price", zone=None, price_usd_per_hour=cheap))
-        decoys.append(replace(listing, region="decoy-double-price", zone=None, price_usd_per_hour=dear))
-        if listing.cloud != "gcp":  # there SkyPilot itself ties each accelerator to its machine types
-            prefix = "Standard_Decoy1" if listing.cloud == "azure" else "decoy-half-price"
-            name = f"{prefix}-{listing.accelerators}x-{listing.accelerator}"
-            decoys.append(replace(listing, instance_type=name, price_usd_per_hour=cheap))
+    decoys: list[Offer] = []
+    for offer in planned:
+        cheap, dear = offer.price_usd_per_hour / 2, offer.price_usd_per_hour * 2
+        decoys.append(replace(offer, region="decoy-half-price", zone=None, price_usd_per_hour=cheap))
+        decoys.append(replace(offer, region="decoy-double-price", zone=None, price_usd_per_hour=dear))
+        if offer.cloud != "gcp":  # there SkyPilot itself ties each accelerator to its machine types
+            prefix = "Standard_Decoy1" if offer.cloud == "azure" else "decoy-half-price"
+            name = f"{prefix}-{offer.accelerators_per_instance}x-{offer.catalog_accelerator}"
+            decoys.append(replace(offer, instance_type=name, price_usd_per_hour=cheap))
     return decoys
 
 
-def _with_sizes(listings: Sequence[Listing]) -> list[Listing]:
+def _with_sizes(offers: Sequence[Offer]) -> list[Offer]:
     """One size per machine type: SkyPilot refuses a type that has two, and an unknown size counts as another one."""
     sizes: dict[tuple[str, str], tuple[float, float]] = {}
-    for listing in listings:
-        if listing.vcpus is not None and listing.memory_gib is not None:
-            sizes.setdefault((listing.cloud, listing.instance_type), (listing.vcpus, listing.memory_gib))
+    for offer in offers:
+        if offer.vcpus is not None and offer.memory_gib is not None:
+            sizes.setdefault((offer.cloud, offer.instance_type), (offer.vcpus, offer.memory_gib))
     default = (_DEFAULT_VCPUS, _DEFAULT_MEMORY_GIB)
-    sized = [(listing, sizes.get((listing.cloud, listing.instance_type), default)) for listing in listings]
-    return [replace(listing, vcpus=vcpus, memory_gib=memory) for listing, (vcpus, memory) in sized]
+    sized = [(offer, sizes.get((offer.cloud, offer.instance_type), default)) for offer in offers]
+    return [replace(offer, vcpus=vcpus, memory_gib=memory) for offer, (vcpus, memory) in sized]
 
 
-def _vms_csv(cloud: str, listings: Sequence[Listing]) -> str:
-    rows = split_prices(_by_zone(cloud, listings)) if cloud == "gcp" else _by_zone(cloud, listings)
-    prices: defaultdict[_RowKey, dict[bool, float]] = defaultdict(dict)
-    sizes: dict[_RowKey, tuple[float | None, float | None]] = {}
+def _vms_csv(cloud: str, offers: Sequence[Offer]) -> str:
+    rows = split_prices(_by_zone(cloud, offers)) if cloud == "gcp" else _by_zone(cloud, offers)
+    prices: defaultdict[Machine, dict[bool, float]] = defaultdict(dict)
+    sizes: dict[Machine, tuple[float | None, float | None]] = {}
     for row in rows:
-        key = _RowKey(
-            instance_type=row.instance_type,
-            accelerator=row.accelerator,
-            accelerators=row.accelerators,
-            region=row.region,
-            zone=row.zone or "",
-        )
+        key = row.machine.on_demand  # a row has its prices on demand and spot in two columns
         prices[key].setdefault(row.use_spot, row.price_usd_per_hour)
         sizes.setdefault(key, (row.vcpus, row.memory_gib))
     columns = (*_COLUMNS, *_EXTRA_COLUMNS.get(cloud, ()))
-    lines = [_cells(cloud, key, sizes[key], prices[key]) for key in prices]
+    lines = [_cells(key, sizes[key], prices[key]) for key in prices]
     return _csv(columns, [[cells.get(column, "") for column in columns] for cells in lines])
 
 
-def _cells(
-    cloud: str, key: _RowKey, size: tuple[float | None, float | None], prices: dict[bool, float]
-) -> dict[str, str]:
+def _cells(machine: Machine, size: tuple[float | None, float | None], prices: dict[bool, float]) -> dict[str, str]:
     vcpus, memory_gib = size
     return {
-        "InstanceType": key.instance_type,
-        "AcceleratorName": key.accelerator,
-        "AcceleratorCount": str(key.accelerators) if key.accelerator else "",
+        "InstanceType": machine.instance_type,
+        "AcceleratorName": machine.accelerator,
+        "AcceleratorCount": str(machine.count) if machine.accelerator else "",
         "vCPUs": "" if vcpus is None else repr(vcpus),
         "MemoryGiB": "" if memory_gib is None else repr(memory_gib),
-        "GpuInfo": key.accelerator,
+        "GpuInfo": machine.accelerator,
         "Price": repr(prices[False]) if False in prices else "",
         "SpotPrice": repr(prices[True]) if True in prices else "",
-        "Region": key.region,
-        "AvailabilityZone": key.zone,
-        "Generation": _GENERATIONS.get(cloud, ""),
+        "Region": machine.region,
+        "AvailabilityZone": machine.zone or "",
+        "Generation": _GENERATIONS.get(machine.cloud, ""),
     }
 
 
-def _by_zone(cloud: str, listings: Sequence[Listing]) -> list[Listing]:
+def _by_zone(cloud: str, offers: Sequence[Offer]) -> list[Offer]:
     """A price for a whole region becomes one row per zone that is known there, as in SkyPilot's files."""
     if "AvailabilityZone" not in _EXTRA_COLUMNS.get(cloud, ()):
-        return [replace(listing, zone=None) for listing in listings]
+        return [replace(offer, zone=None) for offer in offers]
     zones: defaultdict[str, set[str]] = defaultdict(set)
-    for listing in listings:
-        if listing.zone is not None:
-            zones[listing.region].add(listing.zone)
+    for offer in offers:
+        if offer.zone is not None:
+            zones[offer.region].add(offer.zone)
     return [
-        replace(listing, zone=zone)
-        for listing in listings
-        for zone in ([listing.zone] if listing.zone else sorted(zones[listing.region]) or [f"{listing.region}-a"])
+        replace(offer, zone=zone)
+        for offer in offers
+        for zone in ([offer.zone] if offer.zone else sorted(zones[offer.region]) or [f"{offer.region}-a"])
     ]
 
 
-def _accelerators_csv(listings: Sequence[Listing]) -> str:
+def _accelerators_csv(offers: Sequence[Offer]) -> str:
     clouds: defaultdict[str, set[str]] = defaultdict(set)
-    for listing in listings:
-        if listing.accelerator:
-            clouds[listing.accelerator].add(listing.cloud)
+    for offer in offers:
+        if offer.catalog_accelerator:
+            clouds[offer.catalog_accelerator].add(offer.cloud)
     return _csv(("AcceleratorName", "Clouds"), [[name, str(sorted(clouds[name]))] for name in sorted(clouds)])
 
 

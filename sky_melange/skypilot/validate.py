@@ -2,75 +2,64 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
+from sky_melange.domain.machine import Machine
 from sky_melange.domain.offer import Offer
+from sky_melange.domain.plan import ReplicaGroup
+from sky_melange.plan_file import PlanDocument
+from sky_melange.render.skypilot_yaml import replica_policies
 from sky_melange.skypilot.engine_flags import engine_checks
 from sky_melange.skypilot.launch_files import read_launch_files
-from sky_melange.skypilot.listing import Listing
 from sky_melange.skypilot.offline import observe_offline
-from sky_melange.skypilot.planned import PlannedGroup, PlannedLaunch, Sale, read_planned_launch
-from sky_melange.skypilot.seed_catalogs import seed_catalogs
-from sky_melange.skypilot.verdict import PRICE_TOLERANCE_USD_PER_HOUR, Check, GroupVerdict, judge, judge_mode
+from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
+from sky_melange.skypilot.verdict import Check, GroupVerdict, judge, judge_mode
 
 DEFAULT_TIMEOUT_S: Final = 60.0
 
 
-def validate_plan_folder(
-    folder: Path, offers: Sequence[Offer] | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S
+def validate_plan(
+    document: PlanDocument, offers: Sequence[Offer] | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> tuple[GroupVerdict, ...]:
-    """One verdict per replica group of `folder`/plan.json, in its order.
+    """One verdict per replica group of the plan, in its order, on the file beside it.
 
     SkyPilot reads every launch file and picks machines for it, offline, in a temporary home, from catalogs seeded
     with the plan's machines and decoys around them. With `offers`, their prices are what the catalogs hold, so a
-    plan with another price fails; without, the plan's prices are held against its own total only.
+    plan with another price fails.
 
-    Raises InputError for a plan.json or launch file that cannot be read, MissingDataError without SkyPilot,
-    CheckFailedError after `timeout_s`. Needs no credentials and writes nothing outside a temporary folder.
+    Raises InputError for a launch file that cannot be read, MissingDataError without SkyPilot, CheckFailedError after
+    `timeout_s`. Needs no credentials and writes nothing outside a temporary folder.
     """
-    launch = read_planned_launch(folder)
-    yamls = read_launch_files(folder, launch.groups)
-    catalogs = seed_catalogs(launch.groups, offers)
+    plan, workload = document.plan, document.workload
+    yamls = read_launch_files(document)
+    catalogs = seed_catalogs([offer_of(group) for group in plan.groups], offers)
     observations = observe_offline(catalogs=catalogs, yamls=yamls, timeout_s=timeout_s)
-    shared = _total_checks(launch)
-    sales = None if offers is None else frozenset(Listing.of_offer(offer).sale for offer in offers)
+    policies = replica_policies(plan, workload)
+    on_sale = None if offers is None else frozenset(offer.machine for offer in offers)
     return tuple(
         GroupVerdict(
             group=group.name,
             file=group.file,
             checks=(
-                *judge(group, observation),
-                *([] if launch.mode is None else [judge_mode(launch.mode, observation)]),
-                *_offer_checks(group, sales),
+                *judge(group, observation, policies.get(group.name)),
+                judge_mode(workload.launch.mode, observation),
+                *_offer_checks(group, on_sale),
                 *engine_checks(text),
-                *shared,
             ),
         )
-        for group, observation, text in zip(launch.groups, observations, yamls, strict=True)
+        for group, observation, text in zip(plan.groups, observations, yamls, strict=True)
     )
 
 
-def _offer_checks(group: PlannedGroup, sales: frozenset[Sale] | None) -> tuple[Check, ...]:
-    if sales is None:
+def _offer_checks(group: ReplicaGroup, on_sale: frozenset[Machine] | None) -> tuple[Check, ...]:
+    if on_sale is None:
         return ()
-    if group.is_own_price:
+    if group.price.is_own:
         return (Check(name="offer", passed=True, detail="by your own list (prices.overrides)"),)
-    known = group.sale in sales
+    known = group.machine in on_sale
     spot = "spot " if group.use_spot else ""
     machine = f"{spot}{group.instance_type} with {group.accelerators_per_instance} x {group.catalog_accelerator}"
     place = "/".join(filter(None, (group.cloud, group.region, group.zone)))
     detail = f"the price book {'has' if known else 'does not have'} {machine} in {place}"
     return (Check(name="offer", passed=known, detail=detail),)
-
-
-def _total_checks(launch: PlannedLaunch) -> tuple[Check, ...]:
-    """The plan's total belongs to its groups: a price or count changed in one place only shows here."""
-    if launch.replicas_usd_per_hour is None:
-        return ()
-    total = math.fsum(group.price_usd_per_hour * group.instances for group in launch.groups)
-    passed = abs(total - launch.replicas_usd_per_hour) < PRICE_TOLERANCE_USD_PER_HOUR
-    detail = f"the plan says {launch.replicas_usd_per_hour:.4f}, its groups add up to {total:.4f} USD/h"
-    return (Check(name="plan_total", passed=passed, detail=detail),)

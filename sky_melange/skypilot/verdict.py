@@ -1,4 +1,4 @@
-"""Whether what SkyPilot picks is what was planned. Pure: an observation and a planned group in, a verdict out."""
+"""Whether what SkyPilot picks is what was planned. Pure: an observation and a replica group in, a verdict out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from sky_melange.domain.plan import ReplicaGroup
+from sky_melange.domain.scaling import ReplicaPolicy
 from sky_melange.domain.workload import LaunchMode
-from sky_melange.skypilot.observation import Machine, Observation
-from sky_melange.skypilot.planned import PlannedGroup
+from sky_melange.skypilot.observation import Observation, Resources
 
 PRICE_TOLERANCE_USD_PER_HOUR: Final = 0.5e-4
 """Prices agree when they round to the same 4 decimals."""
@@ -46,17 +47,20 @@ class GroupVerdict:
         return tuple(check for check in self.checks if not check.passed)
 
 
-def judge(group: PlannedGroup, observation: Observation) -> tuple[Check, ...]:
-    """Compare what SkyPilot picks; where it refused the file, what the file asks for, as far as SkyPilot read it."""
+def judge(group: ReplicaGroup, observation: Observation, policy: ReplicaPolicy | None = None) -> tuple[Check, ...]:
+    """Compare what SkyPilot picks; where it refused the file, what the file asks for, as far as SkyPilot read it.
+
+    `policy`: by which SkyServe scales the group, as planned; None: it does not.
+    """
     steps = [Check(name=step.name, passed=step.passed, detail=step.detail) for step in observation.steps]
     picked, price = observation.picked, observation.price_usd_per_hour
     if picked is None or price is None:
-        return (*steps, *(_refused(group, observation) if observation.asked else ()))
+        return (*steps, *(_refused(group, observation, policy) if observation.asked else ()))
     return (
         *steps,
         _pinned(observation),
         *_machine_checks(group, picked, finder="SkyPilot"),
-        _instances(group, observation),
+        _instances(group, observation, policy),
         _price(group, price),
     )
 
@@ -67,12 +71,12 @@ def judge_mode(mode: LaunchMode, observation: Observation) -> Check:
     return _equal("mode", mode.value, found.value, "the file")
 
 
-def _refused(group: PlannedGroup, observation: Observation) -> Iterator[Check]:
+def _refused(group: ReplicaGroup, observation: Observation, policy: ReplicaPolicy | None) -> Iterator[Check]:
     """Which of the file's own words differ from the plan: more use than SkyPilot's refusal alone."""
     yield _pinned(observation)
     if len(observation.asked) == 1:
         yield from _machine_checks(group, observation.asked[0], finder="the file")
-    yield _instances(group, observation)
+    yield _instances(group, observation, policy)
 
 
 def _pinned(observation: Observation) -> Check:
@@ -95,7 +99,7 @@ def _pinned(observation: Observation) -> Check:
     return Check(name="pinned", passed=True, detail="cloud, region, instance type and accelerators")
 
 
-def _machine_checks(group: PlannedGroup, machine: Machine, *, finder: str) -> Iterator[Check]:
+def _machine_checks(group: ReplicaGroup, machine: Resources, *, finder: str) -> Iterator[Check]:
     yield _equal("cloud", group.cloud, machine.cloud, finder)
     yield _equal("region", group.region, machine.region, finder)
     if group.zone is not None and group.cloud != "aws":
@@ -107,7 +111,7 @@ def _machine_checks(group: PlannedGroup, machine: Machine, *, finder: str) -> It
     yield _equal("use_spot", group.use_spot, machine.use_spot, finder)
 
 
-def _instances(group: PlannedGroup, observation: Observation) -> Check:
+def _instances(group: ReplicaGroup, observation: Observation, policy: ReplicaPolicy | None) -> Check:
     """A service runs `replicas` machines, a cluster `num_nodes`; both must be fixed, or within what was planned.
 
     Where the cloud launches no clusters of several nodes, the file is one node and is launched once per instance.
@@ -118,8 +122,8 @@ def _instances(group: PlannedGroup, observation: Observation) -> Check:
     if observation.replicas is None:
         return _equal("num_nodes", group.instances, observation.num_nodes, "the file")
     least, most = observation.replicas
-    if group.autoscaled is not None:
-        planned = "{} to {}".format(*group.autoscaled)
+    if policy is not None:
+        planned = f"{policy.min_replicas} to {policy.max_replicas}"
         return _equal("replicas", planned, f"{least} to {least if most is None else most}", "the file")
     if most is not None and most != least:
         detail = f"planned {group.instances}, the file scales between {least} and {most}"
@@ -127,8 +131,8 @@ def _instances(group: PlannedGroup, observation: Observation) -> Check:
     return _equal("replicas", group.instances, least * observation.num_nodes, "the file")
 
 
-def _price(group: PlannedGroup, price_usd_per_hour: float) -> Check:
-    if group.is_own_price:
+def _price(group: ReplicaGroup, price_usd_per_hour: float) -> Check:
+    if group.price.is_own:
         detail = (
             f"planned {group.price_usd_per_hour:.4f} by your own list; SkyPilot lists {price_usd_per_hour:.4f} USD/h"
         )

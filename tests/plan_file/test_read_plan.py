@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sealed import sealed
 
 from sky_melange import pipeline
+from sky_melange.domain.offer import OWN_PRICES
 from sky_melange.domain.plan import Contingency, Switching
 from sky_melange.domain.workload import Budget, Launch, PricePolicy
 from sky_melange.errors import InputError
@@ -119,6 +120,11 @@ def test_a_pipe_is_read(path: Path, tmp_path: Path) -> None:
         (lambda d: d["groups"][0].update(instances=0), "groups[0].instances", "from 1"),
         (lambda d: d["groups"][0].update(instances=10**400), "groups[0].instances", "absurd"),
         (lambda d: d["groups"][0].update(price_usd_per_hour=-1), "groups[0].price_usd_per_hour", "not negative"),
+        (lambda d: d["groups"][0].update(price_usd_per_hour=0), "groups[0].price_usd_per_hour", "must be above 0"),
+        (lambda d: d["groups"][0].update(region=""), "groups[0].region", "not empty"),
+        (lambda d: d["groups"][0].update(zone=""), "groups[0].zone", "not empty"),
+        (lambda d: d["groups"][0].update(instance_type=""), "groups[0].instance_type", "not empty"),
+        (lambda d: d["groups"][0].update(catalog_accelerator=""), "groups[0].catalog_accelerator", "not empty"),
         (lambda d: d["groups"][0].update(price_usd_per_hour=1e12), "groups[0].price_usd_per_hour", "no price"),
         (lambda d: d["groups"][0].update(price_usd_per_hour=None), "groups[0].price_usd_per_hour", "found null"),
         (lambda d: d["groups"][0].update(file="../../etc/passwd"), "groups[0].file", "plain file name"),
@@ -159,6 +165,17 @@ def test_an_edit_by_hand_is_refused_with_its_key(
     mistakes = {mistake.key: mistake.message for mistake in edited(path, edit).mistakes}
     assert key in mistakes
     assert fragment in mistakes[key]
+
+
+def test_a_listed_machine_has_one_price(tmp_path: Path) -> None:
+    """And its owner another: capacity that is paid for already, which may be at nothing."""
+    cheaper = replace(L4, price_usd_per_hour=0.5)
+    path = Situation(plan=plan_of(group(L4, 1), group(cheaper, 1, name="chat-l4-2"))).write(tmp_path / "listed")
+    with pytest.raises(InputError, match=r"g6\.xlarge in aws/us-east-1 has two prices: 0\.8048 and 0\.5"):
+        read_plan(path)
+    own = replace(cheaper, price_usd_per_hour=0.0, provenance=replace(L4.provenance, source=OWN_PRICES))
+    plan = plan_of(group(L4, 1), group(own, 1, name="chat-l4-2"))
+    assert read_plan(Situation(plan=plan).write(tmp_path / "own")).plan == plan
 
 
 def test_every_mistake_is_named_at_once(path: Path) -> None:

@@ -230,7 +230,6 @@ def api_server(home: Path, **settings: Any) -> Iterator[ApiServer]:
 def catalogs_of(accelerators: Sequence[str], clouds: Sequence[str] = ("aws", "gcp", "lambda")) -> dict[str, str]:
     """SkyPilot's catalogs with the shipped snapshot's machines for these accelerators (and those without any)."""
     from sky_melange.prices import load_snapshot
-    from sky_melange.skypilot.planned import PlannedGroup
     from sky_melange.skypilot.seed_catalogs import seed_catalogs
 
     offers = [
@@ -238,24 +237,7 @@ def catalogs_of(accelerators: Sequence[str], clouds: Sequence[str] = ("aws", "gc
         for offer in load_snapshot().offers
         if offer.cloud in clouds and (not offer.accelerator or offer.accelerator in accelerators)
     ]
-    groups = [
-        PlannedGroup(
-            name=f"group-{number}",
-            cloud=offer.cloud,
-            region=offer.region,
-            zone=offer.zone,
-            instance_type=offer.instance_type,
-            catalog_accelerator=offer.catalog_accelerator,
-            accelerators_per_instance=offer.accelerators_per_instance,
-            use_spot=offer.use_spot,
-            instances=1,
-            price_usd_per_hour=offer.price_usd_per_hour,
-            file="",
-        )
-        for number, offer in enumerate(offers)
-        if offer.accelerator
-    ]
-    seeded = seed_catalogs(groups, offers)
+    seeded = seed_catalogs([offer for offer in offers if offer.accelerator], offers)
     return {path: _without_decoys(text) for path, text in seeded.items()}
 
 

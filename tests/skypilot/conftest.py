@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from plan_folders import launch_config, planned_group, write_plan
+
+from sky_melange.plan_file import PlanDocument
 
 _HERE = Path(__file__).resolve().parent
 _WITH_SERVERS = (
@@ -24,13 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def plan_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Writes one aws group in serve mode with changes to its plan entry; returns the folder."""
+def planned(tmp_path: Path) -> Callable[..., PlanDocument]:
+    """The plan of one aws group in serve mode, its launch file beside it (`text` instead)."""
 
-    def write(*, entry: Mapping[str, Any] | None = None, text: str | None = None, **changes: Any) -> Path:
-        group = planned_group("aws", "chat-aws")
-        files = {} if text is None else {"chat-aws.yaml": text}
-        default = {"chat-aws.yaml": launch_config(group, "serve")}
-        return write_plan(tmp_path / "plan", [{**group, **(entry or {})}], files or default, **changes)
+    def write(*, text: str | None = None, **changes: Any) -> PlanDocument:
+        group = planned_group("aws", "chat-aws", **changes)
+        return write_plan(tmp_path / "plan", [group], {"chat-aws.yaml": text or launch_config(group, "serve")})
 
     return write

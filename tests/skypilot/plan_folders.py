@@ -1,17 +1,29 @@
-"""Plan folders written by hand, without the renderer: a plan.json and one launch file per group."""
+"""Plan folders written by hand, without the renderer: a plan and one launch file per group."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-Group = dict[str, Any]
+from sky_melange.domain.buckets import TokenGrid, Traffic
+from sky_melange.domain.offer import PriceProvenance
+from sky_melange.domain.plan import Cost, InputDigests, Plan, ReplicaGroup
+from sky_melange.domain.profile import ProfileKind, ProfileProvenance
+from sky_melange.domain.workload import Launch, LaunchMode, Model, RoutingPolicy, Slo, Workload
+from sky_melange.plan_file import PlanDocument
 
-MACHINES: Mapping[str, Group] = {
+PROVENANCE = PriceProvenance(source="test", detail="written by hand", fetched_at="2026-07-01")
+WORKLOAD = Workload(
+    name="chat",
+    model=Model(id="meta-llama/Llama-3.1-8B-Instruct", dtype="bfloat16", max_model_len=8192),
+    slo=Slo(tpot_s=0.04),
+    traffic=Traffic(grid=TokenGrid(input_edges=(100,), output_edges=(50,)), rates_rps=((3.0,),), origin="a test"),
+)
+MACHINES: Mapping[str, Mapping[str, Any]] = {
     "aws": {
         "cloud": "aws",
         "region": "us-east-1",
@@ -88,9 +100,9 @@ MACHINES: Mapping[str, Group] = {
 SINGLE_NODE_CLOUDS = frozenset({"runpod", "verda"})
 
 
-def planned_group(cloud: str, name: str, **changes: Any) -> Group:
-    """One entry of plan.json's `groups`: two instances, on demand."""
-    group = {
+def planned_group(cloud: str, name: str, **changes: Any) -> ReplicaGroup:
+    """Two instances of the cloud's machine, on demand."""
+    fields: dict[str, Any] = {
         **MACHINES[cloud],
         "name": name,
         "zone": None,
@@ -98,21 +110,27 @@ def planned_group(cloud: str, name: str, **changes: Any) -> Group:
         "instances": 2,
         "replicas_per_instance": 1,
         "tensor_parallel": 1,
+        "price": PROVENANCE,
+        "utilization": 0.5,
+        "max_concurrency": 8,
+        "engine_version": "0.24.0",
+        "engine_args": (),
+        "profile": ProfileProvenance(kind=ProfileKind.ESTIMATED, source="test", fetched_at="2026-05-01", error=None),
         "file": f"{name}.yaml",
     }
-    return {**group, **changes}
+    return ReplicaGroup(**(fields | changes))
 
 
-def launch_config(group: Group, mode: str) -> dict[str, Any]:
+def launch_config(group: ReplicaGroup, mode: str) -> dict[str, Any]:
     """The launch file that belongs to a group, as a mapping."""
-    zone = f"/{group['zone']}" if group["zone"] and group["cloud"] != "aws" else ""
+    zone = f"/{group.zone}" if group.zone and group.cloud != "aws" else ""
     config: dict[str, Any] = {
-        "name": group["name"],
+        "name": group.name,
         "resources": {
-            "infra": f"{group['cloud']}/{group['region']}{zone}",
-            "instance_type": group["instance_type"],
-            "accelerators": {group["catalog_accelerator"]: group["accelerators_per_instance"]},
-            "use_spot": group["use_spot"],
+            "infra": f"{group.cloud}/{group.region}{zone}",
+            "instance_type": group.instance_type,
+            "accelerators": {group.catalog_accelerator: group.accelerators_per_instance},
+            "use_spot": group.use_spot,
             "disk_size": 256,
             "ports": 8000,
         },
@@ -123,26 +141,36 @@ def launch_config(group: Group, mode: str) -> dict[str, Any]:
     }
     if mode == "serve":
         config["service"] = {
-            "replicas": group["instances"],
+            "replicas": group.instances,
             "readiness_probe": {"path": "/health", "initial_delay_seconds": 3600},
             "load_balancer": {"stream_timeout_seconds": 3600},
         }
     else:
-        config["num_nodes"] = 1 if group["cloud"] in SINGLE_NODE_CLOUDS else group["instances"]
+        config["num_nodes"] = 1 if group.cloud in SINGLE_NODE_CLOUDS else group.instances
     return config
 
 
 def write_plan(
-    folder: Path, groups: Sequence[Group], files: Mapping[str, str | dict[str, Any]], **changes: Any
-) -> Path:
-    """Write plan.json and the launch files; `changes` replace top-level fields of the plan."""
+    folder: Path, groups: Sequence[ReplicaGroup], files: Mapping[str, str | dict[str, Any]], mode: str = "serve"
+) -> PlanDocument:
+    """The plan of these groups, with the launch files written into its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    plan: dict[str, Any] = {"schema_version": 1, "name": "chat", "groups": list(groups)}
-    if "cost" not in changes:
-        total = sum(group["price_usd_per_hour"] * group["instances"] for group in groups)
-        plan["cost"] = {"replicas_usd_per_hour": total}
-    (folder / "plan.json").write_text(json.dumps({**plan, **changes}), encoding="utf-8")
     for name, content in files.items():
         text = content if isinstance(content, str) else yaml.safe_dump(content)
         (folder / name).write_text(text, encoding="utf-8")
-    return folder
+    plan = Plan(
+        name="chat",
+        status="optimal",
+        mip_gap=0.0,
+        cost=Cost.of(groups, ()),
+        groups=tuple(groups),
+        overhead=(),
+        policy=RoutingPolicy.SIZE_AWARE,
+        routing=(),
+        alternatives=(),
+        assumptions=(),
+        warnings=(),
+        inputs=InputDigests(workload="a" * 64, prices="b" * 64, profiles="c" * 64),
+    )
+    workload = replace(WORKLOAD, launch=Launch(mode=LaunchMode(mode)))
+    return PlanDocument(path=folder / "plan.json", plan=plan, workload=workload)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import yaml
 from click.testing import CliRunner
 
 from sky_melange.cli import cli
+from sky_melange.domain.offer import Offer
+from sky_melange.plan_file import read_plan
 from sky_melange.prices import load_snapshot
-from sky_melange.skypilot.planned import read_planned_launch
-from sky_melange.skypilot.seed_catalogs import seed_catalogs
+from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
 
 # What a client sends, and what a server that knows nothing of the folder makes of it.
 SCRIPT = """
@@ -54,14 +56,15 @@ def _plan(repository: Path, folder: Path, **launch: str) -> Path:
 
 
 def _asked(plan: Path, home: Path, before: str = "", **environment: str) -> dict[str, object]:
-    groups = read_planned_launch(plan).groups
+    groups = read_plan(plan).plan.groups
+    planned = [offer_of(group) for group in groups]
     offers = load_snapshot().offers
-    catalogs = seed_catalogs(groups, offers)
+    catalogs = seed_catalogs(planned, offers)
     overhead = json.loads((plan / "plan.json").read_text(encoding="utf-8"))["overhead"]
     for machine in overhead:
         same = [o for o in offers if (o.cloud, o.instance_type) == (machine["cloud"], machine["instance_type"])]
         assert same
-    catalogs |= seed_catalogs([*groups, *_elsewhere(groups[0], {machine["cloud"] for machine in overhead})], offers)
+    catalogs |= seed_catalogs([*planned, *_elsewhere(planned[0], {machine["cloud"] for machine in overhead})], offers)
     for path, csv in catalogs.items():
         target = home / ".sky" / "catalogs" / "v8" / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +84,9 @@ def _asked(plan: Path, home: Path, before: str = "", **environment: str) -> dict
     return found
 
 
-def _elsewhere(group: object, clouds: set[str]) -> list[object]:
-    """The group again in each cloud, so that its catalog is seeded."""
-    from dataclasses import replace
-
-    return [replace(group, name=f"other-{cloud}", cloud=cloud, region="seeded", zone=None) for cloud in sorted(clouds)]  # type: ignore[type-var]
+def _elsewhere(offer: Offer, clouds: set[str]) -> list[Offer]:
+    """The machine again in each cloud, so that its catalog is seeded."""
+    return [replace(offer, cloud=cloud, region="seeded", zone=None) for cloud in sorted(clouds)]
 
 
 @pytest.fixture

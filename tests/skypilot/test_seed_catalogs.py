@@ -4,54 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plan_folders import planned_group
 
-from sky_melange.domain.offer import Offer, PriceProvenance
+from sky_melange.domain.offer import Offer
 from sky_melange.skypilot.gcp_split import split_prices
-from sky_melange.skypilot.listing import Listing
-from sky_melange.skypilot.planned import PlannedGroup
-from sky_melange.skypilot.seed_catalogs import seed_catalogs
-
-PROVENANCE = PriceProvenance(source="test", detail="written by hand", fetched_at="2026-07-01")
+from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
 
 
-def group(**changes: object) -> PlannedGroup:
-    fields = {
-        "name": "chat",
-        "cloud": "aws",
-        "region": "us-east-1",
-        "zone": None,
-        "instance_type": "g6.2xlarge",
-        "catalog_accelerator": "L4",
-        "accelerators_per_instance": 1,
-        "use_spot": False,
-        "instances": 2,
-        "price_usd_per_hour": 0.9776,
-        "file": "chat.yaml",
-    }
-    return PlannedGroup(**{**fields, **changes})  # type: ignore[arg-type]
+def bought(**changes: object) -> Offer:
+    """What a plan buys, of unknown size."""
+    return replace(offer_of(planned_group("aws", "chat")), **changes)  # type: ignore[arg-type]
 
 
-def listing(**changes: object) -> Listing:
-    return Listing(**{**_FIELDS, **changes})  # type: ignore[arg-type]
-
-
-_FIELDS = {
-    "cloud": "gcp",
-    "region": "us-central1",
-    "zone": "us-central1-a",
-    "instance_type": "g2-standard-4",
-    "accelerator": "L4",
-    "accelerators": 1,
-    "use_spot": False,
-    "price_usd_per_hour": 0.70683,
-    "vcpus": 4.0,
-    "memory_gib": 16.0,
-}
+def listing(**changes: object) -> Offer:
+    fields = {"accelerator": "L4", "zone": "us-central1-a", "vcpus": 4.0, "memory_gib": 16.0, **changes}
+    fields["catalog_accelerator"] = fields["accelerator"]
+    return replace(offer_of(planned_group("gcp", "chat")), **fields)  # type: ignore[arg-type]
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -62,26 +35,12 @@ def priced(text: str, **wanted: str) -> list[str]:
     return [row["Price"] for row in rows(text) if all(row[key] == value for key, value in wanted.items())]
 
 
-def offer(group: PlannedGroup, **changes: object) -> Offer:
-    fields: Mapping[str, object] = {
-        "cloud": group.cloud,
-        "region": group.region,
-        "zone": group.zone,
-        "instance_type": group.instance_type,
-        "accelerator": group.catalog_accelerator,
-        "catalog_accelerator": group.catalog_accelerator,
-        "accelerators_per_instance": group.accelerators_per_instance,
-        "vcpus": 8.0,
-        "memory_gib": 32.0,
-        "price_usd_per_hour": group.price_usd_per_hour,
-        "use_spot": group.use_spot,
-        "provenance": PROVENANCE,
-    }
-    return Offer(**{**fields, **changes})  # type: ignore[arg-type]
+def offer(of: Offer, **changes: object) -> Offer:
+    return replace(of, **{"vcpus": 8.0, "memory_gib": 32.0, **changes})  # type: ignore[arg-type]
 
 
 def test_a_plan_alone_gives_its_machine_and_decoys_around_it() -> None:
-    files = seed_catalogs([group()], None)
+    files = seed_catalogs([bought()], None)
     assert sorted(files) == ["aws/vms.csv", "common/accelerators.csv"]
     vms = files["aws/vms.csv"]
     assert priced(vms, Region="us-east-1", InstanceType="g6.2xlarge") == ["0.9776"]
@@ -91,7 +50,7 @@ def test_a_plan_alone_gives_its_machine_and_decoys_around_it() -> None:
 
 
 def test_a_price_book_has_the_last_word_and_only_related_offers_enter() -> None:
-    plan = group()
+    plan = bought()
     offers = [
         offer(plan, price_usd_per_hour=0.99),
         offer(plan, region="us-west-2"),
@@ -107,8 +66,8 @@ def test_a_price_book_has_the_last_word_and_only_related_offers_enter() -> None:
 
 
 def test_spot_and_on_demand_share_a_row_per_zone() -> None:
-    plan = group(use_spot=True, zone="use1-az2", price_usd_per_hour=0.3)
-    vms = seed_catalogs([plan], [offer(plan), offer(group())])["aws/vms.csv"]
+    plan = bought(use_spot=True, zone="use1-az2", price_usd_per_hour=0.3)
+    vms = seed_catalogs([plan], [offer(plan), offer(bought())])["aws/vms.csv"]
     found = [row for row in rows(vms) if row["InstanceType"] == "g6.2xlarge" and row["Region"] == "us-east-1"]
     assert [(row["AvailabilityZone"], row["Price"], row["SpotPrice"]) for row in found] == [
         ("use1-az2", "0.9776", "0.3")
@@ -116,20 +75,20 @@ def test_spot_and_on_demand_share_a_row_per_zone() -> None:
 
 
 def test_a_machine_type_has_one_size_wherever_it_is_sold() -> None:
-    plan = group()
+    plan = bought()
     offers = [offer(plan, region="us-west-2", vcpus=None), offer(plan, region="us-east-2", vcpus=12.0)]
     found = rows(seed_catalogs([plan], offers)["aws/vms.csv"])
     assert {row["vCPUs"] for row in found if row["InstanceType"] == "g6.2xlarge"} == {"12.0"}
 
 
 def test_row_order_of_the_price_book_does_not_matter() -> None:
-    plan = group(cloud="gcp", region="us-central1", instance_type="g2-standard-4", price_usd_per_hour=0.7)
+    plan = bought(cloud="gcp", region="us-central1", instance_type="g2-standard-4", price_usd_per_hour=0.7)
     offers = [offer(plan), offer(plan, region="us-east4", price_usd_per_hour=0.8), offer(plan, zone="us-central1-b")]
     assert seed_catalogs([plan], offers) == seed_catalogs([plan], offers[::-1])
 
 
 def test_texts_of_a_hostile_plan_stay_in_their_cells() -> None:
-    plan = group(cloud="lambda", region='a,"b', instance_type="=x,y")
+    plan = bought(cloud="lambda", region='a,"b', instance_type="=x,y")
     found = rows(seed_catalogs([plan], None)["lambda/vms.csv"])
     assert ("=x,y", 'a,"b') in {(row["InstanceType"], row["Region"]) for row in found}
 
@@ -138,7 +97,7 @@ def test_texts_of_a_hostile_plan_stay_in_their_cells() -> None:
 def test_hosts_on_one_accelerator_row_add_up_to_their_prices(prices: list[float]) -> None:
     entries = [listing(instance_type=f"g2-standard-{i}", price_usd_per_hour=price) for i, price in enumerate(prices)]
     split = split_prices(entries)
-    accelerator = {row.price_usd_per_hour for row in split if row.accelerator}
+    accelerator = {row.price_usd_per_hour for row in split if row.catalog_accelerator}
     hosts = {row.instance_type: row.price_usd_per_hour for row in split if row.instance_type}
     assert len(accelerator) == 1
     for entry in entries:
@@ -156,7 +115,7 @@ def test_accelerators_on_one_host_add_up_and_a_contradiction_is_left_out() -> No
         listing(instance_type=host, accelerator="T4", price_usd_per_hour=0.99),
     ]
     split = split_prices(entries)
-    prices = {row.accelerator or row.instance_type: row.price_usd_per_hour for row in split}
+    prices = {row.catalog_accelerator or row.instance_type: row.price_usd_per_hour for row in split}
     assert prices[host] + prices["V100"] == pytest.approx(2.86)
     assert prices[host] + prices["T4"] == pytest.approx(0.73)
 
@@ -164,5 +123,5 @@ def test_accelerators_on_one_host_add_up_and_a_contradiction_is_left_out() -> No
 def test_a_spot_host_gets_a_dearer_on_demand_price() -> None:
     split = split_prices([listing(use_spot=True)])
     on_demand = [row for row in split if not row.use_spot]
-    assert sorted(row.instance_type or row.accelerator for row in on_demand) == ["L4", "g2-standard-4"]
+    assert sorted(row.instance_type or row.catalog_accelerator for row in on_demand) == ["L4", "g2-standard-4"]
     assert sum(row.price_usd_per_hour for row in on_demand) == pytest.approx(2 * 0.70683)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from sealed import sealed
 
 from sky_melange import pipeline
 from sky_melange.cli import cli
+from sky_melange.plan_file import read_plan
 from sky_melange.prices import load_snapshot
 from sky_melange.render import render_files
-from sky_melange.skypilot.validate import validate_plan_folder
+from sky_melange.skypilot.validate import validate_plan
 from sky_melange.skypilot.verdict import GroupVerdict
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "means" / "workload.yaml"
@@ -48,7 +50,7 @@ def failures(verdicts: tuple[GroupVerdict, ...]) -> list[str]:
 def test_skypilot_picks_what_was_planned_at_the_planned_price(tmp_path: Path, cloud: str, mode: str) -> None:
     out = plan_folder(tmp_path, cloud, mode)
     groups = json.loads((out / "plan.json").read_text())["groups"]
-    verdicts = validate_plan_folder(out, OFFERS)
+    verdicts = validate_plan(read_plan(out), OFFERS)
     assert failures(verdicts) == []
     assert [verdict.group for verdict in verdicts] == [group["name"] for group in groups]
     assert {group["cloud"] for group in groups} == {cloud}
@@ -58,15 +60,15 @@ def test_skypilot_picks_what_was_planned_at_the_planned_price(tmp_path: Path, cl
 @pytest.mark.slow
 @pytest.mark.parametrize("cloud", ["aws", "gcp"])
 def test_spot_plans_too(tmp_path: Path, cloud: str) -> None:
-    assert failures(validate_plan_folder(plan_folder(tmp_path, cloud, "serve", spot="only"), OFFERS)) == []
+    assert failures(validate_plan(read_plan(plan_folder(tmp_path, cloud, "serve", spot="only")), OFFERS)) == []
 
 
-def test_a_price_changed_by_hand_is_seen(tmp_path: Path) -> None:
-    out = plan_folder(tmp_path, "lambda", "serve")
-    document = json.loads((out / "plan.json").read_text())
-    document["groups"][0]["price_usd_per_hour"] += 0.0002
-    (out / "plan.json").write_text(json.dumps(document))
-    assert any(": price: " in failure for failure in failures(validate_plan_folder(out, OFFERS)))
+def test_a_price_that_the_price_book_does_not_have_is_seen(tmp_path: Path) -> None:
+    document = read_plan(plan_folder(tmp_path, "lambda", "serve"))
+    first, *rest = document.plan.groups
+    dearer = replace(first, price_usd_per_hour=first.price_usd_per_hour + 0.0002)
+    document = replace(document, plan=replace(document.plan, groups=(dearer, *rest)))
+    assert any(": price: " in failure for failure in failures(validate_plan(document, OFFERS)))
 
 
 def _validated(folder: Path, overrides: str | None = None, **prices: object) -> tuple[Result, dict[str, object]]:
@@ -138,4 +140,4 @@ def test_a_machine_that_the_workload_describes_itself(tmp_path: Path) -> None:
     assert planned.exit_code == 0, planned.stderr
     groups = json.loads((tmp_path / "plan" / "plan.json").read_text())["groups"]
     assert "my-h100" in {group["instance_type"] for group in groups}
-    assert failures(validate_plan_folder(tmp_path / "plan", OFFERS)) == []
+    assert failures(validate_plan(read_plan(tmp_path / "plan"), OFFERS)) == []

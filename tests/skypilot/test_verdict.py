@@ -5,26 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from plan_folders import planned_group
 
+from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.workload import LaunchMode
-from sky_melange.skypilot.observation import Machine, Observation, Step
-from sky_melange.skypilot.planned import PlannedGroup
+from sky_melange.skypilot.observation import Observation, Resources, Step
 from sky_melange.skypilot.verdict import GroupVerdict, judge, judge_mode
 
-GROUP = PlannedGroup(
-    name="chat",
-    cloud="aws",
-    region="us-east-1",
-    zone=None,
-    instance_type="g6.2xlarge",
-    catalog_accelerator="L4",
-    accelerators_per_instance=1,
-    use_spot=False,
-    instances=2,
-    price_usd_per_hour=0.9776,
-    file="chat.yaml",
-)
-MACHINE = Machine(
+GROUP = planned_group("aws", "chat", file="chat.yaml")
+MACHINE = Resources(
     cloud="aws",
     region="us-east-1",
     zone=None,
@@ -43,7 +32,7 @@ OBSERVATION = Observation(
 )
 
 
-def failures(observation: Observation, group: PlannedGroup = GROUP) -> dict[str, str]:
+def failures(observation: Observation, group: ReplicaGroup = GROUP) -> dict[str, str]:
     return {check.name: check.detail for check in judge(group, observation) if not check.passed}
 
 

@@ -21,10 +21,11 @@ from plans_by_hours import by_hours, scaled, write_folder
 from sky_melange import pipeline
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.scaling import ReplicaPolicy
+from sky_melange.plan_file import PlanDocument
 from sky_melange.render.router_haproxy import health_checks_rps
 from sky_melange.render.skypilot_yaml import render, replica_policies
 from sky_melange.simulation.autoscaler import DECISION_SECONDS, autoscaled
-from sky_melange.skypilot.validate import validate_plan_folder
+from sky_melange.skypilot.validate import validate_plan
 
 HERE = Path(__file__).resolve().parent
 PLAN = by_hours(router_plans.plan())
@@ -97,13 +98,15 @@ def test_skypilot_s_own_checks_take_the_policies(tmp_path: Path, repository: Pat
     plan = by_hours(planned.plan, counts=[each[:groups] for each in ((5, 4, 3), (3, 2, 1), (1, 1, 1))])
     if is_spot:
         plan = replace(plan, groups=tuple(replace(group, use_spot=True) for group in plan.groups))
-    folder = write_folder(tmp_path / "plan", plan, scaled(planned.workload, Scaling.AUTOSCALE))
-    verdicts = validate_plan_folder(folder)
+    workload = scaled(planned.workload, Scaling.AUTOSCALE)
+    folder = write_folder(tmp_path / "plan", plan, workload)
+    document = PlanDocument(path=folder / "plan.json", plan=plan, workload=workload)
+    verdicts = validate_plan(document)
     assert [check for verdict in verdicts for check in verdict.failures] == []
     assert {"service", "replicas"} <= {check.name for check in verdicts[0].checks}
     path = folder / plan.groups[0].file
     path.write_text(path.read_text(encoding="utf-8").replace("max_replicas: 5", "max_replicas: 50"), encoding="utf-8")
-    (failure,) = validate_plan_folder(folder)[0].failures
+    (failure,) = validate_plan(document)[0].failures
     assert failure.detail == "planned 1 to 5, the file 1 to 50"
 
 

@@ -17,8 +17,7 @@ from plans_by_hours import by_hours, note_services, scaled, write_folder
 from sky_melange.domain.hours import Scaling
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import load_snapshot
-from sky_melange.skypilot.planned import read_planned_launch
-from sky_melange.skypilot.seed_catalogs import seed_catalogs
+from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +42,8 @@ def _plan(sky: ApiServer, folder: Path, mode: str) -> Path:
     (folder / "workload.yaml").write_text(yaml.safe_dump(workload), encoding="utf-8")
     done = sky.melange("plan", str(folder / "workload.yaml"), "--out", str(folder / "plan"), "--offline")
     assert done.returncode == 0, done.stderr
-    groups = read_planned_launch(folder / "plan").groups
-    for path, csv in seed_catalogs(groups, load_snapshot().offers).items():
+    groups = read_plan(folder / "plan").plan.groups
+    for path, csv in seed_catalogs([offer_of(group) for group in groups], load_snapshot().offers).items():
         target = sky.home / ".sky" / "catalogs" / "v8" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(csv, encoding="utf-8")
@@ -57,7 +56,7 @@ def test_the_launch_is_taken_and_fails_for_want_of_a_cloud_only(sky: ApiServer, 
     up = sky.melange("up", str(plan), "--yes", "--offline")
     assert up.returncode == 3, up.stderr
     assert up.stdout == ""
-    groups = [group.name for group in read_planned_launch(plan).groups]
+    groups = [group.name for group in read_plan(plan).plan.groups]
     failures = [line for line in up.stderr.splitlines() if line.startswith("  chat-")]
     assert [line.split(":")[0].strip() for line in failures] == groups
     assert all("loud access is not set up" in line for line in failures), up.stderr

@@ -27,8 +27,7 @@ from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import CheckFailedError
 from sky_melange.skypilot.launch.report import unit_statuses
 from sky_melange.skypilot.launch.scale import bring_to, planned_scales
-from sky_melange.skypilot.planned import read_planned_launch
-from sky_melange.skypilot.seed_catalogs import seed_catalogs
+from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
 
 Make = Callable[..., Any]
 MEANS = ((5, 4), (3, 2), (1, 1))
@@ -206,8 +205,9 @@ def test_skyserve_finds_no_difference_for_which_it_would_replace_replicas(
 ) -> None:
     """By SkyPilot's own reading of the file that was launched and of the one that is asked for."""
     before = launched.tasks["chat-l4"].text
-    scale(bench, launched, by_hours(any_plan()), any_workload(), TUESDAY_3_00)
-    for path, csv in seed_catalogs(read_planned_launch(bench.folder).groups, None).items():
+    plan = by_hours(any_plan())
+    scale(bench, launched, plan, any_workload(), TUESDAY_3_00)
+    for path, csv in seed_catalogs([offer_of(group) for group in plan.groups], None).items():
         target = tmp_path / ".sky" / "catalogs" / "v8" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(csv, encoding="utf-8")
