@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import itertools
 import re
@@ -21,6 +22,26 @@ def test_every_package_has_a_folder_of_tests() -> None:
     }
     tested = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert parts - {"domain"} <= tested
+
+
+def test_the_same_machine_is_defined_once() -> None:
+    """No other tuple of instance type, accelerator and count: some left out the zone, or wrote "" for None."""
+    homes = {
+        "domain/machine.py": "the definition",
+        "domain/offer.py": "an order, with the price",
+        "prices/source.py": "across sources, which name accelerators differently",
+    }
+    found = set()
+    for path in (ROOT / "sky_melange").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            parts = node.elts if isinstance(node, ast.Tuple) else []
+            names = {part.attr for part in parts if isinstance(part, ast.Attribute)}
+            if {"instance_type", "accelerators_per_instance"} <= names and names & {
+                "accelerator",
+                "catalog_accelerator",
+            }:
+                found.add(path.relative_to(ROOT / "sky_melange").as_posix())
+    assert found == set(homes)
 
 
 def test_nothing_lies_at_the_top_that_nobody_put_there() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sky_melange.domain.machine import MachineType
 from sky_melange.domain.offer import NEW, Offer, PriceProvenance, Quarantined, doubted
-from sky_melange.prices.market import Market, machine, per_gpu
+from sky_melange.prices.market import Market, per_gpu
 from sky_melange.prices.past import Seen
 
 SURCHARGES: Final[Mapping[str, float]] = {"azure": 0.046}
@@ -179,12 +180,12 @@ def _uniform_factors(market: Market) -> dict[str, float]:
 
 def _reported(offers: Sequence[Offer], market: Market) -> Iterator[Offer]:
     """The offers, each with a word on its fall, or on a licence that it seems to contain."""
-    elsewhere: dict[tuple[str, ...], set[float]] = {}
+    elsewhere: dict[MachineType, set[float]] = {}
     for offer in market.offers:
         if offer.cloud in SURCHARGES and not offer.use_spot:
-            elsewhere.setdefault(machine(offer), set()).add(offer.price_usd_per_hour)
+            elsewhere.setdefault(offer.machine_type, set()).add(offer.price_usd_per_hour)
     for offer in offers:
-        yield _with_fall(offer, market) or _with_licence(offer, elsewhere.get(machine(offer), ())) or offer
+        yield _with_fall(offer, market) or _with_licence(offer, elsewhere.get(offer.machine_type, ())) or offer
 
 
 def _with_fall(offer: Offer, market: Market) -> Offer | None:
@@ -238,12 +239,12 @@ def unconfirmed(market: Market) -> Iterator[Offer]:
     for offer in market.offers:
         known = neighbours.get((offer.accelerator, offer.use_spot))
         if known is not None:
-            key = (id(offer) in doubtful, *machine(offer))
+            key = (id(offer) in doubtful, offer.machine_type)
             known[key] = min(known.get(key, math.inf), per_gpu(offer))
     for offer in unknown:
         price = per_gpu(offer)
         others = neighbours[offer.accelerator, offer.use_spot]
-        own = machine(offer)
+        own = offer.machine_type
         if not market.past.is_new(offer) and any(
             price / 2 <= other <= price * 2
             for (is_doubtful, *key), other in others.items()

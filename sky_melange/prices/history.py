@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from sky_melange.domain.offer import Offer
 from sky_melange.domain.price_change import PriceChange
-from sky_melange.prices.source import CatalogOffers
+from sky_melange.prices.source import CatalogOffers, dearest
 
 _LIMIT_BYTES: Final = 8 << 20
 """Beyond this the older half is forgotten."""
@@ -25,7 +24,7 @@ def changes_between(
     before: CatalogOffers, after: CatalogOffers, *, previous_at: str, seen_at: str
 ) -> tuple[PriceChange, ...]:
     """Every GPU machine whose price differs, by region; of zones at different prices the dearest counts."""
-    old, new = _dearest(before.offers), _dearest(after.offers)
+    old, new = dearest(before.offers), dearest(after.offers)
     changes = []
     for key in sorted({*old, *new}):
         was, now = old.get(key), new.get(key)
@@ -86,21 +85,6 @@ class PriceHistory:
         with os.fdopen(handle, "wb") as file:
             file.writelines(lines[len(lines) // 2 :])
         Path(temporary).replace(self._path)
-
-
-def _dearest(offers: Sequence[Offer]) -> dict[tuple[str, str, str, int, bool], float]:
-    prices: dict[tuple[str, str, str, int, bool], float] = {}
-    for offer in offers:
-        if offer.accelerator:
-            key = (
-                offer.region,
-                offer.instance_type,
-                offer.accelerator,
-                offer.accelerators_per_instance,
-                offer.use_spot,
-            )
-            prices[key] = max(prices.get(key, 0.0), offer.price_usd_per_hour)
-    return prices
 
 
 _FIELDS: Final[Mapping[str, tuple[type, ...]]] = {

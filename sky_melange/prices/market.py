@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from sky_melange.domain.machine import MachineType
 from sky_melange.domain.offer import Offer
 from sky_melange.prices.opinions import Opinions
 from sky_melange.prices.past import Past, Seen
@@ -54,12 +55,12 @@ class Market:
         """The suspects; all offers where none are named."""
         return self.offers if self.suspects is None else self.suspects
 
-    def on_demand(self) -> dict[tuple[str, ...], Offer]:
+    def on_demand(self) -> dict[tuple[str, MachineType], Offer]:
         """The on-demand offer of each machine and region of a suspect; the dearest where zones differ."""
-        found: dict[tuple[str, ...], Offer] = {}
+        found: dict[tuple[str, MachineType], Offer] = {}
         for offer in self.beside():
             if not offer.use_spot:
-                key = (offer.region, *machine(offer))
+                key = (offer.region, offer.machine_type)
                 known = found.get(key)
                 if known is None or known.price_usd_per_hour < offer.price_usd_per_hour:
                     found[key] = offer
@@ -130,8 +131,3 @@ def _is_near(price_usd_per_hour: float, seen: Seen) -> bool:
 def per_gpu(offer: Offer) -> float:
     """USD per hour of one accelerator of an offer that has some."""
     return offer.price_usd_per_hour / offer.accelerators_per_instance
-
-
-def machine(offer: Offer) -> tuple[str, ...]:
-    """What is sold, wherever it stands."""
-    return (offer.cloud, offer.instance_type, offer.catalog_accelerator, str(offer.accelerators_per_instance))

@@ -8,7 +8,7 @@ from typing import Final
 
 from sky_melange.domain.offer import SOURCES_DISAGREE, Offer, Quarantined
 from sky_melange.domain.workload import Disagreement
-from sky_melange.prices.source import CatalogOffers
+from sky_melange.prices.source import CatalogOffers, dearest, sale_of
 
 TOLERANCE_FRACTION: Final = 0.02
 """On-demand prices of one machine that differ by no more are rounded differently."""
@@ -17,7 +17,6 @@ SPOT_TOLERANCE_FRACTION: Final = 0.5
 """Spot prices move between the hours at which two sources looked."""
 
 RULE: Final = "sources_disagree"
-_Key = tuple[str, str, str, int, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +70,10 @@ def merge(sources: Sequence[tuple[str, Sequence[CatalogOffers]]], on_disagreemen
 def _commented(
     first: CatalogOffers, second: CatalogOffers, name: str, on_disagreement: Disagreement, tally: _Tally
 ) -> tuple[Offer, ...]:
-    theirs = _dearest(second.offers)
+    theirs = dearest(second.offers)
     kept = []
     for offer in first.offers:
-        price = theirs.get(_key(offer)) if offer.accelerator else None
+        price = theirs.get(sale_of(offer)) if offer.accelerator else None
         if price is None:
             kept.append(offer)
             continue
@@ -111,19 +110,6 @@ def _agree(offer: Offer, price_usd_per_hour: float) -> bool:
     tolerance = SPOT_TOLERANCE_FRACTION if offer.use_spot else TOLERANCE_FRACTION
     low, high = sorted((offer.price_usd_per_hour, price_usd_per_hour))
     return high <= low * (1 + tolerance)
-
-
-def _dearest(offers: Sequence[Offer]) -> dict[_Key, float]:
-    """Of zones at different prices the dearest counts."""
-    prices: dict[_Key, float] = {}
-    for offer in offers:
-        if offer.accelerator:
-            prices[_key(offer)] = max(prices.get(_key(offer), 0.0), offer.price_usd_per_hour)
-    return prices
-
-
-def _key(offer: Offer) -> _Key:
-    return (offer.region, offer.instance_type, offer.accelerator, offer.accelerators_per_instance, offer.use_spot)
 
 
 def _remark(cloud: str, first: str, second: str, tally: _Tally, on_disagreement: Disagreement) -> str:

@@ -86,7 +86,7 @@ class Past:
 
     def believes(self, offer: Offer) -> bool:
         """Whether this very price was believed when it was embedded. Asked of every offer of every catalog."""
-        if (offer.cloud, offer.region, offer.instance_type, offer.use_spot) in self._in_doubt:
+        if self._is_in_doubt(offer):
             return False
         entry = self._believed.get(offer.cloud, _NOTHING).get(machine_key(offer))
         row = entry[1].get(offer.region) if entry is not None else None
@@ -96,14 +96,16 @@ class Past:
         price = offer.price_usd_per_hour
         return low is not None and high is not None and low <= price * _ABOVE and price <= high * _ABOVE
 
+    def _is_in_doubt(self, offer: Offer) -> bool:
+        return (offer.cloud, offer.region, offer.instance_type, offer.use_spot) in self._in_doubt
+
     def knows(self, cloud: str) -> bool:
         """Whether any price of a cloud is embedded."""
         return cloud in self._believed
 
     def embedded(self, offer: Offer) -> Seen | None:
         """What the embedded prices say of this machine in this region; None where none was believed."""
-        is_sure = (offer.cloud, offer.region, offer.instance_type, offer.use_spot) not in self._in_doubt
-        return _seen(self._believed.get(offer.cloud), offer, "the embedded prices", is_sure)
+        return _seen(self._believed.get(offer.cloud), offer, "the embedded prices", not self._is_in_doubt(offer))
 
     def other_gpus(self, offer: Offer) -> str:
         """What the machine has by the embedded catalog, `H100:8`, where the offer says otherwise; "" where it does not.

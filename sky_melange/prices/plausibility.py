@@ -9,6 +9,7 @@ from math import inf
 from statistics import median
 from typing import Final, NamedTuple
 
+from sky_melange.domain.machine import MachineType
 from sky_melange.domain.offer import SOURCES_DISAGREE, Offer, Quarantined, doubted
 from sky_melange.prices.clouds import AUCTION_RESERVES, HOME_REGIONS
 from sky_melange.prices.corrections import SURCHARGES, corrected, unconfirmed
@@ -18,7 +19,6 @@ from sky_melange.prices.market import (
     LOOSE_RANGE,
     SPOT_FACTOR,
     Market,
-    machine,
     per_gpu,
 )
 from sky_melange.prices.not_on_demand import how_sold
@@ -172,15 +172,15 @@ def below_other_regions(market: Market) -> Iterator[Doubt]:
 
     Evidence: at least three other regions sell the machine.
     """
-    machines: dict[tuple[str, ...], list[Offer]] = {}
-    suspects: dict[tuple[str, ...], list[Offer]] = {}
+    machines: dict[MachineType, list[Offer]] = {}
+    suspects: dict[MachineType, list[Offer]] = {}
     for offer in market.judged:
         if not offer.use_spot:
-            suspects.setdefault(machine(offer), []).append(offer)
+            suspects.setdefault(offer.machine_type, []).append(offer)
     types = {offer.instance_type for offer in market.judged}
     for offer in market.offers:
         if not offer.use_spot and offer.instance_type in types:
-            machines.setdefault(machine(offer), []).append(offer)
+            machines.setdefault(offer.machine_type, []).append(offer)
     for key, doubtful in suspects.items():
         offers = machines[key]
         homes = HOME_REGIONS.get(key[0], ())
@@ -244,10 +244,10 @@ def spot_above_on_demand(market: Market) -> Iterator[Doubt]:
     on_demand = market.on_demand()
     suspects = {id(offer) for offer in market.judged}
     all_above = dict.fromkeys(on_demand, False)
-    spots: dict[tuple[str, ...], list[Offer]] = {}
+    spots: dict[tuple[str, MachineType], list[Offer]] = {}
     for offer in market.beside():
         if offer.use_spot:
-            spots.setdefault((offer.region, *machine(offer)), []).append(offer)
+            spots.setdefault((offer.region, offer.machine_type), []).append(offer)
     for key, spot_offers in spots.items():
         base = on_demand.get(key)
         if base is None:
@@ -288,7 +288,7 @@ def _spot_pairs(market: Market) -> Iterator[tuple[Offer, Offer]]:
     on_demand = market.on_demand()
     judged = {id(offer) for offer in market.judged}
     for offer in market.beside():
-        base = on_demand.get((offer.region, *machine(offer))) if offer.use_spot else None
+        base = on_demand.get((offer.region, offer.machine_type)) if offer.use_spot else None
         if base is not None and (id(offer) in judged or id(base) in judged):
             yield offer, base
 

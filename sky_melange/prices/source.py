@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sky_melange.domain.offer import Offer, PriceState, SkippedRows
 
@@ -18,6 +18,25 @@ class CatalogOffers:
     cloud: str
     offers: tuple[Offer, ...]
     skipped: tuple[SkippedRows, ...]
+
+
+Sale: TypeAlias = tuple[str, str, str, int, bool]
+"""(region, instance type, canonical accelerator, count, spot): a machine of a cloud, in words that sources share."""
+
+
+def sale_of(offer: Offer) -> Sale:
+    """Of whichever zone."""
+    return offer.region, offer.instance_type, offer.accelerator, offer.accelerators_per_instance, offer.use_spot
+
+
+def dearest(offers: Iterable[Offer]) -> dict[Sale, float]:
+    """The price of each GPU machine, USD per hour; of zones at different prices the dearest counts."""
+    prices: dict[Sale, float] = {}
+    for offer in offers:
+        if offer.accelerator:
+            sale = sale_of(offer)
+            prices[sale] = max(prices.get(sale, 0.0), offer.price_usd_per_hour)
+    return prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

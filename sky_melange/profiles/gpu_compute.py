@@ -20,7 +20,7 @@ _WEIGHT_ONLY: Final = ("fp8", "fp4", "int4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class GpuCompute:
     """One accelerator; FLOP/s are dense. `fast_link`: NVLink or Infinity Fabric rather than PCIe.
 
     `generation`: its maker's (`ada`, `cdna3`). `memory`: `hbm` or `gddr`.
@@ -62,13 +62,13 @@ def without_kernels(accelerator: str, engines: Iterable[str]) -> str | None:
 
 
 @cache
-def machines() -> Mapping[str, Machine]:
+def machines() -> Mapping[str, GpuCompute]:
     """Accelerators that gpus.csv and gpu_compute.csv say enough about, by canonical name."""
     sheets = {row["accelerator"]: row for row in _rows(data_path("catalogs", "gpus.csv"))}
     found = {}
     for row in _rows(data_path("catalogs", "gpu_compute.csv")):
         sheet = sheets[row["accelerator"]]
-        found[row["accelerator"]] = Machine(
+        found[row["accelerator"]] = GpuCompute(
             accelerator=row["accelerator"],
             memory_bytes=float(sheet["memory_gib"]) * BYTES_PER_GIB,
             memory_bytes_per_s=float(sheet["memory_bandwidth_bytes_per_s"]),

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from sky_melange.profiles.gpu_compute import Machine
+from sky_melange.profiles.gpu_compute import GpuCompute
 from sky_melange.profiles.model_shape import BYTES_PER_WEIGHT, ModelShape
 
 TPOT_TERMS: Final = (
@@ -37,7 +37,7 @@ class Setup:
     """A model on `tensor_parallel` machines at a precision, with the peak that its products run at."""
 
     shape: ModelShape
-    machine: Machine
+    machine: GpuCompute
     tensor_parallel: int
     dtype: str
     flop_per_s: float

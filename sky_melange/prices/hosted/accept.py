@@ -133,7 +133,7 @@ def _places(content: bytes) -> list[_Place]:
 
 def count_gpu_machines(catalog: CatalogOffers) -> int:
     """Kinds of machine with accelerators, wherever they are sold."""
-    return len({(o.instance_type, o.accelerator, o.accelerators_per_instance) for o in catalog.offers if o.accelerator})
+    return len({offer.machine_type for offer in catalog.offers if offer.accelerator})
 
 
 def _what_it_holds(catalog: CatalogOffers) -> str:

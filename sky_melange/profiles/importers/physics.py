@@ -12,7 +12,7 @@ from typing import Final
 
 from sky_melange.domain.profile import MatrixForm, PointsForm, ProfileKey
 from sky_melange.profiles.architectures import known_models
-from sky_melange.profiles.gpu_compute import Machine, machines
+from sky_melange.profiles.gpu_compute import GpuCompute, machines
 from sky_melange.profiles.model_shape import BYTES_PER_WEIGHT
 from sky_melange.profiles.roofline_terms import Setup
 
@@ -170,7 +170,7 @@ def _setup(key: ProfileKey) -> Setup | None:
     )
 
 
-def _peak(machine: Machine, dtype: str) -> float:
+def _peak(machine: GpuCompute, dtype: str) -> float:
     """The most that products at this precision of the weights could run at; activations may be quantized, too."""
     peaks = [machine.fp16_flop_per_s]
     if dtype in ("fp8", "int8", "fp4", "int4"):
