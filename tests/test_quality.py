@@ -60,6 +60,7 @@ def test_nothing_lies_at_the_top_that_nobody_put_there() -> None:
         "README.md",
         "action.yml",
         "constraints.txt",
+        "mkdocs.yml",
         "pyproject.toml",
     }
     assert {name.split("/")[0] for name in names} <= folders | files

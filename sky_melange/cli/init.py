@@ -43,7 +43,7 @@ def command(*, output_file: Path, force: bool, **options: Any) -> None:
     """
     if sys.stdin.isatty() and sys.stdout.isatty():
         options = _answered(options)
-    write_new(output_file, sketch(**options), force=force)
+    write_new(output_file, sketch(**options, home=output_file.parent), force=force)
     click.echo(f"Wrote {output_file}. Next:\n  sky-melange plan {output_file}", err=True)
 
 

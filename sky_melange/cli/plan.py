@@ -162,7 +162,7 @@ def _workload_file(workload: Path | None, save: Path | None, sketched: dict[str,
     if not given_options(sketched):
         message = "is needed: a workload.yaml (`sky-melange init` writes one), or --model, --rate and so on"
         raise InputError([Mistake(source="WORKLOAD", message=message)])
-    text = sketch(**sketched)
+    text = sketch(**sketched, home=None if save is None else save.parent)
     if save is not None:
         write_new(save, text, force=False)
         yield save

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ _MS: Final = {"ms": 1.0, "s": 1000.0}
 _KEYS: Final = {
     "model": ("--model", "model.id"),
     "dtype": ("--dtype", "model.dtype"),
+    "config": ("--config", "model.config"),
     "engine": ("--engine", "launch.engine"),
     "rate": ("--rate", "traffic.request_rate"),
     "requests_per_hour": ("--requests-per-hour", "traffic.requests_per_hour"),
@@ -66,12 +68,23 @@ class Milliseconds(click.ParamType):
         return float(found.group(1)) * _MS[found.group(2)]
 
 
+config_option: Final = click.option(
+    "--config", type=click.Path(path_type=Path), help="config.json of a model of your own, or its checkpoint's folder."
+)
+
+
+def path_from(home: Path | None, path: Path) -> str:
+    """What a workload in `home` calls the path; absolute without a home."""
+    return str(path.absolute()) if home is None else Path(os.path.relpath(path, home)).as_posix()
+
+
 def sketch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a workload needs at least; `sketch` takes these keywords."""
     for option in reversed(
         [
             click.option("--model", help="Hugging Face id of the model."),
             click.option("--dtype", help="Type of the weights. Default: the checkpoint's own."),
+            config_option,
             click.option("--engine", help="vllm, sglang, or any: whichever costs less.  [default: vllm]"),
             click.option("--rate", type=float, help="Requests per second to plan for."),
             click.option("--requests-per-hour", type=float, help="In place of --rate: spread evenly over the hour."),
@@ -106,6 +119,7 @@ def sketch(
     *,
     model: str | None,
     dtype: str | None,
+    config: Path | None,
     engine: str | None,
     rate: float | None,
     requests_per_hour: float | None,
@@ -121,8 +135,12 @@ def sketch(
     min_profile_kind: str | None,
     max_model_len: int | None,
     name: str | None,
+    home: Path | None = None,
 ) -> str:
-    """The text of the workload, which has been read back. Raises InputError with every mistake, by option."""
+    """The text of the workload, which has been read back. Raises InputError with every mistake, by option.
+
+    `home` is the folder in which the workload is to lie; None: any, so that paths in it are absolute.
+    """
     counts = (rate, requests_per_hour, requests_per_day, tokens_per_month)
     rates = {key: count for key, count in zip(RATES, counts, strict=True) if count is not None}
     mistakes = [
@@ -154,6 +172,7 @@ def sketch(
         name=_name_of(model) if name is None else name,
         model=model,
         dtype=dtype,
+        config=None if config is None else str(config.absolute()),
         engine=engine,
         rate_key=_KEYS[rate_key][1].removeprefix("traffic."),
         rate=count,
@@ -172,6 +191,7 @@ def sketch(
     return sketch_yaml(
         replace(
             drawn,
+            config=None if config is None else path_from(home, config),
             dtype=dtype if dtype is None or dtype.casefold() == AUTO_DTYPE else workload.model.dtype,
             engine=None if engine is None else workload.launch.engine,
             clouds=candidates.clouds or (),
@@ -203,7 +223,11 @@ def _read_back(text: str) -> Workload:
             return pipeline.read(path, tell=tell)
         except InputError as error:
             raise InputError(
-                [Mistake(source=_option(item.key), message=item.message) for item in error.mistakes]
+                [
+                    # What another file says, such as the model's config, is told as it stands.
+                    Mistake(source=_option(item.key), message=item.message) if item.source == str(path) else item
+                    for item in error.mistakes
+                ]
             ) from None
 
 

@@ -19,6 +19,7 @@ import click
 
 from sky_melange.cli.atomic_file import refuse_device, write_atomically, write_new
 from sky_melange.cli.options import format_option, reading_options, trace_options, use_color
+from sky_melange.cli.sketch import config_option, path_from
 from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.hours import DAY, WEEK, HourCount
 from sky_melange.domain.trace import TraceOptions
@@ -99,6 +100,7 @@ def command() -> None:
 @click.option("--name", default="chat", show_default=True, help="Name of the workload.")
 @click.option("--model", default="meta-llama/Llama-3.1-8B-Instruct", show_default=True, help="Hugging Face model id.")
 @click.option("--dtype", default="bfloat16", show_default=True, help="Type of the weights.")
+@config_option
 @click.option("--tpot-ms", type=float, default=40.0, show_default=True, help="Target: time per output token.")
 @click.option("--ttft-ms", type=float, default=2000.0, show_default=True, help="Target: time to first token.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as an HTML page, too.")
@@ -120,6 +122,7 @@ def from_trace(
     name: str,
     model: str,
     dtype: str,
+    config: Path | None,
     tpot_ms: float,
     ttft_ms: float,
     report: Path | None,
@@ -147,6 +150,8 @@ def from_trace(
         message = "is measured for the files of one model; leave out --split-by (see --where) and --connect"
         raise InputError([Mistake(source="--prefix-cache", message=message)])
     _check_targets(None if split_by is not None else output_file, report)
+    if config is not None and split_by is not None:
+        raise InputError([Mistake(source="--config", message="is of one model; leave out --split-by (see --where)")])
     options = replace(
         trace_options(**reading),
         buckets=buckets,
@@ -159,7 +164,13 @@ def from_trace(
 
         options = replace(options, prefix_cache=parse_prefix_cache(prefix_cache))
     frame = Frame(
-        name=name, model=model, dtype=dtype, tpot_ms=tpot_ms, ttft_ms=ttft_ms, bucket_size=BucketSize(bucket_size)
+        name=name,
+        model=model,
+        dtype=dtype,
+        config=None if config is None else path_from(output_file.parent if output_file else Path(), config),
+        tpot_ms=tpot_ms,
+        ttft_ms=ttft_ms,
+        bucket_size=BucketSize(bucket_size),
     )
     with _on_disk(files) as paths:
         if split_by is not None and output_file is not None:

@@ -29,6 +29,7 @@ class Frame:
     name: str
     model: str
     dtype: str
+    config: str | None = None
     tpot_ms: float
     ttft_ms: float
     bucket_size: BucketSize
@@ -56,6 +57,7 @@ class Sketch:
     accelerators: tuple[str, ...]
     min_profile_kind: str | None
     max_model_len: int | None
+    config: str | None = None
 
 
 def sketch_yaml(sketch: Sketch) -> str:
@@ -71,6 +73,8 @@ def _sketched(sketch: Sketch) -> Iterator[str]:
     yield f"  id: {_scalar(sketch.model)}"
     if sketch.dtype is not None:
         yield f"  dtype: {_scalar(sketch.dtype)}"
+    if sketch.config is not None:
+        yield f"  config: {_scalar(sketch.config)}"
     if sketch.max_model_len is not None:
         yield f"  max_model_len: {sketch.max_model_len}   # input and output together; longer requests are refused"
     yield "slo:"
@@ -113,7 +117,8 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
     yield from (f"# {note}" for note in summary.notes)
     yield "version: 1"
     yield f"name: {_scalar(frame.name)}"
-    yield f"model: {{id: {_scalar(frame.model)}, dtype: {_scalar(frame.dtype)}}}   # yours to choose"
+    config = "" if frame.config is None else f", config: {_scalar(frame.config)}"
+    yield f"model: {{id: {_scalar(frame.model)}, dtype: {_scalar(frame.dtype)}{config}}}   # yours to choose"
     yield f"slo: {{tpot_ms: {frame.tpot_ms:g}, ttft_ms: {frame.ttft_ms:g}, attainment: 0.99}}   # yours to choose"
     yield "traffic:"
     yield from _rate(summary, request_rate_rps)

@@ -201,3 +201,45 @@ def test_a_file_spelled_otherwise_plans_alike_and_says_so(tmp_path: Path) -> Non
         assert plans[0][key] == plans[1][key]
     assert f"Note: {path}:8: slo.ttft_ms: '2s' is read as 2000\n" in result.stderr
     assert result.stderr.count("Note: ") == 4
+
+
+CONFIG = Path(__file__).resolve().parents[2] / "examples" / "own-model" / "config.json"
+OWN = ("--model", "example-org/own", "--rate", "1", "--ttft", "2s", "--tpot", "90ms", *SIZES, *WHERE)
+
+
+def test_a_model_of_ones_own_is_planned_from_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--config` is where the caller stands; in the file it is where the file lies."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_bytes(CONFIG.read_bytes())
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for command in (["plan", "--no-simulate"], ["plan", "--no-simulate", "--save", "deep/saved.yaml"]):
+        result = CliRunner(mix_stderr=False).invoke(cli, [*command, *OWN, "--config", "model"])
+        assert result.exit_code == 0, result.stderr
+        assert "example-org/own at 1 req/s" in result.stdout
+    made = CliRunner().invoke(cli, ["init", *OWN, "--config", "model/config.json", "-o", "deep/made.yaml"])
+    assert made.exit_code == 0, made.output
+    for name, path in (("saved", "../model"), ("made", "../model/config.json")):
+        text = (tmp_path / "deep" / f"{name}.yaml").read_text(encoding="utf-8")
+        assert yaml.safe_load(text)["model"]["config"] == path
+    log = "TIMESTAMP,ContextTokens,GeneratedTokens\n2026-01-01 00:00:00,100,10\n"
+    (tmp_path / "log.csv").write_text(log, encoding="utf-8")
+    counted = [
+        "workload",
+        "from-trace",
+        "log.csv",
+        "--request-rate",
+        "1",
+        "--config",
+        "model",
+        "-o",
+        "deep/counted.yaml",
+    ]
+    assert CliRunner().invoke(cli, counted).exit_code == 0
+    assert yaml.safe_load((tmp_path / "deep" / "counted.yaml").read_text())["model"]["config"] == "../model"
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
+    result = run("init", *OWN, "--config", "nowhere/config.json", "-o", "w.yaml", folder=tmp_path)
+    assert (result.exit_code, result.left) == (2, set())  # type: ignore[attr-defined]
+    assert "nowhere/config.json: there is no such file" in result.stderr
