@@ -12,17 +12,17 @@ from plan_folders import launch_config, planned_group, write_plan
 from sky_melange.plan_file import PlanDocument
 
 _HERE = Path(__file__).resolve().parent
-_WITH_SERVERS = (
-    "budget", "dashboard", "plugin", "launch/test_killed.py", "launch/test_real_api_server.py",
-    "launch/test_scaled_week.py", "test_api_server.py", "test_project_config.py",
-)  # fmt: skip
+_WITH_SERVERS = ("budget", "dashboard", "plugin", "test_api_server.py", "test_project_config.py")
+_SLOW = ("launch/test_killed.py", "launch/test_real_api_server.py", "launch/test_scaled_week.py")
+"""These start servers or processes too, but are indifferent to what runs beside them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = tuple(_HERE / name for name in _WITH_SERVERS)
+    markers = dict.fromkeys(_WITH_SERVERS, pytest.mark.server) | dict.fromkeys(_SLOW, pytest.mark.slow)
     for item in items:
-        if any(item.path.is_relative_to(place) for place in places) and item.get_closest_marker("smoke") is None:
-            item.add_marker(pytest.mark.server)
+        for name, marker in markers.items():
+            if item.path.is_relative_to(_HERE / name) and item.get_closest_marker("smoke") is None:
+                item.add_marker(marker)
 
 
 @pytest.fixture
