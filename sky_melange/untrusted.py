@@ -1,12 +1,13 @@
-"""What comes from outside: the bytes of a file, the characters of a text, the digits of a number."""
+"""What comes from outside: the bytes of a file, the characters of a text, JSON, the digits of a number."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sky_melange.errors import InputError, Mistake
 
@@ -17,6 +18,7 @@ INVISIBLE: Final = re.compile(
 """Characters that turn the direction of what follows, or take no room: a text with them is not what it looks like."""
 
 _LONGEST_INTEGER: Final = 100
+_MAX_REPEATED: Final = 20
 
 
 def read_bytes(path: Path, *, limit_bytes: int, allow_pipe: bool = False) -> bytes:
@@ -49,7 +51,71 @@ def read_bytes(path: Path, *, limit_bytes: int, allow_pipe: bool = False) -> byt
     return content
 
 
-def mistake(path: Path, message: str, *, line: int | None = None) -> InputError:
+def read_text(path: Path, *, limit_bytes: int, allow_pipe: bool = False) -> str:
+    """The same as text, see `decoded`."""
+    return decoded(read_bytes(path, limit_bytes=limit_bytes, allow_pipe=allow_pipe), str(path))
+
+
+def decoded(content: bytes, source: str, advice: str = "save it with the encoding UTF-8") -> str:
+    """UTF-8 text without a byte order mark. Raises InputError with the line of the first byte that is not UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        bad_byte = f"byte 0x{content[error.start]:02x} at offset {error.start}"
+        raise mistake(source, f"is not UTF-8 text ({bad_byte}); {advice}", line=line) from None
+
+
+def parse_json(text: str, source: str, *, is_finite: bool = False) -> Any:
+    """The value that a text is; numbers of more digits than any quantity has are `LongInteger`.
+
+    Raises InputError: no JSON, with the line; nested too deeply; a key twice in one object, where the standard library
+    keeps the last in silence; where `is_finite`, NaN and Infinity, which many tools write.
+    """
+    value, repeated = json_value(text, source, is_finite=is_finite)
+    if repeated:
+        raise InputError(repeated)
+    return value
+
+
+def json_value(text: str, source: str, *, is_finite: bool = False) -> tuple[Any, list[Mistake]]:
+    """The same for who finds more mistakes in the value: it comes with those of repeated keys."""
+    repeated: dict[str, Mistake] = {}
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            for name in found:
+                if len(repeated) < _MAX_REPEATED and names.count(name) > 1:
+                    message = f"the key {name[:60]!r} is repeated in one object; keep one of them"
+                    repeated[name] = Mistake(source=source, message=message)
+        return found
+
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=unique,
+            parse_int=parse_integer,
+            parse_constant=_refuse_constant if is_finite else None,
+        )
+    except json.JSONDecodeError as error:
+        is_at_the_end = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        hint = "; is the file truncated?" if is_at_the_end else ""
+        message = f"is not valid JSON: {error.msg} (column {error.colno}){hint}"
+        raise mistake(source, message, line=error.lineno) from None
+    except RecursionError:
+        raise mistake(source, "is not usable JSON: it is nested too deeply") from None
+    except ValueError as error:
+        raise mistake(source, f"is not valid JSON: {error}") from None
+    return value, list(repeated.values())
+
+
+def _refuse_constant(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number; every number is finite")
+
+
+def mistake(path: Path | str, message: str, *, line: int | None = None) -> InputError:
     """An error of one mistake in a file."""
     return InputError([Mistake(source=str(path), message=message, line=line)])
 

@@ -121,10 +121,36 @@ def test_no_more_than_the_limit_is_read(tmp_path: Path) -> None:
 def test_a_workload_may_come_through_a_pipe(repository: Path) -> None:
     text = (repository / "examples" / "means" / "workload.yaml").read_bytes()
     command = [sys.executable, "-c", "from sky_melange.workload_file import *; from pathlib import Path; import sys;"]
-    command[-1] += "from sky_melange.workload_file.files import read_text;"
-    command[-1] += "sys.stdout.write(read_text(Path('/dev/stdin'), limit_mib=1)[:10])"
+    command[-1] += "from sky_melange.untrusted import read_text;"
+    command[-1] += "sys.stdout.write(read_text(Path('/dev/stdin'), limit_bytes=1 << 20, allow_pipe=True)[:10])"
     done = subprocess.run(command, input=text, capture_output=True, check=True)
     assert done.stdout == text[:10]
+
+
+@pytest.mark.parametrize("reader", [*GOOD, "profiles.files", "model config", "solve", "plan.json"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"a": 1,\n "b": {"c": 1, "c": 2}}', "the key 'c' is repeated in one object; keep one of them"),
+        ('{"a": 1,\n "b": ', "file.json:2: is not valid JSON: Expecting value (column 7); is the file truncated?"),
+        (
+            '{"a": 1,\n "b',
+            "file.json:2: is not valid JSON: Unterminated string starting at (column 2); is the file ",
+        ),
+        ('{"a": 1,\n "b": }', "file.json:2: is not valid JSON: Expecting value (column 7)\n"),
+        ("[" * 100_000, "is not usable JSON: it is nested too deeply"),
+        ('{"a":\n "\udcff"}', "file.json:2: is not UTF-8 text (byte 0xff at offset 8); save it with"),
+    ],
+    ids=["repeated", "truncated", "truncated text", "broken", "deep", "bytes"],
+)
+def test_json_is_read_alike_everywhere(repository: Path, tmp_path: Path, reader: str, content: str, says: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    commands = readers(repository, tmp_path)
+    commands |= {"solve": lambda path: run("solve", path), "plan.json": lambda path: run("diff", path, path)}
+    refused = commands[reader](path)
+    assert refused.exit_code == 2, refused.stderr
+    assert says in refused.stderr
 
 
 @pytest.mark.parametrize("file_format", GOOD)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from catalog_build.opinions import AWS_LIST
 from catalog_build.sources import NEWEST, OVERHEAD_TYPES, SOURCES, SourceFile
-from sky_melange.prices.catalog_csv import CatalogRow, SkipTally, decode, read_rows
+from sky_melange.prices.catalog_csv import CatalogRow, SkipTally, read_rows
 from sky_melange.prices.gcp import ATTACHABLE_FAMILIES, AttachableHosts, host_types
 from sky_melange.prices.names import resolve
 from sky_melange.prices.priced_rows import TPU_PREFIX, priced_rows
+from sky_melange.untrusted import decoded
 
 HEADER = (
     "InstanceType",
@@ -89,7 +90,7 @@ def _kept(data: Path, source: SourceFile, accelerators: set[str], plain: set[str
     """Rows to embed: GPUs that no newer file has, their hosts, and the machines that a launch needs beside them."""
     tally = SkipTally(source.cloud)
     content = (data / source.path).read_bytes()
-    rows = list(read_rows(decode(content, source.path), source.path, tally))
+    rows = list(read_rows(decoded(content, source.path, "fetch the catalog again"), source.path, tally))
     gpus = [row for row in rows if row.accelerator and not row.accelerator.startswith(TPU_PREFIX)]
     gpus = [row for row in gpus if not _is_other_device(row, source.cloud)]
     gpus = [row for row in gpus if _canonical(row, source.cloud) not in accelerators]

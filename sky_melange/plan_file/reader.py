@@ -1,9 +1,9 @@
-"""Reads plan.json, schema version 1."""
+"""Reads plan.json."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +13,15 @@ from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file.decode import Decoder, shown
 from sky_melange.plan_file.rules import check_plan
-from sky_melange.plan_file.text import read_document
+from sky_melange.untrusted import decoded, mistake, parse_json, read_bytes
 
 FILE_NAME: Final = "plan.json"
 SEAL: Final = "plan_sha256"
 
+MAX_BYTES: Final = 32 * 1024 * 1024
+"""A plan over 100 x 100 buckets has about 3 MiB."""
+
+_ADVICE: Final = "`sky-melange plan WORKLOAD --out FOLDER` writes FOLDER/plan.json"
 _DIGESTS: Final = {name: f"{name}_sha256" for name in ("workload", "prices", "profiles")}
 _PLACES: Final = {
     "policy": "routing.policy",
@@ -63,6 +67,24 @@ def read_plan(path: Path) -> PlanDocument:
         message = "is not the digest of this file: it was edited after it was planned; plan again, or restore it"
         raise InputError([Mistake(source=str(path), key=SEAL, message=message)])
     return PlanDocument(path=path, plan=plan, workload=workload, is_sealed=is_sealed)
+
+
+def read_document(
+    path: Path, *, what: str = "plan", advice: str = _ADVICE, allow_pipe: bool = False
+) -> Mapping[str, Any]:
+    """The top-level object of a file; for messages, `what` it should be and what to do where it cannot be read.
+
+    Raises InputError: missing, a pipe or device (unless `allow_pipe`), too long, not UTF-8, truncated or otherwise no
+    JSON, NaN, repeated keys, no object.
+    """
+    try:
+        content = read_bytes(path, limit_bytes=MAX_BYTES, allow_pipe=allow_pipe)
+    except InputError as error:
+        raise InputError([replace(found, message=f"{found.message}; {advice}") for found in error.mistakes]) from None
+    document = parse_json(decoded(content, str(path)), str(path), is_finite=True)
+    if not isinstance(document, dict):
+        raise mistake(path, f"is no {what}: the top level must be an object")
+    return document
 
 
 def _check_version(document: Mapping[str, Any], source: str) -> None:

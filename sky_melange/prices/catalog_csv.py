@@ -68,16 +68,6 @@ class SkipTally:
         )
 
 
-def decode(content: bytes, source: str) -> str:
-    """UTF-8 text of a catalog, without a byte order mark. Raises InputError naming the line that is not UTF-8."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        mistake = Mistake(source=source, line=line, message="not UTF-8 text; fetch the catalog again")
-        raise InputError([mistake]) from error
-
-
 def read_rows(
     text: str, source: str, tally: SkipTally, keep_plain: Callable[[str], bool] | None = None
 ) -> Iterator[CatalogRow]:

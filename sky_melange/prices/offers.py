@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from sky_melange.domain.offer import Offer, PriceProvenance
-from sky_melange.prices.catalog_csv import SkipTally, decode, read_rows
+from sky_melange.prices.catalog_csv import SkipTally, read_rows
 from sky_melange.prices.clouds import ZONES_NOT_PINNABLE
 from sky_melange.prices.gcp import is_host, join_hosts
 from sky_melange.prices.names import count_error, resolve
 from sky_melange.prices.overhead import overhead_types
 from sky_melange.prices.priced_rows import NO_PRICE, PricedRow, priced_rows
 from sky_melange.prices.source import CatalogOffers
+from sky_melange.untrusted import decoded
 
 UNPRINTABLE: Final = "control characters in a name"
 FEW_VCPUS: Final = "fewer vCPUs than GPUs: columns may be swapped"
@@ -41,7 +42,7 @@ def read_catalog(content: bytes, cloud: str, source: str, provenance_of: Provena
     def keep_plain(instance_type: str) -> bool:
         return instance_type in plain or (gcp and is_host(instance_type))
 
-    found = read_rows(decode(content, source), source, tally, keep_plain)
+    found = read_rows(decoded(content, source, "fetch the catalog again"), source, tally, keep_plain)
     rows: Iterable[PricedRow] = priced_rows(found, cloud, tally)
     if gcp:
         rows = join_hosts(rows, tally)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sky_melange.errors import InputError, Mistake
-from sky_melange.untrusted import invisible_fault, read_bytes
+from sky_melange.untrusted import invisible_fault, read_text
 
 LIMIT_BYTES: Final = 4 << 20
 COLUMNS: Final = (
@@ -106,11 +106,7 @@ def read_overrides(path: Path) -> tuple[Override, ...]:
 def _read(path: Path) -> str:
     if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
         raise _error(path, "must be a .csv, .yaml or .yml file")
-    content = read_bytes(path, limit_bytes=LIMIT_BYTES)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _error(path, "is not UTF-8 text", line=content.count(b"\n", 0, error.start) + 1) from None
+    text = read_text(path, limit_bytes=LIMIT_BYTES)
     fault = invisible_fault(text)
     if fault:
         raise _error(path, fault)

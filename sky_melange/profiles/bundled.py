@@ -51,7 +51,7 @@ def load(model: str, dtype: str, engine: str, accelerators: Collection[str] | No
 
 def read(entry: Entry) -> Profile:
     """The profile of an entry."""
-    return read_profile(_folder() / entry.file)
+    return read_profile(_folder() / entry.file, is_bundled=True)
 
 
 @cache

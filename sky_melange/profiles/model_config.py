@@ -18,7 +18,7 @@ from sky_melange.profiles.config_keys import ConfigKeys
 from sky_melange.profiles.config_sizes import FAMILIES, Sizes
 from sky_melange.profiles.model_shape import ModelShape
 from sky_melange.profiles.stated_size import contradiction
-from sky_melange.untrusted import parse_integer, read_bytes
+from sky_melange.untrusted import decoded, parse_json, read_bytes
 
 _MAX_BYTES: Final = 4 * 1024**2
 
@@ -68,12 +68,7 @@ def config_object(path: Path) -> dict[str, object]:
 
 def parse_object(content: bytes | str, source: str) -> dict[str, object]:
     """The object that JSON text is. Raises InputError."""
-    try:
-        found = json.loads(content, parse_int=parse_integer)
-    except RecursionError:
-        raise _wrong(source, "Invalid JSON: nested too deeply") from None
-    except ValueError as error:
-        raise _wrong(source, f"Invalid JSON: {error}") from None
+    found = parse_json(content if isinstance(content, str) else decoded(content, source), source)
     if not isinstance(found, dict):
         raise _wrong(source, "want a JSON object, as config.json is")
     return found

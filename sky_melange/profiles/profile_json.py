@@ -23,7 +23,7 @@ from sky_melange.domain.profile import (
 )
 from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles.matrix_json import MatrixRecord
-from sky_melange.untrusted import invisible_fault, mistake, read_bytes
+from sky_melange.untrusted import decoded, invisible_fault, mistake, parse_json, read_bytes
 
 _MAX_BYTES: Final = 16 * 1024**2
 
@@ -174,9 +174,14 @@ _FILE: Final[TypeAdapter[_AnyFile]] = TypeAdapter(Annotated[_AnyFile, Field(disc
 _FORMS: Final = ("points", "latency_model", "matrix")
 
 
-def read_profile(path: Path) -> Profile:
-    """Reads a profile of any form. Raises InputError naming the file and every wrong field or row."""
+def read_profile(path: Path, *, is_bundled: bool = False) -> Profile:
+    """Reads a profile of any form; one that ships with the package is known to be JSON, and is not parsed twice.
+
+    Raises InputError naming the file and every wrong field or row.
+    """
     content = read_bytes(path, limit_bytes=_MAX_BYTES)
+    if not is_bundled:
+        parse_json(decoded(content, str(path)), str(path))
     try:
         record = _FILE.validate_json(content)
     except ValidationError as error:

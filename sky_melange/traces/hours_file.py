@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 import zlib
@@ -24,6 +23,7 @@ from sky_melange.traces.aggregates.prometheus import WATCHERS
 from sky_melange.traces.files import compression_of, expand, header_columns, is_remote, open_text
 from sky_melange.traces.hours import Sample, gap_note, hours_of_samples
 from sky_melange.traces.text import one_line
+from sky_melange.untrusted import parse_json
 
 _MAX_BYTES: Final = 64 << 20
 _HEAD_BYTES: Final = 1 << 16
@@ -330,10 +330,7 @@ def _of_prometheus(text: str, source: str) -> list[Sample]:
 
 def _matrix(text: str, source: str) -> list[dict[str, Any]]:
     want = "want Prometheus' answer to /api/v1/query_range"
-    try:
-        document = json.loads(text, parse_int=float, parse_constant=lambda _: math.nan)
-    except (ValueError, RecursionError):
-        raise _mistake(source, f"is no JSON document, or cut off; {want}", line=1) from None
+    document = parse_json(text, source)
     if isinstance(document, dict) and document.get("status") == "error":
         raise _mistake(source, f"is an error of Prometheus: {one_line(str(document.get('error')))}")
     data = document.get("data", document) if isinstance(document, dict) else None
@@ -355,7 +352,7 @@ def _each_once(result: Sequence[Mapping[str, Any]], source: str) -> list[list[tu
     for index, series in enumerate(result):
         samples = []
         for pair in series["values"]:
-            is_pair = isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], float)
+            is_pair = isinstance(pair, list) and len(pair) == 2 and type(pair[0]) in (int, float)
             value = _value(pair[1]) if is_pair else None
             if not is_pair or value is None or not 0 <= pair[0] <= _LAST_S:
                 message = (

@@ -1,6 +1,5 @@
 """workload.yaml (and the released Mélange solver's JSON) -> validated, frozen values in base units.
 
-files.py         bytes of a file -> text, within a size limit
 nodes.py         the tree of nodes that know their line
 yaml_source.py   text -> that tree; no anchors, no tags, no duplicate keys
 scalars.py       one plain scalar -> a value, or why it is not one (YAML 1.1 traps)

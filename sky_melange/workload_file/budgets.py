@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.spending import ANYONE, Budgets, Scope, SpendingLimit
 from sky_melange.errors import Mistake
-from sky_melange.workload_file.files import read_text
+from sky_melange.untrusted import read_text
 from sky_melange.workload_file.report import input_error, key_path
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 READ_VERSION: Final = 1
 SCHEMA_ID: Final = "urn:sky-melange:budgets:1"
-_LIMIT_MIB: Final = 1
+_LIMIT_BYTES: Final = 1024 * 1024
 
 
 def read_budgets(path: Path) -> Budgets:
@@ -32,7 +32,7 @@ def read_budgets(path: Path) -> Budgets:
     from sky_melange.workload_file.budgets_schema import BudgetsFile
     from sky_melange.workload_file.yaml_source import parse_yaml
 
-    document = parse_yaml(read_text(path, limit_mib=_LIMIT_MIB), source=str(path))
+    document = parse_yaml(read_text(path, limit_bytes=_LIMIT_BYTES, allow_pipe=True), source=str(path))
     mistakes = [*document.mistakes, *_further_mistakes(document)]
     try:
         file = BudgetsFile.model_validate(document.root.plain())

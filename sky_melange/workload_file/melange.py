@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from sky_melange.errors import Mistake
-from sky_melange.workload_file.files import read_text
-from sky_melange.workload_file.json_source import parse_json
+from sky_melange.untrusted import json_value, read_text
 from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.report import MAX_MISTAKES, input_error, key_path, plural, quote
 
@@ -26,7 +25,7 @@ RateMatrix: TypeAlias = tuple[tuple[float | None, ...], ...]
 _ShareMatrix: TypeAlias = tuple[tuple[float, ...], ...]
 _Place: TypeAlias = tuple[str | int, ...]
 
-_LIMIT_MIB: Final = 50
+_LIMIT_BYTES: Final = 50 * 1024 * 1024
 _RATE_KEYS: Final = ("total_request_rate", "overall_rate")
 """Of the released configuration, and of the released README."""
 _KEYS: Final = ("gpu_info", "workload_distribution", *_RATE_KEYS, "slice_factor")
@@ -72,7 +71,7 @@ def read_melange(path: Path, *, normalize: bool = False) -> MelangeInput:
 
     """
     source = str(path)
-    content, mistakes = parse_json(read_text(path, limit_mib=_LIMIT_MIB), source=source)
+    content, mistakes = json_value(read_text(path, limit_bytes=_LIMIT_BYTES, allow_pipe=True), source)
     reader = _Reader(source, mistakes, normalize=normalize)
     if not isinstance(content, dict):
         reader.report((), f"want an object with the keys {', '.join(_KEYS)}, found {_found(content)}")

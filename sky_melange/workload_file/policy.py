@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.errors import Mistake
-from sky_melange.workload_file.files import read_text
+from sky_melange.untrusted import read_text
 from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.report import input_error, key_path, quote
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sky_melange.workload_file.nodes import YamlDocument, YamlNode
 
 READ_VERSION: Final = 1
-_LIMIT_MIB: Final = 1
+_LIMIT_BYTES: Final = 1024 * 1024
 _MOST_NAMES: Final = 100
 _MOST_USD: Final = 1e6
 
@@ -50,7 +50,7 @@ def read_policy(path: Path, *, known_accelerators: Collection[str], known_clouds
     # PyYAML takes most of `--help`'s time.
     from sky_melange.workload_file.yaml_source import parse_yaml
 
-    document = parse_yaml(read_text(path, limit_mib=_LIMIT_MIB), source=str(path))
+    document = parse_yaml(read_text(path, limit_bytes=_LIMIT_BYTES, allow_pipe=True), source=str(path))
     reading = _Reading(document=document, accelerators=known_accelerators, clouds=known_clouds)
     values: dict[str, Any] = {}
     if "version" not in document.root.entries:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sky_melange.errors import InputError, Mistake
-from sky_melange.workload_file.files import read_text
+from sky_melange.untrusted import read_text
 from sky_melange.workload_file.report import Reading, input_error
 
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from sky_melange.workload_file.hours import ReadHours
     from sky_melange.workload_file.traffic_convert import ResolveTraffic
 
-_LIMIT_MIB: Final = 1
+_LIMIT_BYTES: Final = 1024 * 1024
 
 
 def file_text(path: Path) -> str:
     """The text of a workload file; of a pipe, which can be read once. Raises InputError as `read_text` does."""
-    return read_text(path, limit_mib=_LIMIT_MIB)
+    return read_text(path, limit_bytes=_LIMIT_BYTES, allow_pipe=True)
 
 
 def file_values(path: Path, text: str) -> object:

@@ -200,7 +200,7 @@ def test_a_config_is_fetched_on_request_only(tmp_path: Path, monkeypatch: pytest
         (403, b"", 5, "accept its licence"),
         (404, b"", 2, "check the id"),
         (500, b"", 5, "answers 500"),
-        (200, b"<html>", 2, "Invalid JSON"),
+        (200, b"<html>", 2, "is not valid JSON"),
         (200, b"{}", 2, "model_type"),
         (200, b" " * (4 * 1024**2 + 1), 5, "is larger than 4 MiB"),
     ],

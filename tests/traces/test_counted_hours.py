@@ -258,7 +258,7 @@ def test_a_request_log_is_counted(tmp_path: Path) -> None:
             "holds no range of samples (resultType",
         ),
         ('{"status": "success", "data": {"resultType": "matrix", "result": []}}', "its result is empty"),
-        ('{"status": "success", "data": {"resultType": "matrix", "res', "is no JSON document, or cut off"),
+        ('{"status": "success", "data": {"resultType": "matrix", "res', "is not valid JSON: Unterminated string"),
         ('{"status": "success", "data": {"resultType": "matrix", "result": [1]}}', "data.result[0] is not a series"),
         (prometheus(({}, [(1.0, "1")])), "holds single samples; ask for a range (query_range)"),
         (

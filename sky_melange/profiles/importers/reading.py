@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import math
 import re
 import zlib
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sky_melange.errors import InputError, Mistake
-from sky_melange.untrusted import invisible_fault, mistake, parse_integer, read_bytes
+from sky_melange.untrusted import decoded, invisible_fault, mistake, parse_json, read_bytes
 
 MAX_BYTES: Final = 256 * 1024**2
 MAX_MISTAKES: Final = 50
@@ -60,50 +59,46 @@ def read_text(path: Path) -> str:
             raise mistake(path, f"cannot be read: {error}") from None
         if len(content) > MAX_BYTES:
             raise mistake(path, f"is larger than {MAX_BYTES} bytes when it is unpacked, the most that is read")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise mistake(path, "is not UTF-8 text", line=line) from None
+    return decoded(content, str(path))
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises InputError with the line of what is no JSON."""
-    text = read_text(path)
-    try:
-        return json.loads(text, parse_int=parse_integer)
-    except json.JSONDecodeError as error:
-        raise mistake(path, f"is no valid JSON: {error.msg} (column {error.colno})", line=error.lineno) from None
-    except (RecursionError, ValueError) as error:
-        raise mistake(path, f"is no usable JSON: {error}") from None
+    return parse_json(read_text(path), str(path))
 
 
 def read_json_objects(path: Path) -> Iterator[tuple[int | None, dict[str, Any]]]:
     """(line, object) of a file of JSON lines; the line is None for one object over several. Raises InputError."""
     text = read_text(path)
-    mistakes = Mistakes()
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
         raise mistake(path, "is empty")
-    whole = _object(text)
-    if whole is not None:
+    mistakes = Mistakes()
+    if len(lines) == 1 or _object(lines[0][1], path, lines[0][0], Mistakes()) is None:
+        whole = parse_json(text, str(path))
+        if not isinstance(whole, dict):
+            raise mistake(path, f"want a JSON object, found {quote(whole)}", line=lines[0][0])
         yield (lines[0][0] if len(lines) == 1 else None), whole
         return
     for number, line in lines:
-        value = _object(line)
-        if value is None:
-            mistakes.add(str(path), f"want a JSON object, found {quote(line)}", line=number)
-        else:
+        value = _object(line, path, number, mistakes)
+        if value is not None:
             yield number, value
     mistakes.stop()
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def _object(text: str, path: Path, line: int, mistakes: Mistakes) -> dict[str, Any] | None:
+    """The object on a line; None, with the mistakes noted, where it is none."""
     try:
-        value = json.loads(text, parse_int=parse_integer)
-    except (ValueError, RecursionError):
+        value = parse_json(text, str(path))
+    except InputError as error:
+        for found in error.mistakes:
+            mistakes.add(found.source, found.message, line=line)
         return None
-    return value if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        mistakes.add(str(path), f"want a JSON object, found {quote(value)}", line=line)
+        return None
+    return value
 
 
 class Fields:

@@ -5,7 +5,6 @@ Read are snapshots of `/metrics` (text), and answers of Prometheus' API (JSON) t
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -19,6 +18,7 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates.usage import chosen, is_chosen, rate_of_steps, seen_models
 from sky_melange.traces.one_model import check_one_model
 from sky_melange.traces.text import one_line
+from sky_melange.untrusted import parse_json
 
 NAME: Final = "vLLM histograms of Prometheus (aggregates)"
 SIGN: Final = re.compile(
@@ -317,12 +317,12 @@ def _series(name: str, text: str) -> Iterator[tuple[str, str, Labels, Samples]]:
 
 
 def _series_of_json(name: str, text: str) -> Iterator[tuple[str, str, Labels, Samples]]:
+    document = parse_json(text, name)
     try:
-        document = json.loads(text)
         if document["status"] != "success":
             raise ValueError(f"the status {document['status']}")
         results = [(dict(each["metric"]), each.get("values") or [each["value"]]) for each in document["data"]["result"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"is no answer of Prometheus' API to query or query_range: {one_line(repr(error))}"
         raise InputError([Mistake(source=name, message=message)]) from error
     for labels, values in results:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from bisect import bisect_right
@@ -26,6 +25,7 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates.usage import rate_of_steps, within
 from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.edges import MAX_TOKENS, extended, fine_edges, parse_buckets
+from sky_melange.untrusted import parse_json
 
 NAME: Final = "ServeGen clients (aggregates)"
 SIGN: Final = re.compile(
@@ -164,10 +164,10 @@ def _rates(name: str, text: str, options: TraceOptions) -> dict[int, float]:
 
 
 def _laws(name: str, text: str) -> dict[int, tuple[_Law, _Law]]:
+    windows = parse_json(text, name)
     try:
-        windows = json.loads(text)
         found = {int(start): tuple(_law(sizes[axis]) for axis in _AXES) for start, sizes in windows.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f"lacks the key {error}" if isinstance(error, KeyError) else str(error)[:80]
         message = f'want {{"0": {{"input_tokens": "{{12: 0.5, …}}", "output_tokens": …}}}}, but it: {what}'
         raise InputError([Mistake(source=name, message=message)]) from error

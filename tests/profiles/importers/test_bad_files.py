@@ -159,13 +159,13 @@ def test_json_field(tmp_path: Path, file_format: str, path: tuple[str | int, ...
 @pytest.mark.parametrize(
     ("file_format", "content", "says"),
     [
-        ("guidellm", '{"benchmarks": [\n{"a": 1,}]}', "in:2: is no valid JSON"),
-        ("melange", "", "in:1: is no valid JSON"),
-        ("aibrix-profile", "[" * 100_000, "is no usable JSON"),
+        ("guidellm", '{"benchmarks": [\n{"a": 1,}]}', "in:2: is not valid JSON"),
+        ("melange", "", "in:1: is not valid JSON"),
+        ("aibrix-profile", "[" * 100_000, "is not usable JSON"),
         ("aibrix-profile", "[1]", "want a JSON object"),
         ("vllm-bench", "", "is empty"),
-        ("vllm-bench", '{"completed": 1}\nnonsense\n', "in:2: want a JSON object, found 'nonsense'"),
-        ("aibrix-benchmark", '{"input_tokens": 1}\n{"input', "in:2: want a JSON object"),
+        ("vllm-bench", '{"completed": 1}\nnonsense\n', "in:2: is not valid JSON: Expecting value (column 1)"),
+        ("aibrix-benchmark", '{"input_tokens": 1}\n{"input', "in:2: is not valid JSON: Unterminated string"),
     ],
 )
 def test_json_syntax(tmp_path: Path, file_format: str, content: str, says: str) -> None:

@@ -334,13 +334,13 @@ def test_status_says_what_runs_and_whether_it_is_as_planned(bench: Any, any_plan
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "launch.json:1: is not JSON"),
+        ("{", "launch.json:1: is not valid JSON"),
         ("[]", "top level"),
         ('{"schema_version": 2, "plan": "chat", "started": []}', "schema_version"),
         ('{"schema_version": 1, "plan": "other", "started": []}', "another plan"),
         ('{"schema_version": 1, "plan": "chat", "started": [{"kind": "bomb"}]}', "lacks or has wrong"),
         ('{"schema_version": 1, "plan": "chat"}', "must be a list"),
-        ("[" * 100_000, "no record of a launch"),
+        ("[" * 100_000, "nested too deeply"),
         ("\udcff", "launch.json:1: is not UTF-8"),
     ],
 )
