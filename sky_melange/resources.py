@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +11,9 @@ from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.emissions import Grid
 from sky_melange.domain.interruption import InterruptionBand
+from sky_melange.domain.plan import HostedPrice
 from sky_melange.errors import MissingDataError
 
 _PACKAGE: Final = Path(__file__).resolve().parent
@@ -83,3 +86,44 @@ def cloud_features() -> MappingProxyType[str, CloudFeatures]:
             for row in csv.DictReader(stream)
         ]
     return MappingProxyType({row.cloud: row for row in rows})
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with data_path("catalogs", name).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@cache
+def hosted_prices() -> tuple[HostedPrice, ...]:
+    """Dated list prices of hosted APIs, by the very model that they serve."""
+    return tuple(
+        HostedPrice(
+            model=row["model"],
+            provider=row["provider"],
+            served_as=row["served_as"],
+            usd_per_million_input=float(row["usd_per_million_input"]),
+            usd_per_million_output=float(row["usd_per_million_output"]),
+            dated=row["dated"],
+            source=row["source"],
+        )
+        for row in _rows("hosted_prices.csv")
+    )
+
+
+@cache
+def board_watts() -> MappingProxyType[str, float]:
+    """The most that a GPU's board draws, by accelerator; those whose data sheet is not known are not there."""
+    return MappingProxyType({row["accelerator"]: float(row["board_watts"]) for row in _rows("gpu_power.csv")})
+
+
+@cache
+def grid_of(cloud: str, region: str) -> Grid | None:
+    """The electricity of the country that a region is in; None where the country is not known."""
+    own = (row for row in _rows("region_countries.csv") if row["cloud"] == cloud)
+    country = next((row["country"] for row in own if fnmatchcase(region, row["region"])), None)
+    for row in _rows("carbon_intensity.csv"):
+        if row["country"] == country:
+            return Grid(
+                country=row["country"], grams_co2e_per_kwh=float(row["grams_co2e_per_kwh"]), year=int(row["year"])
+            )
+    return None

@@ -302,6 +302,58 @@ class SimulatedPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostedPrice:
+    """A provider's list price for a model, by its Hugging Face id; `served_as` is the provider's name for it."""
+
+    model: str
+    provider: str
+    served_as: str
+    usd_per_million_input: float
+    usd_per_million_output: float
+    dated: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedApi:
+    """The cheapest known API for the planned tokens, at its list price; a mean over the hours of a schedule.
+
+    `is_upper_bound`: tokens are counted by the upper edges of buckets, so the API costs at most that. `own_from_rps`:
+    the least rate found, of the same requests, at which this plan's fleet, or whole copies of it, costs no more than
+    the API. `loaded_usd_per_hour`: the API at the rate that fully loads the fleet. None: not known, or no such rate.
+    """
+
+    price: HostedPrice
+    usd_per_hour: float
+    is_upper_bound: bool
+    own_from_rps: float | None
+    loaded_usd_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupEmissions:
+    """Of a replica group. `board_watts` are of all GPUs of one instance. None: not known."""
+
+    group: str
+    board_watts: float | None
+    country: str | None
+    grams_co2e_per_kwh: float | None
+    year: int | None
+    grams_co2e_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emissions:
+    """The GPUs alone, at full board power: without hosts, cooling and the router. A mean over the hours of a schedule.
+
+    `grams_co2e_per_hour` is None where that of any group is not known: a part would look like the whole.
+    """
+
+    grams_co2e_per_hour: float | None
+    groups: tuple[GroupEmissions, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known.
 
@@ -309,6 +361,7 @@ class Plan:
     `contingencies` has one entry for each loss that `constraints.tolerate_replica_losses` asks the plan to survive.
     `explanation` is there when it was asked for. `simulated`: None where nothing was. `missing_clouds`: candidate
     clouds whose prices could not be obtained. `schedule`: how many instances run in which hours; None: always all.
+    `hosted_api`: None where no list price of the model is known; `emissions`: None in plans of earlier releases.
     """
 
     name: str
@@ -330,6 +383,8 @@ class Plan:
     missing_clouds: tuple[MissingCloud, ...] = ()
     simulated: SimulatedPlan | None = None
     schedule: Schedule | None = None
+    hosted_api: HostedApi | None = None
+    emissions: Emissions | None = None
 
     @property
     def mean_usd_per_hour(self) -> float:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.candidate import Candidate, Rejected
+from sky_melange.domain.emissions import emissions
 from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.hosted import hosted_api
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup, SimulatedPlan
@@ -35,7 +37,7 @@ from sky_melange.pipeline.profiling import (
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.profiles import elsewhere_measured, profile_assumptions, profile_remarks, select, unprofiled
-from sky_melange.resources import cloud_features
+from sky_melange.resources import board_watts, cloud_features, grid_of, hosted_prices
 from sky_melange.workload_file import file_text
 
 if TYPE_CHECKING:
@@ -201,6 +203,11 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         schedule=schedule,
     )
     _check(plan, workload, optimum)
+    plan = replace(
+        plan,
+        hosted_api=hosted_api(plan, workload, hosted_prices()),
+        emissions=emissions(plan, board_watts=board_watts(), grid_of=grid_of),
+    )
     return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)
 
 

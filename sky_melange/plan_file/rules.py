@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from sky_melange.domain.emissions import summed
 from sky_melange.domain.engine import ENGINES, can_launch
+from sky_melange.domain.hosted import hosted_api
 from sky_melange.domain.machine import Machine
 from sky_melange.domain.plan import MOST_UTILIZATION, Plan, ReplicaGroup
 from sky_melange.domain.schedule_rules import schedule_faults
@@ -44,7 +46,7 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
     _check_status_and_overhead(plan, decoder)
     if not _check_traffic(plan, workload, decoder) or not _check_workload(workload, decoder):
         return
-    for key, stated, computed in (*_costs(plan), *_units(plan, workload, document)):
+    for key, stated, computed in (*_costs(plan), *_units(plan, workload, document), *_beyond(plan, workload)):
         if not _agree(stated, computed):
             decoder.mistake(key, f"is {stated!r}, but its parts give {computed!r}; {_EDITED}")
     for key, found, planned in _repeated(plan, workload, document):
@@ -227,6 +229,32 @@ def _units(plan: Plan, workload: Workload, document: Mapping[str, Any]) -> Itera
         found = rates.get(field.name) if isinstance(rates, dict) else None
         if isinstance(value, float) and isinstance(found, int | float):
             yield f"unit_costs.rates.{field.name}", found, value
+
+
+def _beyond(plan: Plan, workload: Workload) -> Iterator[tuple[str, float, float]]:
+    """The same of the hosted API, at the price that stands there, and of emissions; None agrees only with None."""
+    api = plan.hosted_api
+    if api is not None:
+        computed = hosted_api(plan, workload, [api.price])
+        for name in ("usd_per_hour", "own_from_rps", "loaded_usd_per_hour"):
+            found = None if computed is None else getattr(computed, name)
+            yield f"hosted_api.{name}", _number(getattr(api, name)), _number(found)
+    if plan.emissions is not None:
+        stated = plan.emissions
+        following = summed(plan, {one.group: one for one in stated.groups})
+        yield "emissions.groups", len(stated.groups), len(following.groups)
+        yield (
+            "emissions.grams_co2e_per_hour",
+            _number(stated.grams_co2e_per_hour),
+            _number(following.grams_co2e_per_hour),
+        )
+        for index, (one, own) in enumerate(zip(stated.groups, following.groups, strict=False)):
+            key = f"emissions.groups[{index}].grams_co2e_per_hour"
+            yield key, _number(one.grams_co2e_per_hour), _number(own.grams_co2e_per_hour)
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def _agree(stated: float, computed: float) -> bool:

@@ -61,6 +61,8 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "warnings": list(plan.warnings),
         "simulated": None if plan.simulated is None else dataclasses.asdict(plan.simulated),
         **({} if plan.schedule is None else {"schedule": dataclasses.asdict(plan.schedule)}),
+        **({} if plan.hosted_api is None else {"hosted_api": dataclasses.asdict(plan.hosted_api)}),
+        **({} if plan.emissions is None else {"emissions": dataclasses.asdict(plan.emissions)}),
         "inputs": {
             "workload_file": plan.inputs.workload_file,
             "workload_sha256": plan.inputs.workload,

@@ -16,7 +16,13 @@ from sky_melange.render import explain_table, launch_steps, plan_json, simulatio
 from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.plan_sentences import missing_sentences, percent, plan_sentences, simulated_sentences
+from sky_melange.render.plan_sentences import (
+    emission_sentence,
+    missing_sentences,
+    percent,
+    plan_sentences,
+    simulated_sentences,
+)
 from sky_melange.render.simulation_plot import SimulationPlot
 from sky_melange.render.templates import template_environment
 from sky_melange.render.text import counted
@@ -71,6 +77,7 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
             risks=plan.warnings or ("Nothing was found that deserves doubt.",),
             explanation="" if plan.explanation is None else explain_table.render(plan.explanation, color=False),
             unit_rows=unit_rows(unit_costs(total, workload.traffic)),
+            beyond=[_hosted(plan), emission_sentence(plan)],
             price_rows=list(_prices(plan, today)),
             profile_rows=list(_profiles(plan)),
             assumptions=plan.assumptions,
@@ -164,6 +171,13 @@ def _places(plan: Plan) -> Iterator[tuple[str, ...]]:
         yield f"up to {edge:,}", f"{rate / total:.1%}", *(f"{share:.0%}" if share else "" for share in shares)
     if len(edges) > _MOST_PLACES:
         yield f"{len(edges) - _MOST_PLACES:,} more in plan.json", "", *("" for _ in plan.groups)
+
+
+def _hosted(plan: Plan) -> str:
+    if plan.hosted_api is None:
+        return "No list price of a hosted API is known for this model."
+    price = plan.hosted_api.price
+    return f"The list price of {price.provider} ({price.served_as}) is of {price.dated}: {price.source}."
 
 
 def _prices(plan: Plan, today: date) -> Iterator[tuple[str, ...]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sky_melange.domain.plan import LastKnownOffer, Plan, SimulatedPlan
+from sky_melange.domain.plan import HostedApi, LastKnownOffer, Plan, SimulatedPlan
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Objective, Workload
-from sky_melange.render.money import hourly
+from sky_melange.render.money import dollars, hourly
 from sky_melange.render.text import counted
 
 _SAME: Final = 1e-6
@@ -129,6 +129,8 @@ def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
     if workload.objective is Objective.MOST_TRAFFIC:
         rate_rps = workload.traffic.request_rate_rps
         yield f"{rate_rps:,.10g} req/s is the most traffic of these sizes that the budget buys."
+    if plan.hosted_api is not None:
+        yield hosted_sentence(plan, plan.hosted_api)
     if plan.contingencies:
         losses = workload.constraints.tolerate_replica_losses
         peak = max(contingency.peak_utilization for contingency in plan.contingencies)
@@ -140,3 +142,43 @@ def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
             yield f"Against the running plan it starts {started} and stops {stopped} instances."
         else:
             yield "It is the running plan: no change is worth its switching cost."
+
+
+def hosted_sentence(plan: Plan, api: HostedApi) -> str:
+    """What an API asks for the same tokens, and where the two cost the same."""
+    total, bill, price = plan.mean_usd_per_hour, api.usd_per_hour, api.price
+    lead = (
+        f"{price.provider} lists {price.served_as} at USD {price.usd_per_million_input:g} in, "
+        f"{price.usd_per_million_output:g} out per million tokens ({price.dated}):"
+    )
+    rate = "" if api.own_from_rps is None else f"{api.own_from_rps:,.3g} req/s on"
+    at_most = "at most " if api.is_upper_bound else ""
+    if bill < total:
+        then = f"; own GPUs cost no more from {rate}" if rate else ""
+        if not rate and api.loaded_usd_per_hour is not None:
+            then = "; own GPUs cost more even when fully loaded"
+        less = f"{1 - bill / total:.0%} less than this plan, latency unknown"
+        return f"{lead} {at_most}USD {dollars(bill)} per hour, {less}{then}."
+    if api.is_upper_bound or total <= 0:
+        return f"{lead} {at_most}USD {dollars(bill)} per hour."
+    more = f"{bill / total - 1:.0%} more than this plan"
+    return f"{lead} USD {dollars(bill)} per hour, {more}; this fleet pays off from {rate}, a smaller one sooner."
+
+
+def emission_sentence(plan: Plan) -> str:
+    """Grams per hour, or which groups they are not known of."""
+    found = plan.emissions
+    if found is None:
+        return "CO2e is not known: the plan is of an earlier release."
+    if found.grams_co2e_per_hour is None:
+        unknown = "; ".join(
+            f"{one.group} ({'board power' if one.board_watts is None else 'country'} not known)"
+            for one in found.groups
+            if one.grams_co2e_per_hour is None
+        )
+        return f"CO2e is not known of {unknown}."
+    grids = dict.fromkeys(f"{one.country} {one.grams_co2e_per_kwh:g} g/kWh in {one.year}" for one in found.groups)
+    return (
+        f"{found.grams_co2e_per_hour:,.0f} g CO2e per hour at full board power of the GPUs ({', '.join(grids)}), "
+        "without hosts and cooling."
+    )

@@ -28,7 +28,7 @@ from sky_melange.render.plan_answer import (
     warnings,
 )
 from sky_melange.render.plan_answer import group_rows as group_lines
-from sky_melange.render.plan_sentences import missing_sentences, plan_sentences, simulated_sentences
+from sky_melange.render.plan_sentences import emission_sentence, missing_sentences, plan_sentences, simulated_sentences
 from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, period_rows, picture
 from sky_melange.render.text import NO_BREAK, WIDTH, Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import unit_line
@@ -80,6 +80,8 @@ def _answer(plan: Plan, workload: Workload, width: int, *, is_verbose: bool) -> 
 
 def _details(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
     yield Text(unit_line(unit_costs(plan.mean_usd_per_hour, workload.traffic)))
+    if plan.emissions is not None:
+        yield Text(emission_sentence(plan))
     yield from ("", _alternatives(plan), "")
     for title, lines in (("Warnings:", plan.warnings), ("Taken for granted:", plan.assumptions)):
         if lines:

@@ -113,6 +113,7 @@ CHANGES_NOTHING: Final = {
     r"status": "what the search had proven, for people; check --max-drift searches again",
     r"(groups|overhead)\.\d+\.price\.(source|detail|fetched_at|as_of)": "where a price came from; check takes today's",
     r"overhead\.\d+\.(purpose|note)": "what the machine is for, in words",
+    r"emissions\.groups\.\d+\.(country|year)": "whose electricity it is; the grams follow from the figures",
     r"contingencies\.\d+\.peak_utilization": "for people: what it follows from is verified",
     r"routing\.buckets\.\d+\.can_serve\.\d+": "what may stand in; the router's file shows it",
     r"inputs\.prices_sha256": "which prices there were to choose from; check takes today's",
