@@ -1,4 +1,4 @@
-"""Writes catalogs/prices/records/: commitments.csv and weekly.csv, from dated price lists.
+"""Writes catalogs/prices/records/: commitments.csv, weekly.csv and spot_swings.csv, from dated price lists.
 
     python scripts/build_price_records.py SHARED_DATA_DIR
 
@@ -6,7 +6,9 @@ commitments.csv: machines with their price on demand and for 1 and 3 years, by r
 (github.com/Cyclenerd/google-cloud-pricing-cost-calculator at fd66b26, months of 730 hours), AWS of 2026-01-21
 (github.com/tsaol/aws-gpu at 7412fd2, `reserved` for 1 year).
 weekly.csv: the cheapest region's price of one accelerator of GCP by week, where it changed, from 60 versions of the
-first list. Kept are machines that the embedded catalogs have, whose accelerators have a name. Same input, same bytes.
+first list. spot_swings.csv: by accelerator how far the spot price of one machine in one region rose and fell at most
+within these versions, and where. Kept are machines that the embedded catalogs have, whose accelerators have a name.
+Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -57,6 +59,11 @@ def main() -> None:
     _write(
         "weekly.csv", ("date", "cloud", "accelerator", "kind", "usd_per_accelerator_hour"), _series(weekly, machines)
     )
+    _write(
+        "spot_swings.csv",
+        ("cloud", "accelerator", "direction", "factor", "instance_type", "region", "first", "last"),
+        _swings(weekly, machines),
+    )
 
 
 def _aws(path: Path, machines: dict[tuple[str, str], tuple[str, int]]) -> Iterable[tuple[object, ...]]:
@@ -106,6 +113,34 @@ def _series(
             if told.get((accelerator, kind)) != f"{price:.6f}":
                 told[accelerator, kind] = f"{price:.6f}"
                 yield (date, "gcp", accelerator, kind, f"{price:.6f}")
+
+
+def _swings(
+    rows: Iterable[dict[str, str]], machines: dict[tuple[str, str], tuple[str, int]]
+) -> Iterable[tuple[object, ...]]:
+    """The largest and the least factor between two spot prices of a machine in a region, the later by the earlier."""
+    series: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        price = _hourly(row, "spot")
+        if price is not None:
+            series.setdefault((row["machine_type"], row["region"]), {})[row["date"]] = price
+    largest: dict[tuple[str, str], tuple[float, str, str, str, str]] = {}
+    for (machine, region), prices in sorted(series.items()):
+        accelerator = machines["gcp", machine][0]
+        lowest = highest = next(iter(sorted(prices.items())))
+        for date, price in sorted(prices.items()):
+            lowest, highest = min(lowest, (date, price), key=_price), max(highest, (date, price), key=_price)
+            for direction, (first, before) in (("rise", lowest), ("fall", highest)):
+                factor = price / before
+                found = largest.get((accelerator, direction))
+                if found is None or (factor > found[0] if direction == "rise" else factor < found[0]):
+                    largest[accelerator, direction] = (factor, machine, region, first, date)
+    for (accelerator, direction), (factor, *where) in sorted(largest.items()):
+        yield ("gcp", accelerator, direction, f"{factor:.4f}", *where)
+
+
+def _price(seen: tuple[str, float]) -> float:
+    return seen[1]
 
 
 def _write(name: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:

@@ -29,6 +29,7 @@ def test_the_same_machine_is_defined_once() -> None:
     homes = {
         "domain/machine.py": "the definition",
         "domain/offer.py": "an order, with the price",
+        "domain/price_record.py": "what one commitment covers: in whichever zone, by the canonical name",
         "prices/source.py": "across sources, which name accelerators differently",
     }
     found = set()

@@ -125,7 +125,7 @@ def check_plan(
         plan_file=str(document.path),
         checks=(
             asked.lock or checks.lock(None, reason="there is no workload file here"),
-            prices_known(priced.groups),
+            prices_known((*priced.groups, *priced.commitments)),
             prices_fresh(priced.ages, max_age_hours, problems),
             *budget_checks(priced.cost, budget, priced.overhead, surges, mean=priced.mean if plan.schedule else None),
             checks.serves(violations),
@@ -134,7 +134,7 @@ def check_plan(
             drift,
             *(policy_checks(now_plan, units, asked.policy) if asked.policy is not None else ()),
         ),
-        price_changes=(*priced.groups, *priced.overhead),
+        price_changes=priced.paid,
         price_ages=priced.ages,
         planned=mean_cost(plan.cost, plan.groups, plan.schedule),
         today=priced.mean,

@@ -9,9 +9,11 @@ from datetime import datetime
 
 from sky_melange.domain.ages import age_hours
 from sky_melange.domain.check import PriceAge, PriceChange
+from sky_melange.domain.commitments import years_of
 from sky_melange.domain.machine import Machine
-from sky_melange.domain.offer import Offer, PriceBook
-from sky_melange.domain.plan import Cost, Overhead, Plan, ReplicaGroup, mean_cost
+from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance
+from sky_melange.domain.plan import Cost, GroupCommitment, Overhead, Plan, ReplicaGroup, mean_cost
+from sky_melange.domain.price_record import Commitment, Covered, PriceKind, covered
 from sky_melange.optimizer.overhead import is_overhead_offer
 from sky_melange.optimizer.spot import with_fallback
 
@@ -20,10 +22,14 @@ from sky_melange.optimizer.spot import with_fallback
 class Repricing:
     """Prices of each group and overhead machine, in the plan's order; `cost` is None when a group has none.
 
+    `commitments` are of the groups that have some, at what the same term costs today; `groups` of the instances that
+    are paid by the hour.
+
     `cost` is that of all instances, of the busiest hour where the plan has a schedule, and `mean` over its cycle.
     """
 
     groups: tuple[PriceChange, ...]
+    commitments: tuple[PriceChange, ...]
     overhead: tuple[PriceChange, ...]
     ages: tuple[PriceAge, ...]
     cost: Cost | None
@@ -39,7 +45,14 @@ class Repricing:
 
     def groups_of(self, groups: Sequence[ReplicaGroup]) -> tuple[ReplicaGroup, ...]:
         """The groups at today's prices; where none is known, at the planned one."""
-        return tuple(_priced(group, change) for group, change in zip(groups, self.groups, strict=True))
+        return _all_priced(groups, self.groups, self.commitments)
+
+    @property
+    def paid(self) -> tuple[PriceChange, ...]:
+        """Of all that the plan pays for: groups whose instances are all committed are paid by their terms alone."""
+        covered = {change.name for change in self.commitments}
+        by_the_hour = (change for change in self.groups if change.instances or change.name not in covered)
+        return (*by_the_hour, *self.commitments, *self.overhead)
 
 
 def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
@@ -57,12 +70,19 @@ def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
     groups = tuple(_group_change(group, used, on_sale, doubted) for group in plan.groups)
     overhead = tuple(_overhead_change(machine, (*book.offers, *book.listed)) for machine in plan.overhead)
     today = replace(plan, groups=_stand_ins(plan.groups, book.offers))
-    cost = _cost(today, groups, overhead)
-    priced = [_priced(group, change) for group, change in zip(today.groups, groups, strict=True)]
+    terms = {(*covered(each), each.kind): each for each in book.commitments}
+    commitments = tuple(
+        _term_change(group, group.committed, terms)
+        for group in plan.groups
+        if group.committed is not None and group.committed.instances
+    )
+    cost = _cost(today, groups, commitments, overhead)
+    priced = _all_priced(today.groups, groups, commitments)
     return Repricing(
         groups=groups,
+        commitments=commitments,
         overhead=overhead,
-        ages=_ages((*groups, *overhead), now),
+        ages=_ages((*groups, *commitments, *overhead), now),
         cost=cost,
         mean=None if cost is None else mean_cost(cost, priced, plan.schedule),
     )
@@ -104,11 +124,31 @@ def _group_change(
         name=group.name,
         cloud=group.cloud,
         machine=f"{spot}{group.instance_type} ({group.accelerators_per_instance} × {group.accelerator}) in {place}",
-        instances=group.instances,
+        instances=group.instances - (0 if group.committed is None else group.committed.instances),
         planned_usd_per_hour=group.price_usd_per_hour,
         today_usd_per_hour=None if today is None else today.price_usd_per_hour,
         today=None if today is None else today.provenance,
         problem=problem,
+    )
+
+
+def _term_change(
+    group: ReplicaGroup, bought: GroupCommitment, terms: Mapping[tuple[*Covered, PriceKind], Commitment]
+) -> PriceChange:
+    count = group.accelerators_per_instance
+    today = terms.get((*covered(group), bought.kind))
+    named = f"{group.instance_type} ({count} × {group.accelerator}) in {group.region}, for {years_of(bought.kind)}"
+    return PriceChange(
+        name=group.name,
+        cloud=group.cloud,
+        machine=named,
+        instances=bought.instances,
+        planned_usd_per_hour=bought.price_usd_per_hour,
+        today_usd_per_hour=None if today is None else today.price_usd_per_hour,
+        today=None
+        if today is None
+        else PriceProvenance(source=today.source, detail="", fetched_at=today.as_of, as_of=today.as_of),
+        problem="" if today is not None else f"no price of {bought.kind} is known; prices.overrides takes yours",
     )
 
 
@@ -140,15 +180,30 @@ def _priced(group: ReplicaGroup, change: PriceChange) -> ReplicaGroup:
     return replace(group, price_usd_per_hour=change.today_usd_per_hour, price=change.today)
 
 
-def _cost(plan: Plan, groups: Sequence[PriceChange], overhead: Sequence[PriceChange]) -> Cost | None:
-    if any(change.today_usd_per_hour is None for change in groups):
+def _all_priced(
+    groups: Sequence[ReplicaGroup], changes: Sequence[PriceChange], commitments: Sequence[PriceChange]
+) -> tuple[ReplicaGroup, ...]:
+    terms = {change.name: change.today_usd_per_hour for change in commitments}
+    priced = []
+    for group, change in zip(groups, changes, strict=True):
+        today = _priced(group, change)
+        price = terms.get(group.name)
+        if group.committed is not None and price is not None:
+            today = replace(today, committed=replace(group.committed, price_usd_per_hour=price))
+        priced.append(today)
+    return tuple(priced)
+
+
+def _cost(
+    plan: Plan, groups: Sequence[PriceChange], commitments: Sequence[PriceChange], overhead: Sequence[PriceChange]
+) -> Cost | None:
+    if any(change.today_usd_per_hour is None for change in (*groups, *commitments)):
         return None
-    priced = [_priced(group, change) for group, change in zip(plan.groups, groups, strict=True)]
     machines = [
         replace(machine, price_usd_per_hour=change.today_usd_per_hour)
         for machine, change in zip(plan.overhead, overhead, strict=True)
     ]
-    return Cost.of(priced, machines)
+    return Cost.of(_all_priced(plan.groups, groups, commitments), machines)
 
 
 def _ages(changes: Sequence[PriceChange], now: datetime) -> tuple[PriceAge, ...]:

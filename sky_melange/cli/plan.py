@@ -21,7 +21,9 @@ from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.cli.sketch import given_options, sketch, sketch_options
 from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
+from sky_melange.prices.records import load_commitments
 from sky_melange.render import explain_table, launch_steps, plan_json, plan_markdown, plan_table, render_files
+from sky_melange.render.commitment_text import unasked_sentence
 
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
@@ -135,6 +137,9 @@ def command(
     else:
         text = plan_table.render(plan, planned.workload, color=use_color(), width=width, is_verbose=verbose)
         click.echo(text, nl=False)
+        is_unasked = verbose and not planned.workload.candidates.purchase
+        if is_unasked and (hint := unasked_sentence(plan, load_commitments())) is not None:
+            click.echo(hint)
         if plan.explanation is not None:
             click.echo("\n" + explain_table.render(plan.explanation, color=use_color(), width=width), nl=False)
     pipeline.check_budget(planned)

@@ -137,11 +137,19 @@ class Schedule:
         """Of the cycle."""
         return len(self.period_of_hour)
 
-    def mean_usd_per_hour(self, prices_usd_per_hour: Sequence[float], overhead_usd_per_hour: float) -> float:
-        """`usd_per_hour` at these prices of an instance of each group and of all that runs beside them."""
+    def mean_usd_per_hour(
+        self,
+        prices_usd_per_hour: Sequence[float],
+        overhead_usd_per_hour: float,
+        terms: Sequence[Term | None] = (),
+    ) -> float:
+        """`usd_per_hour` at these prices of an instance of each group and of all that runs beside them.
+
+        `terms` as in the function of the same name.
+        """
         counts = [period.instances for period in self.periods]
         replicas = mean_usd_per_hour(
-            self.period_of_hour, counts, prices_usd_per_hour, startup_minutes=self.startup_minutes
+            self.period_of_hour, counts, prices_usd_per_hour, startup_minutes=self.startup_minutes, terms=terms
         )
         return replicas + overhead_usd_per_hour
 
@@ -181,8 +189,17 @@ def mean_usd_per_hour(
     prices_usd_per_hour: Sequence[float],
     *,
     startup_minutes: float,
+    terms: Sequence[Term | None] = (),
 ) -> float:
-    """What the instances cost over a cycle: each at its price while it runs, and while it starts."""
+    """What the instances cost over a cycle: each at its price while it runs, and while it starts.
+
+    `terms` of each group, where they may be bought for one: the instances that are committed cost their price in every
+    hour, and cover those that run; None: all are paid by the hour.
+    """
+    bought = [term for term in terms if term is not None]
+    if bought:
+        covered = [0 if term is None else term.instances for term in terms]
+        instances = [[max(0, n - k) for n, k in zip(row, covered, strict=True)] for row in instances]
     hours = Counter(period_of_hour)
     starts = starts_in(period_of_hour, instances)
     paid = (
@@ -191,4 +208,43 @@ def mean_usd_per_hour(
             zip(prices_usd_per_hour, (count * startup_minutes / 60.0 for count in starts), strict=True)
         )
     )
-    return math.fsum(paid) / len(period_of_hour)
+    by_term = (term.price_usd_per_hour * term.instances * len(period_of_hour) for term in bought)
+    return math.fsum((*paid, *by_term)) / len(period_of_hour)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """So many instances that are paid for in every hour, at a price of their own."""
+
+    instances: int
+    price_usd_per_hour: float
+
+
+def worth_committing(
+    period_of_hour: Sequence[int],
+    counts: Sequence[int],
+    *,
+    on_demand_usd_per_hour: float | None,
+    committed_usd_per_hour: float,
+    startup_minutes: float,
+) -> int:
+    """How many instances of a group, of which `counts[period]` run, cost least when committed; the fewest of the best.
+
+    `on_demand_usd_per_hour` None: none is bought by the hour, so that all of them are committed.
+    """
+    most = max(counts)
+    if on_demand_usd_per_hour is None:
+        return most
+
+    def cost(k: int) -> float:
+        term = Term(instances=k, price_usd_per_hour=committed_usd_per_hour)
+        rows = [[count] for count in counts]
+        return mean_usd_per_hour(
+            period_of_hour, rows, [on_demand_usd_per_hour], startup_minutes=startup_minutes, terms=[term]
+        )
+
+    # Between two counts of periods each instance more changes the cost by the same.
+    steps = sorted({0, most, *counts})
+    costs = [cost(k) for k in steps]
+    least = min(costs)
+    return next(k for k, each in zip(steps, costs, strict=True) if each <= least * (1 + 1e-12))

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from sky_melange.domain.machine import OnMachine
+from sky_melange.domain.price_record import Commitment, CommittedPrice
 
 OWN_PRICES: Final = "overrides"
 """The source of prices from the user's own file (`prices.overrides`)."""
@@ -57,7 +58,8 @@ class Offer(OnMachine):
     (the key of gpus.csv), `catalog_accelerator` the name that SkyPilot's catalog of this cloud uses and that a
     launch file must therefore use. `zone` is set only when the price depends on it. For a machine without
     accelerators (a controller, a router) both names are "" and the count is 0. `reserved_instances` is set for
-    capacity that is paid for already: how many instances of it there are.
+    capacity that is paid for already: how many instances of it there are. `committed`: the price is that of a term;
+    None: it is paid by the hour.
     """
 
     cloud: str
@@ -73,18 +75,22 @@ class Offer(OnMachine):
     use_spot: bool
     provenance: PriceProvenance
     reserved_instances: int | None = None
+    committed: CommittedPrice | None = None
 
     @property
     def name(self) -> str:
         """`cloud/region[/zone]/instance type[:spot|:reserved]`, unique in a price book; how a workload names an offer.
 
-        GCP attaches accelerators of choice to n1 hosts, so there they belong to the name: `n1-highmem-8+T4:2`.
+        At the price of a term it ends in `:commit_1y` or `:commit_3y`, which no price book has. GCP attaches
+        accelerators of choice to n1 hosts, so there they belong to the name: `n1-highmem-8+T4:2`.
         """
         machine = self.instance_type
         if self.cloud == "gcp" and machine.startswith("n1-") and self.accelerators_per_instance:
             machine += f"+{self.catalog_accelerator}:{self.accelerators_per_instance}"
         parts = [self.cloud, self.region, *([self.zone] if self.zone else []), machine]
         market = ":reserved" if self.reserved_instances is not None else ":spot" if self.use_spot else ""
+        if self.committed is not None:
+            market = f":{self.committed.kind}"
         return "/".join(parts) + market
 
     @property
@@ -190,6 +196,7 @@ class PriceBook:
     the catalogs as such. `unconfirmed` names offers that no list, second source, neighbour or history speaks for.
     `states` say where the prices come from in this run, by source and cloud. `missing` has the clouds without prices.
     `listed` are offers whose price an override replaced: machines beside the replicas are priced at these.
+    `commitments`: prices of on-demand machines for a term, at most one for each machine of a region and kind.
     """
 
     offers: tuple[Offer, ...]
@@ -201,3 +208,4 @@ class PriceBook:
     unconfirmed: frozenset[str] = frozenset()
     listed: tuple[Offer, ...] = ()
     missing: tuple[MissingPrices, ...] = ()
+    commitments: tuple[Commitment, ...] = ()

@@ -9,12 +9,14 @@ from typing import Final
 
 from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation
-from sky_melange.domain.hours import Schedule
+from sky_melange.domain.hours import WEEK, Schedule, Term
 from sky_melange.domain.interruption import InterruptionBand
 from sky_melange.domain.machine import OnReplica
 from sky_melange.domain.offer import PriceProvenance
+from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import Launched, ProfileProvenance
 from sky_melange.domain.simulation import SimulatedPercentile, Spread
+from sky_melange.domain.units import HOURS_PER_YEAR
 from sky_melange.domain.workload import RoutingPolicy
 
 PLAN_SCHEMA_VERSION: Final = 2
@@ -55,6 +57,41 @@ LEAST_DISK_GB: Final = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCommitment:
+    """`instances` of a group that are bought for a term (0: none pays), at a price per hour and instance.
+
+    They are paid for in every hour of `kind.years` years, used or not. `as_of` and `source` are of the price.
+    """
+
+    kind: PriceKind
+    instances: int
+    price_usd_per_hour: float
+    as_of: str
+    source: str
+
+    @property
+    def term(self) -> Term:
+        """What they cost in every hour."""
+        return Term(instances=self.instances, price_usd_per_hour=self.price_usd_per_hour)
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Of all of them."""
+        return self.instances * self.price_usd_per_hour
+
+    @property
+    def owed_usd(self) -> float:
+        """Over the whole term, whatever becomes of the traffic."""
+        return self.usd_per_hour * HOURS_PER_YEAR * self.kind.years
+
+    def break_even_hours(self, on_demand_usd_per_hour: float) -> float:
+        """Hours of a week for which an instance must run so that the commitment costs no more than the price by the
+        hour; more than WEEK: never.
+        """
+        return WEEK * self.price_usd_per_hour / on_demand_usd_per_hour if on_demand_usd_per_hour else math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaGroup(OnReplica):
     """A candidate and how many instances of it: one SkyPilot YAML.
 
@@ -66,6 +103,7 @@ class ReplicaGroup(OnReplica):
     there are at the price, which is then of reserved capacity; None: as many as the cloud has. `max_utilization` is
     the `utilization` up to which the group was planned, found by simulation; None: `constraints.max_utilization`.
     `engine_version` is that of the profile; what is launched is `ENGINES[engine]`. `layout` is as in `ProfileKey`.
+    `committed`: how many are bought for a term; None: that cannot be. Others cost `price_usd_per_hour` while they run.
     `runs_apart`: the replicas of an instance are processes of their own behind one port, and not ranks of one engine.
     """
 
@@ -97,6 +135,7 @@ class ReplicaGroup(OnReplica):
     layout: str = ""
     runs_apart: bool = False
     disk_gb: int = LEAST_DISK_GB
+    committed: GroupCommitment | None = None
 
     @property
     def launched(self) -> Launched:
@@ -110,8 +149,15 @@ class ReplicaGroup(OnReplica):
 
     @property
     def cost_usd_per_hour(self) -> float:
-        """Price of all its instances."""
-        return self.price_usd_per_hour * self.instances
+        """Price of all its instances, and of those that are committed."""
+        return self.costs(self.instances)
+
+    def costs(self, instances: int) -> float:
+        """An hour in which so many of its instances run, USD: those that are committed are paid for anyway."""
+        if self.committed is None:
+            return self.price_usd_per_hour * instances
+        by_the_hour = max(0, instances - self.committed.instances)
+        return math.fsum((self.committed.usd_per_hour, self.price_usd_per_hour * by_the_hour))
 
     @property
     def surge_usd_per_hour(self) -> float:
@@ -189,7 +235,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """USD per hour. `replicas` is the sum over groups of price x instances; `total` adds the overhead.
+    """USD per hour. `replicas` is the sum over groups of what their instances cost; `total` adds the overhead.
 
     `worst_case` is what it may cost for a while: SkyServe starts an on-demand machine for every spot machine that
     is not ready yet, so for a time it may pay for all of both.
@@ -207,7 +253,7 @@ class Cost:
         The worst case adds the on-demand machines that stand in for all spot machines at once, where their price is
         known.
         """
-        replicas = math.fsum(group.price_usd_per_hour * group.instances for group in groups)
+        replicas = math.fsum(group.cost_usd_per_hour for group in groups)
         beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in overhead)
         total = math.fsum((replicas, beside))
         return cls(
@@ -225,7 +271,7 @@ def mean_cost(cost: Cost, groups: Sequence[ReplicaGroup], schedule: Schedule | N
     """
     if schedule is None:
         return cost
-    replicas = schedule.mean_usd_per_hour([group.price_usd_per_hour for group in groups], 0.0)
+    replicas = schedule.mean_usd_per_hour([group.price_usd_per_hour for group in groups], 0.0, terms_of(groups))
     surges = schedule.mean_usd_per_hour([group.on_demand_price_usd_per_hour or 0.0 for group in groups], 0.0)
     total = math.fsum((replicas, cost.overhead_usd_per_hour))
     return Cost(
@@ -234,6 +280,11 @@ def mean_cost(cost: Cost, groups: Sequence[ReplicaGroup], schedule: Schedule | N
         total_usd_per_hour=total,
         worst_case_usd_per_hour=math.fsum((total, surges)),
     )
+
+
+def terms_of(groups: Iterable[ReplicaGroup]) -> tuple[Term | None, ...]:
+    """What each group has bought for a term."""
+    return tuple(None if group.committed is None else group.committed.term for group in groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +405,37 @@ class Emissions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What an hour costs in the mean when things change: this plan, and the cheapest one found without commitments.
+
+    `never_usd_per_hour` None: no plan can do without. `spot_factors`: factors on spot prices by accelerator.
+    """
+
+    name: str
+    traffic_factor: float
+    spot_factors: tuple[tuple[str, float], ...]
+    usd_per_hour: float
+    never_usd_per_hour: float | None
+
+    @property
+    def regret_usd_per_hour(self) -> float | None:
+        """What having committed costs more then; below 0: it saves so much."""
+        return None if self.never_usd_per_hour is None else self.usd_per_hour - self.never_usd_per_hour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitments:
+    """What commitments save or cost: `scenarios[0]` is as planned.
+
+    `least_traffic_factor`: from so many times the planned traffic on they cost no more than never committing, by counts
+    in proportion; None: whatever the traffic, or not known.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    least_traffic_factor: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known.
 
@@ -362,6 +444,7 @@ class Plan:
     `explanation` is there when it was asked for. `simulated`: None where nothing was. `missing_clouds`: candidate
     clouds whose prices could not be obtained. `schedule`: how many instances run in which hours; None: always all.
     `hosted_api`: None where no list price of the model is known; `emissions`: None in plans of earlier releases.
+    `commitments`: None where nothing is bought for a term.
     """
 
     name: str
@@ -385,6 +468,7 @@ class Plan:
     schedule: Schedule | None = None
     hosted_api: HostedApi | None = None
     emissions: Emissions | None = None
+    commitments: Commitments | None = None
 
     @property
     def mean_usd_per_hour(self) -> float:

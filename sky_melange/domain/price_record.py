@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, TypeAlias
 
 
 class PriceKind(StrEnum):
@@ -13,6 +14,44 @@ class PriceKind(StrEnum):
     SPOT = "spot"
     COMMIT_1Y = "commit_1y"
     COMMIT_3Y = "commit_3y"
+
+    @property
+    def years(self) -> int:
+        """For how long it is paid, used or not; 0: no longer than it runs."""
+        return {PriceKind.COMMIT_1Y: 1, PriceKind.COMMIT_3Y: 3}.get(self, 0)
+
+
+class Coverable(Protocol):
+    """What names a machine by the product's name of its accelerator: a commitment, or what it may cover."""
+
+    @property
+    def cloud(self) -> str:
+        """SkyPilot's name."""
+
+    @property
+    def region(self) -> str:
+        """Of the cloud."""
+
+    @property
+    def instance_type(self) -> str:
+        """Of the cloud."""
+
+    @property
+    def accelerator(self) -> str:
+        """The canonical name."""
+
+    @property
+    def accelerators_per_instance(self) -> int:
+        """In one."""
+
+
+Covered: TypeAlias = tuple[str, str, str, str, int]
+"""A machine in a region, in whichever zone it runs: what one commitment covers."""
+
+
+def covered(sold: Coverable) -> Covered:
+    """Equal for a commitment and the machines on demand that it covers."""
+    return (sold.cloud, sold.region, sold.instance_type, sold.accelerator, sold.accelerators_per_instance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +76,21 @@ class Commitment:
     def break_even_fraction(self) -> float:
         """The share of all hours from which on it is cheaper than on demand; above 1: never."""
         return self.price_usd_per_hour / self.on_demand_usd_per_hour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedPrice:
+    """What an offer costs that is bought for a term; `on_demand_usd_per_hour` is what it costs by the hour.
+
+    `is_hourly_too`: instances beyond those that are committed may be bought by the hour. `as_of` and `source` are of
+    the price of the commitment.
+    """
+
+    kind: PriceKind
+    on_demand_usd_per_hour: float
+    is_hourly_too: bool
+    as_of: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from sky_melange.domain.hours import DAY, WEEK, starts_in
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import Plan, terms_of
 from sky_melange.domain.workload import Workload
 
 _TOLERANCE = 1e-9
@@ -92,13 +92,13 @@ def _costs(plan: Plan) -> Iterator[str]:
     beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in plan.overhead)
     prices = [group.price_usd_per_hour for group in plan.groups]
     for number, period in enumerate(schedule.periods):
-        paid = math.fsum((beside, *(p * n for p, n in zip(prices, period.instances, strict=True))))
+        paid = math.fsum((beside, *(g.costs(n) for g, n in zip(plan.groups, period.instances, strict=True))))
         if not _agree(period.cost_usd_per_hour, paid):
             yield (
                 f"schedule.periods[{number}].cost_usd_per_hour: is {period.cost_usd_per_hour!r}, but its parts give "
                 f"{paid!r}; plan again instead of editing"
             )
-    mean = schedule.mean_usd_per_hour(prices, beside)
+    mean = schedule.mean_usd_per_hour(prices, beside, terms_of(plan.groups))
     if not _agree(schedule.usd_per_hour, mean):
         yield (
             f"schedule.usd_per_hour: is {schedule.usd_per_hour!r}, but hours, starts and prices give {mean!r}; plan "

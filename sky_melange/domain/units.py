@@ -7,6 +7,8 @@ from typing import Final
 HOURS_PER_MONTH: Final = 730.0
 """365 days / 12 months x 24 hours, the month that the cloud providers' price pages use."""
 
+HOURS_PER_YEAR: Final = 12 * HOURS_PER_MONTH
+
 SECONDS_PER_HOUR: Final = 3600.0
 BYTES_PER_GIB: Final = 1024**3
 

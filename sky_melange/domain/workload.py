@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.engine import engines_of
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.machine import OnReplica
+from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterSettings
 from sky_melange.domain.units import HOURS_PER_MONTH
@@ -135,12 +136,31 @@ class Slo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateFilter:
-    """Which offers are considered. None means no restriction. `regions` restricts only the clouds it names."""
+    """Which offers are considered. None means no restriction. `regions` restricts only the clouds it names.
+
+    `purchase`: all kinds that may be bought where commitments are among them, `spot` agrees then; otherwise empty, and
+    `spot` says it all.
+    """
 
     accelerators: tuple[str, ...] | None = None
     clouds: tuple[str, ...] | None = None
     regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spot: SpotUse = SpotUse.NEVER
+    purchase: tuple[PriceKind, ...] = ()
+
+    @property
+    def commitments(self) -> tuple[PriceKind, ...]:
+        """Terms that may be bought."""
+        return tuple(kind for kind in self.purchase if kind.years)
+
+    @property
+    def by_the_hour(self) -> bool:
+        """Whether machines may be bought on demand."""
+        return PriceKind.ON_DEMAND in self.purchase if self.purchase else self.spot is not SpotUse.ONLY
+
+    def without_commitments(self) -> CandidateFilter:
+        """The same where nothing is bought for a term; what was, is bought by the hour."""
+        return replace(self, purchase=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

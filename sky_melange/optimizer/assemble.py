@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.plan import Contingency, ReplicaGroup, Route, max_concurrency
+from sky_melange.domain.plan import Contingency, GroupCommitment, ReplicaGroup, Route, max_concurrency
 from sky_melange.domain.profile import Capacity, Skipped
 from sky_melange.domain.size_estimate import SizeEstimates, capacity_of, size_estimates
 from sky_melange.domain.workload import Workload
@@ -70,6 +70,7 @@ def assemble(
             routes,
             estimates,
             None if utilizations is None else utilizations[c],
+            None if solution.committed is None else solution.committed[c],
         )
         for c in used
     ]
@@ -147,8 +148,10 @@ def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
     routes: Sequence[Route],
     estimates: SizeEstimates,
     max_utilization: float | None,
+    committed: int | None,
 ) -> ReplicaGroup:
     offer, profile = candidate.offer, candidate.profile
+    term = offer.committed
     busy_replicas = 0.0
     in_flight = 0.0
     shares = [dict(route.shares).get(name, 0.0) for route in routes]
@@ -173,7 +176,7 @@ def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
         instances=instances,
         replicas_per_instance=candidate.replicas_per_instance,
         tensor_parallel=profile.key.tensor_parallel,
-        price_usd_per_hour=offer.price_usd_per_hour,
+        price_usd_per_hour=offer.price_usd_per_hour if term is None else term.on_demand_usd_per_hour,
         price=offer.provenance,
         utilization=busy_replicas / (instances * candidate.replicas_per_instance),
         max_concurrency=max_concurrency(in_flight, busy_replicas, is_simulated=max_utilization is not None),
@@ -185,6 +188,15 @@ def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
         max_utilization=max_utilization,
         engine=profile.key.engine,
         layout=profile.key.layout,
+        committed=None
+        if term is None
+        else GroupCommitment(
+            kind=term.kind,
+            instances=instances if committed is None else committed,
+            price_usd_per_hour=offer.price_usd_per_hour,
+            as_of=term.as_of,
+            source=term.source,
+        ),
     )
 
 

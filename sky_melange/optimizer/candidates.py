@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Offer
+from sky_melange.domain.price_record import Commitment, CommittedPrice, Covered, covered
 from sky_melange.domain.profile import Capacity, Profile, Skipped, SkipReason
 from sky_melange.domain.workload import SpotUse, Workload
 
@@ -60,11 +62,14 @@ def build_candidates(
     offers: Iterable[Offer],
     profiles: Sequence[ProfileCapacities],
     clouds: Mapping[str, CloudFeatures],
+    commitments: Iterable[Commitment] = (),
 ) -> CandidateSet:
     """Every offer that the workload allows × every layout that a profile covers, sorted by `Candidate.sort_key`.
 
-    An instance with k GPUs holds k ÷ tensor_parallel replicas; layouts that would leave a GPU idle are not built.
+    An instance with k GPUs holds k ÷ tensor_parallel replicas; layouts that would leave a GPU idle are not built. Where
+    one of the `commitments` may be bought for a machine, its offer is the cheapest of them.
     """
+    terms = _terms(workload, commitments)
     by_accelerator: dict[str, list[ProfileCapacities]] = {}
     for entry in profiles:
         by_accelerator.setdefault(entry.profile.key.accelerator, []).append(entry)
@@ -72,15 +77,53 @@ def build_candidates(
     rejected: dict[str, list[Offer]] = {}
     for offer in offers:
         reason = _refusal(workload, offer, by_accelerator, clouds)
-        if reason is not None:
-            rejected.setdefault(reason, []).append(offer)
+        bought = None if reason else committed(workload, offer, terms.get(covered(offer), ()))
+        if bought is None:
+            rejected.setdefault(reason or _NOT_COMMITTED, []).append(offer)
             continue
-        candidates += _layouts(offer, by_accelerator[offer.accelerator])
+        candidates += _layouts(bought, by_accelerator[offer.accelerator])
     return CandidateSet(
         candidates=tuple(sorted(candidates, key=lambda candidate: candidate.sort_key)),
         rejected=tuple(
             Rejected(reason=reason, offers=len(found), example=min(offer.name for offer in found))
             for reason, found in sorted(rejected.items())
+        ),
+    )
+
+
+_NOT_COMMITTED: Final = "on-demand, and candidates.purchase wants commitments: no price of one is known"
+
+
+def _terms(workload: Workload, commitments: Iterable[Commitment]) -> Mapping[Covered, Sequence[Commitment]]:
+    """Those that may be bought, by machine."""
+    wanted = workload.candidates.commitments
+    found: dict[Covered, list[Commitment]] = {}
+    for commitment in commitments if wanted else ():
+        if commitment.kind in wanted:
+            found.setdefault(covered(commitment), []).append(commitment)
+    return found
+
+
+def committed(workload: Workload, offer: Offer, terms: Sequence[Commitment]) -> Offer | None:
+    """The offer at the price of the cheapest of the terms; as it is where that is no cheaper than by the hour.
+
+    None: it is not to be bought by the hour, and there is no term to buy it for.
+    """
+    if offer.use_spot or offer.reserved_instances is not None:
+        return offer
+    by_the_hour = workload.candidates.by_the_hour
+    best = min(terms, key=lambda term: (term.price_usd_per_hour, term.kind.years), default=None)
+    if best is None or (by_the_hour and best.price_usd_per_hour >= offer.price_usd_per_hour):
+        return offer if by_the_hour else None
+    return replace(
+        offer,
+        price_usd_per_hour=best.price_usd_per_hour,
+        committed=CommittedPrice(
+            kind=best.kind,
+            on_demand_usd_per_hour=offer.price_usd_per_hour,
+            is_hourly_too=by_the_hour,
+            as_of=best.as_of,
+            source=best.source,
         ),
     )
 

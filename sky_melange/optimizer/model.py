@@ -12,6 +12,7 @@ from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.machine import Deployment
 from sky_melange.domain.offer import Offer
+from sky_melange.domain.price_record import Commitment
 from sky_melange.domain.profile import Skipped
 from sky_melange.domain.size_estimate import Part, SizeEstimates, capacity_of, size_estimates
 from sky_melange.domain.workload import Constraints, RoutingPolicy, Workload
@@ -71,22 +72,23 @@ class Model:
         )
 
 
-def build_model(
+def build_model(  # noqa: PLR0913, PLR0917 - what there is to choose from
     workload: Workload,
     offers: Iterable[Offer],
     profiles: Sequence[ProfileCapacities],
     clouds: Mapping[str, CloudFeatures],
     doubted: Iterable[Offer] = (),
     listed: Iterable[Offer] = (),
+    commitments: Iterable[Commitment] = (),
 ) -> Model:
     """Every candidate there is. Raises MissingDataError when no offer can run the model.
 
-    `listed`: further offers that machines beside the replicas may be. When one of the `doubted` offers could, the model
-    has no candidates instead: then their prices are why.
+    `listed`: further offers that machines beside the replicas may be; `commitments` as in `build_candidates`. When one
+    of the `doubted` offers could, the model has no candidates instead: then their prices are why.
     """
     offers = tuple(offers)
     buckets = workload.traffic.buckets()
-    found = build_candidates(workload, offers, profiles, clouds)
+    found = build_candidates(workload, offers, profiles, clouds, commitments)
     if not found.candidates and not build_candidates(workload, doubted, profiles, clouds).candidates:
         raise _nothing_to_choose_from(found)
     classes = routing_classes(workload.routing, buckets)

@@ -9,6 +9,7 @@ from sky_melange.domain.buckets import BucketSize, Traffic, log_uniform_mean
 from sky_melange.domain.hours import Scaling, Schedule
 from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, PriceBook
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
+from sky_melange.domain.price_record import PriceKind, covered
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.units import s_to_ms, usd_per_month
@@ -240,3 +241,46 @@ def _launch_warnings(workload: Workload, groups: Sequence[ReplicaGroup]) -> Iter
     has_router = workload.router.kind is not RouterKind.NONE
     if workload.routing is not RoutingPolicy.BLIND and len(groups) > 1 and not has_router:
         yield "The groups need a router in front that follows the shares in plan.json, or the targets may not hold."
+
+
+_MOST_NAMED = 3
+
+
+def commitment_warnings(workload: Workload, book: PriceBook) -> Iterator[str]:
+    """What is not known of the commitments that `candidates.purchase` asks for, and which are not worth their name."""
+    wanted = workload.candidates
+    if not wanted.commitments:
+        return
+    considered = [
+        offer
+        for offer in book.offers
+        if offer.accelerators_per_instance
+        and not offer.use_spot
+        and offer.reserved_instances is None
+        and (wanted.clouds is None or offer.cloud in wanted.clouds)
+        and (wanted.accelerators is None or offer.accelerator in wanted.accelerators)
+    ]
+    prices = {(*covered(each), each.kind): each.price_usd_per_hour for each in book.commitments}
+    instead = "planned by the hour" if wanted.by_the_hour else "left out"
+    unknown: dict[tuple[str, ...], list[PriceKind]] = {}
+    for kind in wanted.commitments:
+        there = {offer.cloud for offer in considered if (*covered(offer), kind) in prices}
+        unknown.setdefault(tuple(sorted({offer.cloud for offer in considered} - there)), []).append(kind)
+    for clouds, kinds in unknown.items():
+        if clouds:
+            yield (
+                f"Commitments: no price of {' or '.join(kinds)} is known of {', '.join(clouds)}: machines there are "
+                f"{instead} where no other term has a price. prices.overrides takes yours (purchase: {kinds[0]})."
+            )
+    for kind in wanted.commitments:
+        dearer = sorted(
+            offer.name
+            for offer in considered
+            if (price := prices.get((*covered(offer), kind))) is not None and price >= offer.price_usd_per_hour
+        )
+        if dearer:
+            more = f" and {len(dearer) - _MOST_NAMED} more" if len(dearer) > _MOST_NAMED else ""
+            yield (
+                f"Commitments: {kind} costs as much as today's price on demand or more for "
+                f"{', '.join(dearer[:_MOST_NAMED])}{more}: one of the two prices is wrong or old."
+            )

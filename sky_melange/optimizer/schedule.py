@@ -6,9 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Final
 
-from sky_melange.domain.hours import followed, mean_usd_per_hour, most_changes
+from sky_melange.domain.hours import Term, followed, mean_usd_per_hour, most_changes, worth_committing
 from sky_melange.optimizer.problem import Problem
 
 MOST_PERIODS: Final = 12
@@ -89,11 +90,16 @@ class ScheduleProblem:
     never more than in the period before. A group that is used has an instance in every period, and no fewer in a busier
     one; every limit holds in every period, losses included. The charges are paid in every hour. `busiest.keep` is
     charged for the counts of period 0, `busiest.max_cost_usd_per_hour` limits what they cost.
+
+    `on_demand[c]`: USD per hour of an instance of c by the hour where `busiest.prices[c]` is that of a term, which is
+    paid in every hour for as many instances as are worth it (`committed`); infinite: all of them are committed. None
+    where c is paid by the hour; empty: all are.
     """
 
     busiest: Problem
     factors: tuple[tuple[float, ...], ...]
     cycle: Cycle
+    on_demand: tuple[float | None, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -107,12 +113,84 @@ class ScheduleProblem:
             self,
             busiest=self.busiest.restricted_to(kept),
             factors=tuple(tuple(row[c] for c in kept) for row in self.factors),
+            on_demand=tuple(self.on_demand[c] for c in kept) if self.on_demand else (),
         )
+
+    @property
+    def hourly_prices(self) -> tuple[float, ...]:
+        """Of an instance of each candidate that is not committed."""
+        if not self.on_demand:
+            return self.busiest.prices
+        pairs = zip(self.busiest.prices, self.on_demand, strict=True)
+        return tuple(price if hourly is None else hourly for price, hourly in pairs)
+
+    @property
+    def paid(self) -> tuple[tuple[float, ...], ...]:
+        """`[l][c]`: what an instance of c in period l adds to the mean, USD/h.
+
+        No group runs more in a quieter period, so an instance that runs in the periods up to l runs for the share
+        M_l = Σ_{i≤l} m_i of the hours, and costs the lesser of its term q and p·M_l: each period adds the rise of that.
+        """
+        weights = self.cycle.weights
+        if not self.on_demand:
+            return tuple(tuple(price * weight for price in self.busiest.prices) for weight in weights)
+        running = list(accumulate(weights))
+        columns = []
+        for price, hourly in zip(self.busiest.prices, self.on_demand, strict=True):
+            if hourly is None:
+                columns.append([price * weight for weight in weights])
+                continue
+            costs = [0.0, *(price if math.isinf(hourly) else min(price, hourly * share) for share in running)]
+            columns.append([now - before for before, now in pairwise(costs)])
+        return tuple(zip(*columns, strict=True))
+
+    def covered_from(self, c: int) -> int | None:
+        """The busiest period in whose count an instance of c is worth its term; None: it is never bought for one."""
+        hourly = None if not self.on_demand else self.on_demand[c]
+        if hourly is None:
+            return None
+        shares = accumulate(self.cycle.weights)
+        return next((i for i, share in enumerate(shares) if hourly * share > self.busiest.prices[c]), None)
+
+    def committed(self, counts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+        """How many instances of each candidate are bought for a term, so that these counts cost least."""
+        return tuple(
+            0
+            if hourly is None
+            else worth_committing(
+                self.cycle.period_of_hour,
+                [row[c] for row in counts],
+                on_demand_usd_per_hour=hourly if math.isfinite(hourly) else None,
+                committed_usd_per_hour=self.busiest.prices[c],
+                startup_minutes=self.cycle.startup_minutes,
+            )
+            for c, hourly in enumerate(self.on_demand or (None,) * self.busiest.candidate_count)
+        )
+
+    def running_on(self, counts: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+        """The same where instances that are bought for a term always run: they are paid for, and need no start."""
+        committed = self.committed(counts)
+        return tuple(tuple(max(n, k) for n, k in zip(row, committed, strict=True)) for row in counts)
+
+    def cost_in(self, counts: Sequence[Sequence[int]], period: int) -> float:
+        """What an hour of a period costs, USD."""
+        prices, hourly = self.busiest.prices, self.hourly_prices
+        parts = [
+            prices[c] * k + (hourly[c] * (counts[period][c] - k) if counts[period][c] > k else 0.0)
+            for c, k in enumerate(self.committed(counts))
+        ]
+        return math.fsum(parts) + self.busiest.charges.usd_per_hour(counts[period])
 
     def cost(self, counts: Sequence[Sequence[int]]) -> float:
         """The mean over the cycle, USD per hour, starts and charges included; `counts[l][c]`."""
+        terms: list[Term | None] = [
+            None if not k else Term(instances=k, price_usd_per_hour=price)
+            for k, price in zip(self.committed(counts), self.busiest.prices, strict=True)
+        ]
+        # None of those that must all be committed is left to be paid by the hour.
+        hourly = [price if math.isfinite(price) else 0.0 for price in self.hourly_prices]
         replicas = mean_usd_per_hour(
-            self.cycle.period_of_hour, counts, self.busiest.prices, startup_minutes=self.cycle.startup_minutes
+            self.cycle.period_of_hour, counts, hourly, startup_minutes=self.cycle.startup_minutes, terms=terms
         )
         return replicas + self.busiest.charges.usd_per_hour(counts[0])
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from sky_melange.domain.buckets import Bucket
+from sky_melange.domain.commitments import commitment_faults
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
 from sky_melange.domain.hours import Period, most_changes
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, Route
@@ -37,6 +38,7 @@ def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple
         *_overhead(plan, workload),
         *_cost(plan),
         *_schedule(plan, workload, capacities),
+        *commitment_faults(plan, workload),
     )
 
 
@@ -116,7 +118,7 @@ def _overhead(plan: Plan, workload: Workload) -> Iterator[str]:
 
 def _cost(plan: Plan) -> Iterator[str]:
     """Cost equals Σ price x count, and the total adds the overhead whose price is known."""
-    replicas = math.fsum(group.price_usd_per_hour * group.instances for group in plan.groups)
+    replicas = math.fsum(group.cost_usd_per_hour for group in plan.groups)
     surge = math.fsum(group.surge_usd_per_hour for group in plan.groups)
     overhead = math.fsum(machine.price_usd_per_hour or 0.0 for machine in plan.overhead)
     for what, stated, computed in (

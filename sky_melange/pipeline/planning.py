@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.candidate import Candidate, Rejected
+from sky_melange.domain.commitments import BoughtFleet, weighed
 from sky_melange.domain.emissions import emissions
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hosted import hosted_api
@@ -18,9 +19,22 @@ from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup, SimulatedP
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Formulation, LaunchMode, Objective, Workload
-from sky_melange.errors import CheckFailedError, InfeasibleError, InputError, MissingDataError, SkyMelangeError
+from sky_melange.errors import (
+    CheckFailedError,
+    InfeasibleError,
+    InputError,
+    MissingDataError,
+    NotOptimalError,
+    SkyMelangeError,
+)
 from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, finished, solved
-from sky_melange.optimizer.remarks import assumptions, budget_warnings, clock_assumptions, warnings
+from sky_melange.optimizer.remarks import (
+    assumptions,
+    budget_warnings,
+    clock_assumptions,
+    commitment_warnings,
+    warnings,
+)
 from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
@@ -36,6 +50,7 @@ from sky_melange.pipeline.profiling import (
 )
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
+from sky_melange.prices.records import spot_swings
 from sky_melange.profiles import elsewhere_measured, profile_assumptions, profile_remarks, select, unprofiled
 from sky_melange.resources import board_watts, cloud_features, grid_of, hosted_prices
 from sky_melange.workload_file import file_text
@@ -160,6 +175,11 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
     if scheduled is not None:
         status, gap = scheduled.status, scheduled.mip_gap
         schedule = scheduled.schedule(overhead, answer.fixed.cost.total_usd_per_hour)
+    bought = BoughtFleet(groups=groups, schedule=schedule, overhead_usd_per_hour=cost.overhead_usd_per_hour)
+    commitments = None
+    if any(group.committed is not None and group.committed.instances for group in groups):
+        never = _never_committing(workload, book, selection.profiles, simulator, log)
+        commitments = weighed(bought, never, spot_swings())
     workload = optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
     plan = Plan(
@@ -186,6 +206,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *refused,
             *unsold,
             *budget_warnings(workload, groups, cost, schedule),
+            *commitment_warnings(workload, book),
             *_not_believed(optimum, book, selection.profiles),
             *warnings(workload, groups, overhead, book),
         ),
@@ -201,6 +222,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         missing_clouds=missing_clouds(workload, book, kept),
         simulated=simulated,
         schedule=schedule,
+        commitments=commitments,
     )
     _check(plan, workload, optimum)
     plan = replace(
@@ -260,6 +282,27 @@ def _answer(model: Model, simulator: Simulator | None, log: RequestLog | None) -
     return _Answer(fixed=finished(held.solved), simulated=simulated, scheduled=scheduled)
 
 
+def _never_committing(
+    workload: Workload,
+    book: PriceBook,
+    profiles: Sequence[Profile],
+    simulator: Simulator | None,
+    log: RequestLog | None,
+) -> BoughtFleet | None:
+    """The cheapest fleet found when nothing is bought for a term; None: there is none."""
+    by_the_hour = replace(workload, candidates=workload.candidates.without_commitments())
+    try:
+        answer = _answer(modelled(by_the_hour, book, profiles), simulator, log)
+    except (InfeasibleError, MissingDataError, NotOptimalError):
+        return None
+    optimum, schedule = answer.optimum, None
+    if answer.scheduled is not None:
+        schedule = answer.scheduled.schedule(optimum.overhead, answer.fixed.cost.total_usd_per_hour)
+    return BoughtFleet(
+        groups=optimum.groups, schedule=schedule, overhead_usd_per_hour=optimum.cost.overhead_usd_per_hour
+    )
+
+
 def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:
     model = optimum.model
     able = capacities_of(model.workload, profiles)
@@ -287,7 +330,13 @@ def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -
     """What there is to choose from. Raises MissingDataError, and InfeasibleError when some bucket has no candidate."""
     doubted = (item.offer for item in book.quarantined)
     model = build_model(
-        workload, book.offers, capacities_of(workload, profiles), cloud_features(), doubted, book.listed
+        workload,
+        book.offers,
+        capacities_of(workload, profiles),
+        cloud_features(),
+        doubted,
+        book.listed,
+        book.commitments,
     )
     around = Surroundings(
         capacities=lambda changed: capacities_of(changed, profiles),

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Final
 
 from sky_melange.domain.hours import Period, Schedule, starts_in
-from sky_melange.domain.plan import Overhead, SimulatedPlan
+from sky_melange.domain.plan import Overhead, SimulatedPlan, terms_of
 from sky_melange.domain.profile import ProfileKey
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Workload
@@ -92,7 +92,7 @@ class Scheduled:
                 rate_rps=rate_rps,
                 hours=of_hour.count(number),
                 instances=row,
-                cost_usd_per_hour=math.fsum((beside, *(p * n for p, n in zip(prices, row, strict=True)))),
+                cost_usd_per_hour=math.fsum((beside, *(group.costs(n) for group, n in zip(groups, row, strict=True)))),
                 attainment=self.attained[number][0] if self.attained else None,
                 attainment_error=self.attained[number][1] if self.attained else None,
             )
@@ -108,7 +108,7 @@ class Scheduled:
             fixed_usd_per_hour=fixed_usd_per_hour,
             bound_usd_per_hour=self.bound_usd_per_hour,
         )
-        paid = schedule.mean_usd_per_hour(prices, beside)
+        paid = schedule.mean_usd_per_hour(prices, beside, terms_of(groups))
         if not math.isclose(paid, self.cost_usd_per_hour, rel_tol=1e-9, abs_tol=1e-9):
             raise SkyMelangeError(
                 f"the schedule costs USD {paid!r} per hour, the program found {self.cost_usd_per_hour!r}"
@@ -270,6 +270,7 @@ class _Hours:
             busiest=model.within(None if budget is None else budget.usd_per_hour).problem,
             factors=tuple(map(tuple, factors)),
             cycle=self.cycle,
+            on_demand=hourly_prices(model),
         )
 
     def solved(self, parts: tuple[tuple[float, ...], ...]) -> _Tried:
@@ -348,7 +349,8 @@ class _Hours:
         solution = Solution(
             counts=counts,
             shares=tried.solution.shares,
-            cost_usd_per_hour=model.problem.cost(counts),
+            cost_usd_per_hour=tried.problem.cost_in(tried.solution.counts, period),
+            committed=tried.problem.committed(tried.solution.counts),
             status="feasible",
             mip_gap=math.inf,
             contingencies=tuple(
@@ -495,6 +497,16 @@ class _Hours:
             if self.all_hold(list(self.finally_(found, slower_fraction=SLOWER_FRACTION))):
                 return found.cost_usd_per_hour - best.cost_usd_per_hour
         return None
+
+
+def hourly_prices(model: Model) -> tuple[float | None, ...]:
+    """`ScheduleProblem.on_demand` of the candidates."""
+    terms = [candidate.offer.committed for candidate in model.candidates]
+    if not any(terms):
+        return ()
+    return tuple(
+        None if term is None else term.on_demand_usd_per_hour if term.is_hourly_too else math.inf for term in terms
+    )
 
 
 def _between(replicas: int, below: tuple[int, float], above: tuple[int, float]) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from sky_melange.domain.commitments import commitment_faults
 from sky_melange.domain.emissions import summed
 from sky_melange.domain.engine import ENGINES, can_launch
 from sky_melange.domain.hosted import hosted_api
@@ -54,7 +55,7 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
             decoder.mistake(key, f"is {shown(found)}, but the workload in this file says {shown(planned)}; plan again")
     _check_routes(plan, workload, decoder)
     _check_simulated(plan, workload, decoder)
-    for fault in schedule_faults(plan, workload):
+    for fault in (*schedule_faults(plan, workload), *commitment_faults(plan, workload)):
         key, _, message = fault.partition(": ")
         decoder.mistake(key, message)
 

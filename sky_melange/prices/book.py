@@ -9,6 +9,7 @@ from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.prices.opinions import Opinions
 from sky_melange.prices.past import Past
 from sky_melange.prices.plausibility import Judged, judge
+from sky_melange.prices.records import judged_commitments, load_commitments
 from sky_melange.prices.source import CatalogOffers
 
 LOSS_FRACTION: Final = 0.2
@@ -49,6 +50,7 @@ def make_book(  # noqa: PLR0913 - one keyword for each circumstance
         if (clouds is None or offer.cloud in clouds) and (not replaced or offer.name not in replaced)
     ]
     quarantined = [entry for entry in failed if not is_trusted(entry.offer, trust)]
+    commitments, doubts = judged_commitments(c for c in load_commitments() if clouds is None or c.cloud in clouds)
     skipped = [rows for catalog in catalogs if clouds is None or catalog.cloud in clouds for rows in catalog.skipped]
     return PriceBook(
         offers=tuple(sorted([*passed, *(entry.offer for entry in trusted)], key=lambda offer: offer.sort_key)),
@@ -58,8 +60,9 @@ def make_book(  # noqa: PLR0913 - one keyword for each circumstance
             *_trust_notes(trusted, trust),
             *_loss_notes((c for c in catalogs if clouds is None or c.cloud in clouds), past),
         ),
-        remarks=tuple(_date_notes(passed)),
+        remarks=(*_date_notes(passed), *doubts),
         unconfirmed=judged.unconfirmed,
+        commitments=commitments,
     )
 
 

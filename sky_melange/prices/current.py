@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sky_melange.domain.ages import iso_utc
+from sky_melange.domain.ages import age_hours, iso_utc
 from sky_melange.domain.offer import MissingPrices, Obtained, Offer, PriceBook, PriceState
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import InputError, Mistake
@@ -86,7 +86,16 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
         states=tuple(state for state in states if clouds is None or not state.cloud or state.cloud in clouds),
         missing=missing,
     )
-    return apply_own_prices(book, policy)
+    return apply_own_prices(_fresh_commitments(book, policy.max_age_hours, now), policy)
+
+
+def _fresh_commitments(book: PriceBook, max_age_hours: float | None, now: datetime) -> PriceBook:
+    """Without listed commitments whose prices are older than allowed."""
+    if max_age_hours is None:
+        return book
+    ages = [age_hours(commitment.as_of, now) for commitment in book.commitments]
+    fresh = [c for c, age in zip(book.commitments, ages, strict=True) if age is not None and age <= max_age_hours]
+    return replace(book, commitments=tuple(fresh))
 
 
 def _due(

@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from sky_melange.domain.price_record import PriceKind
 from sky_melange.errors import InputError, Mistake
 from sky_melange.untrusted import invisible_fault, read_text
 
@@ -23,6 +24,7 @@ COLUMNS: Final = (
     "instance_type",
     "accelerator",
     "spot",
+    "purchase",
     "price_usd_per_hour",
     "reserved_instances",
     "accelerators",
@@ -47,6 +49,7 @@ class Override:
     """One line: a price (USD per hour an instance) in place of the listed one, in one region or ("") in all.
 
     With `reserved_instances` it stands beside the listed price instead: that many instances cost this much.
+    `term`: the price is that of a commitment, which also stands beside the listed one; None: by the hour.
     `accelerators` an instance, `vcpus` and `memory_gib` describe a machine that no catalog has; None: one of a catalog.
     `place` is file and line, `as_of` the ISO date of the agreement or "".
     """
@@ -62,6 +65,7 @@ class Override:
     note: str
     place: str
     line: int
+    term: PriceKind | None = None
     accelerators: int | None = None
     vcpus: float | None = None
     memory_gib: float | None = None
@@ -94,6 +98,7 @@ def read_overrides(path: Path) -> tuple[Override, ...]:
             override.accelerator,
             override.use_spot,
             override.reserved_instances is None,
+            override.term,
         )
         if key in found:
             _add(mistakes, path, line, f"repeats {found[key].place}: {override.label}; keep one of the two")
@@ -186,6 +191,7 @@ def _override(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mist
     as_of = row.get("as_of", "")
     if spot not in ("", "false", "no", "true", "yes"):
         _add(mistakes, path, line, f"spot must be true or false, found {spot[:_SHOWN]!r}")
+    term = _term(row, path, line, mistakes)
     for name in ("cloud", "instance_type"):
         if not row[name]:
             _add(mistakes, path, line, f"{name} is empty")
@@ -202,7 +208,7 @@ def _override(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mist
         region=row.get("region", ""),
         instance_type=row["instance_type"],
         accelerator=row.get("accelerator", ""),
-        use_spot=spot in ("true", "yes"),
+        use_spot=spot in ("true", "yes") or row.get("purchase") == PriceKind.SPOT,
         price_usd_per_hour=price,
         reserved_instances=reserved,
         as_of=as_of,
@@ -212,7 +218,29 @@ def _override(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mist
         accelerators=accelerators,
         vcpus=vcpus,
         memory_gib=memory_gib,
+        term=term,
     )
+
+
+def _term(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mistake]) -> PriceKind | None:
+    """The term that the price is for; None: it is paid by the hour."""
+    purchase, spot = row.get("purchase", ""), row.get("spot", "").lower()
+    if not purchase:
+        return None
+    if purchase not in set(PriceKind):
+        _add(mistakes, path, line, f"purchase must be one of {', '.join(PriceKind)}, found {purchase[:_SHOWN]!r}")
+        return None
+    if spot and (purchase == PriceKind.SPOT) != (spot in ("true", "yes")):
+        _add(mistakes, path, line, f"purchase is {purchase}, spot is {spot[:_SHOWN]}: leave out spot")
+    if not PriceKind(purchase).years:
+        return None
+    if row.get("reserved_instances"):
+        _add(mistakes, path, line, f"reserved_instances are paid for already, {purchase} is the price of a new term")
+    if any(row.get(name) for name in ("accelerators", "vcpus", "memory_gib")):
+        _add(mistakes, path, line, f"describe the machine in a line of its own, without {purchase}")
+    if _number(row["price_usd_per_hour"]) == 0:
+        _add(mistakes, path, line, f"price_usd_per_hour is 0 for {purchase}: give what the term costs per hour")
+    return PriceKind(purchase)
 
 
 def _price(text: str, path: Path, line: int, mistakes: list[Mistake]) -> float:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sky_melange.domain.offer import OWN_PRICES, Obtained, Offer, PriceBook, PriceProvenance, PriceState
+from sky_melange.domain.price_record import Commitment, PriceKind, covered
 from sky_melange.domain.workload import Discount, PricePolicy
 from sky_melange.errors import InputError, Mistake
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
@@ -28,6 +29,7 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
     overrides = read_overrides(policy.overrides)
     aside = [entry.offer for entry in book.quarantined]
     own: list[Offer] = []
+    terms: list[Commitment] = []
     replaced: set[str] = set()
     mistakes: list[Mistake] = []
     known = {offer.cloud for offer in (*offers, *aside)}
@@ -40,6 +42,11 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
         elif not fitting:
             message = _unknown(override, (*offers, *aside))
             mistakes.append(Mistake(source=str(policy.overrides), line=override.line, message=message))
+        if override.term is not None:
+            # Of two lines the one of a region is put in last, and counts.
+            made_terms = list(_agreed(override, override.term, fitting))
+            terms = [*terms, *made_terms] if override.region else [*made_terms, *terms]
+            continue
         made = [_overridden(offer, override) for offer in fitting]
         own += made
         if override.reserved_instances is None:
@@ -55,7 +62,34 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
         quarantined=tuple(entry for entry in book.quarantined if entry.offer.name not in replaced),
         notes=(*book.notes, *notes),
         states=(*book.states, state),
+        commitments=_with_own_terms(book.commitments, terms),
     )
+
+
+def _agreed(override: Override, term: PriceKind, offers: Iterable[Offer]) -> Iterator[Commitment]:
+    """The commitments of a line, one for each machine of a region that it fits; zones share one."""
+    machines: dict[object, Commitment] = {}
+    for offer in offers:
+        agreed = Commitment(
+            cloud=offer.cloud,
+            region=offer.region,
+            instance_type=offer.instance_type,
+            accelerator=offer.accelerator,
+            accelerators_per_instance=offer.accelerators_per_instance,
+            kind=term,
+            price_usd_per_hour=override.price_usd_per_hour,
+            on_demand_usd_per_hour=offer.price_usd_per_hour,
+            as_of=override.as_of,
+            source=OWN_PRICES,
+        )
+        machines.setdefault(covered(agreed), agreed)
+    yield from machines.values()
+
+
+def _with_own_terms(listed: Iterable[Commitment], own: Iterable[Commitment]) -> tuple[Commitment, ...]:
+    """The listed commitments with those agreed upon in their place; a line for one region counts before one for all."""
+    found = {(*covered(commitment), commitment.kind): commitment for commitment in (*listed, *own)}
+    return tuple(found[key] for key in sorted(found))
 
 
 def discounted(offer: Offer, discounts: Sequence[Discount]) -> Offer:

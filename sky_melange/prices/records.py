@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Final
 
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.price_change import PriceChange
@@ -15,6 +17,43 @@ _Sale = tuple[str, str, str, int]
 """(region, zone, instance type, accelerators)."""
 
 
+LEAST_FRACTION: Final = 0.2
+"""Of the price on demand: no cloud gives more off for three years, so a lower price is of something else."""
+
+
+def judged_commitments(commitments: Iterable[Commitment]) -> tuple[tuple[Commitment, ...], tuple[str, ...]]:
+    """Those that can be right by the list that they come from, and what is wrong with the others."""
+    believed, doubted = [], []
+    for item in commitments:
+        fraction = item.break_even_fraction
+        if LEAST_FRACTION <= fraction <= 1:
+            believed.append(item)
+            continue
+        name = f"{item.cloud}/{item.region}/{item.instance_type}:{item.kind}"
+        wrong = "dearer than" if fraction > 1 else f"less than {LEAST_FRACTION:.0%} of"
+        doubted.append(
+            f"{name}: not used: USD {item.price_usd_per_hour:.4f} per hour is {wrong} the price on demand, USD "
+            f"{item.on_demand_usd_per_hour:.4f}, in the same list of {item.as_of}"
+        )
+    return tuple(believed), tuple(doubted)
+
+
+def spot_swings() -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """By accelerator: how far GCP's spot price of a machine in a region rose and fell at most in the recorded year."""
+    rises: dict[str, float] = {}
+    falls: dict[str, float] = {}
+    with data_path("catalogs", "prices", "records", "spot_swings.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            (rises if row["direction"] == "rise" else falls)[row["accelerator"]] = float(row["factor"])
+    return rises, falls
+
+
+def _weekly() -> list[dict[str, str]]:
+    with data_path("catalogs", "prices", "records", "weekly.csv").open(encoding="utf-8", newline="") as file:
+        return sorted(csv.DictReader(file), key=lambda row: row["date"])
+
+
+@lru_cache(maxsize=1)
 def load_commitments() -> tuple[Commitment, ...]:
     """Machines at their price on demand and committed, one entry a term, in the order of cloud, region and machine."""
     found = []
@@ -49,17 +88,16 @@ def price_points(
 
     From the embedded weeks; then from today's offers back through the changes that refreshes saw (newest first).
     """
-    with data_path("catalogs", "prices", "records", "weekly.csv").open(encoding="utf-8", newline="") as file:
-        points = [
-            PricePoint(
-                cloud=row["cloud"],
-                kind=PriceKind(row["kind"]),
-                date=row["date"],
-                usd_per_accelerator_hour=float(row["usd_per_accelerator_hour"]),
-            )
-            for row in csv.DictReader(file)
-            if row["accelerator"] == accelerator
-        ]
+    points = [
+        PricePoint(
+            cloud=row["cloud"],
+            kind=PriceKind(row["kind"]),
+            date=row["date"],
+            usd_per_accelerator_hour=float(row["usd_per_accelerator_hour"]),
+        )
+        for row in _weekly()
+        if row["accelerator"] == accelerator
+    ]
     points += _seen(accelerator, offers, changes, now)
     return tuple(sorted(points, key=lambda point: (point.cloud, point.kind, point.date)))
 

@@ -8,7 +8,16 @@ from typing import Final
 
 from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.explanation import Explanation
-from sky_melange.domain.plan import PLAN_SCHEMA_VERSION, Alternative, Contingency, Overhead, Plan, ReplicaGroup, Route
+from sky_melange.domain.plan import (
+    PLAN_SCHEMA_VERSION,
+    Alternative,
+    Commitments,
+    Contingency,
+    Overhead,
+    Plan,
+    ReplicaGroup,
+    Route,
+)
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 
@@ -63,6 +72,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         **({} if plan.schedule is None else {"schedule": dataclasses.asdict(plan.schedule)}),
         **({} if plan.hosted_api is None else {"hosted_api": dataclasses.asdict(plan.hosted_api)}),
         **({} if plan.emissions is None else {"emissions": dataclasses.asdict(plan.emissions)}),
+        **({} if plan.commitments is None else {"commitments": _commitments(plan.commitments)}),
         "inputs": {
             "workload_file": plan.inputs.workload_file,
             "workload_sha256": plan.inputs.workload,
@@ -79,6 +89,8 @@ def _workload(workload: Workload) -> dict[str, object]:
     fields = dataclasses.asdict(workload)
     if workload.prices.overrides is not None:
         fields["prices"]["overrides"] = workload.prices.overrides.name
+    if not workload.candidates.purchase:
+        del fields["candidates"]["purchase"]
     return fields
 
 
@@ -87,6 +99,26 @@ def _group(group: ReplicaGroup) -> dict[str, object]:
     fields["engine_args"] = dict(group.engine_args)
     fields["profile"]["notes"] = list(group.profile.notes)
     fields["cost_usd_per_hour"] = group.cost_usd_per_hour
+    if group.committed is None:
+        del fields["committed"]
+    else:
+        fields["committed"] |= {
+            "break_even_hours_per_week": group.committed.break_even_hours(group.price_usd_per_hour),
+            "owed_usd": group.committed.owed_usd,
+        }
+    return fields
+
+
+def _commitments(commitments: Commitments) -> dict[str, object]:
+    fields = dataclasses.asdict(commitments)
+    fields["scenarios"] = [
+        {
+            **dataclasses.asdict(scenario),
+            "spot_factors": dict(scenario.spot_factors),
+            "regret_usd_per_hour": scenario.regret_usd_per_hour,
+        }
+        for scenario in commitments.scenarios
+    ]
     return fields
 
 

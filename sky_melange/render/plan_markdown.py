@@ -11,6 +11,7 @@ from sky_melange.domain.workload import Workload
 from sky_melange.render import explain_table
 from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
+from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
 from sky_melange.render.markdown_text import escape, fenced, folded, table, within
 from sky_melange.render.plan_sentences import missing_sentences, plan_sentences, simulated_sentences
 from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, period_rows, picture
@@ -54,6 +55,9 @@ def render(plan: Plan, workload: Workload) -> str:
     if plan.schedule is not None:
         rows = [list(row) for row in period_rows(plan, plan.schedule)]
         lines += [*table(PERIOD_HEAD, rows, right=PERIOD_NUMBERS), "", *fenced(list(picture(plan.schedule))), ""]
+    lines += [text for sentence in commitment_sentences(plan) for text in (escape(sentence), "")]
+    if plan.commitments is not None:
+        lines += [*table(SCENARIO_HEAD, map(list, scenario_rows(plan)), right=SCENARIO_NUMBERS), ""]
     types = table(words.TYPE_HEAD, words.type_rows(plan), right=words.TYPE_NUMBERS)
     lines += [*folded(words.types_title(plan), types), ""]
     lines += folded("Taken for granted", [f"- {escape(assumption)}" for assumption in plan.assumptions])

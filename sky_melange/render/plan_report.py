@@ -15,6 +15,7 @@ from sky_melange.domain.workload import Slo, Workload
 from sky_melange.render import explain_table, launch_steps, plan_json, simulation_plot
 from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
+from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
 from sky_melange.render.money import hourly, monthly
 from sky_melange.render.plan_sentences import (
     emission_sentence,
@@ -64,6 +65,10 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
             tiles=list(_tiles(plan, workload)),
             why=answer.verdict(plan),
             sentences=list(plan_sentences(plan, workload)),
+            commitments=list(commitment_sentences(plan)),
+            scenario_head=SCENARIO_HEAD,
+            scenario_rows=list(scenario_rows(plan)),
+            scenario_numbers=SCENARIO_NUMBERS,
             group_head=words.GROUP_HEAD,
             group_rows=[*words.group_rows(plan), words.total_row(plan)],
             group_numbers=words.GROUP_NUMBERS,

@@ -13,6 +13,7 @@ from sky_melange.domain.plan import Alternative, Plan, ReplicaGroup
 from sky_melange.domain.profile import ProfileError
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
+from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
 from sky_melange.render.money import hourly, monthly
 from sky_melange.render.plan_answer import (
     HEAD,
@@ -64,6 +65,7 @@ def _answer(plan: Plan, workload: Workload, width: int, *, is_verbose: bool) -> 
     yield from map(Text, full or [attained(plan, workload.slo)])
     yield from (Text(sentence) for sentence in plan_sentences(plan, workload))
     yield from _hours(plan)
+    yield from _commitments(plan)
     if is_verbose:
         yield from _details(plan, workload)
         return
@@ -100,6 +102,23 @@ def _hours(plan: Plan) -> Iterator[RenderableType]:
         table.add_row(*(Breakable(cell) if place not in PERIOD_NUMBERS else cell for place, cell in enumerate(row)))
     yield from ("", table, "")
     yield from (Text(line) for line in picture(plan.schedule))
+
+
+def _commitments(plan: Plan) -> Iterator[RenderableType]:
+    """What is bought for a term, with its downside."""
+    sentences = list(commitment_sentences(plan))
+    if not sentences:
+        return
+    yield ""
+    yield from map(Text, sentences)
+    rows = list(scenario_rows(plan))
+    if rows:
+        table = new_table(expand=False)
+        for place, name in enumerate(SCENARIO_HEAD):
+            table.add_column(name, justify="right" if place in SCENARIO_NUMBERS else "left")
+        for row in rows:
+            table.add_row(*row)
+        yield from ("", table)
 
 
 def shortened(text: str, most: int) -> str:

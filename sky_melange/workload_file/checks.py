@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from itertools import islice, pairwise
 from typing import Final
 
+from sky_melange.domain.price_record import PriceKind
+from sky_melange.domain.workload import SpotUse
 from sky_melange.errors import Mistake
+from sky_melange.workload_file.convert import spot_of
 from sky_melange.workload_file.limit_checks import check_limits
 from sky_melange.workload_file.nearest import did_you_mean, nearest
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
@@ -37,6 +40,8 @@ _HOLDERS: Final[dict[KeyPath, type[YamlNode]]] = {
 }
 """What names stand in; where something else stands, that is the mistake."""
 
+_PURCHASE: Final = ("candidates", "purchase")
+_SPOT: Final = ("candidates", "spot")
 _SECRETS: Final = ("launch", "secrets")
 _HISTOGRAM: Final = ("traffic", "histogram")
 
@@ -71,7 +76,8 @@ def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
         yield from _check_edges(document, (*_HISTOGRAM, axis))
     yield from _check_weights(document)
     yield from _check_engine_args(document)
-    for path in (_ACCELERATORS, _CLOUDS, _SECRETS):
+    yield from _check_purchase(document)
+    for path in (_ACCELERATORS, _CLOUDS, _SECRETS, _PURCHASE):
         yield from _check_repeated(document, path)
     for region in _names(document, _REGIONS):
         yield from _check_repeated(document, region)
@@ -161,6 +167,18 @@ def _check_repeated(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:
             shown = "this entry" if path == _SECRETS else quote(name)
             yield _mistake(document, place, f"{shown} is listed twice, first on line {first_lines[name]}; remove one")
         first_lines.setdefault(name, document.line_of(place))
+
+
+def _check_purchase(document: YamlDocument) -> Iterator[Mistake]:
+    """`spot` and `purchase` say the same, where both say something."""
+    kinds, node = set(_names(document, _PURCHASE).values()), document.find(_SPOT)
+    spot = node.value if isinstance(node, ScalarNode) else None
+    if spot not in set(SpotUse) or not kinds or not kinds <= set(PriceKind):
+        return
+    wanted = spot_of([PriceKind(kind) for kind in kinds])
+    if spot != wanted:
+        message = f"is {spot}, but candidates.purchase says {wanted}: leave out spot, which purchase replaces"
+        yield _mistake(document, _SPOT, message)
 
 
 def _check_regions(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import (
     LATENCIES,
@@ -17,6 +20,7 @@ from sky_melange.domain.workload import (
     ProfilePolicy,
     Slo,
     SolverSettings,
+    SpotUse,
     Workload,
 )
 from sky_melange.workload_file.hours import StatedHours
@@ -108,13 +112,22 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def _candidates(section: CandidatesSection) -> CandidateFilter:
+    purchase = section.purchase or ()
     return CandidateFilter(
         accelerators=section.accelerators,
         clouds=section.clouds,
         regions=dict(section.regions),
-        spot=section.spot,
+        spot=section.spot if section.purchase is None else spot_of(section.purchase),
+        purchase=tuple(kind for kind in PriceKind if kind in purchase) if any(k.years for k in purchase) else (),
         **values_of_keys(section, CandidateFilter),
     )
+
+
+def spot_of(purchase: Collection[PriceKind]) -> SpotUse:
+    """What `candidates.spot` says of a list of kinds."""
+    if PriceKind.SPOT not in purchase:
+        return SpotUse.NEVER
+    return SpotUse.ONLY if len(purchase) == 1 else SpotUse.ALLOW
 
 
 def _constraints(section: ConstraintsSection, usual_utilization: float | None) -> Constraints:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from sky_melange.domain.buckets import MOST_CV, Traffic
 from sky_melange.domain.hours import Hours
 from sky_melange.domain.units import s_to_ms
-from sky_melange.domain.workload import Formulation, Objective, Slo, Workload
+from sky_melange.domain.workload import CandidateFilter, Formulation, Objective, Slo, Workload
+from sky_melange.workload_file.convert import spot_of
 from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
 from sky_melange.workload_file.hours import rate_mistakes, zone_fault
 from sky_melange.workload_file.messages import rule_text
@@ -102,6 +103,8 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
             found = getattr(value, field.name)
             if place == ("slo", "attainment") and found is None:
                 found = "mean"
+            if place == ("candidates", "purchase"):
+                found = found or None
             if place == ("slo", "percentiles"):
                 entries.update({f"p{each.percent}_{each.latency}_ms": s_to_ms(each.limit_s) for each in found})
                 continue
@@ -140,16 +143,25 @@ def _several_keys(workload: Workload) -> Iterator[tuple[str, str]]:
     for name, entries in (
         ("candidates.accelerators", candidates.accelerators),
         ("candidates.clouds", candidates.clouds),
+        ("candidates.purchase", candidates.purchase),
         ("launch.secrets", workload.launch.secrets),
         *((f"candidates.regions.{cloud}", regions) for cloud, regions in candidates.regions.items()),
     ):
         if entries is not None and len(set(entries)) < len(entries):
             yield name, "lists an entry twice"
+    yield from _purchase(candidates)
     keep = workload.constraints.keep
     for index, group in enumerate(() if keep is None else keep.groups):
         for name in ("instances", "tensor_parallel", "accelerators_per_instance"):
             if not 1 <= getattr(group, name) <= MAX_COUNT:
                 yield f"constraints.keep.groups[{index}].{name}", f"must be from 1 to {MAX_COUNT:,}"
+
+
+def _purchase(candidates: CandidateFilter) -> Iterator[tuple[str, str]]:
+    if candidates.purchase and not candidates.commitments:
+        yield "candidates.purchase", "must be empty where no commitment is among them"
+    elif candidates.purchase and candidates.spot is not spot_of(candidates.purchase):
+        yield "candidates.spot", f"is {candidates.spot}, but purchase says {spot_of(candidates.purchase)}"
 
 
 def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,8 @@ _OTHER_NAMES: Final = {
     "provider": "candidates.clouds",
     "providers": "candidates.clouds",
     "on_demand": "candidates.spot",
+    "commitments": "candidates.purchase",
+    "reservations": "candidates.purchase",
     "max_gpus": "constraints.max_accelerators",
     "max_replicas": "constraints.max_accelerators",
     "max_instances": "constraints.max_accelerators",

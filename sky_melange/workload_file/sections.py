@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_args, get_
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
+from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.workload import (
     AUTO_DTYPE,
     LATENCIES,
@@ -208,6 +209,15 @@ class CandidatesSection(Section):
     )
     spot: Annotated[SpotUse, Strict(False)] = Field(
         default=CandidateFilter().spot, description="Whether spot offers are candidates.", examples=["never"]
+    )
+    purchase: ListOf[Annotated[PriceKind, Strict(False)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=len(PriceKind),
+        description="How machines may be bought: on_demand, spot, and for a term, used or not: commit_1y, commit_3y. "
+        "Without it: as `spot` says, and never for a term.",
+        examples=[["on_demand", "commit_1y"]],
+        json_schema_extra={"uniqueItems": True},
     )
 
 

@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 _RELATIVE_TOLERANCE: Final = 1e-9
 
 
-def undominated(problem: Problem) -> tuple[int, ...]:
+def undominated(problem: Problem, hourly: Sequence[float] | None = None) -> tuple[int, ...]:
     """Indices of the candidates worth keeping, rising.
 
     d goes when k instances of another c do all that one d does for less money (or for the same money with k = 1 and
     c earlier in the order), whatever the router then costs more: c serves every class that d serves, k·load stays
     within d's, k·price ≤ price of d, and every limit agrees (`may_replace`). Any plan with d then becomes one with c
     that costs no more. It survives as many losses: the k copies lost are of at most as many d's. What runs already
-    (`keep`) stays; k copies of a newcomer are k changes instead of one.
+    (`keep`) stays; k copies of a newcomer are k changes instead of one. `hourly`: what an instance of each costs that
+    is not bought for a term, where `problem.prices` are those of terms; it must not be dearer by either.
     """
-    table = _Table(problem)
+    table = _Table(problem, problem.prices if hourly is None else hourly)
     order = sorted(range(problem.candidate_count), key=lambda c: (problem.prices[c], c))
     kept: list[int] = []
     for d in order:
@@ -37,12 +38,13 @@ def undominated(problem: Problem) -> tuple[int, ...]:
 class _Table:
     """A problem with its loads as an array [class of a case, candidate], infinite where it cannot serve."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, hourly: Sequence[float]) -> None:
         import numpy as np
 
         rows = [[np.inf if load is None else load for load in row] for loads in problem.cases for row in loads]
         self.loads = np.array(rows, dtype=float).reshape(len(rows), problem.candidate_count)
         self.prices = np.array(problem.prices, dtype=float)
+        self.hourly = np.array(hourly, dtype=float)
         self.limits = problem.limits
         self.has_minima = any(limit.is_minimum for limit in problem.limits)
         self.instances_are_endpoints = problem.charges.instances_are_endpoints
@@ -89,10 +91,12 @@ class _Table:
     def _is_cheaper(self, d: int, others: NDArray[np.int_], copies: NDArray[np.float64]) -> NDArray[np.bool_]:
         import numpy as np
 
-        costs = copies * self.prices[others] + (copies - 1) * self.charge
-        costs += self._more_for_router(d, others, copies)
-        price = self.prices[d]
-        cheaper: NDArray[np.bool_] = np.where(copies == 1, costs <= price, costs < price * (1 - _RELATIVE_TOLERANCE))
+        more = (copies - 1) * self.charge + self._more_for_router(d, others, copies)
+        cheaper: NDArray[np.bool_] = np.ones(len(others), dtype=bool)
+        for prices in (self.prices, self.hourly):
+            costs, price = copies * prices[others] + more, prices[d]
+            less = np.isinf(price) | (costs < price * (1 - _RELATIVE_TOLERANCE))
+            cheaper &= np.where(copies == 1, costs <= price, less)
         return cheaper
 
     def _more_for_router(self, d: int, others: NDArray[np.int_], copies: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,11 +117,13 @@ class _Table:
 
     def _most_copies(self, d: int, c: int, least: int) -> int:
         """The most copies of c, of at least two, that cost less than one d."""
-        each = float(self.prices[c]) + self.charge
-        if each <= 0:
-            return 1000 * least
         import numpy as np
 
         router = float(self._more_for_router(d, np.array([c]), np.array([2.0]))[0])
-        room = float(self.prices[d]) * (1 - 2 * _RELATIVE_TOLERANCE) + self.charge - router
-        return math.ceil(room / each) - 1
+        most = 1000 * least
+        for prices in (self.prices, self.hourly):
+            each = float(prices[c]) + self.charge
+            if each > 0 and math.isfinite(prices[d]):
+                room = float(prices[d]) * (1 - 2 * _RELATIVE_TOLERANCE) + self.charge - router
+                most = min(most, math.ceil(room / each) - 1)
+        return most

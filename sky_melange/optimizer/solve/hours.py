@@ -8,6 +8,7 @@ min Σ_cl p_c m_l n_cl + charges
 s.t.  Σ_r load_rc x_rc ≤ u w_c in every case   f_cl w_c ≤ n_cl   n_c,l+1 ≤ n_cl   y_c ≤ n_cl ≤ M_c y_c
       the limits' rows for every period        Σ_c |n_cl − n_cm| ≤ changes where an hour of l is followed by one of m
       Σ_l m_l n_cl ≥ a w_c + b y_c             the lines under what whole instances cost (`_whole_hours`)
+with p_c m_l as in `ScheduleProblem.paid` where instances may be bought for a term,
 and, where instances may be lost, for each way to lose them shares z that hold in all periods on what is left.
 """
 
@@ -85,7 +86,7 @@ def _undominated(problem: ScheduleProblem) -> tuple[int, ...]:
     cases: list[Loads] = []
     for factors in sorted(alike):
         cases += problem.busiest.times(factors).cases
-    return undominated(replace(problem.busiest, biased=(*problem.busiest.biased, *cases)))
+    return undominated(replace(problem.busiest, biased=(*problem.busiest.biased, *cases)), problem.hourly_prices)
 
 
 def _reduction(problem: ScheduleProblem) -> Reduction | None:
@@ -93,7 +94,10 @@ def _reduction(problem: ScheduleProblem) -> Reduction | None:
     weights = problem.cycle.weights
     if min(weights) < 0:
         return None
-    parts = [reduce_problem(replace(each, keep=None)) for each in problem.problems]
+    parts = [
+        reduce_problem(replace(each, keep=None, prices=_in_period(each.prices, paid, weight)))
+        for each, paid, weight in zip(problem.problems, problem.paid, weights, strict=True)
+    ]
     running = () if problem.busiest.keep is None else problem.busiest.keep.previous
 
     def mean(values: Sequence[float]) -> float:
@@ -108,6 +112,11 @@ def _reduction(problem: ScheduleProblem) -> Reduction | None:
         surcharges=surcharges,
         alone=tuple(mean([part.alone[c] for part in parts]) for c in range(size)),
     )
+
+
+def _in_period(prices: tuple[float, ...], paid: Sequence[float], weight: float) -> tuple[float, ...]:
+    """What an instance costs in an hour of a period by what it adds to the mean."""
+    return tuple(each / weight for each in paid) if weight else prices
 
 
 _Looked = tuple[ScheduleSolution, tuple[int, ...]]
@@ -192,6 +201,7 @@ def _solved(problem: ScheduleProblem, session: Session) -> ScheduleSolution:
         for limit in limits_of(problem_of_period):
             limit.rows(view)
     _steady(lp, problem, first, counts)
+    _budget(lp, problem, first, counts)
     if len(counts) > 1:
         _whole_hours(lp, problem, first, counts, loads)
     for name, add in rows.LAST.items():
@@ -218,6 +228,23 @@ def _carries(
     return loads
 
 
+def _budget(
+    lp: pulp.LpProblem, problem: ScheduleProblem, variables: Variables, counts: Sequence[Sequence[pulp.LpVariable]]
+) -> None:
+    """What the busiest hour costs as it is bought: the limit's own row takes all instances at the prices of terms."""
+    limit, prices = problem.busiest.max_cost_usd_per_hour, problem.busiest.prices
+    if limit is None or not problem.on_demand:
+        return
+    terms = list(cost_terms(problem.busiest, variables)[len(prices) :])
+    for c, (price, hourly) in enumerate(zip(prices, problem.hourly_prices, strict=True)):
+        covered = problem.covered_from(c)
+        terms += [(counts[0][c], hourly if covered else price)]
+        if covered is not None and covered:
+            terms += [(counts[covered][c], price - hourly)]
+    base = problem.busiest.charges.base_usd_per_hour
+    lp.addConstraint(pulp.LpAffineExpression(terms) <= limit - base, "budget_as_bought")
+
+
 def _whole_hours(
     lp: pulp.LpProblem,
     problem: ScheduleProblem,
@@ -225,13 +252,17 @@ def _whole_hours(
     counts: Sequence[Sequence[pulp.LpVariable]],
     loads: Sequence[pulp.LpVariable],
 ) -> None:
-    """Σ_l m_l n_cl ≥ a·w_c + b·y_c for each line under what whole instances cost at least, as w_c grows.
+    """Σ_l p_cl n_cl ≥ a·w_c + b·y_c for each line under what whole instances cost at least, as w_c grows.
 
     Implied by the other rows for whole counts, and far from it for others: the rounding of all periods together is
     most of what a schedule costs beyond the program without whole numbers.
     """
-    weights = problem.cycle.weights
+    paid = problem.paid
     for c, used in enumerate(variables.used):
+        price = problem.busiest.prices[c]
+        if not price:
+            continue
+        weights = [row[c] / price for row in paid]
         factors = [row[c] for row in problem.factors]
         for number, (slope, fixed) in enumerate(_lines_under(factors, weights, variables.max_counts[c])):
             terms = [(row[c], weight) for row, weight in zip(counts, weights, strict=True)]
@@ -332,14 +363,14 @@ def _objective(
     problem: ScheduleProblem, variables: Variables, counts: Sequence[Sequence[pulp.LpVariable]]
 ) -> pulp.LpAffineExpression:
     """The mean but for what every plan pays, and what `keep` charges for changes."""
-    prices, keep = problem.busiest.prices, problem.busiest.keep
+    keep = problem.busiest.keep
     terms = [
-        (count, price * weight)
-        for weight, row in zip(problem.cycle.weights, counts, strict=True)
+        (count, price)
+        for prices, row in zip(problem.paid, counts, strict=True)
         for count, price in zip(row, prices, strict=True)
     ]
     # What stands beside the replicas is paid in every hour: the terms of a single plan without those of its counts.
-    terms += cost_terms(problem.busiest, variables)[len(prices) :]
+    terms += cost_terms(problem.busiest, variables)[problem.busiest.candidate_count :]
     total = pulp.LpAffineExpression(terms)
     if keep is None:
         return total
@@ -359,7 +390,7 @@ def _read(
     values = [[variable.varValue for variable in row] for row in counts]
     if outcome.status == "unknown" or any(value is None for row in values for value in row):
         raise NotOptimalError(session.too_late())
-    found = tuple(whole(row) for row in values)
+    found = problem.running_on(tuple(whole(row) for row in values))
     objective, base = problem.objective(found), problem.busiest.charges.base_usd_per_hour
     bound = 0.0 if outcome.bound is None else outcome.bound + base
     return ScheduleSolution(

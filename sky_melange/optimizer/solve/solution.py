@@ -25,6 +25,7 @@ class Solution:
 
     `status` is `optimal` (proven within the gap asked for) or `feasible` (a time limit came first). `mip_gap` is
     relative: the optimum costs at most that fraction less. `contingencies`: one for each loss that must be survived.
+    `committed[c]` of the instances are bought for a term; None: all of those that can be.
     """
 
     counts: tuple[int, ...]
@@ -33,6 +34,7 @@ class Solution:
     status: str
     mip_gap: float
     contingencies: tuple[Contingency, ...] = ()
+    committed: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
