@@ -1,13 +1,15 @@
-"""What the clock saves on production traffic: fixed and scheduled fleets, planned on one week and replayed.
+"""What the clock saves on production traffic: fixed, scheduled and autoscaled fleets, planned on one week for the next.
 
 python -m benchmarks.clock [POOL …] [--write]
 
 The pools are ServeGen's: requests/s of 10-minute windows, 14 days of three language pools and one day of DeepSeek-R1,
-scaled to a mean of MEAN_RPS in the first week. An hour of the week is planned at its busiest window, "with reserve" at
-the busiest that it and its neighbours had on any day. The replay simulates every STRIDE-th window as a steady state of
-ten minutes at its own rate, with seeds that no search has seen, and counts the share of all requests that meet every
-target: a window above what its hour is planned for counts as if it had lasted long before. Sizes are those of Azure's
-conversation trace; prices are embedded. `--write` puts the table into docs/hours.md. Takes some ten minutes.
+scaled to a mean of MEAN_RPS in the first week. An hour of the week is planned at its busiest window, by the clock with
+the reserve that a log of one week has (`USUAL_HEADROOM`). The second week, of DeepSeek-R1 the same day, is replayed
+with seeds that no search has seen: every window as a steady state at its own rate, rounded up to RATE_STEP, with the
+instances that run then, of the autoscaled fleet those that serve after each decision by SkyServe's rules. So a window
+above what its instances carry counts as if it had lasted long before. What the autoscaled fleet costs is what runs in
+that week. "With hindsight" is a schedule planned on the second week itself, without reserve. Sizes are those of Azure's
+conversation trace; prices are embedded. `--write` puts the table into docs/hours.md. Takes some eight minutes.
 """
 
 from __future__ import annotations
@@ -17,19 +19,26 @@ import gzip
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.tail import Case, workload_of
 from sky_melange import pipeline
-from sky_melange.domain.hours import Hours, Scaling
+from sky_melange.domain.hours import USUAL_HEADROOM, WINDOW_MINUTES, Hours, Period, Scaling
 from sky_melange.domain.plan import Plan
+from sky_melange.domain.scaling import DECISION_SECONDS, counts_by_hour
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer.verify import in_period
 from sky_melange.pipeline.attaining import final_scenario
+from sky_melange.pipeline.autoscaling import BY_MEANS
+from sky_melange.pipeline.autoscaling import replayed as replayed_by_policies
 from sky_melange.plan_file import PlanDocument
+
+if TYPE_CHECKING:
+    from sky_melange.pipeline.simulator import Simulator
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RATES: Final = ROOT / "tests" / "data" / "traces" / "servegen-rates.csv.gz"
@@ -39,7 +48,14 @@ MEAN_RPS: Final = 100.0
 HOUR: Final = 6
 """Windows of an hour."""
 
-STRIDE: Final = 13
+HOURS: Final = 168.0
+"""Of a week: what costs are given for."""
+
+DECISIONS: Final = WINDOW_MINUTES * 60 // DECISION_SECONDS
+
+RATE_STEP: Final = 1.03
+"""Windows whose rates differ by less are simulated once, at the higher."""
+
 MOST_REQUESTS: Final = 20_000
 SEED: Final = 31
 MARK: Final = ("<!-- clock: begin -->", "<!-- clock: end -->")
@@ -50,12 +66,13 @@ COLUMNS: Final = (
     "fixed, USD/week",
     "by the clock",
     "saved",
-    "replayed: fixed",
-    "by the clock",
+    "autoscaled",
+    "saved",
+    "with hindsight",
     "next week: fixed",
     "by the clock",
-    "with hindsight",
-    "plan, s",
+    "autoscaled",
+    "s",
 )
 
 
@@ -75,10 +92,8 @@ def main() -> int:
     print(*lines, sep="\n", flush=True)
     pools = rates()
     for pool in POOLS:
-        if wanted and pool not in wanted:
-            continue
-        for has_reserve in (False, True) if len(pools[pool]) >= 336 * HOUR else (False,):
-            lines.append(f"| {' | '.join(_row(pool, pools[pool], has_reserve=has_reserve))} |")
+        if not wanted or pool in wanted:
+            lines.append(f"| {' | '.join(_row(pool, pools[pool]))} |")
             print(lines[-1], flush=True)
     if "--write" in sys.argv[1:]:
         text = DOCS.read_text(encoding="utf-8")
@@ -88,37 +103,52 @@ def main() -> int:
     return 0
 
 
-def _row(pool: str, windows: Sequence[float], *, has_reserve: bool) -> list[str]:
-    cycle = 168 * HOUR if len(windows) >= 336 * HOUR else 24 * HOUR
-    first, second = windows[:cycle], windows[cycle : 2 * cycle]
-    scale = MEAN_RPS / (math.fsum(first) / len(first))
-    first, second = [rate * scale for rate in first], [rate * scale for rate in second]
+def _row(pool: str, windows: Sequence[float]) -> list[str]:
     started = time.perf_counter()
-    hours = _hourly(first)
-    name = f"{pool}, with reserve" if has_reserve else pool
-    plan, workload = _planned(pool, _with_reserve(hours) if has_reserve else hours)
-    elapsed_s = time.perf_counter() - started
-    fixed, _ = _planned(pool, hours, Scaling.FIXED)
-    schedule = plan.schedule
-    per_week = 168.0
-    if schedule is None:
-        return [name, f"{max(hours) / MEAN_RPS:.2f}", "no schedule saves anything", *["–"] * (len(COLUMNS) - 3)]
-    saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour
-    replays = [
-        "–" if not replayed else f"{_attained(each, workload, replayed):.1%}"
-        for replayed in (first, second)
-        for each in (fixed, plan)
+    has_next = len(windows) >= 336 * HOUR
+    cycle = (168 if has_next else 24) * HOUR
+    scale = MEAN_RPS / (math.fsum(windows[:cycle]) / cycle)
+    first = [rate * scale for rate in windows[:cycle]]
+    replayed = [rate * scale for rate in windows[cycle : 2 * cycle]] if has_next else first
+    busiest = max(_hourly(first))
+
+    def say(what: str) -> None:
+        print(f"{pool}: {time.perf_counter() - started:.0f} s, {what}", file=sys.stderr, flush=True)
+
+    runs = [_planned(pool, first, scaling) for scaling in (Scaling.FIXED, Scaling.SCHEDULE, Scaling.AUTOSCALE)]
+    (fixed, _), (clock, _), (follows, _) = runs
+    say("planned")
+    best, _ = _planned(pool, replayed, Scaling.SCHEDULE, headroom_fraction=0.0)
+    say("planned with hindsight")
+    if clock.schedule is None or follows.schedule is None or best.schedule is None:
+        raise SystemExit(f"{pool}: a schedule was asked for, and none is there")
+    replay = replayed_by_policies(
+        follows, runs[2][1], replayed, minutes=WINDOW_MINUTES, held=BY_MEANS
+    )  # fmt: skip
+    counts: list[Sequence[Sequence[tuple[int, ...]]]] = [
+        [[tuple(group.instances for group in fixed.groups)] for _ in replayed],
+        [[row] for row in _by_the_clock(clock, len(replayed))],
+        [replay.serving[number * DECISIONS : (number + 1) * DECISIONS] for number in range(len(replayed))],
     ]
-    best = _planned(pool, _hourly(second))[0].schedule if second and not has_reserve else None
+    attained = []
+    for (plan, workload), rows in zip(runs, counts, strict=True):
+        attained.append(_attained(plan, workload, replayed, rows))
+        say(f"replayed: {attained[-1]:.2%}")
+    paid = math.fsum(
+        (
+            follows.cost.overhead_usd_per_hour,
+            *(g.price_usd_per_hour * n for g, n in zip(follows.groups, replay.mean_instances, strict=True)),
+        )
+    )
+    costs = [fixed.cost.total_usd_per_hour, clock.schedule.usd_per_hour, paid]
     return [
-        name,
-        f"{max(hours) / MEAN_RPS:.2f}",
-        f"{schedule.fixed_usd_per_hour * per_week:,.0f}",
-        f"{schedule.usd_per_hour * per_week:,.0f}",
-        f"{saved:.0%}",
-        *replays,
-        "–" if best is None else f"{best.usd_per_hour * per_week:,.0f} of {best.fixed_usd_per_hour * per_week:,.0f}",
-        f"{elapsed_s:.0f}",
+        pool,
+        f"{busiest / MEAN_RPS:.2f}",
+        f"{costs[0] * HOURS:,.0f}",
+        *(cell for cost in costs[1:] for cell in (f"{cost * HOURS:,.0f}", f"{1 - cost / costs[0]:.0%}")),
+        f"{best.schedule.usd_per_hour * HOURS:,.0f} of {best.schedule.fixed_usd_per_hour * HOURS:,.0f}",
+        *(f"{share:.1%}" for share in attained),
+        f"{time.perf_counter() - started:.0f}",
     ]
 
 
@@ -127,17 +157,20 @@ def _hourly(windows: Sequence[float]) -> list[float]:
     return [max(windows[start : start + HOUR]) for start in range(0, len(windows), HOUR)]
 
 
-def _with_reserve(hours: Sequence[float]) -> list[float]:
-    """Each hour at the busiest that it, the one before or the one after was on any day."""
-    of_day = [max(hours[hour::24]) for hour in range(24)]
-    return [max(of_day[(hour + shift) % 24] for shift in (-1, 0, 1)) for hour in range(len(hours))]
-
-
-def _planned(pool: str, hours: Sequence[float], scaling: Scaling | None = None) -> tuple[Plan, Workload]:
-    workload = workload_of(Case(name=f"clock-{pool}", kind="chat", rate_rps=max(hours)))
+def _planned(
+    pool: str, windows: Sequence[float], scaling: Scaling, *, headroom_fraction: float = USUAL_HEADROOM
+) -> tuple[Plan, Workload]:
+    rates_rps = tuple(_hourly(windows))
+    workload = workload_of(Case(name=f"clock-{pool}", kind="chat", rate_rps=max(rates_rps)))
+    hours = Hours(
+        rates_rps=rates_rps,
+        origin=f"ServeGen {pool}",
+        headroom_fraction=headroom_fraction,
+        windows_rps=tuple(windows),
+    )
     workload = replace(
         workload,
-        traffic=replace(workload.traffic, hours=Hours(rates_rps=tuple(hours), origin=f"ServeGen {pool}")),
+        traffic=replace(workload.traffic, hours=hours),
         launch=replace(workload.launch, scaling=scaling),
     )
     book = pipeline.embedded_book(workload)
@@ -151,31 +184,47 @@ def _planned(pool: str, hours: Sequence[float], scaling: Scaling | None = None) 
     return planned.plan, planned.workload
 
 
-def _attained(plan: Plan, workload: Workload, windows: Sequence[float]) -> float:
-    """Of all requests of the windows that are replayed, the share that meets every target."""
+def _by_the_clock(plan: Plan, windows: int) -> list[tuple[int, ...]]:
+    """The instances of each group in each window."""
+    if plan.schedule is None:
+        raise SystemExit("a plan without a schedule")
+    by_hour = counts_by_hour(plan.schedule)
+    return [by_hour[number // HOUR] for number in range(windows)]
+
+
+def _attained(
+    plan: Plan, workload: Workload, windows: Sequence[float], rows: Sequence[Sequence[tuple[int, ...]]]
+) -> float:
+    """Of all requests of the windows, the share that meets every target; `rows[window]`: the instances in its parts."""
     run = pipeline.simulator()
-    fleets = {}
+    known: dict[tuple[tuple[int, ...], int], float] = {}
     met = total = 0.0
-    for number in range(0, len(windows), STRIDE):
-        rate_rps = windows[number]
+    for rate_rps, parts in zip(windows, rows, strict=True):
         if rate_rps <= 0:
             continue
-        schedule = plan.schedule
-        period = 0 if schedule is None else schedule.period_of_hour[number // HOUR]
-        if period not in fleets:
-            view = plan if schedule is None else in_period(plan, workload, schedule.periods[period])[0]
-            fleets[period] = pipeline.planned_fleet(PlanDocument(path=Path("plan.json"), plan=view, workload=workload))[
-                0
-            ]
-        scenario = replace(
-            final_scenario(workload, None),
-            request_rate_rps=rate_rps,
-            requests=max(1000, min(MOST_REQUESTS, round(rate_rps * 600))),
-            seed=SEED + number,
-        )
-        met += rate_rps * run(fleets[period], scenario, workload.slo).held
+        step = math.ceil(math.log(rate_rps, RATE_STEP))
+        for counts, times in Counter(parts).items():
+            if (counts, step) not in known:
+                known[counts, step] = _held(run, plan, workload, counts, RATE_STEP**step, seed=SEED + len(known))
+            met += rate_rps * times / len(parts) * known[counts, step]
         total += rate_rps
     return met / total
+
+
+def _held(
+    run: Simulator, plan: Plan, workload: Workload, counts: tuple[int, ...], rate_rps: float, *, seed: int
+) -> float:
+    peak_rps = workload.traffic.request_rate_rps
+    period = Period(rate_rps=peak_rps, hours=1, instances=counts, cost_usd_per_hour=0.0)
+    view = in_period(plan, workload, period)[0]
+    fleet, _ = pipeline.planned_fleet(PlanDocument(path=Path("plan.json"), plan=view, workload=workload))
+    scenario = replace(
+        final_scenario(workload, None),
+        request_rate_rps=rate_rps,
+        requests=max(1000, min(MOST_REQUESTS, round(rate_rps * 600))),
+        seed=seed,
+    )
+    return run(fleet, scenario, workload.slo).held
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.plan_diff import InputChange
 from sky_melange.domain.workload import Workload
 
-_TABLES: Final = ("traffic.rates_rps", "traffic.mean_tokens", "traffic.hours.rates_rps")
+_TABLES: Final = ("traffic.rates_rps", "traffic.mean_tokens", "traffic.hours.rates_rps", "traffic.hours.windows_rps")
 """Compared by bucket or hour, not by position: a new edge moves every position."""
 
 

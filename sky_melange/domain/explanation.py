@@ -80,11 +80,37 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockValue:
+    """What it is worth to follow the hours. Costs are means over them, totals in USD per hour.
+
+    `fixed` runs around the clock; `scheduled` is the schedule with its reserve, of an autoscaled plan without one;
+    `autoscaled` is a replay of the hours by SkyServe's rules, `autoscaled_attainment` its share of the requests within
+    their targets. `faster_…`: the same if instances start `faster_minutes` sooner. `busiest_hour` in words; `next_rps`:
+    the most in any other hour. `nines_usd_per_hour`: the fleet around the clock that holds `nines_attainment`; None:
+    none was found, or nothing is simulated.
+    """
+
+    fixed_usd_per_hour: float
+    scheduled_usd_per_hour: float
+    autoscaled_usd_per_hour: float
+    autoscaled_attainment: float
+    busiest_hour: str
+    busiest_rps: float
+    next_rps: float
+    faster_minutes: float
+    faster_scheduled_usd_per_hour: float
+    faster_autoscaled_usd_per_hour: float
+    nines_attainment: float | None = None
+    nines_usd_per_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """`total_usd_per_hour` is what all figures are compared with.
 
     `best_single_usd_per_hour` and its type are None where no type can do alone. `headroom_rps` is the rate of this
     traffic that the plan's instances carry within `max_utilization`. `size_aware_total_usd_per_hour` as in `Plan`.
+    `clock`: of a plan with a schedule.
     """
 
     request_rate_rps: float
@@ -101,3 +127,4 @@ class Explanation:
     mixes: tuple[MixRange, ...]
     solves: int
     measurements: tuple[Measurement, ...] = ()
+    clock: ClockValue | None = None

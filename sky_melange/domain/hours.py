@@ -19,6 +19,15 @@ DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday
 
 TENFOLD: Final = 10
 
+USUAL_HEADROOM: Final = 0.3
+USUAL_HEADROOM_BASIS: Final = "an assumption: one day or week does not say how much the next differs"
+"""The reserve where nothing says how much hours differ from one to the next."""
+
+MOST_HEADROOM: Final = 10.0
+
+WINDOW_MINUTES: Final = 10
+MOST_WINDOWS: Final = 14 * DAY * 60 // WINDOW_MINUTES
+
 
 class Scaling(StrEnum):
     """How many instances run: those of the busiest hour, those of each hour by the clock, or as SkyServe decides."""
@@ -33,11 +42,17 @@ class Hours:
     """The rate to plan for in each of DAY or WEEK hours, requests/s; at least one is positive.
 
     The hours are those of the clocks in `time_zone`, an IANA name. `origin` says in words where the rates come from.
+    `headroom_fraction`: the reserve beyond each hour's rate, `headroom_basis` says in words why that much.
+    `windows_rps`: the rates of windows of WINDOW_MINUTES in the order in which they came, at most MOST_WINDOWS; empty:
+    not known.
     """
 
     rates_rps: tuple[float, ...]
     time_zone: str = "UTC"
     origin: str = ""
+    headroom_fraction: float = 0.0
+    headroom_basis: str = ""
+    windows_rps: tuple[float, ...] = ()
 
     @property
     def peak_rps(self) -> float:
@@ -48,6 +63,16 @@ class Hours:
     def mean_rps(self) -> float:
         """Over the whole cycle."""
         return sum(self.rates_rps) / len(self.rates_rps)
+
+    def planned_rps(self, scaling: Scaling | None) -> tuple[float, ...]:
+        """What instances are planned for in each hour: its rate with the reserve, at most the busiest hour's rate.
+
+        SkyServe follows the requests themselves: what it scales has its reserve elsewhere (`Autoscaling`).
+        """
+        if scaling is Scaling.AUTOSCALE:
+            return self.rates_rps
+        peak = self.peak_rps
+        return tuple(min(peak, rate * (1 + self.headroom_fraction)) for rate in self.rates_rps)
 
     @property
     def is_even(self) -> bool:
@@ -60,7 +85,8 @@ class Hours:
         if peak_rps == peak:
             return self
         rates = tuple(peak_rps if rate == peak else rate / peak * peak_rps for rate in self.rates_rps)
-        return replace(self, rates_rps=rates)
+        windows = tuple(rate / peak * peak_rps for rate in self.windows_rps)
+        return replace(self, rates_rps=rates, windows_rps=windows)
 
     def steepest_jump(self) -> str | None:
         """The hour that begins with the largest rise, where that is tenfold or more and matters; in a sentence."""
@@ -113,6 +139,23 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscaling:
+    """How SkyServe is told to follow the requests, and what a replay of the hours by its rules gave.
+
+    `headroom_fraction`: at each rate it wants the instances that are planned for so much more. `least_fraction` of the
+    busiest hour's instances run at any time. `mean_instances` of each group are paid, in the order of `Plan.groups`.
+    `attainment`: the share of the requests within their targets. `scheduled_usd_per_hour`: what the same traffic costs
+    by the clock, without a reserve.
+    """
+
+    headroom_fraction: float
+    least_fraction: float
+    mean_instances: tuple[float, ...]
+    attainment: float
+    scheduled_usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """`period_of_hour[h]`: which of `periods` the h-th hour of the cycle belongs to; `periods`, the busiest first.
 
@@ -120,7 +163,8 @@ class Schedule:
     is started `startup_minutes` before the hour that needs it, and paid from then on. Costs are means over the cycle,
     overhead and starts included: `usd_per_hour` of this schedule, `fixed_usd_per_hour` of the cheapest fleet found
     that runs around the clock, `bound_usd_per_hour` what every schedule of one mix costs at least by the program, at
-    the utilisations of this one; None: not proven.
+    the utilisations of this one; None: not proven. `headroom_fraction` as in `Hours`. `autoscaling`: SkyServe decides,
+    and `usd_per_hour` is what that costs; None: the clock does.
     """
 
     time_zone: str
@@ -131,6 +175,8 @@ class Schedule:
     usd_per_hour: float
     fixed_usd_per_hour: float
     bound_usd_per_hour: float | None = None
+    headroom_fraction: float = 0.0
+    autoscaling: Autoscaling | None = None
 
     @property
     def hours(self) -> int:
@@ -147,6 +193,17 @@ class Schedule:
 
         `terms` as in the function of the same name.
         """
+        if self.autoscaling is not None:
+            # SkyServe never runs fewer than are committed.
+            committed = terms or (None,) * len(prices_usd_per_hour)
+            means = zip(prices_usd_per_hour, self.autoscaling.mean_instances, committed, strict=True)
+            paid = (
+                price * mean
+                if term is None
+                else price * (mean - term.instances) + term.price_usd_per_hour * term.instances
+                for price, mean, term in means
+            )
+            return math.fsum((overhead_usd_per_hour, *paid))
         counts = [period.instances for period in self.periods]
         replicas = mean_usd_per_hour(
             self.period_of_hour, counts, prices_usd_per_hour, startup_minutes=self.startup_minutes, terms=terms

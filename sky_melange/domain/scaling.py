@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from sky_melange.domain.hours import WEEK, Scaling, Schedule
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import Cost, Plan, ReplicaGroup
 from sky_melange.domain.workload import LaunchMode, Workload
 from sky_melange.errors import InputError
 
@@ -56,6 +57,17 @@ def scaling_of(plan: Plan, workload: Workload) -> Scaling:
     if asked is not None:
         return asked
     return Scaling.SCHEDULE if schedule.usd_per_hour < schedule.fixed_usd_per_hour else Scaling.FIXED
+
+
+def most_replicas(instances: int, schedule: Schedule) -> int:
+    """The most that SkyServe may start of a group with so many in the busiest hour."""
+    return math.ceil(instances * (1 + schedule.headroom_fraction) - 1e-9)
+
+
+def most_usd_per_hour(groups: Sequence[ReplicaGroup], cost: Cost, schedule: Schedule) -> float:
+    """What an autoscaled plan costs while all run that SkyServe may start."""
+    most = (group.costs(most_replicas(group.instances, schedule)) for group in groups)
+    return math.fsum((cost.overhead_usd_per_hour, *most))
 
 
 def counts_by_hour(schedule: Schedule) -> tuple[tuple[int, ...], ...]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from sky_melange.domain.hours import DAY, WEEK, starts_in
+from sky_melange.domain.hours import DAY, WEEK, Scaling, starts_in
 from sky_melange.domain.plan import Plan, terms_of
 from sky_melange.domain.workload import Workload
 
@@ -43,6 +43,18 @@ def _shape(plan: Plan, workload: Workload) -> Iterator[str]:
                 f"schedule.periods[{number}].instances: want one for each of the {len(plan.groups)} groups, found "
                 f"{len(period.instances)}"
             )
+    if not math.isclose(schedule.headroom_fraction, hours.headroom_fraction, abs_tol=_TOLERANCE):
+        yield (
+            f"schedule.headroom_fraction: is {schedule.headroom_fraction:g}, traffic.hours has "
+            f"{hours.headroom_fraction:g}; plan again"
+        )
+    told = schedule.autoscaling
+    if told is not None and len(told.mean_instances) != len(plan.groups):
+        yield f"schedule.autoscaling.mean_instances: want one for each of the {len(plan.groups)} groups; plan again"
+    if told is not None and not (told.attainment <= 1 and told.least_fraction <= 1):
+        yield "schedule.autoscaling: attainment and least_fraction are at most 1"
+    if told is not None and workload.launch.scaling is not Scaling.AUTOSCALE:
+        yield "schedule.autoscaling: launch.scaling is not autoscale; plan again"
     if schedule.time_zone != hours.time_zone:
         yield f"schedule.time_zone: is {schedule.time_zone[:60]!r}, but traffic.hours is in {hours.time_zone[:60]!r}"
 
@@ -51,13 +63,14 @@ def _rates(plan: Plan, workload: Workload) -> Iterator[str]:
     schedule, hours = plan.schedule, workload.traffic.hours
     if schedule is None or hours is None:
         return
+    planned_rps = hours.planned_rps(workload.launch.scaling)
     for number, period in enumerate(schedule.periods):
-        own = [rate for rate, of in zip(hours.rates_rps, schedule.period_of_hour, strict=True) if of == number]
+        own = [rate for rate, of in zip(planned_rps, schedule.period_of_hour, strict=True) if of == number]
         if period.hours != len(own):
             yield f"schedule.periods[{number}].hours: is {period.hours}, but period_of_hour names it {len(own)} times"
         if not max(own) <= period.rate_rps * (1 + _TOLERANCE):
             yield (
-                f"schedule.periods[{number}].rate_rps: is {period.rate_rps!r}, but traffic.hours has {max(own)!r} in "
+                f"schedule.periods[{number}].rate_rps: is {period.rate_rps!r}, but traffic.hours needs {max(own)!r} in "
                 "one of its hours; plan again"
             )
     if any(one.rate_rps <= other.rate_rps for one, other in pairwise(schedule.periods)):

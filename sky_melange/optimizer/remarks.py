@@ -12,6 +12,7 @@ from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
 from sky_melange.domain.price_record import PriceKind, covered
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
+from sky_melange.domain.scaling import most_usd_per_hour
 from sky_melange.domain.units import s_to_ms, usd_per_month
 from sky_melange.domain.workload import Budget, LaunchMode, RoutingPolicy, Workload
 from sky_melange.optimizer.spot import spot_warnings, unknown_surges
@@ -136,8 +137,13 @@ def clock_assumptions(workload: Workload, schedule: Schedule | None) -> Iterator
     yield (
         f"Scaling: instances follow the {len(hours.rates_rps)} hours of traffic.hours"
         f"{f' ({hours.origin})' if hours.origin else ''}, on the clocks of {hours.time_zone}, since {why}. Requests "
-        "that come faster than in their hour may miss the targets."
+        "that come faster than planned for their hour may miss the targets."
     )
+    if hours.headroom_fraction and scaling is not Scaling.AUTOSCALE:
+        yield (
+            f"Each hour is planned {hours.headroom_fraction:.0%} above its rate, at most at the busiest hour's "
+            f"(traffic.hours.headroom_fraction: {hours.headroom_basis or 'as given'})."
+        )
     yield (
         f"An instance is started {schedule.startup_minutes:g} minutes before the hour that needs it ({minutes}), and "
         "paid from then on."
@@ -152,6 +158,13 @@ def budget_warnings(
     mean = mean_cost(cost, groups, schedule)
     monthly = (usd_per_month(mean.total_usd_per_hour), usd_per_month(mean.worst_case_usd_per_hour))
     limits = workload.budget or Budget()
+    if schedule is not None and workload.launch.scaling is Scaling.AUTOSCALE and limits.usd_per_hour is not None:
+        autoscaled = most_usd_per_hour(groups, cost, schedule)
+        if total <= limits.usd_per_hour < autoscaled:
+            yield (
+                f"SkyServe may start instances of USD {autoscaled:.4f} per hour, over budget.usd_per_hour "
+                f"{limits.usd_per_hour:.12g}: lower traffic.hours.headroom_fraction ({schedule.headroom_fraction:g})."
+            )
     unknown = unknown_surges(groups, falls_back=workload.launch.mode is LaunchMode.SERVE)
     if unknown and workload.budget is not None:
         yield (

@@ -31,9 +31,11 @@ def periods_of(rates_rps: Sequence[float], most: int = MOST_PERIODS) -> tuple[tu
     for _ in range(min(most, len(levels))):
         row = [(math.inf, 0)]
         for end in range(1, len(levels) + 1):
-            found, excess = (math.inf, 0), 0.0
+            found, excess, hours = (math.inf, 0), 0.0, 0
             for begin in range(end - 1, -1, -1):
-                excess = math.fsum((levels[begin] - level) * times[level] for level in levels[begin:end])
+                # All hours so far are planned for this level instead of the last, which is lower.
+                excess += (levels[begin] - levels[begin + 1]) * hours if hours else 0.0
+                hours += times[levels[begin]]
                 found = min(found, (best[-1][begin][0] + excess, begin))
             row.append(found)
         best.append(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.commitments import BoughtFleet, weighed
 from sky_melange.domain.emissions import emissions
-from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.explanation import ClockValue, Explanation
 from sky_melange.domain.hosted import hosted_api
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup, SimulatedPlan
 from sky_melange.domain.profile import Profile
+from sky_melange.domain.scaling import scaling_of
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Formulation, LaunchMode, Objective, Workload
 from sky_melange.errors import (
@@ -57,6 +58,7 @@ from sky_melange.workload_file import file_text
 
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
+    from sky_melange.pipeline.autoscaling import Held
     from sky_melange.pipeline.scheduling import Scheduled
     from sky_melange.pipeline.simulator import Simulator
     from sky_melange.simulation import Fleet, Scenario
@@ -224,6 +226,17 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         schedule=schedule,
         commitments=commitments,
     )
+    is_autoscaled = schedule is not None and scaling_of(plan, workload) is Scaling.AUTOSCALE
+    if is_autoscaled or (schedule is not None and is_explained):
+        from sky_melange.pipeline.autoscaling import clock_value, with_autoscaling
+
+        loads = _held_at_loads(plan, workload, used, simulator, log)
+        plan = with_autoscaling(plan, workload, loads) if is_autoscaled else plan
+        if plan.explanation is not None:
+            value = clock_value(plan, workload, loads)
+            if value is not None and simulator is not None and workload.slo.attainment is not None:
+                value = _with_next_nine(value, answer.fixed.model, simulator, log)
+            plan = replace(plan, explanation=replace(plan.explanation, clock=value))
     _check(plan, workload, optimum)
     plan = replace(
         plan,
@@ -308,6 +321,45 @@ def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]
     able = capacities_of(model.workload, profiles)
     usd_per_hour = optimum.cost.total_usd_per_hour
     return missed_warnings(missed(model, usd_per_hour, book.quarantined, able, cloud_features()))
+
+
+def _held_at_loads(
+    plan: Plan, workload: Workload, used: Mapping[str, Profile], simulator: Simulator | None, log: RequestLog | None
+) -> Held:
+    """What becomes of the requests when more, or fewer, come than the busiest hour has."""
+    from sky_melange.pipeline.autoscaling import BY_MEANS, held_at_loads
+
+    if simulator is None or workload.slo.attainment is None:
+        return BY_MEANS
+    from sky_melange.pipeline.attaining import final_scenario
+    from sky_melange.simulation import fleet_of
+
+    fleet, scenario = fleet_of(plan, workload, used), final_scenario(workload, log)
+
+    def attained(load: float) -> float:
+        rate_rps = scenario.request_rate_rps * load
+        return simulator(fleet, replace(scenario, request_rate_rps=rate_rps), workload.slo).held
+
+    return held_at_loads(attained)
+
+
+def _with_next_nine(value: ClockValue, model: Model, simulator: Simulator, log: RequestLog | None) -> ClockValue:
+    """With the cost of the cheapest fleet around the clock that misses a tenth of the requests."""
+    from sky_melange.pipeline.attaining import cheapest_held
+
+    workload = model.workload
+    wanted = 1 - (1 - (workload.slo.attainment or 0.0)) / 10
+    slo = replace(workload.slo, attainment=round(wanted, 12))
+    try:
+        held = cheapest_held(
+            replace(model, workload=replace(workload, slo=slo)),
+            lambda fleet, scenario: simulator(fleet, scenario, slo),
+            log,
+        )
+    except (InfeasibleError, NotOptimalError):
+        return replace(value, nines_attainment=slo.attainment)
+    cost = held.solved.model.problem.cost(held.solved.solution.counts)
+    return replace(value, nines_attainment=slo.attainment, nines_usd_per_hour=cost)
 
 
 def check_size(groups: Iterable[ReplicaGroup]) -> None:

@@ -107,6 +107,7 @@ class Scheduled:
             usd_per_hour=self.cost_usd_per_hour,
             fixed_usd_per_hour=fixed_usd_per_hour,
             bound_usd_per_hour=self.bound_usd_per_hour,
+            headroom_fraction=0.0 if hours is None else hours.headroom_fraction,
         )
         paid = schedule.mean_usd_per_hour(prices, beside, terms_of(groups))
         if not math.isclose(paid, self.cost_usd_per_hour, rel_tol=1e-9, abs_tol=1e-9):
@@ -208,7 +209,7 @@ class _Hours:
         workload = self.model.workload
         if workload.traffic.hours is None:
             raise SkyMelangeError("there are no hours to plan for")
-        of_hour, self.rates_rps = periods_of(workload.traffic.hours.rates_rps)
+        of_hour, self.rates_rps = periods_of(workload.traffic.hours.planned_rps(workload.launch.scaling))
         self.cycle = Cycle(
             period_of_hour=of_hour,
             startup_minutes=startup_minutes(workload),

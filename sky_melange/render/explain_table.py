@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sky_melange.domain.explanation import Explanation, Leaving, LimitCost, NearMiss, Substitute
+from sky_melange.domain.explanation import ClockValue, Explanation, Leaving, LimitCost, NearMiss, Substitute
 from sky_melange.render.money import hourly
 from sky_melange.render.plan_sentences import KEEP, free_of_changes
 from sky_melange.render.text import WIDTH, Breakable, counted, new_table, to_text
@@ -71,6 +71,8 @@ def sentences(explanation: Explanation) -> Iterator[str]:
             f"The most valuable profile to measure is that of {first.accelerator}: if it is as fast as predicted, the "
             f"plan costs at least {hourly(first.saves_usd_per_hour)} USD/h less."
         )
+    if explanation.clock is not None:
+        yield from _of_the_clock(explanation.clock)
     best = explanation.size_aware_total_usd_per_hour
     if is_kept:
         if best is not None and cost > best * (1 + _SAME):
@@ -83,6 +85,43 @@ def sentences(explanation: Explanation) -> Iterator[str]:
             yield f"{explanation.policy} routing costs {more} USD/h more than size_aware ({hourly(best)})."
         else:
             yield f"{explanation.policy} routing costs no more than size_aware would."
+
+
+def _of_the_clock(clock: ClockValue) -> Iterator[str]:
+    """What it is worth to follow the hours, and what more would be worth."""
+    fixed, scheduled = clock.fixed_usd_per_hour, clock.scheduled_usd_per_hour
+    autoscaled = clock.autoscaled_usd_per_hour
+    yield (
+        f"By the clock the hours cost {hourly(scheduled)} USD/h on average, {_saving(fixed, scheduled)} the fleet "
+        f"around the clock ({hourly(fixed)})."
+    )
+    yield (
+        f"Autoscaled by SkyServe's rules they cost {hourly(autoscaled)}, {_saving(scheduled, autoscaled)} by the "
+        f"clock, with {clock.autoscaled_attainment:.2%} of the requests within their targets in a replay of the hours."
+    )
+    yield (
+        f"{clock.busiest_hour} sets the peak with {clock.busiest_rps:.4g} req/s; the busiest other hour has "
+        f"{clock.next_rps:.4g}."
+    )
+    if clock.faster_minutes:
+        yield (
+            f"If instances started {clock.faster_minutes:g} minutes sooner, that would save "
+            f"{hourly(max(0.0, scheduled - clock.faster_scheduled_usd_per_hour))} USD/h by the clock, with the same "
+            f"instances in each hour, and {hourly(max(0.0, autoscaled - clock.faster_autoscaled_usd_per_hour))} "
+            "autoscaled."
+        )
+    if clock.nines_attainment is not None:
+        wanted = f"{clock.nines_attainment * 100:.10g}% of the requests within their targets"
+        if clock.nines_usd_per_hour is None:
+            yield f"No fleet was found that keeps {wanted}."
+        else:
+            more = max(0.0, clock.nines_usd_per_hour - fixed)
+            yield f"The next nine, {wanted}, costs {hourly(more)} USD/h more around the clock."
+
+
+def _saving(before: float, now: float) -> str:
+    """`12.3% less than`"""
+    return f"{1 - now / before:.1%} less than" if now <= before else f"{now / before - 1:.1%} more than"
 
 
 def _measurements(explanation: Explanation) -> Table:

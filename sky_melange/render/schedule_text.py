@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
-from sky_melange.domain.hours import DAY, DAYS, WEEK, Schedule
+from sky_melange.domain.hours import DAY, DAYS, WEEK, Autoscaling, Schedule
 from sky_melange.domain.plan import Plan
+from sky_melange.domain.scaling import most_usd_per_hour
 from sky_melange.render.money import hourly, monthly
 
 PERIOD_HEAD: Final = ("Up to req/s", "Hours", "Instances", "USD/h", "Within targets")
@@ -17,6 +19,8 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 
 def clock_sentence(plan: Plan, schedule: Schedule) -> str:
     """`By the clock: USD 20.4672 per hour on average …`"""
+    if schedule.autoscaling is not None:
+        return _autoscaled_sentence(plan, schedule, schedule.autoscaling)
     totals = [sum(period.instances) for period in schedule.periods]
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     against = (
@@ -29,9 +33,38 @@ def clock_sentence(plan: Plan, schedule: Schedule) -> str:
         f"By the clock: USD {hourly(schedule.usd_per_hour)} per hour on average ({monthly(schedule.usd_per_hour)} a "
         f"month), {against}; between {min(totals)} and {max(totals)} instances, {schedule.starts} started in "
         f"{'a week' if schedule.hours == WEEK else 'a day'}. The busiest hour costs "
-        f"{hourly(plan.cost.total_usd_per_hour)}; its instances are those of the table. There is no reserve for a week "
-        "with other peaks than `hours`: give them some, or set `launch.scaling: autoscale` (docs/hours.md)."
+        f"{hourly(plan.cost.total_usd_per_hour)}; its instances are those of the table. "
+        + (
+            "There is no reserve for a week with other peaks than `hours` (headroom_fraction: 0)."
+            if schedule.headroom_fraction == 0
+            else f"Each hour carries {schedule.headroom_fraction:.0%} more requests than `hours` says, up to the "
+            "busiest hour's rate (headroom_fraction); beyond that a week with other peaks misses its targets."
+        )
     )
+
+
+def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> str:
+    mean, most_usd = math.fsum(told.mean_instances), most_usd_per_hour(plan.groups, plan.cost, schedule)
+    saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
+    return (
+        f"Autoscaled: USD {hourly(schedule.usd_per_hour)} per hour on average ({monthly(schedule.usd_per_hour)} a "
+        f"month) and {told.attainment:.2%} of the requests within their targets, in a replay of `hours` by SkyServe's "
+        f"rules; {_against(saved)} the cheapest fleet found around the clock ({hourly(schedule.fixed_usd_per_hour)}). "
+        f"{mean:.1f} instances on average"
+        + (f", started as if {told.headroom_fraction:.0%} more requests came" if told.headroom_fraction else "")
+        + (f", never under {told.least_fraction:.0%} of the most" if told.least_fraction else "")
+        + f"; by the clock without reserve they cost {hourly(told.scheduled_usd_per_hour)}."
+        + (
+            f" Where more requests come than `hours` says, SkyServe starts up to {schedule.headroom_fraction:.0%} more "
+            f"than the table has (headroom_fraction), at USD {hourly(most_usd)} per hour."
+            if schedule.headroom_fraction
+            else ""
+        )
+    )
+
+
+def _against(saved: float) -> str:
+    return f"{saved:.1%} less than" if saved >= 0 else f"{-saved:.1%} more than"
 
 
 def period_rows(plan: Plan, schedule: Schedule) -> Iterator[tuple[str, ...]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from sky_melange.domain.engine import ENGINES, version_gap
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.plan import Plan, ReplicaGroup
-from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy, scaling_of
+from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy, most_replicas, scaling_of
 from sky_melange.domain.workload import LaunchMode, Workload
 from sky_melange.render.engine_command import PORT, engine_arguments
 from sky_melange.render.router_haproxy import health_checks_rps
@@ -41,24 +41,35 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
 def replica_policies(plan: Plan, workload: Workload) -> Mapping[str, ReplicaPolicy]:
     """By group; those that run as many instances in every hour have none, nor has a plan that is not autoscaled.
 
-    The target is such that SkyServe wants at least a period's instances at the rate of that period. It counts the
-    router's health checks as requests, and so does the target.
+    The target is such that SkyServe wants at least a period's instances at the rate of that period, and before that by
+    the reserve of `Autoscaling`. It counts the router's health checks as requests, and so does the target. More than
+    the busiest hour's instances run where more requests come, by the reserve of the hours.
     """
     schedule = plan.schedule
     if schedule is None or scaling_of(plan, workload) is not Scaling.AUTOSCALE:
         return {}
     checks_rps = health_checks_rps(plan, workload)
+    told = schedule.autoscaling
+    ahead = 1.0 if told is None else 1 + told.headroom_fraction
     policies: dict[str, ReplicaPolicy] = {}
     for index, group in enumerate(plan.groups):
         peak_rps = math.fsum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing)
         busiest, counts = schedule.periods[0], [max(1, period.instances[index]) for period in schedule.periods]
         fewest, most = min(counts), max(counts)
+        if group.committed is not None:
+            # They are paid for whether they run or not.
+            fewest = max(fewest, group.committed.term.instances)
+        if told is not None:
+            fewest = max(fewest, math.ceil(most * told.least_fraction))
+            most = most_replicas(most, schedule)
+        if fewest == most:
+            continue
         targets = [
-            (peak_rps * period.rate_rps / busiest.rate_rps + checks_rps.get(group.name, 0.0)) / count
-            for period, count in zip(schedule.periods, counts, strict=True)
-            if count > fewest
+            (peak_rps * period.rate_rps / busiest.rate_rps / ahead + checks_rps.get(group.name, 0.0)) / count
+            for number, (period, count) in enumerate(zip(schedule.periods, counts, strict=True))
+            if count > fewest or not number
         ]
-        if not targets or min(targets) <= 0:
+        if min(targets) <= 0:
             continue
         startup_s = schedule.startup_minutes * 60
         policies[group.name] = ReplicaPolicy(
@@ -66,7 +77,7 @@ def replica_policies(plan: Plan, workload: Workload) -> Mapping[str, ReplicaPoli
             max_replicas=most,
             target_qps_per_replica=_rounded_down(min(targets)),
             upscale_delay_seconds=_decisions(startup_s / 10, least_s=20, most_s=300),
-            downscale_delay_seconds=_decisions(startup_s * 2, least_s=300, most_s=3600),
+            downscale_delay_seconds=_decisions(startup_s * 4, least_s=1800, most_s=3600),
         )
     return policies
 

@@ -175,6 +175,7 @@ def _rate(summary: TraceSummary, request_rate_rps: float) -> Iterator[str]:
     yield f"  # {hours.origin[:200]}."
     yield "  hours:   # the busiest one's is the rate that the plan serves"
     yield f"    time_zone: {_scalar(hours.time_zone)}"
+    yield f"    headroom_fraction: {hours.headroom_fraction:g}   # {hours.headroom_basis}"
     yield "    rates: ["
     rates = [format(Decimal(f"{rate:.6g}"), "f") for rate in hours.scaled_to(request_rate_rps).rates_rps]
     for start in range(0, len(rates), DAY):

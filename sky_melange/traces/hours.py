@@ -15,7 +15,17 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Final
 
-from sky_melange.domain.hours import DAY, WEEK, HourCount, Hours, hour_name
+from sky_melange.domain.hours import (
+    DAY,
+    MOST_WINDOWS,
+    USUAL_HEADROOM,
+    USUAL_HEADROOM_BASIS,
+    WEEK,
+    WINDOW_MINUTES,
+    HourCount,
+    Hours,
+    hour_name,
+)
 from sky_melange.domain.trace import CALENDAR_FROM_S
 from sky_melange.errors import InputError, Mistake
 from sky_melange.resources import time_zone
@@ -25,6 +35,18 @@ _QUARTER_S: Final = 900
 _HALF_S: Final = 1800
 _LONGEST_S: Final = 5 * 366 * 24 * HOUR_S
 _MOST_RANGES: Final = 4
+_WINDOW_S: Final = WINDOW_MINUTES * 60
+
+_MOST_COMPARED: Final = 14
+"""Days or weeks that are compared with each other, the last ones."""
+
+_FEWEST_COMPARED: Final = 2
+
+_MOST_DERIVED: Final = 1.0
+"""Hours that more than double from week to week are not a schedule's matter."""
+
+_Rates = Sequence[tuple[float, int]]
+"""(rate, seconds)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +68,20 @@ class Piece:
 
 
 class _Found:
-    """What each hour of the week has been seen to need: (rate, seconds), and its longest piece."""
+    """What each hour of the week has been seen to need, each time that it was seen, and its longest piece."""
 
     def __init__(self) -> None:
-        self.rates: list[list[tuple[float, int]]] = [[] for _ in range(WEEK)]
+        self.pieces: list[list[tuple[Piece, _Rates]]] = [[] for _ in range(WEEK)]
         self.longest_s = [0] * WEEK
-        self.pieces = [0] * WEEK
 
-    def saw(self, piece: Piece) -> None:
+    def saw(self, piece: Piece, rates: _Rates) -> None:
         self.longest_s[piece.hour] = max(self.longest_s[piece.hour], piece.end_s - piece.begin_s)
-        self.pieces[piece.hour] += 1
+        self.pieces[piece.hour].append((piece, rates))
+
+    def seen(self, hour: int, cycle: int) -> list[_Rates]:
+        """Of an hour of the cycle each time that something is known of it, the earliest first."""
+        times = [each for pieces in self.pieces[hour::cycle] for each in pieces]
+        return [rates for _, rates in sorted(times, key=lambda each: each[0].begin_s) if rates]
 
     def missing(self, cycle: int) -> list[int]:
         """The hours of which no half has been seen at once."""
@@ -98,21 +124,26 @@ def hours_of_requests(
     _check_length(first_s, end_s, source)
     found = _Found()
     for piece in local_pieces(first_s, end_s, wanted.time_zone):
-        found.saw(piece)
         length = piece.end_s - piece.begin_s
         if length < window_s:
+            found.saw(piece, ())
             continue
         low, high = np.searchsorted(seconds, [piece.begin_s, piece.end_s])
         if low == high:
-            found.rates[piece.hour].append((0.0, length - window_s + 1))
+            found.saw(piece, ((0.0, length - window_s + 1),))
             continue
         reached = np.zeros(length + 1, dtype=np.int64)
         reached[seconds[low:high] - piece.begin_s + 1] = requests[low:high]
         np.cumsum(reached, out=reached)
         counts, weights = np.unique(reached[window_s:] - reached[:-window_s], return_counts=True)
         rates = (counts / window_s).tolist()
-        found.rates[piece.hour].extend(zip(rates, weights.tolist(), strict=True))
-    return _hours(found, wanted, percentile, f"{window_s} s windows", source)
+        found.saw(piece, tuple(zip(rates, weights.tolist(), strict=True)))
+    # Whole windows only: those at the ends of the log say less.
+    first = first_s // _WINDOW_S
+    counted = np.bincount((seconds // _WINDOW_S - first).astype(np.int64), weights=requests)
+    whole = counted[-(-first_s // _WINDOW_S) - first : end_s // _WINDOW_S - first]
+    windows = _rounded((whole / _WINDOW_S).tolist())
+    return _hours(found, wanted, percentile, f"{window_s} s windows", source, windows)
 
 
 def hours_of_samples(samples: Sequence[Sample], wanted: HourCount, *, percentile: float, source: str) -> Hours:
@@ -131,13 +162,15 @@ def hours_of_samples(samples: Sequence[Sample], wanted: HourCount, *, percentile
     for begin, end, inside in _runs(ordered):
         at = 0
         for piece in local_pieces(begin, end, wanted.time_zone):
-            found.saw(piece)
             while inside[at].end_s <= piece.begin_s:
                 at += 1
-            for sample in _from(inside, at, piece.end_s):
-                covered = min(sample.end_s, piece.end_s) - max(sample.begin_s, piece.begin_s)
-                found.rates[piece.hour].append((sample.rate_rps, covered))
-    return _hours(found, wanted, percentile, f"rates of {_span(sorted(steps)[len(steps) // 2])} each", source)
+            rates = (
+                (sample.rate_rps, min(sample.end_s, piece.end_s) - max(sample.begin_s, piece.begin_s))
+                for sample in _from(inside, at, piece.end_s)
+            )
+            found.saw(piece, tuple(rates))
+    counted = f"rates of {_span(sorted(steps)[len(steps) // 2])} each"
+    return _hours(found, wanted, percentile, counted, source, _windows_of(ordered))
 
 
 def _from(samples: Sequence[Sample], at: int, end_s: int) -> Iterator[Sample]:
@@ -155,6 +188,27 @@ def _runs(ordered: Sequence[Sample]) -> Iterator[tuple[int, int, Sequence[Sample
             start = at
 
 
+def _windows_of(ordered: Sequence[Sample]) -> tuple[float, ...]:
+    """The mean of each window of which at least a half is known, in order; the latest."""
+    seen: dict[int, list[float]] = {}
+    first_s = ordered[-1].end_s - MOST_WINDOWS * _WINDOW_S
+    for sample in ordered:
+        begin = max(sample.begin_s, first_s)
+        while begin < sample.end_s:
+            number = begin // _WINDOW_S
+            end = min(sample.end_s, (number + 1) * _WINDOW_S)
+            window = seen.setdefault(number, [0.0, 0.0])
+            window[0] += sample.rate_rps * (end - begin)
+            window[1] += end - begin
+            begin = end
+    return _rounded([total / known for _, (total, known) in sorted(seen.items()) if known >= _WINDOW_S / 2])
+
+
+def _rounded(rates: Sequence[float]) -> tuple[float, ...]:
+    """The latest, to six digits."""
+    return tuple(float(f"{rate:.6g}") for rate in rates[-MOST_WINDOWS:])
+
+
 def gap_note(samples: Iterable[Sample]) -> str | None:
     """Which times within the dated rates have none, where any have none."""
     ends = [(begin, end) for begin, end, _ in _runs(sorted(samples, key=lambda sample: sample.begin_s))]
@@ -166,7 +220,9 @@ def gap_note(samples: Iterable[Sample]) -> str | None:
     return f"the dated rates have gaps, for which the other days stand: {shown}{more} (UTC)"
 
 
-def _hours(found: _Found, wanted: HourCount, percentile: float, counted: str, source: str) -> Hours:
+def _hours(
+    found: _Found, wanted: HourCount, percentile: float, counted: str, source: str, windows_rps: tuple[float, ...]
+) -> Hours:
     cycle = wanted.cycle or (WEEK if not found.missing(WEEK) else DAY)
     missing = found.missing(cycle)
     if missing:
@@ -179,20 +235,60 @@ def _hours(found: _Found, wanted: HourCount, percentile: float, counted: str, so
             instead += ", or count the hours of a day, of which it covers all"
         raise _mistake(source, message + instead)
     rates = tuple(
-        _percentile([pair for each in found.rates[hour::cycle] for pair in each], percentile) for hour in range(cycle)
+        _percentile((pair for rates in found.seen(hour, cycle) for pair in rates), percentile) for hour in range(cycle)
     )
     if not any(rates):
         message = f"percentile {percentile:g} of its rates is 0 in every hour; take a higher one (rate_percentile)"
         raise _mistake(source, message)
     # An hour of the cycle is known from so many days or weeks.
-    times = sorted(sum(found.pieces[hour::cycle]) for hour in range(cycle))[cycle // 2]
+    times = sorted(sum(map(len, found.pieces[hour::cycle])) for hour in range(cycle))[cycle // 2]
     noun = "day" if cycle == DAY else "week"
     over = f"{times} {noun}{'s' if times > 1 else ''}"
+    headroom_fraction, basis = _headroom(found, cycle, percentile, max(rates))
     return Hours(
         rates_rps=rates,
         time_zone=wanted.time_zone,
         origin=f"{source}: p{percentile:g} of its {counted} within each hour of the {noun}, over {over}",
+        headroom_fraction=headroom_fraction,
+        headroom_basis=basis,
+        windows_rps=windows_rps,
     )
+
+
+def _headroom(found: _Found, cycle: int, percentile: float, peak_rps: float) -> tuple[float, str]:
+    """(reserve, why that much): so many percent of the requests came at no more than the other days or weeks had.
+
+    Rates above those of the busiest hour count as that: a reserve never goes beyond it. An hour that is known once says
+    nothing.
+    """
+    ratios: list[tuple[float, float]] = []
+    compared = 0
+    for hour in range(cycle):
+        times = found.seen(hour, cycle)[-_MOST_COMPARED:]
+        compared = max(compared, len(times))
+        for number, own in enumerate(times if len(times) > 1 else ()):
+            others = (pair for rates in (*times[:number], *times[number + 1 :]) for pair in rates)
+            usual = _percentile(others, percentile)
+            ratios += [
+                (min(rate, peak_rps) / usual if usual > 0 else math.inf, rate * seconds)
+                for rate, seconds in own
+                if rate > 0
+            ]
+    if compared < _FEWEST_COMPARED or not ratios:
+        return USUAL_HEADROOM, USUAL_HEADROOM_BASIS
+    ratios.sort()
+    left = math.fsum(weight for _, weight in ratios) * percentile / 100
+    reached = 0.0
+    for ratio, weight in ratios:
+        reached = ratio
+        left -= weight
+        if left <= 0:
+            break
+    noun = "days" if cycle == DAY else "weeks"
+    if reached - 1 > _MOST_DERIVED:
+        return _MOST_DERIVED, f"the most that is derived: the same hour of {compared} {noun} differs by more"
+    fraction = max(0.0, math.ceil((reached - 1) * 100 - 1e-9) / 100)
+    return fraction, f"{percentile:g} % of the requests of each of {compared} {noun} were within that of the others"
 
 
 def _percentile(rates: Iterable[tuple[float, int]], percentile: float) -> float:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from sky_melange.domain.hours import DAY, WEEK, HourCount, Hours
+from sky_melange.domain.hours import DAY, USUAL_HEADROOM, USUAL_HEADROOM_BASIS, WEEK, HourCount, Hours
 from sky_melange.domain.trace import CALENDAR_FROM_S, HoursReference
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates.prometheus import WATCHERS
@@ -85,7 +85,14 @@ def read_hours(reference: HoursReference, folder: Path) -> Read:
     text = _text(path, _MAX_BYTES).removeprefix("\ufeff")
     if columns.time is not None:
         return _counted(_dated(text, columns, wanted, source), wanted, percentile, source)
-    return Hours(rates_rps=_plain(text, columns, source), time_zone=wanted.time_zone, origin=source), ()
+    hours = Hours(
+        rates_rps=_plain(text, columns, source),
+        time_zone=wanted.time_zone,
+        origin=source,
+        headroom_fraction=USUAL_HEADROOM,
+        headroom_basis=USUAL_HEADROOM_BASIS,
+    )
+    return hours, ()
 
 
 def _counted(samples: Sequence[Sample], wanted: HourCount, percentile: float, source: str) -> Read:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from sky_melange.domain.buckets import BucketSize
+from sky_melange.domain.hours import Scaling
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import (
@@ -53,6 +55,10 @@ def to_workload(
     is_mean = file.slo.attainment == "mean"
     usual_size = BucketSize.UPPER if is_mean else BucketSize.MEAN
     traffic = to_traffic(file.traffic, file_name, trace_traffic, usual_size, hours)
+    launch = _launch(file.launch)
+    if traffic.hours is not None and launch.scaling is not Scaling.AUTOSCALE:
+        # They are for SkyServe's autoscaler alone, and a thousand figures.
+        traffic = replace(traffic, hours=replace(traffic.hours, windows_rps=()))
     return Workload(
         name=file.name,
         model=_model(file.model),
@@ -64,7 +70,7 @@ def to_workload(
         budget=None if file.budget is None else _budget(file.budget),
         prices=to_prices(file.prices),
         solver=_solver(file.solver),
-        launch=_launch(file.launch),
+        launch=launch,
         profiles=_profiles(file.profiles),
         router=to_router(file.router, traffic.fit),
         objective=file.objective,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sky_melange.domain.buckets import MOST_CV, Traffic
-from sky_melange.domain.hours import Hours
+from sky_melange.domain.hours import MOST_HEADROOM, MOST_WINDOWS, Hours
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import CandidateFilter, Formulation, Objective, Slo, Workload
 from sky_melange.workload_file.convert import spot_of
@@ -194,5 +194,9 @@ def _hours(hours: Hours, rate_rps: float) -> Iterator[tuple[str, str]]:
         yield "traffic.hours.rates_rps", f"its busiest hour must have the rate of traffic.rates_rps, {rate_rps:g}"
     if len(hours.rates_rps) > 1 and hours.is_even:
         yield "traffic.hours", "must be null where all hours have one rate"
+    if hours.headroom_fraction > MOST_HEADROOM:
+        yield "traffic.hours.headroom_fraction", f"must be from 0 to {MOST_HEADROOM:g}"
+    if len(hours.windows_rps) > MOST_WINDOWS:
+        yield "traffic.hours.windows_rps", f"must be at most {MOST_WINDOWS} rates"
     if fault := zone_fault(hours.time_zone):
         yield "traffic.hours.time_zone", fault

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sky_melange.domain.hours import DAY, WEEK, HourCount, Hours
+from sky_melange.domain.hours import DAY, USUAL_HEADROOM, USUAL_HEADROOM_BASIS, WEEK, HourCount, Hours
 from sky_melange.domain.trace import HoursReference, LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.resources import time_zone
@@ -25,6 +25,7 @@ LEAST_RPS: Final = 1e-6
 """As `traffic.request_rate`."""
 
 _HOURS: Final = ("traffic", "hours")
+_STATED: Final = "stated in the workload"
 _CYCLES: Final = {"day": DAY, "week": WEEK}
 
 _WORKDAY: Final = (5, 4, 4, 4, 5, 8, 18, 40, 75, 95, 100, 95, 80, 90, 100, 95, 85, 65, 40, 28, 20, 14, 10, 7)
@@ -176,6 +177,8 @@ def stated_hours(section: TrafficSection, file_name: str, read: ReadHours | None
             rates_rps=tuple(percent / 100 for percent in SHAPES[given.shape]),
             time_zone=given.time_zone,
             origin=f"the shape {given.shape}, an assumption",
+            headroom_fraction=USUAL_HEADROOM,
+            headroom_basis=USUAL_HEADROOM_BASIS,
         )
         note = (
             f"they are the shape `{given.shape}`, an assumption and not a measurement: where yours are busier, "
@@ -183,7 +186,22 @@ def stated_hours(section: TrafficSection, file_name: str, read: ReadHours | None
         )
         return hours, (note,)
     rates = tuple(float(rate) for rate in given.rates or ())
-    return Hours(rates_rps=rates, time_zone=given.time_zone, origin=f"hours in {file_name}"), ()
+    hours = Hours(
+        rates_rps=rates,
+        time_zone=given.time_zone,
+        origin=f"hours in {file_name}",
+        headroom_fraction=USUAL_HEADROOM,
+        headroom_basis=USUAL_HEADROOM_BASIS,
+    )
+    return hours, ()
+
+
+def with_headroom(section: TrafficSection, hours: Hours | None) -> Hours | None:
+    """The hours with the reserve that the section states, where it states one."""
+    given = section.hours
+    if hours is None or not isinstance(given, HoursSection) or given.headroom_fraction is None:
+        return hours
+    return replace(hours, headroom_fraction=float(given.headroom_fraction), headroom_basis=_STATED)
 
 
 def is_shape(section: TrafficSection) -> bool:

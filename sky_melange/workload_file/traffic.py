@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, Strict
 
 from sky_melange.domain.buckets import MOST_CV, BucketSize
+from sky_melange.domain.hours import MOST_HEADROOM
 from sky_melange.domain.trace import TimeUnit, TraceOptions
 from sky_melange.workload_file.field_types import ONE_LINE, Edge, ListOf, OneLine, Weight, Word
 from sky_melange.workload_file.sections import Section
@@ -130,6 +131,14 @@ class HoursSection(Section):
         description="Whose hours the dated rates of a `file` are counted by. Without it: a week where they cover each "
         "of its hours, otherwise a day.",
         examples=["week"],
+    )
+    headroom_fraction: float | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_HEADROOM,
+        description="Reserve of a schedule and of autoscaling beyond the rate of each hour. Without it: by how much "
+        "the same hour differs between the days or weeks of a log or of dated rates, otherwise 0.3.",
+        examples=[0.25],
     )
     time_zone: OneLine = Field(
         default="UTC", description="By whose clocks the hours are, as an IANA name.", examples=["Europe/Berlin"]

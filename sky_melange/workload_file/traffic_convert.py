@@ -10,7 +10,7 @@ from sky_melange.domain.buckets import Arrivals, BucketSize, TokenGrid, Traffic,
 from sky_melange.domain.trace import TraceReference
 from sky_melange.domain.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
 from sky_melange.errors import InputError, Mistake
-from sky_melange.workload_file.hours import StatedHours, counted_hours, is_shape, log_options
+from sky_melange.workload_file.hours import StatedHours, counted_hours, is_shape, log_options, with_headroom
 from sky_melange.workload_file.traffic import (
     MAX_RPS,
     MIN_RPS,
@@ -44,6 +44,7 @@ def to_traffic(
         rate = traffic.request_rate_rps if section.request_rate is None else section.request_rate
         scaled = hours[0].scaled_to(rate)
         traffic = replace(traffic, hours=None if scaled.is_even else scaled)
+    traffic = replace(traffic, hours=with_headroom(section, traffic.hours))
     doubts = (f"Hours: {note}" for note in _doubts(traffic, () if hours is None else hours[1]))
     # Traffic that stands in for what is missing has them already.
     notes = tuple(dict.fromkeys((*traffic.notes, *_spread(section, traffic.request_rate_rps), *doubts)))

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sky_melange.domain.hours import DAY, WEEK, HourCount, Hours
+from sky_melange.domain.hours import DAY, MOST_WINDOWS, USUAL_HEADROOM, WEEK, HourCount, Hours
 from sky_melange.domain.trace import HoursReference, TraceOptions
 from sky_melange.errors import InputError
 from sky_melange.traces import read_hours, scan_files
@@ -335,3 +335,61 @@ def test_windows_longer_than_an_hour_and_logs_without_dates_have_no_hours(tmp_pa
         hours_of_requests(seconds, requests, HourCount(), window_s=7200, percentile=99, source="x")
     with pytest.raises(InputError, match="they are in no hour of a day"):
         hours_of_requests(seconds - seconds[0], requests, HourCount(), window_s=60, percentile=99, source="x")
+
+
+DAY_RATES = [10.0 + hour for hour in range(DAY)]
+
+
+@pytest.mark.parametrize(
+    ("factors", "expected", "words"),
+    [
+        ([1.0], USUAL_HEADROOM, "an assumption"),
+        ([1.0, 1.0, 1.0], 0.0, "of each of 3 days"),
+        ([1.0, 1.2], 0.2, "of each of 2 days"),
+        ([1.0, 1.2, 1.1], 0.1, "of each of 3 days"),
+        ([1.0, 2.5], 1.0, "differs by more"),
+        ([1.0, 0.0], 1.0, "differs by more"),
+    ],
+)
+def test_the_reserve_is_by_how_much_a_day_exceeds_the_others(
+    tmp_path: Path, factors: list[float], expected: float, words: str
+) -> None:
+    """Of the busiest day, against the busiest of the others; a single day says nothing."""
+    hours = read(tmp_path, dated([rate * factor for factor in factors for rate in DAY_RATES]), percentile=100)
+    assert hours.headroom_fraction == pytest.approx(expected)
+    assert words in hours.headroom_basis
+
+
+def test_the_reserve_covers_the_percentile_of_the_requests(tmp_path: Path) -> None:
+    """One hour in a hundred hours that doubles is beyond a reserve for 90 % of the requests, and not for all."""
+    rates = [10.0] * (4 * DAY)
+    rates[30], rates[5] = 18.0, 40.0
+    text = dated(rates)
+    assert read(tmp_path, text, cycle=DAY, percentile=90).headroom_fraction == 0.0
+    assert read(tmp_path, text, cycle=DAY, percentile=100).headroom_fraction == 1.0
+
+
+def test_the_reserve_goes_no_further_than_the_busiest_hour(tmp_path: Path) -> None:
+    """A second day that is all at the first day's busiest rate needs no more than that."""
+    hours = read(tmp_path, dated([*DAY_RATES, *[max(DAY_RATES)] * DAY]), percentile=100)
+    assert max(hours.rates_rps) == max(DAY_RATES)
+    assert hours.headroom_fraction == 1.0
+    assert set(hours.planned_rps(None)) == {max(DAY_RATES)}
+
+
+def test_windows_are_in_order_and_the_latest_of_two_weeks(tmp_path: Path) -> None:
+    rates = [float(number % 97) for number in range(16 * 144)]
+    windows = read(tmp_path, dated(rates, step_s=600)).windows_rps
+    assert len(windows) == MOST_WINDOWS
+    assert list(windows) == rates[-MOST_WINDOWS:]
+    by_hour = read(tmp_path, dated(DAY_RATES)).windows_rps
+    assert list(by_hour) == [rate for rate in DAY_RATES for _ in range(6)]
+
+
+def test_windows_of_a_log_are_its_requests_in_whole_ten_minutes() -> None:
+    begin = int(MONDAY.timestamp()) + 30
+    seconds = np.arange(begin, begin + 2 * 86_400)
+    requests = 1 + (seconds // 600) % 5
+    hours = hours_of_requests(seconds, requests, HourCount(cycle=DAY), window_s=60, percentile=99, source="x")
+    first = begin // 600 + 1
+    assert list(hours.windows_rps) == [float(1 + number % 5) for number in range(first, first + 287)]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sky_melange import pipeline
 from sky_melange.check.inputs import workload_changes
-from sky_melange.domain.hours import DAY, WEEK, Hours, Scaling
+from sky_melange.domain.hours import DAY, USUAL_HEADROOM, USUAL_HEADROOM_BASIS, WEEK, Hours, Scaling
 from sky_melange.domain.workload import Workload
+from sky_melange.errors import InputError
 from sky_melange.workload_file import read_workload
 from sky_melange.workload_file.embedded import workload_mistakes
 from sky_melange.workload_file.hours import SHAPES
@@ -19,6 +21,7 @@ from sky_melange.workload_file.hours import SHAPES
 MistakesIn = Callable[..., list[str]]
 RATES = list(range(DAY))
 OF_A_DAY = f"hours: {RATES}"
+ASSUMED: dict[str, Any] = {"headroom_fraction": USUAL_HEADROOM, "headroom_basis": USUAL_HEADROOM_BASIS}
 
 
 def with_hours(good: str, hours: str, *, rate: str = "", after: str = "") -> str:
@@ -36,12 +39,34 @@ def reading(tmp_path: Path, good: str) -> Callable[..., Workload]:
     return read
 
 
+def test_the_reserve_is_assumed_or_stated_and_never_beyond_the_busiest_hour(
+    reading: Callable[..., Workload], tmp_path: Path
+) -> None:
+    (tmp_path / "hours.csv").write_text("\n".join(map(str, RATES)))
+    for stated, expected in (("", USUAL_HEADROOM), (", headroom_fraction: 0", 0.0), (", headroom_fraction: 1", 1.0)):
+        for source in (f"rates: {RATES}", "file: hours.csv"):
+            hours = reading(f"hours: {{{source}{stated}}}").traffic.hours
+            assert hours is not None
+            assert hours.headroom_fraction == expected
+            assert hours.headroom_basis == (USUAL_HEADROOM_BASIS if not stated else "stated in the workload")
+            planned = hours.planned_rps(Scaling.SCHEDULE)
+            assert planned == tuple(min(23.0, rate * (1 + expected)) for rate in RATES)
+            assert hours.planned_rps(None) == planned
+            assert hours.planned_rps(Scaling.AUTOSCALE) == hours.rates_rps
+
+
+@pytest.mark.parametrize("value", ["-0.1", "11", "much"])
+def test_a_reserve_that_is_none_is_refused(reading: Callable[..., Workload], value: str) -> None:
+    with pytest.raises(InputError, match="headroom_fraction"):
+        reading(f"hours: {{rates: {RATES}, headroom_fraction: {value}}}")
+
+
 def test_the_busiest_hour_is_the_rate(reading: Callable[..., Workload]) -> None:
     traffic = reading(OF_A_DAY).traffic
-    assert traffic.hours == Hours(rates_rps=tuple(map(float, RATES)), origin="hours in workload.yaml")
+    assert traffic.hours == Hours(rates_rps=tuple(map(float, RATES)), origin="hours in workload.yaml", **ASSUMED)
     assert traffic.request_rate_rps == pytest.approx(23)
     assert reading(f"hours: {{rates: {RATES * 7}, time_zone: Asia/Kolkata}}").traffic.hours == Hours(
-        rates_rps=tuple(map(float, RATES * 7)), time_zone="Asia/Kolkata", origin="hours in workload.yaml"
+        rates_rps=tuple(map(float, RATES * 7)), time_zone="Asia/Kolkata", origin="hours in workload.yaml", **ASSUMED
     )
 
 
@@ -64,7 +89,7 @@ def test_a_shape_says_how_the_given_rate_varies_and_is_an_assumption(
 def test_a_file_is_relative_to_the_workload(reading: Callable[..., Workload], tmp_path: Path) -> None:
     (tmp_path / "hours.csv").write_text("\n".join(map(str, RATES)))
     traffic = reading("hours: {file: hours.csv}").traffic
-    assert traffic.hours == Hours(rates_rps=tuple(map(float, RATES)), origin="hours.csv")
+    assert traffic.hours == Hours(rates_rps=tuple(map(float, RATES)), origin="hours.csv", **ASSUMED)
     assert traffic.request_rate_rps == pytest.approx(23)
 
 

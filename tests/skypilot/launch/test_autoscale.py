@@ -38,12 +38,12 @@ def test_a_policy_goes_from_the_fewest_to_the_most_and_waits_by_the_start(reposi
     services = {name: yaml.safe_load(text)["service"] for name, text in render(PLAN, WORKLOAD).items()}
     policy = services["chat-l4.sky.yaml"]["replica_policy"]
     assert (policy["min_replicas"], policy["max_replicas"]) == (1, 5)
-    assert (policy["upscale_delay_seconds"], policy["downscale_delay_seconds"]) == (80, 1440)
+    assert (policy["upscale_delay_seconds"], policy["downscale_delay_seconds"]) == (80, 2880)
     assert all("replicas" not in service for service in services.values())
     slow = replica_policies(by_hours(router_plans.plan(), startup_minutes=240), WORKLOAD)[GROUPS[0]]
     assert (slow.upscale_delay_seconds, slow.downscale_delay_seconds) == (300, 3600)
     fast = replica_policies(by_hours(router_plans.plan(), startup_minutes=0), WORKLOAD)[GROUPS[0]]
-    assert (fast.upscale_delay_seconds, fast.downscale_delay_seconds) == (20, 300)
+    assert (fast.upscale_delay_seconds, fast.downscale_delay_seconds) == (20, 1800)
 
 
 def test_at_the_rate_of_each_period_skyserve_wants_at_least_its_instances() -> None:
