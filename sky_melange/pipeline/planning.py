@@ -34,7 +34,15 @@ from sky_melange.pipeline.profiling import (
 )
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
-from sky_melange.profiles import elsewhere_measured, profile_assumptions, profile_remarks, select, unprofiled
+from sky_melange.profiles import (
+    beyond_laws,
+    elsewhere_measured,
+    profile_assumptions,
+    profile_remarks,
+    select,
+    unprofiled,
+)
+from sky_melange.profiles.loading import loading_warnings
 from sky_melange.resources import cloud_features
 from sky_melange.workload_file import file_text
 
@@ -179,12 +187,14 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         ),
         warnings=(
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
+            *beyond_laws(used, [] if log is None else log.inputs.tolist()),
             *elsewhere_measured(workload, used),
             *unprofiled(workload.candidates.accelerators, profiles, workload.launch.engines),
             *refused,
             *unsold,
             *budget_warnings(workload, groups, cost, schedule),
             *_not_believed(optimum, book, selection.profiles),
+            *loading_warnings(workload, selection.profiles, _hosts(optimum)),
             *warnings(workload, groups, overhead, book),
         ),
         inputs=InputDigests(
@@ -258,6 +268,11 @@ def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]
     able = capacities_of(model.workload, profiles)
     usd_per_hour = optimum.cost.total_usd_per_hour
     return missed_warnings(missed(model, usd_per_hour, book.quarantined, able, cloud_features()))
+
+
+def _hosts(optimum: Optimum) -> dict[str, tuple[int, float | None]]:
+    offers = {name: candidate.offer for name, candidate in optimum.assembled.candidates.items()}
+    return {name: (offer.accelerators_per_instance, offer.memory_gib) for name, offer in offers.items()}
 
 
 def check_size(groups: Iterable[ReplicaGroup]) -> None:
