@@ -57,7 +57,7 @@ def emit(options: Mapping[str, Any]) -> None:
 def _jobs(options: Mapping[str, Any], mistakes: list[Mistake]) -> list[MeasureJob]:
     from sky_melange.domain.workload import Model
     from sky_melange.profiles.checkpoint import resolved
-    from sky_melange.profiles.estimates import disk_gb
+    from sky_melange.profiles.loading import disk_gb
     from sky_melange.render.measure_yaml import DTYPES, MeasureJob
 
     shapes = shape_grid(options["grid"], mistakes)

@@ -38,6 +38,18 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """The least memory of a machine, beside that of its GPUs, in which engines load a model."""
+
+    gib: float = 0.0
+    gib_per_gpu: float = 0.0
+
+    def of(self, gpus: int) -> float:
+        """On a machine with so many GPUs."""
+        return round(self.gib + gpus * self.gib_per_gpu, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
     """Offers that never became candidates, counted by reason."""
 

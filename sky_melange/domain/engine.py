@@ -18,6 +18,7 @@ class Engine:
 
     `layouts` are the ways of sharing a model among the GPUs of a replica (`ProfileKey.layout`) that it has flags for.
     `minimum_driver`: the NVIDIA driver that its wheels need. `generations`: the GPUs that they hold kernels for.
+    `quantizes_layer_by_layer`: 16-bit weights that become fp8 are never on the GPUs all at once.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Engine:
     layouts: frozenset[str]
     minimum_driver: int
     generations: frozenset[str]
+    quantizes_layer_by_layer: bool
 
     @property
     def requirement(self) -> str:
@@ -49,6 +51,7 @@ ENGINES: Final[Mapping[str, Engine]] = MappingProxyType(
                 layouts=frozenset({"", "ep", "dp-ep"}),
                 minimum_driver=580,
                 generations=_CUDA_13,
+                quantizes_layer_by_layer=True,
             ),
             Engine(
                 name="sglang",
@@ -57,6 +60,7 @@ ENGINES: Final[Mapping[str, Engine]] = MappingProxyType(
                 layouts=frozenset({"", "ep", "dp", "dp-ep"}),
                 minimum_driver=580,
                 generations=_CUDA_13,
+                quantizes_layer_by_layer=False,
             ),
         )
     }

@@ -72,6 +72,7 @@ class Model:
     fine-tune's base model; None: the model's own. `config` is its config.json or the folder of its checkpoint,
     relative to the workload's file. `quantization` is the method by which the checkpoint was quantised; None: it has
     16 bits, or is not known. `sizes` is what a config.json said that the table of architectures does not, as JSON.
+    `remote_code`: engines run code of its repository, or do not start.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Model:
     config: str | None = None
     quantization: str | None = None
     sizes: str | None = None
+    remote_code: bool = False
 
     @property
     def profiled_id(self) -> str:
@@ -348,7 +350,8 @@ class ProfilePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How the emitted files start the engine. `secrets` are names only; `engine_args` are appended verbatim, quoted.
+    """How the emitted files start the engine. `secrets` are names only; None: those that the model needs.
+    `engine_args` are appended verbatim, quoted.
 
     `engine` is one of ENGINES, or ANY_ENGINE.
     `api_key_secret` names the one whose value router and replicas want as a bearer token; None: they ask nobody.
@@ -358,7 +361,7 @@ class Launch:
     controller: ControllerPlace = ControllerPlace.MACHINE
     engine: str = "vllm"
     engine_args: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] | None = None
     api_key_secret: str | None = None
     scaling: Scaling | None = key(
         default=None,
@@ -366,6 +369,12 @@ class Launch:
         "`traffic.hours`, by the clock. `autoscale`: SkyServe decides, between the fewest and the most that any hour "
         "needs. Without it: `schedule` where there are hours and it saves money, otherwise `fixed`.",
         example="schedule",
+    )
+    trust_remote_code: bool = key(
+        default=False,
+        description="Whether engines may run code of the model's repository (`--trust-remote-code`). It is passed on "
+        "only for models that need it.",
+        example=True,
     )
     startup_minutes: float | None = key(
         default=None,
@@ -384,7 +393,7 @@ class Launch:
     @property
     def all_secrets(self) -> tuple[str, ...]:
         """Names of all that the launch files of the groups ask for."""
-        return tuple(dict.fromkeys((*self.secrets, *filter(None, [self.api_key_secret]))))
+        return tuple(dict.fromkeys((*(self.secrets or ()), *filter(None, [self.api_key_secret]))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

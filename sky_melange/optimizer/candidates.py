@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sky_melange.domain.buckets import Bucket
-from sky_melange.domain.candidate import Candidate, Rejected
+from sky_melange.domain.candidate import Candidate, HostMemory, Rejected
 from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.price_record import Commitment, CommittedPrice, Covered, covered
@@ -22,6 +22,7 @@ class ProfileCapacities:
     profile: Profile
     capacities: tuple[Capacity | Skipped, ...]
     strays: tuple[Capacity | Skipped, ...] = ()
+    host_memory: HostMemory = field(default_factory=HostMemory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +174,11 @@ def _refusal(
         trusted = "" if weakest is None else f" that is {weakest} or better"
         model = f"{workload.model.profiled_id} ({workload.model.dtype})"
         reason = f"no profile of {model} on {offer.accelerator}{trusted}"
+    elif offer.memory_gib is not None and offer.memory_gib < (
+        needed_gib := profiles[offer.accelerator][0].host_memory.of(offer.accelerators_per_instance)
+    ):
+        gpus = f"{offer.accelerators_per_instance} × {offer.accelerator}"
+        reason = f"less memory than the {needed_gib:g} GiB that loading the model takes beside {gpus}"
     elif all(offer.accelerators_per_instance % p.profile.key.tensor_parallel for p in profiles[offer.accelerator]):
         sizes = sorted({p.profile.key.tensor_parallel for p in profiles[offer.accelerator]})
         reason = (

@@ -365,11 +365,15 @@ class Search:
     def check_refused(self, result: Simulation) -> None:
         """Raises InfeasibleError where so many requests are too long that no fleet can hold."""
         if result.refused_fraction > 1 - self.target:
-            longest = self.model.workload.model.max_model_len
+            limit = self.model.workload.model.max_model_len
+            longest = 0 if self.log is None else int((self.log.inputs + self.log.outputs).max())
+            raised = "Raise max_model_len"
+            if limit is not None and longest > limit:
+                raised = f"Write `model.max_model_len: {longest}` to serve all of them (the model must allow it)"
             raise InfeasibleError(
-                f"{result.refused_fraction:.2%} of the requests are longer than model.max_model_len ({longest}) or do "
+                f"{result.refused_fraction:.2%} of the requests are longer than model.max_model_len ({limit}) or do "
                 f"not fit in memory, so they are refused and miss; slo.attainment {self.target:g} leaves room for "
-                f"{1 - self.target:.2%}. Raise max_model_len, plan for shorter requests, or write "
+                f"{1 - self.target:.2%}. {raised}, plan for shorter requests, or write "
                 f"`attainment: {math.floor((1 - result.refused_fraction) * 1000) / 1000:g}` or less."
             )
 

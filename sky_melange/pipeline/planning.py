@@ -52,7 +52,15 @@ from sky_melange.pipeline.profiling import (
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.prices.records import spot_swings
-from sky_melange.profiles import elsewhere_measured, profile_assumptions, profile_remarks, select, unprofiled
+from sky_melange.profiles import (
+    beyond_laws,
+    elsewhere_measured,
+    profile_assumptions,
+    profile_remarks,
+    select,
+    unprofiled,
+)
+from sky_melange.profiles.loading import loading_warnings
 from sky_melange.resources import board_watts, cloud_features, grid_of, hosted_prices
 from sky_melange.workload_file import file_text
 
@@ -203,6 +211,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         ),
         warnings=(
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
+            *beyond_laws(used, [] if log is None else log.inputs.tolist()),
             *elsewhere_measured(workload, used),
             *unprofiled(workload.candidates.accelerators, profiles, workload.launch.engines),
             *refused,
@@ -210,6 +219,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *budget_warnings(workload, groups, cost, schedule),
             *commitment_warnings(workload, book),
             *_not_believed(optimum, book, selection.profiles),
+            *loading_warnings(workload, selection.profiles, _hosts(optimum)),
             *warnings(workload, groups, overhead, book),
         ),
         inputs=InputDigests(
@@ -360,6 +370,11 @@ def _with_next_nine(value: ClockValue, model: Model, simulator: Simulator, log: 
         return replace(value, nines_attainment=slo.attainment)
     cost = held.solved.model.problem.cost(held.solved.solution.counts)
     return replace(value, nines_attainment=slo.attainment, nines_usd_per_hour=cost)
+
+
+def _hosts(optimum: Optimum) -> dict[str, tuple[int, float | None]]:
+    offers = {name: candidate.offer for name, candidate in optimum.assembled.candidates.items()}
+    return {name: (offer.accelerators_per_instance, offer.memory_gib) for name, offer in offers.items()}
 
 
 def check_size(groups: Iterable[ReplicaGroup]) -> None:

@@ -12,7 +12,7 @@ from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.engine import ENGINES, can_launch
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import ReplicaGroup
-from sky_melange.domain.profile import Capacity, Profile, ProfileKey, ProfileKind, Skipped, attention_ranks
+from sky_melange.domain.profile import Capacity, Profile, ProfileKey, ProfileKind, Skipped, SkipReason, attention_ranks
 from sky_melange.domain.size_estimate import size_estimates
 from sky_melange.domain.workload import Model, Workload
 from sky_melange.errors import MissingDataError
@@ -30,8 +30,9 @@ from sky_melange.profiles import (
     trusted,
 )
 from sky_melange.profiles.architectures import known_models, nearest
-from sky_melange.profiles.estimates import disk_gb, has_shape, shape_of
+from sky_melange.profiles.estimates import has_shape, shape_of
 from sky_melange.profiles.gpu_compute import without_kernels
+from sky_melange.profiles.loading import disk_gb, host_memory, too_large_to_load
 from sky_melange.profiles.roofline import ENGINE as ESTIMATED_ENGINE
 from sky_melange.profiles.selection import gaps_of
 from sky_melange.profiles.twins import twins
@@ -93,6 +94,7 @@ def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[Profi
     max_model_len = workload.model.max_model_len
     places = {(bucket.input_index, bucket.output_index): place for place, bucket in enumerate(buckets)}
     own = [places[stray.input_index, stray.output_index] for stray in strays]
+    memory = host_memory(workload.model)
     found = []
     for profile in profiles:
         capacities = [_capacity(profile, bucket, workload) for bucket in buckets]
@@ -103,9 +105,16 @@ def capacities_of(workload: Workload, profiles: Iterable[Profile]) -> list[Profi
         ]
         if max_model_len is not None:
             capacities = [*context_limited(profile, capacities, (*buckets, *strays), max_model_len)]
+        if (reason := too_large_to_load(workload.model, profile.key)) is not None:
+            capacities = [Skipped(reason=SkipReason.MEMORY, detail=reason)] * len(capacities)
         split = len(buckets)
         found.append(
-            ProfileCapacities(profile=profile, capacities=tuple(capacities[:split]), strays=tuple(capacities[split:]))
+            ProfileCapacities(
+                profile=profile,
+                capacities=tuple(capacities[:split]),
+                strays=tuple(capacities[split:]),
+                host_memory=memory,
+            )
         )
     return found
 

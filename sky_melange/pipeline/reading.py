@@ -10,7 +10,7 @@ from typing import Any
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.hours import DAY, Hours
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.workload import Model, RunningGroup, Workload
+from sky_melange.domain.workload import Launch, Model, RunningGroup, Workload
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import embedded_regions, known_accelerators, launchable_clouds, load_snapshot
 from sky_melange.traces import preset_names, read_hours, resolve_traffic
@@ -56,6 +56,7 @@ def read(
         own = replace(workload.prices, overrides=path.parent / workload.prices.overrides)
         workload = replace(workload, prices=own)
     workload = replace(workload, model=_known(workload.model, path, planned, config_of))
+    workload = replace(workload, launch=_with_secrets(workload))
     if planned is None:
         workload = _with_running_groups(workload, path.parent)
     elif workload.constraints.keep is not None and planned.constraints.keep is not None:
@@ -85,6 +86,14 @@ def _known(model: Model, file: Path, planned: Workload | None, config_of: Config
     elif model.config is None and config_of is not None:
         page = config_of(model.id)
     return resolved(model, file, page)
+
+
+def _with_secrets(workload: Workload) -> Launch:
+    """Where the file names no secrets: those without which the model cannot be downloaded."""
+    from sky_melange.profiles.loading import needed_secrets
+
+    launch = workload.launch
+    return launch if launch.secrets is not None else replace(launch, secrets=needed_secrets(workload.model))
 
 
 def _with_running_groups(workload: Workload, folder: Path) -> Workload:

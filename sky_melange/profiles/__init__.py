@@ -20,6 +20,7 @@ from sky_melange.profiles.continuation import continued
 from sky_melange.profiles.pessimism import pessimistic
 from sky_melange.profiles.profile_json import read_profile
 from sky_melange.profiles.remarks import (
+    beyond_laws,
     elsewhere_measured,
     profile_assumptions,
     profile_remarks,
@@ -30,6 +31,7 @@ from sky_melange.profiles.selection import select, trusted
 
 __all__ = [
     "PROFILE_SOURCES",
+    "beyond_laws",
     "continued",
     "elsewhere_measured",
     "known_models",

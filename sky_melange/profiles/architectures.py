@@ -6,6 +6,7 @@ case), the keys of the public config.json that decide sizes, and where they were
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,12 +30,17 @@ _EVERYWHERE: Final = frozenset({"a", "b", "base", "bf", "chat", "fp", "hf", "ins
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A row: `model` is the id that it was read from."""
+    """A row: `model` is the id that it was read from.
+
+    `remote_code`: its configuration or tokenizer is code that comes with the checkpoint, which engines run only where
+    they are told to.
+    """
 
     model: str
     patterns: tuple[str, ...]
     source: str
     config: Mapping[str, Any]
+    remote_code: bool = False
 
     def matches(self, model: str) -> bool:
         """Whether an id is of these sizes, by its name."""
@@ -66,6 +72,17 @@ def architecture_of(model: str) -> Architecture | None:
     if row is None or contradiction(row.read(model).shape, model) is not None:
         return None
     return row
+
+
+def is_gated(model: str) -> bool:
+    """Whether files of a repository are only for those who have accepted its licence (catalogs/gated_models.csv)."""
+    return any(pattern.fullmatch(model) for pattern in _gated())
+
+
+@cache
+def _gated() -> tuple[re.Pattern[str], ...]:
+    with data_path("catalogs", "gated_models.csv").open(newline="", encoding="utf-8") as stream:
+        return tuple(re.compile(row["pattern"], re.IGNORECASE) for row in csv.DictReader(stream))
 
 
 def nearest(model: str, names: Iterable[str], most: int = 5) -> list[str]:

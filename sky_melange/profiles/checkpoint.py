@@ -73,13 +73,21 @@ def resolved(model: Model, file: Path, hub: Mapping[str, Any] | None = None) -> 
     if known is None and model.dtype == AUTO_DTYPE:
         raise MissingDataError(unknown_model(model.id))
     sizes = None if config is None or own is None or _is_of_table(config, row, model.id) else _noted_text(config, own)
+    model = replace(model, sizes=sizes, remote_code=_runs_its_code(row, own))
     if known is None:
-        return replace(model, sizes=sizes)
+        return model
     dtype = known.dtype if model.dtype == AUTO_DTYPE else model.dtype
     fault = _fault(dtype, known)
     if fault is not None:
         raise InputError([Mistake(source=str(file), key="model.dtype", message=fault)])
-    return replace(model, dtype=dtype, quantization=known.method, sizes=sizes)
+    return replace(model, dtype=dtype, quantization=known.method)
+
+
+def _runs_its_code(row: Architecture | None, own: Mapping[str, Any] | None) -> bool:
+    """By its row, else by those of its family."""
+    if row is not None or own is None:
+        return row is not None and row.remote_code
+    return any(each.remote_code and each.config["model_type"] == own.get("model_type") for each in architectures())
 
 
 def noted(model: Model) -> Mapping[str, Any] | None:

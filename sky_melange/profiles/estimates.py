@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Final
 
-from sky_melange.domain.plan import LEAST_DISK_GB
 from sky_melange.domain.profile import Profile, Skipped
-from sky_melange.domain.units import BYTES_PER_GIB
 from sky_melange.domain.workload import Model
 from sky_melange.errors import MissingDataError
 from sky_melange.profiles.architectures import known_models
@@ -35,24 +31,6 @@ def shape_of(model: Model) -> ModelShape:
 def has_shape(model: Model) -> bool:
     """Whether `shape_of` knows the sizes."""
     return (model.sizes is not None and model.profile_as is None) or model.profiled_id in known_models()
-
-
-_ENGINE_GIB: Final = 40
-"""On disk: the engine with CUDA's libraries, and what it compiles."""
-
-_STORED: Final = 1.2
-"""Checkpoints hold more than the layers that are counted, and are downloaded in parts."""
-
-_DISK_STEP_GIB: Final = 64
-
-
-def disk_gb(model: Model) -> int:
-    """The disk that a launch needs for the engine and the checkpoint; the least one where sizes are not known."""
-    if not has_shape(model):
-        return LEAST_DISK_GB
-    stored = "bfloat16" if model.quantization is None and model.dtype == "fp8" else model.dtype
-    wanted_gib = _ENGINE_GIB + shape_of(model).weight_bytes(stored) * _STORED / BYTES_PER_GIB
-    return max(LEAST_DISK_GB, math.ceil(wanted_gib / _DISK_STEP_GIB) * _DISK_STEP_GIB)
 
 
 def estimated_profiles(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sky_melange.errors import InputError, MissingDataError, Mistake
+from sky_melange.profiles.loading import HUB_TOKEN
 from sky_melange.profiles.model_config import config_object, parse_object
 
-TOKEN_VARIABLE: Final = "HF_TOKEN"  # noqa: S105 - the name of a variable
 ENDPOINT_VARIABLE: Final = "HF_ENDPOINT"
 
 _ENDPOINT: Final = "https://huggingface.co"
@@ -44,7 +44,7 @@ def fetched_config(model: str) -> Mapping[str, Any]:
     import requests
 
     endpoint = os.environ.get(ENDPOINT_VARIABLE, "").strip().rstrip("/") or _ENDPOINT
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    token = os.environ.get(HUB_TOKEN, "").strip()
     address = f"{endpoint}/{model}/resolve/main/config.json"
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
@@ -57,10 +57,10 @@ def fetched_config(model: str) -> Mapping[str, Any]:
             f"({type(error).__name__})"
         ) from None
     if status in (401, 403):
-        has = f"{TOKEN_VARIABLE} is not let in" if token else f"there is no {TOKEN_VARIABLE}"
+        has = f"{HUB_TOKEN} is not let in" if token else f"there is no {HUB_TOKEN}"
         raise MissingDataError(
             f"{model} is gated, private or does not exist, and {has}: accept its licence at {endpoint}/{model} and set "
-            f"{TOKEN_VARIABLE}, or write `model.config: config.json` with its configuration"
+            f"{HUB_TOKEN}, or write `model.config: config.json` with its configuration"
         )
     if status == 404:
         message = f"{endpoint} has no config.json of {model}; check the id (a repository of GGUF files has none)"

@@ -32,8 +32,13 @@ def tpot_s(
         law.fixed_s
         + law.sequence_s * math.pow(running, law.sequence_exponent)
         + law.context_s * running * (input_tokens + output_tokens / 2)
-        + law.prefill_s * running * (input_tokens - cached_tokens) / output_tokens
+        + law.prefill_s * _prompts(running) * (input_tokens - cached_tokens) / output_tokens
     )
+
+
+def _prompts(running: float) -> float:
+    """Prompts that arrive while one answer is written: as many as run, but none at a request that runs alone."""
+    return min(running, max(0.0, 2.0 * (running - 1.0)))
 
 
 def ttft_s(law: TtftLaw, running: float, input_tokens: float) -> float:

@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from sky_melange.domain.engine import ENGINES, version_gap
 from sky_melange.domain.plan import Route
-from sky_melange.domain.profile import Profile, ProfileKind
+from sky_melange.domain.profile import LatencyModelForm, Profile, ProfileKind
 from sky_melange.domain.workload import Model, Workload
 from sky_melange.profiles import bundled
 from sky_melange.profiles.architectures import architecture_of
 from sky_melange.profiles.capacity import covers
 from sky_melange.profiles.gpu_compute import without_kernels
+from sky_melange.profiles.latency_model import NEAR_FRACTION
 from sky_melange.profiles.selection import RANKS, PassedOver, Trusted
 from sky_melange.profiles.twins import borrowed_from, twins
 
@@ -51,6 +52,21 @@ def profile_remarks(
             yield (
                 f"Throughput of {name} is that of {profile.provenance.continued_from}, continued by the fitted law to "
                 "the sizes of this traffic, which nobody measured on this layout; its error is that of held-out sizes."
+            )
+
+
+def beyond_laws(used: Mapping[str, Profile], inputs: Sequence[int]) -> Iterator[str]:
+    """How many of the replayed requests, by their input tokens, are longer than a group's law is continued to."""
+    ends: dict[int, list[str]] = {}
+    for name, profile in sorted(used.items()):
+        if inputs and isinstance(profile.form, LatencyModelForm):
+            ends.setdefault(profile.form.ranges.input_tokens[1], []).append(name)
+    for end, names in sorted(ends.items()):
+        share = sum(tokens > end * (1 + NEAR_FRACTION) for tokens in inputs) / len(inputs)
+        if share:
+            yield (
+                f"Throughput of {', '.join(names)}: {share:.2%} of the requests have more than {end} input tokens, to "
+                "which the fitted law is continued at most; they are simulated by it all the same, and may take longer."
             )
 
 

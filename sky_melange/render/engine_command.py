@@ -39,6 +39,8 @@ def engine_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]
     """
     flags = ["--host 127.0.0.1", '--port "$port"'] if group.runs_apart else ["--host 0.0.0.0", f"--port {PORT}"]
     flags += dtype_flags(workload.model.dtype, is_quantized=workload.model.quantization is not None)
+    if workload.model.remote_code and workload.launch.trust_remote_code:
+        flags.append("--trust-remote-code")
     flags += (_sglang if group.engine == "sglang" else _vllm)(group, workload)
     flags += [f"{shlex.quote(f'--{name}')} {shlex.quote(value)}" for name, value in group.engine_args]
     flags += [shlex.quote(argument) for argument in workload.launch.engine_args]

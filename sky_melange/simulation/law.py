@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,9 @@ Floats = NDArray[np.float64]
 _LEAST_STEP_S: Final = 1e-6
 """Time passes, whatever a profile says."""
 
+_MOST_OWN: Final = 80.0
+"""Prompt tokens for one of the answer: no run that a law is fitted to has more (8,000 input and 100 output tokens)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLaw:
@@ -26,7 +30,7 @@ class StepLaw:
     A step takes base + context·C + prompt·P + square·S seconds: C tokens in the KV cache of the running requests, P
     prompt tokens computed, S the sum over those of 2 × the tokens before each. The first token of a prompt of
     `knots[k]` tokens comes no sooner than `first[number running, k]` after the request is admitted; linear in between.
-    `burdens`, `own_from`: see `loop._step_s`.
+    `burdens`, `own_from`, `most_own`: see `loop._step_s`.
     """
 
     base: Floats
@@ -37,6 +41,7 @@ class StepLaw:
     first: Floats
     burdens: bool
     own_from: int
+    most_own: float
 
 
 _KEPT: Final[dict[tuple[int, int], tuple[Profile, StepLaw]]] = {}
@@ -85,7 +90,8 @@ def _of_model(form: LatencyModelForm, numbers: Floats) -> StepLaw:
         first=(ttft.fixed_s + ttft.sequence_s * numbers)[:, None]
         + np.outer(ttft.prompt_s + ttft.queue_s * numbers, knots),
         burdens=True,
-        own_from=1,
+        own_from=2,
+        most_own=_MOST_OWN,
     )
 
 
@@ -107,6 +113,7 @@ def _of_points(form: PointsForm, numbers: Floats, budget: int) -> StepLaw:
         first=_over_numbers(numbers, known, firsts),
         burdens=False,
         own_from=2,
+        most_own=math.inf,
     )
 
 

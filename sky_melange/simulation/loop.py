@@ -55,6 +55,7 @@ GROUP: Final = np.dtype(
     [
         ("first_engine", "i8"), ("first_instance", "i8"), ("instances", "i8"), ("ranks", "i8"), ("kv", "f8"),
         ("most", "i8"), ("budget", "i8"), ("limit", "f8"), ("reserves", "i8"), ("burdens", "i8"), ("own_from", "i8"),
+        ("most_own", "f8"),
         ("turns", "i8"), ("turn", "i8"), ("in_flight", "i8"), ("flight_s", "f8"), ("early", "f8"),
         ("late", "f8"), ("busy_s", "f8"),
         ("running", "f8"), ("steps", "f8"), ("preempted", "i8"), ("prompt_tokens", "f8"), ("output_tokens", "f8"),
@@ -62,9 +63,9 @@ GROUP: Final = np.dtype(
 )  # fmt: skip
 """A group: `instances` of `ranks` replicas; of a replica the tokens of its cache, the `most` that run, and the tokens
 of a step; `limit` in flight before requests go elsewhere. `reserves`: a request's whole cache is taken at once.
-`burdens`, `own_from`: see `_step_s`. `turns`: instances in turn instead of the least busy. The rest is counted:
-requests in flight · seconds in both halves of the window, replicas busy · seconds, requests running · seconds in it;
-steps, preemptions and tokens in all."""
+`burdens`, `own_from`, `most_own`: see `_step_s`. `turns`: instances in turn instead of the least busy. The rest is
+counted: requests in flight · seconds in both halves of the window, replicas busy · seconds, requests running · seconds
+in it; steps, preemptions and tokens in all."""
 
 BASE: Final = 0
 CONTEXT: Final = 1
@@ -206,7 +207,8 @@ def _step_s(w: World, e: int) -> float:
 
     A profile's TPOT holds I/O prompt tokens a step for each of N requests, one's own among them. In a replica a request
     meets the prompts of the others alone, so from `own_from` requests on the mean I/O of those that run is added. And
-    while a first token is not due (`_hold`), no prompt follows it: with `burdens` its I/O is added meanwhile.
+    while a first token is not due (`_hold`), no prompt follows it: with `burdens` its I/O is added meanwhile. Both only
+    keep to what was measured, so I/O counts up to `most_own` there: no request waits for its own prompt to decode.
     """
     s = w.engines
     n = s[e].running
@@ -218,11 +220,18 @@ def _step_s(w: World, e: int) -> float:
 
 
 @_jit
+def _own(w: World, e: int, r: int) -> float:
+    """Prompt tokens of a request for each token of its answer."""
+    q = w.requests
+    return float(min((q[r].inputs - q[r].cached) / q[r].outputs, w.groups[w.engines[e].group].most_own))
+
+
+@_jit
 def _count_own(w: World, e: int, r: int, sign: float) -> None:
     """A request begins (1) or ceases (-1) to decode or to be held."""
-    q, s = w.requests, w.engines
+    s = w.engines
     # Nothing is left of rounding once the replica is empty.
-    s[e].own = s[e].own + sign * (q[r].inputs - q[r].cached) / q[r].outputs if s[e].running > 0 else 0.0
+    s[e].own = s[e].own + sign * _own(w, e, r) if s[e].running > 0 else 0.0
 
 
 @_jit
@@ -245,7 +254,7 @@ def _hold(w: World, e: int, r: int, due: float) -> None:
     q[r].status = _HELD
     s[e].held += 1
     if w.groups[s[e].group].burdens:
-        s[e].burden += (q[r].inputs - q[r].cached) / q[r].outputs
+        s[e].burden += _own(w, e, r)
     _push(w.holds[e], w.holds_request[e], s[e].holds, due, r)
     s[e].holds += 1
 
@@ -253,7 +262,7 @@ def _hold(w: World, e: int, r: int, due: float) -> None:
 @_jit
 def _unhold(w: World, e: int, i: int) -> int:
     """Takes entry `i` out of the held ones; returns the request."""
-    q, s = w.requests, w.engines
+    s = w.engines
     r = w.holds_request[e, i]
     _remove(w.holds[e], w.holds_request[e], s[e].holds, i)
     s[e].holds -= 1
@@ -261,7 +270,7 @@ def _unhold(w: World, e: int, i: int) -> int:
     if s[e].holds == 0:
         s[e].burden = 0.0
     elif w.groups[s[e].group].burdens:
-        s[e].burden -= (q[r].inputs - q[r].cached) / q[r].outputs
+        s[e].burden -= _own(w, e, r)
     return int(r)
 
 

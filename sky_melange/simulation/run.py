@@ -217,7 +217,7 @@ def _groups(loop: ModuleType, fleet: Fleet) -> tuple[Any, Any]:
         table[row]["reserves"] = isinstance(form, LatencyModelForm) and form.output_share_held >= 1.0
         table[row]["turns"] = group.in_turn
         law = found[row]
-        table[row]["burdens"], table[row]["own_from"] = law.burdens, law.own_from
+        table[row]["burdens"], table[row]["own_from"], table[row]["most_own"] = law.burdens, law.own_from, law.most_own
         longer = 1.0 + fleet.slower_fraction
         laws.steps[row] = longer * np.stack((law.base, law.context, law.prompt, law.square), axis=1)
         # Rows of equal length: more knots on the line through the last two change nothing.

@@ -106,12 +106,45 @@ def _check_budget(document: YamlDocument) -> Iterator[Mistake]:
         yield _mistake(document, ("budget",), message)
 
 
+_INSTEAD: Final = {
+    "is a secret: name its environment variable as launch.api_key_secret instead": ("--api-key",),
+    "is planned: write model.id instead": ("--model", "--model-path"),
+    "is planned: write model.dtype instead": ("--dtype", "--quantization", "-q"),
+    "is planned: write model.max_model_len instead": ("--max-model-len", "--context-length"),
+    "runs code of the model's repository: write `launch.trust_remote_code: true` instead": ("--trust-remote-code",),
+    "is what the plan computes for each group: leave it out, and change slo or constraints.max_utilization instead": (
+        "--max-num-seqs",
+        "--max-running-requests",
+    ),
+    "is what the profiles are of: leave it out, and name one with another share under profiles.files instead": (
+        "--gpu-memory-utilization",
+        "--mem-fraction-static",
+    ),
+    "is the layout that the plan chooses for each group: leave it out, and name profiles of the layouts that you want "
+    "under profiles.files instead": (
+        *("--tensor-parallel-size", "-tp", "--tp-size", "--tp"),
+        *("--data-parallel-size", "-dp", "--dp-size", "--dp", "--attn-dp-size", "--enable-dp-attention"),
+        *("--enable-expert-parallel", "-ep", "--ep-size", "--ep", "--expert-parallel-size"),
+        *("--pipeline-parallel-size", "-pp", "--pp-size", "--pp", "--nnodes"),
+    ),
+    "is set where an instance holds several replicas: leave it out": ("--load-balance-method",),
+    "is where SkyServe and the router look for the replica: leave it out": ("--host", "--port"),
+}
+"""What to do instead of passing an argument that launch files have, or that contradicts the plan."""
+
+_SHORTEST: Final = 6
+"""Letters of a beginning that an engine's parser may take for the whole flag."""
+
+
 def _check_engine_args(document: YamlDocument) -> Iterator[Mistake]:
-    """A key among the arguments would be in every file and list of processes."""
+    """Arguments that the launch files have already, or that make the replica another one than was planned."""
     for index, node in enumerate(_items(document, ("launch", "engine_args"))):
-        if isinstance(node, ScalarNode) and str(node.value).startswith("--api-key"):
-            message = "is a secret: name its environment variable as launch.api_key_secret instead"
-            yield _mistake(document, ("launch", "engine_args", index), message)
+        if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
+            continue
+        name = node.value.partition("=")[0].partition(" ")[0].replace("_", "-")
+        for message, flags in _INSTEAD.items():
+            if any(flag == name or (len(name) >= _SHORTEST and flag.startswith(name)) for flag in flags):
+                yield _mistake(document, ("launch", "engine_args", index), f"{name} {message}")
 
 
 def _check_edges(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:

@@ -185,7 +185,7 @@ def _launch(section: LaunchSection) -> Launch:
         controller=section.controller,
         engine=section.engine,
         engine_args=section.engine_args,
-        secrets=section.secrets,
+        secrets=section.secrets if "secrets" in section.model_fields_set else None,
         api_key_secret=section.wanted_api_key_secret,
         **values_of_keys(section, Launch),
     )

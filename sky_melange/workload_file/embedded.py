@@ -48,6 +48,7 @@ _NAMES: Final = {
 _NOT_WRITTEN: Final = {
     ("constraints", "keep", "groups"),
     ("model", "quantization"),
+    ("model", "remote_code"),
     ("model", "sizes"),
     ("solver", "break_ties"),
 }

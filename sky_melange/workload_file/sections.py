@@ -388,9 +388,10 @@ class LaunchSection(Section):
         examples=[["--enable-prefix-caching"]],
     )
     secrets: ListOf[Annotated[str, Field(pattern=ENVIRONMENT_VARIABLE, max_length=100)]] = Field(
-        default=Launch().secrets,
+        default=(),
         max_length=100,
-        description="Names of environment variables to pass on as secrets. Names only, never their values.",
+        description="Names of environment variables to pass on as secrets. Names only, never their values. Left out: "
+        "HF_TOKEN where the model is gated.",
         examples=[["HF_TOKEN"]],
         json_schema_extra={"uniqueItems": True},
     )

@@ -197,7 +197,7 @@ def edit(workload: Path, **sections: Any) -> None:
         ({"traffic": {"request_rate": 32.0000001}}, "traffic.request_rate: 32 req/s when planned, 32 req/s in"),
         ({"slo": {"tpot_ms": 39}}, "slo.tpot_s: 0.04 when planned, 0.039 in"),
         ({"budget": {"usd_per_hour": 1000}}, "budget.usd_per_hour: None when planned, 1000 in"),
-        ({"launch": {"secrets": ["HF_TOKEN"]}}, "launch.secrets: None when planned, HF_TOKEN in"),
+        ({"launch": {"secrets": ["OTHER"]}}, "launch.secrets: HF_TOKEN when planned, OTHER in"),
         ({"solver": {"formulation": "exact"}}, "was edited since; what it asks for is the same"),
     ],
     ids=["ten times the traffic", "a little more traffic", "target", "budget", "launch", "spelled out"],

@@ -262,7 +262,8 @@ def test_losses_are_simulated_too(edit: Edit, tmp_path: Path) -> None:
 
 
 def test_requests_that_no_fleet_can_serve_are_named(edit: Edit) -> None:
-    with pytest.raises(InfeasibleError, match=r"1\d\.\d\d% of the requests are longer than model.max_model_len"):
+    said = r"1\d\.\d\d% of the requests are longer than model.max_model_len.*`model.max_model_len: 126527`"
+    with pytest.raises(InfeasibleError, match=said):
         planned_at(
             edit(
                 model={"id": "meta-llama/Llama-3.1-8B-Instruct", "dtype": "bfloat16", "max_model_len": 20000},

@@ -11,7 +11,7 @@ from sky_melange import pipeline
 from sky_melange.domain.engine import ENGINES, version_gap
 from sky_melange.domain.plan import LEAST_DISK_GB, Plan, ReplicaGroup
 from sky_melange.domain.workload import Model
-from sky_melange.errors import InputError, MissingDataError
+from sky_melange.errors import InfeasibleError, InputError, MissingDataError
 from sky_melange.pipeline.profiling import launched_groups
 from sky_melange.profiles import bundled
 from sky_melange.profiles.profile_json import read_profile
@@ -151,3 +151,73 @@ def test_profiles_that_cannot_be_launched_are_refused_by_name(tmp_path: Path) ->
 )
 def test_versions_are_compared(engine: str, profiled: str, says: str | None) -> None:
     assert version_gap(engine, profiled) == says
+
+
+@pytest.mark.parametrize(
+    ("model", "launch", "secrets"),
+    [
+        (DENSE, "", ("HF_TOKEN",)),
+        ("google/gemma-3-4b-it", "", ("HF_TOKEN",)),
+        (DENSE, "launch: {secrets: []}", ()),
+        (DENSE, "launch: {secrets: [OTHER]}", ("OTHER",)),
+        ("Qwen/Qwen3-8B", "", ()),
+        ("google/gemma-4-31B-it", "", ()),
+        ("unsloth/Meta-Llama-3.1-8B-Instruct", "", ()),
+    ],
+)
+def test_gated_models_are_launched_with_a_token_unless_the_workload_says_otherwise(
+    tmp_path: Path, model: str, launch: str, secrets: tuple[str, ...]
+) -> None:
+    assert pipeline.read(workload(tmp_path, model, launch)).launch.secrets == secrets
+
+
+@pytest.mark.parametrize(
+    ("launch", "words"),
+    [("", "HF_TOKEN must be set at launch"), ("launch: {secrets: [OTHER]}", "launch.secrets lacks HF_TOKEN")],
+)
+def test_a_plan_warns_of_gated_models(tmp_path: Path, launch: str, words: str) -> None:
+    (said,) = [text for text in pipeline.plan_file(workload(tmp_path, DENSE, launch)).plan.warnings if "gated" in text]
+    assert said.startswith(f"Launch: {DENSE} is gated: accept its licence at https://huggingface.co/{DENSE}; {words}")
+
+
+def test_a_plan_warns_of_code_that_nobody_allowed(tmp_path: Path) -> None:
+    model = "moonshotai/Kimi-K2.5"
+
+    def said(launch: str) -> list[str]:
+        plan = pipeline.plan_file(workload(tmp_path, model, launch)).plan
+        return [text for text in plan.warnings if "trust_remote_code" in text]
+
+    assert len(said("")) == 1
+    assert said("launch: {trust_remote_code: true}") == []
+
+
+def test_sixteen_bits_that_become_fp8_must_fit_where_the_engine_loads_them_whole(tmp_path: Path) -> None:
+    """1,488 GB of GLM-5 do not fit 8 × H200, which hold its checkpoint in fp8 well."""
+    named = "candidates: {accelerators: [H200, B300]}"
+    path = workload(tmp_path, "zai-org/GLM-5, dtype: fp8", "launch: {engine: sglang}", RUNS_ALONE, named)
+    plan = pipeline.plan_file(path).plan
+    assert {group.accelerator for group in plan.groups} == {"B300"}
+    (said,) = [text for text in plan.warnings if "Not considered" in text]
+    assert said.startswith("Not considered: 8 × H200. SGLang loads the 16-bit weights of zai-org/GLM-5 (1,48")
+    own = workload(tmp_path, "zai-org/GLM-5-FP8", "launch: {engine: sglang}", RUNS_ALONE, named)
+    assert {group.accelerator for group in pipeline.plan_file(own).plan.groups} == {"H200"}
+    alone = "candidates: {accelerators: [H200]}"
+    path = workload(tmp_path, "zai-org/GLM-5, dtype: fp8", "launch: {engine: sglang}", RUNS_ALONE, alone)
+    with pytest.raises(InfeasibleError, match="before it quantises them, and may fill"):
+        pipeline.plan_file(path)
+
+
+def test_a_machine_without_the_memory_to_load_is_no_candidate(tmp_path: Path) -> None:
+    path = workload(tmp_path, "Qwen/Qwen3-8B", "candidates: {accelerators: [L40S]}")
+    book = pipeline.embedded_book(pipeline.read(path))
+    one = next(offer for offer in book.offers if offer.accelerator == "L40S" and offer.accelerators_per_instance == 1)
+    offers = [
+        replace(one, cloud="aws", instance_type=f"m{gib}", memory_gib=gib, use_spot=False) for gib in (8.0, 16.0, None)
+    ]
+    beside = [offer for offer in book.offers if not offer.accelerators_per_instance]
+    found = pipeline.plan_file(path, book_of=lambda _: replace(book, offers=(*offers, *beside)))
+    assert {candidate.offer.memory_gib for candidate in found.candidates} == {16.0, None}
+    assert any("less memory than the 13 GiB" in each.reason for each in found.rejected)
+    only = pipeline.plan_file(path, book_of=lambda _: replace(book, offers=(offers[-1], *beside)))
+    (said,) = [text for text in only.plan.warnings if "memory" in text and "Launch" in text]
+    assert said.endswith("(13 GiB).")

@@ -266,3 +266,14 @@ def test_a_bundled_fit_is_within_its_promise(entry: bundled.Entry) -> None:
     point = operating_point(profile, low, high, form.ranges.concurrency[0])
     assert not isinstance(point, Skipped)
     assert 0.0005 < point.tpot_s < 0.5
+
+
+@given(form=FORMS, inputs=st.integers(1, 100_000), outputs=st.integers(1, 1000))
+def test_a_request_alone_waits_for_no_prompt_and_two_for_both(
+    form: LatencyModelForm, inputs: int, outputs: int
+) -> None:
+    law, free = form.tpot, dataclasses.replace(form.tpot, prefill_s=0.0)
+    for running, prompts in ((1.0, 0.0), (1.5, 1.0), (2.0, 2.0), (64.0, 64.0)):
+        rest = latency_model.tpot_s(free, running, inputs, outputs)
+        found = latency_model.tpot_s(law, running, inputs, outputs)
+        assert found == pytest.approx(rest + law.prefill_s * prompts * inputs / outputs)

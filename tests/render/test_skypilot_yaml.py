@@ -23,8 +23,11 @@ from plans import LARGE, group, plan, workload
 
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.workload import LaunchMode, Workload
+from sky_melange.errors import InputError
 from sky_melange.render import launch_steps, output_files, render_files
+from sky_melange.render.engine_command import engine_arguments
 from sky_melange.render.skypilot_yaml import launch_command, nodes_per_launch, render_group
+from sky_melange.workload_file import read_workload
 from sky_melange.workload_file.field_types import ENGINE_ARGUMENT
 
 SERVE, CLUSTER = LaunchMode.SERVE, LaunchMode.CLUSTER
@@ -391,8 +394,51 @@ def test_an_instance_ends_with_the_first_of_its_replicas(tmp_path: Path) -> None
 
 
 def test_the_users_arguments_come_last(tmp_path: Path) -> None:
-    found = arguments(loaded(group(), workload(engine_args=("--max-num-seqs", "9")))["run"], tmp_path)
-    assert found[-2:] == ["--max-num-seqs", "9"]
+    found = arguments(loaded(group(), workload(engine_args=("--block-size", "9")))["run"], tmp_path)
+    assert found[-2:] == ["--block-size", "9"]
+
+
+COLLIDING = sorted(
+    {
+        word.partition(" ")[0]
+        for case_group, case_workload in CASES.values()
+        # The arguments of the profile and of the user are not ours.
+        for word in engine_arguments(
+            replace(case_group, engine_args=()),
+            replace(
+                case_workload,
+                model=replace(case_workload.model, remote_code=True),
+                launch=replace(case_workload.launch, engine_args=(), trust_remote_code=True),
+            ),
+        )[1:]
+    }
+)
+
+
+@pytest.mark.parametrize("flag", COLLIDING)
+def test_engine_args_cannot_repeat_what_launch_files_have(flag: str, tmp_path: Path) -> None:
+    path = tmp_path / "workload.yaml"
+    path.write_text(
+        "version: 1\nname: chat\nmodel: {id: Qwen/Qwen3-8B}\nslo: {tpot_ms: 40}\n"
+        "traffic: {request_rate: 1, preset: azure-code-2023}\n"
+        f'launch: {{engine_args: [--seed, "1", "{flag.replace("-", "_").replace("__", "--", 1)}=2"]}}\n'
+    )
+    with pytest.raises(InputError) as error:
+        read_workload(path)
+    assert [mistake.key for mistake in error.value.mistakes] == ["launch.engine_args[2]"]
+    assert error.value.mistakes[0].message.startswith(f"{flag} ")
+
+
+def test_code_of_a_repository_runs_only_where_it_is_needed_and_allowed() -> None:
+    for needs, allowed in ((True, True), (True, False), (False, True)):
+        planned = workload()
+        planned = replace(
+            planned,
+            model=replace(planned.model, remote_code=needs),
+            launch=replace(planned.launch, trust_remote_code=allowed),
+        )
+        text = render_group(group(), planned)
+        assert ("--trust-remote-code" in text) == (needs and allowed)
 
 
 def test_secrets_are_names_without_values() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_up_fleet import CACHE
 from property_examples import is_complete, some
 
-from sky_melange.domain.profile import Profile, Skipped
+from sky_melange.domain.profile import LatencyModelForm, Profile, Skipped
 from sky_melange.profiles.capacity import profile_curve
 from sky_melange.profiles.grid import grid_sizes
 from sky_melange.profiles.lookup import operating_point
@@ -69,3 +70,18 @@ def test_every_bundled_profile_is_given_back(bundled_profiles: tuple[Profile, ..
     far = {name: median for name, median in medians.items() if max(median) > MOST_ERROR}
     assert not far
     assert np.median(list(medians.values()), axis=0).max() < 0.01
+
+
+def test_no_request_waits_for_its_own_prompt_while_it_decodes(bundled_profiles: tuple[Profile, ...]) -> None:
+    """8,000 prompt tokens for each of the answer: a hundred times more than in any run."""
+    laws = [p for p in some(bundled_profiles) if isinstance(p.form, LatencyModelForm) and p.form.tpot.prefill_s > 1e-6]
+    assert laws
+    for profile in laws[:3]:
+        assert isinstance(profile.form, LatencyModelForm)
+        law = profile.form.tpot
+        _, tpot_s, _ = closed_loop(replace(profile, kv_cache_tokens=None), 80_000, 10, 1, cache_folder=CACHE)
+        assert tpot_s == pytest.approx(law.fixed_s + law.sequence_s + law.context_s * 80_005, rel=0.02)
+        # Two at once wait for each other's prompts, and not for their own as well.
+        _, both_s, _ = closed_loop(replace(profile, kv_cache_tokens=None), 80_000, 10, 2, cache_folder=CACHE)
+        without_s = law.fixed_s + law.sequence_s * 2**law.sequence_exponent + law.context_s * 2 * 80_005
+        assert both_s < without_s + 1.2 * 8_000 * law.prefill_s

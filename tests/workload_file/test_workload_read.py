@@ -46,7 +46,7 @@ routing: size_aware
 budget: {usd_per_hour: 40}
 prices: {trust: [runpod/, vast/US/rtx]}
 solver: {formulation: sliced, slices: 16, time_limit_s: 5, mip_gap: 1.0e-3}
-launch: {mode: cluster, engine: vllm, engine_args: ["--max-num-seqs", "256"], secrets: [HF_TOKEN]}
+launch: {mode: cluster, engine: vllm, engine_args: ["--block-size", "32"], secrets: [HF_TOKEN]}
 """
 
 
@@ -78,9 +78,7 @@ def test_every_key_arrives_in_base_units(tmp_path: Path) -> None:
     assert workload.budget == Budget(usd_per_hour=40.0)
     assert workload.prices == PricePolicy(trust=("runpod/", "vast/US/rtx"))
     assert workload.solver == SolverSettings(formulation=Formulation.SLICED, slices=16, time_limit_s=5.0, mip_gap=0.001)
-    assert workload.launch == Launch(
-        mode=LaunchMode.CLUSTER, engine_args=("--max-num-seqs", "256"), secrets=("HF_TOKEN",)
-    )
+    assert workload.launch == Launch(mode=LaunchMode.CLUSTER, engine_args=("--block-size", "32"), secrets=("HF_TOKEN",))
 
 
 def test_defaults_are_those_of_the_domain(tmp_path: Path, good: str) -> None:
