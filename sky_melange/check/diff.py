@@ -81,6 +81,10 @@ def _group_change(old: ReplicaGroup | None, new: ReplicaGroup | None, before: Pl
         kind = GroupChangeKind.KEPT if old.instances == new.instances else GroupChangeKind.RESIZED
         price_effect = (new.price_usd_per_hour - old.price_usd_per_hour) * old.instances
         count_effect = new.price_usd_per_hour * (new.instances - old.instances)
+        if old.committed is not None or new.committed is not None:
+            # What a term covers has another price: as many instances as before, as they are bought now.
+            price_effect = new.costs(old.instances) - old.cost_usd_per_hour
+            count_effect = new.cost_usd_per_hour - new.costs(old.instances)
     return GroupChange(
         kind=kind,
         old=old,

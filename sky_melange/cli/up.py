@@ -144,7 +144,11 @@ def _machines(group: ReplicaGroup) -> str:
     """`2 × g6.xlarge (1 × L4) on aws us-east-1 at USD 0.8048: USD 1.6096 per hour`."""
     from sky_melange.render.skypilot_yaml import summary
 
-    return f"{summary(group)} at USD {group.price_usd_per_hour:.4f}: USD {group.cost_usd_per_hour:.4f} per hour"
+    bought = group.committed
+    terms = ""
+    if bought is not None and bought.instances:
+        terms = f", {bought.instances} committed at {bought.price_usd_per_hour:.4f}"
+    return f"{summary(group)} at USD {group.price_usd_per_hour:.4f}{terms}: USD {group.cost_usd_per_hour:.4f} per hour"
 
 
 def _machine(machine: Overhead) -> str:

@@ -135,6 +135,18 @@ def test_an_edited_commitment_is_refused(
     assert words in result.stderr
 
 
+def test_a_diff_explains_the_whole_change_of_a_bill_with_commitments(
+    by_the_clock: tuple[Path, Result], tmp_path: Path
+) -> None:
+    planned(tmp_path, hours=False, purchase=["on_demand"])
+    found = json.loads(run("diff", tmp_path / "plan", by_the_clock[0] / "plan", "--format", "json").stdout)
+    effects = [group["price_effect_usd_per_hour"] + group["count_effect_usd_per_hour"] for group in found["groups"]]
+    cost = found["cost"]
+    changed = cost["new"]["replicas_usd_per_hour"] - cost["old"]["replicas_usd_per_hour"]
+    assert changed < 0
+    assert sum(effects) == pytest.approx(changed)
+
+
 def test_without_hours_a_machine_costs_its_term(tmp_path: Path) -> None:
     document, _ = planned(tmp_path, hours=False, purchase=["commit_1y"])
     (group,) = document["groups"]  # type: ignore[misc]
