@@ -24,6 +24,7 @@ from sky_melange.errors import InputError, Mistake, NotOptimalError
 from sky_melange.prices.records import load_commitments
 from sky_melange.render import explain_table, launch_steps, plan_json, plan_markdown, plan_table, render_files
 from sky_melange.render.commitment_text import unasked_sentence
+from sky_melange.render.text import to_text
 
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
@@ -139,7 +140,7 @@ def command(
         click.echo(text, nl=False)
         is_unasked = verbose and not planned.workload.candidates.purchase
         if is_unasked and (hint := unasked_sentence(plan, load_commitments())) is not None:
-            click.echo(hint)
+            click.echo(to_text(hint, color=False, width=width), nl=False)
         if plan.explanation is not None:
             click.echo("\n" + explain_table.render(plan.explanation, color=use_color(), width=width), nl=False)
     pipeline.check_budget(planned)
