@@ -45,16 +45,18 @@ class BoughtFleet:
             group.price_usd_per_hour * ((spot_factors or {}).get(group.accelerator, 1.0) if group.use_spot else 1.0)
             for group in self.groups
         ]
+        terms, beside = terms_of(self.groups), self.overhead_usd_per_hour
+
+        def by_the_clock(rows: Sequence[Sequence[int]]) -> float:
+            return mean_usd_per_hour(period_of_hour, rows, prices, startup_minutes=startup_minutes, terms=terms)
+
+        if self.schedule is not None and self.schedule.autoscaling is not None:
+            # What SkyServe runs beyond the clock's instances is in proportion, too.
+            planned = self.schedule.mean_usd_per_hour(prices, 0.0, terms)
+            beside += traffic * (planned - by_the_clock(counts))
         if not is_whole:
-            replicas = traffic * mean_usd_per_hour(
-                period_of_hour, counts, prices, startup_minutes=startup_minutes, terms=terms_of(self.groups)
-            )
-            return replicas + self.overhead_usd_per_hour
-        needed = [[max(1, math.ceil(n * traffic - _SAME)) for n in row] for row in counts]
-        replicas = mean_usd_per_hour(
-            period_of_hour, needed, prices, startup_minutes=startup_minutes, terms=terms_of(self.groups)
-        )
-        return replicas + self.overhead_usd_per_hour
+            return traffic * by_the_clock(counts) + beside
+        return by_the_clock([[max(1, math.ceil(n * traffic - _SAME)) for n in row] for row in counts]) + beside
 
 
 def fleet_of(plan: Plan) -> BoughtFleet:
