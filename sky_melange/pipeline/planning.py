@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.candidate import Candidate, Rejected
-from sky_melange.domain.commitments import BoughtFleet, weighed
+from sky_melange.domain.commitments import BoughtFleet, fleet_of, weighed
 from sky_melange.domain.emissions import emissions
 from sky_melange.domain.explanation import ClockValue, Explanation
 from sky_melange.domain.hosted import hosted_api
@@ -186,7 +186,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         status, gap = scheduled.status, scheduled.mip_gap
         schedule = scheduled.schedule(overhead, answer.fixed.cost.total_usd_per_hour)
     bought = BoughtFleet(groups=groups, schedule=schedule, overhead_usd_per_hour=cost.overhead_usd_per_hour)
-    commitments = None
+    commitments, never = None, None
     if any(group.committed is not None and group.committed.instances for group in groups):
         never = _never_committing(workload, book, selection.profiles, simulator, log)
         commitments = weighed(bought, never, spot_swings())
@@ -242,6 +242,9 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
 
         loads = _held_at_loads(plan, workload, used, simulator, log)
         plan = with_autoscaling(plan, workload, loads) if is_autoscaled else plan
+        if commitments is not None:
+            # The fleet without any is by the clock, which costs less: a comparison that favours it.
+            plan = replace(plan, commitments=weighed(fleet_of(plan), never, spot_swings()))
         if plan.explanation is not None:
             value = clock_value(plan, workload, loads)
             if value is not None and simulator is not None and workload.slo.attainment is not None:

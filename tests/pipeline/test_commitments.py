@@ -147,6 +147,17 @@ def test_a_diff_explains_the_whole_change_of_a_bill_with_commitments(
     assert sum(effects) == pytest.approx(changed)
 
 
+def test_scenarios_of_an_autoscaled_plan_begin_with_its_mean(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    document = yaml.safe_load(path.read_text(encoding="utf-8")) | {"launch": {"scaling": "autoscale"}}
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    result = run("plan", path, "--offline", "--out", tmp_path / "plan")
+    assert result.exit_code == 0, result.stderr
+    plan = read_plan(tmp_path / "plan").plan
+    assert plan.commitments is not None
+    assert plan.commitments.scenarios[0].usd_per_hour == pytest.approx(plan.mean_usd_per_hour)
+
+
 def test_without_hours_a_machine_costs_its_term(tmp_path: Path) -> None:
     document, _ = planned(tmp_path, hours=False, purchase=["commit_1y"])
     (group,) = document["groups"]  # type: ignore[misc]
