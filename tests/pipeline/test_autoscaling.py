@@ -235,3 +235,22 @@ def test_a_plan_file_keeps_it_and_refuses_what_was_edited(tmp_path: Path) -> Non
     ):
         with pytest.raises(InputError, match=words):
             read_plan(written(found, tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("period_of_hour", [0] * 24), ("period_of_hour", [99] * 24), ("periods", [])],
+    ids=["one-period", "no-such-period", "none"],
+)
+def test_a_schedule_that_is_not_whole_is_refused_before_anything_is_computed_from_it(
+    tmp_path: Path, key: str, value: list[Any]
+) -> None:
+    for autoscaling in (True, False):
+        path = written(by_hours(), tmp_path)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["schedule"][key] = value
+        if not autoscaling:
+            document["schedule"]["autoscaling"] = None
+        path.write_text(json.dumps(sealed(document)), encoding="utf-8")
+        with pytest.raises(InputError, match="schedule"):
+            read_plan(path)
