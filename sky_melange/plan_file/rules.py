@@ -47,7 +47,10 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
     _check_status_and_overhead(plan, decoder)
     if not _check_traffic(plan, workload, decoder) or not _check_workload(workload, decoder):
         return
-    for key, stated, computed in (*_costs(plan), *_units(plan, workload, document), *_beyond(plan, workload)):
+    hours = schedule_faults(plan, workload)
+    # What follows from a schedule can be computed only of one that is whole.
+    beyond = () if hours else tuple(_beyond(plan, workload))
+    for key, stated, computed in (*_costs(plan), *_units(plan, workload, document), *beyond):
         if not _agree(stated, computed):
             decoder.mistake(key, f"is {stated!r}, but its parts give {computed!r}; {_EDITED}")
     for key, found, planned in _repeated(plan, workload, document):
@@ -55,7 +58,7 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
             decoder.mistake(key, f"is {shown(found)}, but the workload in this file says {shown(planned)}; plan again")
     _check_routes(plan, workload, decoder)
     _check_simulated(plan, workload, decoder)
-    for fault in (*schedule_faults(plan, workload), *commitment_faults(plan, workload)):
+    for fault in (*hours, *commitment_faults(plan, workload)):
         key, _, message = fault.partition(": ")
         decoder.mistake(key, message)
 

@@ -14,12 +14,12 @@ from sealed import sealed
 
 from sky_melange import pipeline
 from sky_melange.domain.hours import Autoscaling, Hours, Scaling
-from sky_melange.domain.workload import Workload
+from sky_melange.domain.workload import Budget, Workload
 from sky_melange.errors import InputError
 from sky_melange.pipeline.autoscaling import BY_MEANS, LEAST, carried_rps, held_at_loads, replayed, with_autoscaling
 from sky_melange.pipeline.planning import Planned, make_plan
 from sky_melange.plan_file import read_plan
-from sky_melange.render import plan_json
+from sky_melange.render import explain_table, plan_json
 from sky_melange.render.schedule_text import clock_sentence
 from sky_melange.render.skypilot_yaml import replica_policies
 
@@ -151,6 +151,70 @@ def test_shares_that_hold_never_rise_with_the_load() -> None:
     assert with_autoscaling(replace(plain, schedule=None), found.workload, held).schedule is None
 
 
+def test_an_explanation_says_what_following_the_hours_is_worth() -> None:
+    own = workload()
+    book = pipeline.embedded_book(own)
+    profiles = pipeline.profiles_for(own, book, QUICKSTART.parent)
+    values = {}
+    for scaling in (Scaling.SCHEDULE, Scaling.AUTOSCALE):
+        given = replace(own, launch=replace(own.launch, scaling=scaling))
+        plan = make_plan(given, book, profiles, workload_digest="0" * 64, is_explained=True).plan
+        assert plan.schedule is not None
+        assert plan.explanation is not None
+        value = values[scaling] = plan.explanation.clock
+        assert value is not None
+        assert value.fixed_usd_per_hour == plan.schedule.fixed_usd_per_hour
+        launched = value.scheduled_usd_per_hour if scaling is Scaling.SCHEDULE else value.autoscaled_usd_per_hour
+        assert launched == plan.schedule.usd_per_hour
+        assert value.busiest_rps == PEAK > value.next_rps
+        assert own.traffic.hours is not None
+        assert own.traffic.hours.rates_rps[int(value.busiest_hour[:2])] == PEAK
+        # The same instances, each paid 5 minutes less for each start.
+        prices = [group.price_usd_per_hour for group in plan.groups]
+        clock = replace(plan.schedule, autoscaling=None)
+        sooner = replace(clock, startup_minutes=clock.startup_minutes - 5)
+        overhead = plan.cost.overhead_usd_per_hour
+        assert value.faster_scheduled_usd_per_hour == sooner.mean_usd_per_hour(prices, overhead)
+        assert value.faster_scheduled_usd_per_hour < value.scheduled_usd_per_hour
+        assert value.faster_autoscaled_usd_per_hour <= value.autoscaled_usd_per_hour
+        assert value.nines_attainment is None
+        text = " ".join(explain_table.render(plan.explanation, color=False).split())
+        assert f"{value.busiest_hour} sets the peak with 192 req/s" in text
+        assert "If instances started 5 minutes sooner" in text
+        assert f"{1 - value.scheduled_usd_per_hour / value.fixed_usd_per_hour:.1%} less than the fleet" in text
+    # Without a reserve of the hours the schedule of both is one.
+    assert values[Scaling.SCHEDULE] == values[Scaling.AUTOSCALE]
+
+
+def test_the_next_nine_has_a_price_or_is_out_of_reach() -> None:
+    own = workload()
+    own = replace(own, slo=replace(own.slo, attainment=0.97))
+    book = pipeline.embedded_book(own)
+    profiles = pipeline.profiles_for(own, book, QUICKSTART.parent)
+    found = make_plan(
+        own, book, profiles, workload_digest="0" * 64, is_explained=True, simulator=pipeline.simulator()
+    ).plan
+    assert found.explanation is not None
+    value = found.explanation.clock
+    assert value is not None
+    assert value.nines_attainment == 0.997
+    assert value.nines_usd_per_hour is None or value.nines_usd_per_hour >= value.fixed_usd_per_hour
+    text = " ".join(explain_table.render(found.explanation, color=False).split())
+    assert "99.7% of the requests within their targets" in text
+    unmet = replace(value, nines_usd_per_hour=None)
+    text = explain_table.render(replace(found.explanation, clock=unmet), color=False)
+    assert "No fleet was found that keeps 99.7%" in " ".join(text.split())
+
+
+def test_a_budget_that_the_reserve_may_break_is_named() -> None:
+    own = workload(headroom_fraction=1.0)
+    total = by_hours().plan.cost.total_usd_per_hour
+    found = planned(replace(own, budget=Budget(usd_per_hour=total * 1.2)))
+    assert [each for each in found.plan.warnings if "lower traffic.hours.headroom_fraction (1)" in each]
+    calm = planned(replace(own, budget=Budget(usd_per_hour=total * 3)))
+    assert not [each for each in calm.plan.warnings if "headroom_fraction" in each]
+
+
 def written(found: Planned, folder: Path, **changes: Any) -> Path:
     path = folder / "plan.json"
     document = json.loads(plan_json.text(found.plan, found.workload))
@@ -171,3 +235,22 @@ def test_a_plan_file_keeps_it_and_refuses_what_was_edited(tmp_path: Path) -> Non
     ):
         with pytest.raises(InputError, match=words):
             read_plan(written(found, tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("period_of_hour", [0] * 24), ("period_of_hour", [99] * 24), ("periods", [])],
+    ids=["one-period", "no-such-period", "none"],
+)
+def test_a_schedule_that_is_not_whole_is_refused_before_anything_is_computed_from_it(
+    tmp_path: Path, key: str, value: list[Any]
+) -> None:
+    for autoscaling in (True, False):
+        path = written(by_hours(), tmp_path)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["schedule"][key] = value
+        if not autoscaling:
+            document["schedule"]["autoscaling"] = None
+        path.write_text(json.dumps(sealed(document)), encoding="utf-8")
+        with pytest.raises(InputError, match="schedule"):
+            read_plan(path)

@@ -35,7 +35,7 @@ from sky_melange.pipeline.attaining import final_scenario
 from sky_melange.pipeline.planning import Planned, make_plan, modelled
 from sky_melange.pipeline.scheduling import _Hours, startup_minutes
 from sky_melange.plan_file import read_plan
-from sky_melange.render import plan_json, plan_markdown, plan_table
+from sky_melange.render import plan_answer, plan_json, plan_markdown, plan_table
 from sky_melange.simulation import fleet_of, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -318,6 +318,25 @@ def test_every_limit_holds_in_every_hour(changes: dict[str, Any], tmp_path: Path
         rows = [schedule.periods[period].instances for period in schedule.period_of_hour]
         for before, now in zip((rows[-1], *rows), rows, strict=False):
             assert sum(abs(a - b) for a, b in zip(before, now, strict=True)) <= 1
+
+
+def test_each_hour_is_planned_with_its_reserve_up_to_the_busiest() -> None:
+    workload = hourly()
+    hours = workload.traffic.hours
+    assert hours is not None
+    reserved = replace(hours, headroom_fraction=0.4, headroom_basis="a test")
+    found = planned(replace(workload, traffic=replace(workload.traffic, hours=reserved))).plan
+    without = by_means().plan
+    assert found.schedule is not None
+    assert without.schedule is not None
+    for rate, number in zip(hours.rates_rps, found.schedule.period_of_hour, strict=True):
+        assert found.schedule.periods[number].rate_rps >= min(PEAK, rate * 1.4) * (1 - 1e-9)
+    assert found.cost == without.cost
+    assert without.schedule.usd_per_hour < found.schedule.usd_per_hour < found.schedule.fixed_usd_per_hour
+    assert found.schedule.fixed_usd_per_hour == without.schedule.fixed_usd_per_hour
+    assert "Each hour carries 40% more requests" in plan_answer.verdict(found)
+    assert "There is no reserve" in plan_answer.verdict(without)
+    assert any("planned 40% above its rate" in each and "a test" in each for each in found.assumptions)
 
 
 def test_clusters_run_around_the_clock() -> None:
