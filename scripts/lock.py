@@ -21,7 +21,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-EXTRAS: Final = ("dev", "docs", "gpuhunt", "plot", "postgres", "spark", "traces")
+EXTRAS: Final = ("dev", "docs", "gpuhunt", "mcp", "plot", "postgres", "spark", "traces")
 """Those that CI installs. The other engines of Ibis would hold back versions that everybody else takes."""
 
 HEADER: Final = f"""\

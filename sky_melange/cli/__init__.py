@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "scale": "Bring what runs of a plan with hours to the instances of the hour.",
     "down": "End what `up` started from a plan folder.",
     "workload": "Count request logs into a workload.yaml: sizes, rate, report.",
+    "mcp": "Serve plan, check, prices and explain to assistants (Model Context Protocol).",
     "schema": "Print the JSON Schema of workload.yaml or budgets.yaml for editors.",
 }
 
