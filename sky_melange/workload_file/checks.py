@@ -71,7 +71,7 @@ def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
         yield from _check_edges(document, (*_HISTOGRAM, axis))
     yield from _check_weights(document)
     yield from _check_engine_args(document)
-    for path in (_ACCELERATORS, _CLOUDS, _SECRETS):
+    for path in (_ACCELERATORS, _CLOUDS, _SECRETS, ("model", "dtype")):
         yield from _check_repeated(document, path)
     for region in _names(document, _REGIONS):
         yield from _check_repeated(document, region)
