@@ -84,7 +84,7 @@ def _recorded(document: PlanDocument) -> Path | None:
 def _read(path: Path, text: str, document: PlanDocument) -> tuple[Workload, tuple[str, ...]]:
     """The workload as it is now; where a file that it names is missing, with what was counted from that then."""
     try:
-        return pipeline.read(path, text=text), ()
+        return pipeline.read(path, text=text, dtype=document.workload.model.dtype), ()
     except InputError as error:
         try:
             wanted = pipeline.read(path, planned=document.workload, text=text)

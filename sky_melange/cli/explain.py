@@ -43,7 +43,9 @@ def command(*, plan: Path, again: bool, workload: Path | None, refresh: bool, ou
 
 def _solved_again(document: PlanDocument, path: Path | None, *, refresh: bool) -> Explanation | None:
     """Of today's best plan for the same workload; says so where that is another one."""
-    workload = document.workload if path is None else pipeline.read(path, tell=say_readings)
+    workload = document.workload
+    if path is not None:
+        workload = pipeline.read(path, tell=say_readings, dtype=workload.model.dtype)
     beside = [*workload.profiles.files, *([] if workload.prices.overrides is None else [workload.prices.overrides])]
     if path is None and beside:
         message = f"was made with files beside its workload ({', '.join(map(str, beside))}); give --workload"

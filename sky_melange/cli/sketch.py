@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sky_melange.cli.options import say_readings
-from sky_melange.domain.workload import AUTO_DTYPE
+from sky_melange.domain.workload import ANY_DTYPE, AUTO_DTYPE
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.workload_yaml import Sketch, sketch_yaml
 
@@ -192,7 +192,7 @@ def sketch(
         replace(
             drawn,
             config=None if config is None else path_from(home, config),
-            dtype=dtype if dtype is None or dtype.casefold() == AUTO_DTYPE else workload.model.dtype,
+            dtype=dtype if dtype is None or dtype.casefold() in {AUTO_DTYPE, ANY_DTYPE} else workload.model.dtype,
             engine=None if engine is None else workload.launch.engine,
             clouds=candidates.clouds or (),
             accelerators=candidates.accelerators or (),

@@ -111,6 +111,7 @@ class Explanation:
     `best_single_usd_per_hour` and its type are None where no type can do alone. `headroom_rps` is the rate of this
     traffic that the plan's instances carry within `max_utilization`. `size_aware_total_usd_per_hour` as in `Plan`.
     `clock`: of a plan with a schedule.
+    `other_dtypes`: a sentence on each precision of the weights that was not chosen.
     """
 
     request_rate_rps: float
@@ -128,3 +129,4 @@ class Explanation:
     solves: int
     measurements: tuple[Measurement, ...] = ()
     clock: ClockValue | None = None
+    other_dtypes: tuple[str, ...] = ()

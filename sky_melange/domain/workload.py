@@ -63,6 +63,9 @@ class ControllerPlace(StrEnum):
 AUTO_DTYPE: Final = "auto"
 """The precision that the checkpoint has."""
 
+ANY_DTYPE: Final = "any"
+"""The cheapest of the precisions that there are checkpoints of, or that the engine can make."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -72,7 +75,8 @@ class Model:
     fine-tune's base model; None: the model's own. `config` is its config.json or the folder of its checkpoint,
     relative to the workload's file. `quantization` is the method by which the checkpoint was quantised; None: it has
     16 bits, or is not known. `sizes` is what a config.json said that the table of architectures does not, as JSON.
-    `remote_code`: engines run code of its repository, or do not start.
+    `remote_code`: engines run code of its repository, or do not start. `dtypes` are those that a plan chooses among,
+    `dtype` being the choice; empty: there is none. `checkpoints`: other ids, by dtype.
     """
 
     id: str
@@ -83,6 +87,8 @@ class Model:
     quantization: str | None = None
     sizes: str | None = None
     remote_code: bool = False
+    dtypes: tuple[str, ...] = ()
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def profiled_id(self) -> str:

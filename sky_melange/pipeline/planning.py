@@ -110,21 +110,63 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     text = file_text(path)
     workload = _overridden(read(path, text=text, config_of=config_of, tell=tell), formulation, objective)
     book = book_of(workload)
-    profiles = profiles_for(workload, book, path.parent)
     is_simulated = simulator is not None and workload.slo.attainment is not None
-    planned = make_plan(
-        workload,
-        book,
-        profiles,
-        workload_digest=workload_digest(path, text),
-        is_explained=is_explained,
-        simulator=simulator,
-        log=_arrivals_log(workload, path, text) if is_simulated else None,
-    )
+    log = _arrivals_log(workload, path, text) if is_simulated else None
+
+    def at(workload: Workload) -> Planned:
+        return make_plan(
+            workload,
+            book,
+            profiles_for(workload, book, path.parent),
+            workload_digest=workload_digest(path, text),
+            is_explained=is_explained,
+            simulator=simulator,
+            log=log,
+        )
+
+    others = [
+        _overridden(read(path, text=text, config_of=config_of, dtype=dtype), formulation, objective)
+        for dtype in workload.model.dtypes[1:]
+    ]
+    planned = _cheapest_dtype([workload, *others], at) if others else at(workload)
     if folder is None:
         return planned
     inputs = replace(planned.plan.inputs, workload_file=relative_path(path, folder))
     return replace(planned, plan=replace(planned.plan, inputs=inputs))
+
+
+def _cheapest_dtype(workloads: Sequence[Workload], at: Callable[[Workload], Planned]) -> Planned:
+    """The best plan of those at each precision; it says what the others cost. Raises the first's error if all fail."""
+    found: dict[str, Planned] = {}
+    failed: dict[str, SkyMelangeError] = {}
+    for workload in workloads:
+        try:
+            found[workload.model.dtype] = at(workload)
+        except (InfeasibleError, MissingDataError) as error:
+            failed[workload.model.dtype] = error
+    if not found:
+        first = failed.pop(workloads[0].model.dtype)
+        raise type(first)("\n".join((str(first), *(f"With {name}: {error}" for name, error in failed.items()))))
+
+    def merit(dtype: str) -> tuple[float, float]:
+        planned = found[dtype]
+        rate_rps = planned.workload.traffic.request_rate_rps
+        return (-rate_rps if planned.workload.objective is Objective.MOST_TRAFFIC else 0.0), (
+            planned.plan.mean_usd_per_hour
+        )
+
+    # Of plans that cost the same, the first that the workload names.
+    best = min(found, key=merit)
+    plan = found[best].plan
+    sentences = [
+        f"{other.plan.mean_usd_per_hour:.2f} USD/h with {name}" for name, other in found.items() if name != best
+    ] + [f"no plan with {name} ({str(error).splitlines()[0]})" for name, error in failed.items()]
+    said = (
+        f"Weights: {best} ({found[best].workload.model.id}), {plan.mean_usd_per_hour:.2f} USD/h, is the cheapest that "
+        f"model.dtype allows; {', '.join(sentences)}. Answers differ between precisions: compare their quality first."
+    )
+    explanation = plan.explanation and replace(plan.explanation, other_dtypes=(said,))
+    return replace(found[best], plan=replace(plan, assumptions=(said, *plan.assumptions), explanation=explanation))
 
 
 def _arrivals_log(workload: Workload, path: Path, text: str) -> RequestLog | None:

@@ -10,7 +10,7 @@ from typing import Any
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.hours import DAY, Hours
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.workload import Launch, Model, RunningGroup, Workload
+from sky_melange.domain.workload import ANY_DTYPE, AUTO_DTYPE, Launch, Model, RunningGroup, Workload
 from sky_melange.plan_file import read_plan
 from sky_melange.prices import embedded_regions, known_accelerators, launchable_clouds, load_snapshot
 from sky_melange.traces import preset_names, read_hours, resolve_traffic
@@ -31,12 +31,14 @@ def read(
     text: str | None = None,
     config_of: ConfigOf | None = None,
     tell: Tell | None = None,
+    dtype: str | None = None,
 ) -> Workload:
     """Reads a workload file, its names of accelerators and clouds checked, its context limit and dtype filled in.
 
     `planned` stands in for the files that it names: the counts of its log, the groups that run, the model's config.
     `text` is the file's where it was read already, as pipes can be once. `config_of` looks for the config.json of a
-    model for which the workload names none. `tell` gets what is not read as it is spelled.
+    model for which the workload names none. `tell` gets what is not read as it is spelled. `dtype` is the choice where
+    there is one; None, or none of them: the first.
     """
     workload = read_workload(
         path,
@@ -55,7 +57,8 @@ def read(
         # Like every path in a workload file it is relative to the file.
         own = replace(workload.prices, overrides=path.parent / workload.prices.overrides)
         workload = replace(workload, prices=own)
-    workload = replace(workload, model=_known(workload.model, path, planned, config_of))
+    wanted = planned.model.dtype if dtype is None and planned is not None else dtype
+    workload = replace(workload, model=_chosen(workload.model, wanted, path, planned, config_of))
     workload = replace(workload, launch=_with_secrets(workload))
     if planned is None:
         workload = _with_running_groups(workload, path.parent)
@@ -74,6 +77,29 @@ def hours_of(planned: Traffic) -> tuple[Hours, tuple[str, ...]]:
     hours = planned.hours or Hours(rates_rps=(planned.request_rate_rps,) * DAY)
     notes = (note.partition("Hours: ") for note in planned.notes)
     return hours, tuple(text for before, found, text in notes if found and not before)
+
+
+def _chosen(
+    model: Model, wanted: str | None, file: Path, planned: Workload | None, config_of: ConfigOf | None
+) -> Model:
+    """The model at one of the dtypes that it may have; each is that of a checkpoint, or is made of 16 bits."""
+    from sky_melange.profiles.checkpoint import SIXTEEN_BITS
+
+    def at(dtype: str) -> Model:
+        one = replace(model, id=model.checkpoints.get(dtype, model.id), dtype=dtype)
+        return _known(one, file, planned, config_of)
+
+    if not model.dtypes:
+        return at(model.dtype)
+    if model.dtypes == (ANY_DTYPE,):
+        own = _known(replace(model, dtype=AUTO_DTYPE), file, planned, config_of)
+        made = ("fp8",) if own.dtype in SIXTEEN_BITS else ()
+        names = tuple(dict.fromkeys((own.dtype, *made, *sorted(model.checkpoints))))
+    else:
+        names = model.dtypes
+    # A dtype that no checkpoint has is told whichever is chosen.
+    found = {name: at(name) for name in names}
+    return replace(found[wanted if wanted in found else names[0]], dtypes=names)
 
 
 def _known(model: Model, file: Path, planned: Workload | None, config_of: ConfigOf | None) -> Model:

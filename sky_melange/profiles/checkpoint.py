@@ -15,7 +15,9 @@ from sky_melange.profiles.architectures import Architecture, architecture_of, ar
 from sky_melange.profiles.model_config import ModelConfig, config_object, parse_config, parse_object
 from sky_melange.untrusted import read_bytes
 
-_SIXTEEN_BITS: Final = ("bfloat16", "float16")
+SIXTEEN_BITS: Final = ("bfloat16", "float16")
+"""What engines make fp8 of while loading."""
+
 _MODELOPT_FILE: Final = "hf_quant_config.json"
 _MAX_BYTES: Final = 4 * 1024**2
 
@@ -126,7 +128,7 @@ def checkpoint_of_id(model: str) -> Checkpoint | None:
     for dtype, words in _WORDS:
         found = re.search(f"(?<![a-z0-9])(?:{words})(?![a-z0-9])", name)
         if found is not None:
-            method = None if dtype in _SIXTEEN_BITS else found[0]
+            method = None if dtype in SIXTEEN_BITS else found[0]
             return Checkpoint(dtype=dtype, method=method, basis=f"its id says {found[0]}")
     return None
 
@@ -138,7 +140,7 @@ def checkpoint_of_config(content: Mapping[str, Any], source: str) -> Checkpoint:
     quantized = content.get("quantization_config") or inner.get("quantization_config")
     if quantized is None:
         stated = [part.get(key) for part in (content, inner) for key in ("torch_dtype", "dtype")]
-        dtype = next((name for name in stated if name in _SIXTEEN_BITS), "bfloat16")
+        dtype = next((name for name in stated if name in SIXTEEN_BITS), "bfloat16")
         return Checkpoint(dtype=dtype, method=None, basis="its config.json says so")
     method, dtype = _quantized(quantized) if isinstance(quantized, dict) else (None, None)
     if method is None or dtype is None:
@@ -204,9 +206,9 @@ def _fault(dtype: str, known: Checkpoint) -> str | None:
     own = known.dtype
     if own not in _PLANNED:
         return f"the checkpoint has {own} weights ({known.basis}), which are not planned for; name one of {_listed()}"
-    if dtype == own or (dtype in _SIXTEEN_BITS and own in _SIXTEEN_BITS):
+    if dtype == own or (dtype in SIXTEEN_BITS and own in SIXTEEN_BITS):
         return None
-    if own in _SIXTEEN_BITS and dtype == "fp8":
+    if own in SIXTEEN_BITS and dtype == "fp8":
         return None
     return (
         f"the checkpoint has {own} weights ({known.basis}), not {dtype}: leave out dtype, or write the id of a "

@@ -65,6 +65,7 @@ def sentences(explanation: Explanation) -> Iterator[str]:
         f"The same instances carry up to {explanation.headroom_rps:.4g} req/s of this traffic ({spare:.1%} more) "
         "within the utilisation limit."
     )
+    yield from explanation.other_dtypes
     first = next(iter(explanation.measurements), None)
     if first is not None and first.saves_usd_per_hour:
         yield (

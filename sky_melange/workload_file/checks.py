@@ -77,7 +77,7 @@ def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
     yield from _check_weights(document)
     yield from _check_engine_args(document)
     yield from _check_purchase(document)
-    for path in (_ACCELERATORS, _CLOUDS, _SECRETS, _PURCHASE):
+    for path in (_ACCELERATORS, _CLOUDS, _SECRETS, _PURCHASE, ("model", "dtype")):
         yield from _check_repeated(document, path)
     for region in _names(document, _REGIONS):
         yield from _check_repeated(document, region)

@@ -10,6 +10,7 @@ from sky_melange.domain.hours import Scaling
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import (
+    ANY_DTYPE,
     LATENCIES,
     PERCENTS,
     Budget,
@@ -78,9 +79,12 @@ def to_workload(
 
 
 def _model(section: ModelSection) -> Model:
+    stated = (section.dtype,) if isinstance(section.dtype, str) else section.dtype
     return Model(
         id=section.id,
-        dtype=section.dtype,
+        dtype=stated[0],
+        dtypes=stated if len(stated) > 1 or stated == (ANY_DTYPE,) else (),
+        checkpoints={str(dtype): name for dtype, name in section.checkpoints.items()},
         max_model_len=section.max_model_len,
         profile_as=section.profile_as,
         config=section.config,

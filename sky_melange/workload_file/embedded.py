@@ -49,6 +49,7 @@ _NOT_WRITTEN: Final = {
     ("constraints", "keep", "groups"),
     ("model", "quantization"),
     ("model", "remote_code"),
+    ("model", "dtypes"),
     ("model", "sizes"),
     ("solver", "break_ties"),
 }

@@ -54,6 +54,9 @@ _EITHER: Final[dict[KeyPath, str]] = {
 }
 """Keys whose values are of several kinds: pydantic says of each kind why it is not that."""
 
+_DTYPE: Final = ("model", "dtype")
+"""One of some names, or a list of them: what is wrong is told of the kind that stands there."""
+
 _SECTIONS: Final[Mapping[KeyPath, tuple[type, ...]]] = {
     ("traffic", "arrivals"): (MappingNode,),
     ("traffic", "hours"): (MappingNode, SequenceNode),
@@ -85,6 +88,10 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
         loc = details["loc"]
         if details["type"] == "missing" and loc in mistyped:
             continue
+        if loc[:2] == _DTYPE:
+            if str(loc[2]).startswith("tuple") != isinstance(document.find(_DTYPE), SequenceNode):
+                continue
+            loc = loc[:2] + loc[3:]
         if loc[:2] in _EITHER:
             if not _is_inside(loc, document):
                 either.add(loc[:2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from enum import Enum
-from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
@@ -99,6 +99,10 @@ def _is_of_yaml(kind: Any) -> bool:
     return not any(isinstance(each, type) and issubclass(each, Enum) for each in (kind, *get_args(kind)))
 
 
+Dtype: TypeAlias = Literal["bfloat16", "float16", "fp8", "fp4", "int4"]
+DtypeList: TypeAlias = Annotated[tuple[Dtype, ...], Strict(False), Field(min_length=1, max_length=5)]
+
+
 @with_keys_of(Model)
 class ModelSection(Section):
     """The model to serve."""
@@ -109,10 +113,17 @@ class ModelSection(Section):
         description="Hugging Face id of the model.",
         examples=["meta-llama/Llama-3.1-8B-Instruct"],
     )
-    dtype: Literal["auto", "bfloat16", "float16", "fp8", "fp4", "int4"] = Field(
+    dtype: Literal["auto", "any", "bfloat16", "float16", "fp8", "fp4", "int4"] | DtypeList = Field(
         default=AUTO_DTYPE,
-        description="Type of the weights; profiles are looked up by it. Without it: the checkpoint's own.",
-        examples=["bfloat16"],
+        description="Type of the weights; profiles are looked up by it. Without it: the checkpoint's own. A list: the "
+        "one that costs least. `any`: of the checkpoint's own, fp8 made of 16 bits, and those of `checkpoints`.",
+        examples=["bfloat16", ["bfloat16", "fp8"]],
+    )
+    checkpoints: dict[Dtype, Annotated[str, Field(pattern=MODEL_ID, max_length=200)]] = Field(
+        default_factory=dict,
+        max_length=5,
+        description="Ids of other checkpoints of the model, by the type of their weights; `id` has the other ones.",
+        examples=[{"fp8": "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8"}],
     )
     max_model_len: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = Field(
         default=None,

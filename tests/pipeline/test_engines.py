@@ -221,3 +221,43 @@ def test_a_machine_without_the_memory_to_load_is_no_candidate(tmp_path: Path) ->
     only = pipeline.plan_file(path, book_of=lambda _: replace(book, offers=(offers[-1], *beside)))
     (said,) = [text for text in only.plan.warnings if "memory" in text and "Launch" in text]
     assert said.endswith("(13 GiB).")
+
+
+def planned_at(tmp_path: Path, dtype: str, *more: str, is_explained: bool = False) -> pipeline.Planned:
+    named = more or ("candidates: {accelerators: [H100], clouds: [aws, lambda]}",)
+    path = workload(tmp_path, f"Qwen/Qwen3-32B, dtype: {dtype}", *named)
+    return pipeline.plan_file(path, is_explained=is_explained)
+
+
+@pytest.mark.parametrize("choice", ["[bfloat16, fp8]", "[fp8, bfloat16]", "any"])
+def test_the_cheapest_precision_is_planned_and_the_others_are_priced(tmp_path: Path, choice: str) -> None:
+    alone = {name: planned_at(tmp_path, name).plan for name in ("bfloat16", "fp8")}
+    costs = {name: plan.cost.total_usd_per_hour for name, plan in alone.items()}
+    assert costs["fp8"] < costs["bfloat16"]
+    found = planned_at(tmp_path, choice, is_explained=choice == "any")
+    assert found.plan.groups == alone["fp8"].groups
+    assert (found.workload.model.dtype, set(found.workload.model.dtypes)) == ("fp8", {"bfloat16", "fp8"})
+    said = found.plan.assumptions[0]
+    assert f"{costs['bfloat16']:.2f} USD/h with bfloat16" in said
+    assert found.plan.explanation is None or found.plan.explanation.other_dtypes == (said,)
+    assert (found.plan.explanation is None) == (choice != "any")
+
+
+def test_each_precision_has_its_checkpoint(tmp_path: Path) -> None:
+    models = "[bfloat16, fp4], checkpoints: {fp4: nvidia/Qwen3-32B-NVFP4}"
+    found = planned_at(tmp_path, models, "candidates: {accelerators: [B200]}")
+    assert (found.workload.model.id, found.workload.model.dtype) == ("nvidia/Qwen3-32B-NVFP4", "fp4")
+    path = tmp_path / "workload.yaml"
+    assert pipeline.read(path).model.id == "Qwen/Qwen3-32B"
+    assert pipeline.read(path, dtype="fp4").model == found.workload.model
+
+
+@pytest.mark.parametrize("choice", ["[bfloat16, fp4]", "[fp8, int4]"])
+def test_a_precision_that_no_checkpoint_has_is_refused(tmp_path: Path, choice: str) -> None:
+    with pytest.raises(InputError, match=r"model\.dtype: the checkpoint has bfloat16 weights"):
+        planned_at(tmp_path, choice)
+
+
+def test_where_no_precision_has_a_plan_each_says_why(tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleError, match="With fp8: "):
+        planned_at(tmp_path, "any", "constraints: {max_accelerators: {H100: 0}}", "candidates: {accelerators: [H100]}")

@@ -208,7 +208,7 @@ def test_wrong_options_are_exit_2(run: Run, arguments: list[str], words: str) ->
         ("--name", "a\nb: c", "options: name: "),
         ("--model", "../x y", "options: model.id: must be a Hugging Face model id"),
         ("--model", 'x", dtype: fp8}', "options: model.id: must be a Hugging Face model id"),
-        ("--dtype", "fp99", "options: model.dtype: must be one of auto, bfloat16"),
+        ("--dtype", "fp99", "options: model.dtype: must be one of auto, any, bfloat16"),
         ("--tpot-ms", "-1", "options: slo.tpot_ms: must be greater than 0"),
         ("--ttft-ms", "nan", "options: slo.ttft_ms: "),
         ("--request-rate", "0", "options: traffic.request_rate: must be at least 1e-06"),

@@ -47,7 +47,11 @@ MISTAKES = [
     ("slo:", "sla:", "6: sla: unknown key; did you mean 'slo'?"),
     ("  id: ", "  name: ", "4: model.name: unknown key; did you mean 'id'?"),
     ("meta-llama/", "https://huggingface.co/meta-llama/", "; write meta-llama/Llama-3.1-8B-Instruct"),
-    ("dtype: bfloat16", "dtype: fp32", "5: model.dtype: must be one of auto, bfloat16, float16, fp8, fp4, int4, found"),
+    (
+        "dtype: bfloat16",
+        "dtype: fp32",
+        "5: model.dtype: must be one of auto, any, bfloat16, float16, fp8, fp4, int4, found",
+    ),
     ("dtype: bfloat16", "quantization: fp8", "5: model.quantization: unknown key; did you mean 'dtype'?"),
     ("dtype: bfloat16", "max_model_len: 16k", "'16k'; write its digits alone, without a unit"),
     ("dtype: bfloat16", "context_length: 16384", "unknown key; did you mean 'max_model_len'?"),

@@ -125,6 +125,11 @@ ADDITIONS = [
     ),
     ('launch: {engine_args: ["a\\nb"]}', "launch.engine_args[0]: must hold no line break and no control character"),
     ('launch: {engine_args: ["a\\0b"]}', "launch.engine_args[0]: must hold no line break and no control character"),
+    (
+        'launch: {engine_args: ["-tp", "2"]}',
+        "launch.engine_args[0]: -tp is the layout that the plan chooses for each group: leave it out, and",
+    ),
+    ('launch: {engine_args: ["--api-key=x"]}', "launch.engine_args[0]: --api-key is a secret: name its environment"),
     ("launch: {secrets: [A, A]}", "launch.secrets[1]: this entry is listed twice"),
     ("candidates: {accelerators: &gpus [L4]}", "anchors (`&name`) are not supported: remove it"),
     ("candidates: !!python/object:os.system {}", "tags (here 'tag:yaml.org,2002:python/object:os.system') are not"),
@@ -231,7 +236,8 @@ launch: {secrets: [HF_TOKEN=abc]}
         "workload.yaml:2: name: must be lower-case letters, digits and hyphens, begin with a letter and not end with "
         "a hyphen, found the text 'Chat'; write for example `name: chat`",
         "workload.yaml:3: modle: unknown key; did you mean 'model'?",
-        "workload.yaml:4: model.dtype: must be one of auto, bfloat16, float16, fp8, fp4, int4, found the text 'bf32'",
+        "workload.yaml:4: model.dtype: must be one of auto, any, bfloat16, float16, fp8, fp4, int4, found the text "
+        "'bf32'",
         "workload.yaml:5: slo.tpot_ms: must be greater than 0, found the number -40; write for example 40",
         "workload.yaml:6: the key 'slo' is repeated, first on line 5; keep one of them",
         "workload.yaml:8: traffic.request_rate: must be a finite number, found the number .nan",
