@@ -90,6 +90,12 @@ def test_files_are_read_by_the_strict_reader() -> None:
     assert found == set(_OWN_READERS)
 
 
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports a file by its name alone: it would leave the second out, with an error."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_nothing_lies_at_the_top_that_nobody_put_there() -> None:
     """A trial's `plan/` was committed twice: in a checkout, git keeps what a command run there has written."""
     if not (ROOT / ".git").exists():
