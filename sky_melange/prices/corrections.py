@@ -233,7 +233,7 @@ def unconfirmed(market: Market) -> Iterator[Offer]:
     """
     unknown = [offer for offer in market.judged if not market.confirms(offer)]
     doubtful = {id(offer) for offer in unknown if market.past.knows(offer.cloud)}
-    neighbours: dict[tuple[str, bool], dict[tuple[object, ...], float]] = {
+    neighbours: dict[tuple[str, bool], dict[tuple[bool, MachineType], float]] = {
         (offer.accelerator, offer.use_spot): {} for offer in unknown
     }
     for offer in market.offers:
@@ -247,8 +247,8 @@ def unconfirmed(market: Market) -> Iterator[Offer]:
         own = offer.machine_type
         if not market.past.is_new(offer) and any(
             price / 2 <= other <= price * 2
-            for (is_doubtful, *key), other in others.items()
-            if (key[0] != offer.cloud if is_doubtful else tuple(key) != own)
+            for (is_doubtful, machine), other in others.items()
+            if (machine[0] != offer.cloud if is_doubtful else machine != own)
         ):
             continue
         seen = market.past.newest(offer) or market.past.elsewhere(offer)

@@ -99,10 +99,10 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
         entries = {}
         for field in dataclasses.fields(value):
             place = (*path, field.name)
-            if place in _NOT_WRITTEN:
+            found = getattr(value, field.name)
+            if place in _NOT_WRITTEN or (place == ("launch", "secrets") and found is None):
                 continue
             name = _NAMES.get((path[0], field.name), field.name)
-            found = getattr(value, field.name)
             if place == ("slo", "attainment") and found is None:
                 found = "mean"
             if place == ("candidates", "purchase"):

@@ -21,7 +21,9 @@ def test_the_commands_of_the_example(repository: Path, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     counted = CliRunner(mix_stderr=False).invoke(cli, shlex.split(count), catch_exceptions=False)
     assert counted.exit_code == 0
-    for line in page.split("```\n")[2].strip().splitlines():
+    reported = re.search(r"\n\n```\n(.+?)```", page, re.DOTALL)
+    assert reported is not None
+    for line in reported[1].splitlines():
         assert line in counted.stdout
     planned = CliRunner(mix_stderr=False).invoke(cli, [*shlex.split(plan), "--offline"], catch_exceptions=False)
     assert planned.exit_code == 0

@@ -72,7 +72,9 @@ def by_hours(
         starts=sum(map(sum, started)),
         **costs,
     )
-    return replace(plan, groups=groups, schedule=schedule, cost=Cost.of(groups, plan.overhead))
+    return replace(
+        plan, groups=groups, schedule=schedule, cost=Cost.of(groups, plan.overhead), hosted_api=None, emissions=None
+    )
 
 
 def scaled(workload: Workload, scaling: Scaling | None, *, time_zone: str = ZONE) -> Workload:
