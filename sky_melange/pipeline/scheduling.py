@@ -469,7 +469,7 @@ class _Hours:
             ttft_s=runs[0].ttft_s,
             tpot_s=runs[0].tpot_s,
             percentiles=runs[0].percentiles,
-            slower_attainment=slower[0].attainment,
+            slower_attainment=min(run.attainment for run in slower),
             slower_usd_per_hour=0.0 if self.all_hold(slower) else self.room_for_slower(best),
             thinned_to=runs[0].thinned_to,
         )

@@ -125,9 +125,11 @@ def attained(plan: Plan, slo: Slo) -> str:
         more = ", and no plan was found that holds then"
     elif found.slower_usd_per_hour:
         more = f", and a plan that holds then costs USD {dollars(found.slower_usd_per_hour)} per hour more"
+    busiest, worst = ("", "") if plan.schedule is None else (" of the busiest hour", " in the worst hour")
     return (
-        f"{percent(found.attainment)} of {found.requests:,} simulated requests meet every target ({', '.join(tails)}); "
-        f"with engines {found.slower_fraction:.0%} slower {percent(found.slower_attainment)}{more}."
+        f"{percent(found.attainment)} of {found.requests:,} simulated requests{busiest} meet every target "
+        f"({', '.join(tails)}); with engines {found.slower_fraction:.0%} slower "
+        f"{percent(found.slower_attainment)}{worst}{more}."
     )
 
 

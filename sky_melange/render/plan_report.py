@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from sky_melange.domain.hours import Schedule
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.units import s_to_ms
@@ -16,6 +17,7 @@ from sky_melange.render import explain_table, launch_steps, plan_json, simulatio
 from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
 from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
+from sky_melange.render.hours_plot import hours_plot
 from sky_melange.render.money import hourly, monthly
 from sky_melange.render.plan_sentences import (
     emission_sentence,
@@ -60,6 +62,8 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
             title=f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.6g} requests per second",
             monthly=monthly(total),
             hourly=hourly(total),
+            when="all day and night" if plan.schedule is None else "on average over its hours",
+            week="" if plan.schedule is None else _week(plan, plan.schedule, workload),
             proof=answer.proof(plan).capitalize() + ".",
             missing=list(missing_sentences(plan)),
             tiles=list(_tiles(plan, workload)),
@@ -93,6 +97,11 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
     )
 
 
+def _week(plan: Plan, schedule: Schedule, workload: Workload) -> str:
+    hours = workload.traffic.hours
+    return "" if hours is None else hours_plot(plan, schedule, hours.rates_rps)
+
+
 def _tiles(plan: Plan, workload: Workload) -> Iterator[_Tile]:
     slo, found = workload.slo, plan.simulated
     gpus: dict[str, int] = {}
@@ -105,11 +114,13 @@ def _tiles(plan: Plan, workload: Workload) -> Iterator[_Tile]:
         value=", ".join(f"{count:,} × {name}" for name, count in sorted(gpus.items())),
         note=f"GPUs, in {machines:,} machine{'s' if machines != 1 else ''} at {', '.join(clouds)}",
     )
-    per_day = workload.traffic.request_rate_rps * 86_400
+    hours, rate_rps = workload.traffic.hours, workload.traffic.request_rate_rps
     yield _Tile(
         name="Serves",
-        value=f"{workload.traffic.request_rate_rps:,.6g} requests/s",
-        note=f"{per_day:,.0f} a day, if every second is as busy",
+        value=f"{'' if hours is None else 'up to '}{rate_rps:,.6g} requests/s",
+        note=f"{rate_rps * 86_400:,.0f} a day, if every second is as busy"
+        if hours is None
+        else f"{hours.mean_rps * 86_400:,.0f} a day, if every second of an hour is as busy as planned",
     )
     if found is not None:
         yield _Tile(name="Keeps its targets for", value=percent(found.attainment), note=f"of requests: {_targets(slo)}")

@@ -34,7 +34,8 @@ def simulated_sentences(plan: Plan) -> Iterator[str]:
     if found.slower_usd_per_hour is not None:
         more = f"a plan that holds then costs USD {hourly(found.slower_usd_per_hour)} per hour more"
     slower = percent(found.slower_attainment) + (f"; {more}" if found.slower_usd_per_hour != 0 else "")
-    yield f"{attained_sentence(found)} With engines {found.slower_fraction:.0%} slower: {slower}."
+    busiest, worst = ("", "") if plan.schedule is None else ("In the busiest hour ", " in the worst hour")
+    yield f"{busiest}{attained_sentence(found)} With engines {found.slower_fraction:.0%} slower{worst}: {slower}."
     proof = (
         "the integer program proves that no other is cheaper"
         if plan.status == "optimal"

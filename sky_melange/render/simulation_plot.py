@@ -112,7 +112,7 @@ def curve(plot: SimulationPlot) -> str:
     )
     if plot.required is not None and plot.required > low:
         levels += _across(y(plot.required))
-    return _svg(
+    return svg(
         f'{levels}{_upright(planned)}<polyline points="{line}" fill="none" stroke="{_SERIES}" stroke-width="2"/>{marks}'
         f'{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">requests/s</text>',
         "Share of requests within all targets, by requests per second: "
@@ -148,7 +148,7 @@ def _histogram(bins: Sequence[tuple[float, int]], target: float | None) -> str:
         for part in (0.0, 0.25, 0.5, 0.75)
     )
     line = "" if target is None else _upright(x(target))
-    return _svg(f'{bars}{line}{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">ms</text>', "Requests by ms")
+    return svg(f'{bars}{line}{ticks}<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">ms</text>', "Requests by ms")
 
 
 def _upright(at: float) -> str:
@@ -161,7 +161,8 @@ def _across(at: float) -> str:
     return f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{at:.1f}" y2="{at:.1f}" stroke="{_TARGET}" stroke-dasharray="4"/>'
 
 
-def _svg(content: str, label: str) -> str:
+def svg(content: str, label: str) -> str:
+    """A picture of 800 × 264, with a label for who cannot see it."""
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 4}" role="img" aria-label="{escape(label)}">{content}</svg>'
 
 

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 from plans import LARGE, alternative, group, plan, workload
 
 from sky_melange.cli import cli
+from sky_melange.domain.hours import Hours, Period, Schedule
 from sky_melange.domain.plan import Plan
 from sky_melange.render import plan_report
+from sky_melange.render.hours_plot import hours_plot
 
 TODAY = date(2026, 7, 1)
 MIX = plan(
@@ -82,6 +84,41 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs() -> None:
     assert not re.search(r"url\(|@import|https?://", page(MIX))
     (policy,) = [a["content"] for tag, a in found.tags if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def test_a_week_by_the_clock_is_drawn_with_its_traffic() -> None:
+    """Each hour of each group is a step of its area; nothing of a name is markup there."""
+    rates = tuple(1.0 + hour % 24 for hour in range(168))
+    quiet = tuple(int(rate <= 12) for rate in rates)
+    most = tuple(group.instances for group in MIX.groups)
+    periods = tuple(
+        Period(rate_rps=rate, hours=84, instances=counts, cost_usd_per_hour=1.0)
+        for rate, counts in ((24.0, most), (12.0, tuple(1 for _ in most)))
+    )
+    schedule = Schedule(
+        time_zone="Europe/Berlin",
+        period_of_hour=quiet,
+        periods=periods,
+        startup_minutes=5.0,
+        starts=7,
+        usd_per_hour=50.0,
+        fixed_usd_per_hour=60.0,
+    )
+    named = replace(MIX.groups[0], name='"<b>x')
+    shown = replace(MIX, schedule=schedule, groups=(named, *MIX.groups[1:]))
+    drawn = Page(hours_plot(shown, schedule, rates))
+    areas = [attributes["points"] or "" for tag, attributes in drawn.tags if tag == "polygon"]
+    assert [len(points.split()) for points in areas] == [4 * 168] * len(MIX.groups)
+    assert [tag for tag, _ in drawn.tags if tag == "b"] == []
+    assert f"1 to {most[1]} instances" in drawn.text
+    hours = Hours(rates_rps=rates, time_zone="Europe/Berlin")
+    asked = workload()
+    text = plan_report.page(
+        shown, replace(asked, traffic=replace(asked.traffic, hours=hours)), today=TODAY, folder="plan"
+    )
+    assert "When it runs" in text
+    assert "on average over its hours" in text
+    assert "When it runs" not in page(MIX)
 
 
 def test_names_with_markup_stay_text() -> None:
