@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sky_melange.domain.offer import Offer, PriceProvenance
 from sky_melange.prices import plausibility as rules
+from sky_melange.prices.corrections import unconfirmed
 from sky_melange.prices.market import Market
 from sky_melange.prices.opinions import Opinion, Opinions
 from sky_melange.prices.source import CatalogOffers
@@ -225,3 +226,16 @@ def test_runpod_l40s_with_spot_at_twice_the_price_is_caught(extract: Extract) ->
 def test_every_rule_states_its_reason(rule: rules.Rule) -> None:
     assert rule.__doc__
     assert not _failed(rule)
+
+
+def test_no_machine_is_its_own_neighbour() -> None:
+    """The same machine elsewhere does not confirm a price; another one with that GPU does, from half to twice of it."""
+    alone = [BASE, replace(BASE, region="us-east-2")]
+
+    def left(*others: Offer) -> list[Offer]:
+        return list(unconfirmed(Market(offers=[*alone, *others], opinions=Opinions())))
+
+    assert left() == alone
+    near, far = (replace(BASE, instance_type="other", price_usd_per_hour=price) for price in (1.6, 3.2))
+    assert left(near) == []
+    assert left(far) == [*alone, far]
