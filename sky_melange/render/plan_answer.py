@@ -47,8 +47,9 @@ def lead(plan: Plan, workload: Workload) -> str:
     rate = f"{rate_rps:,.4f}".rstrip("0").rstrip(".") if rate_rps >= 1 else f"{rate_rps:.4g}"
     instances, groups = sum(group.instances for group in plan.groups), len(plan.groups)
     upto = "" if plan.schedule is None else "up to "
+    chosen = f" in {workload.model.dtype}, chosen for its cost," if workload.model.dtypes else ""
     return (
-        f"{workload.model.id} at {upto}{rate} req/s on {upto}{instances:,} "
+        f"{workload.model.id}{chosen} at {upto}{rate} req/s on {upto}{instances:,} "
         f"instance{'s' if instances != 1 else ''} in {groups} group{'s' if groups != 1 else ''}; {proof(plan)}."
     )
 
