@@ -24,6 +24,9 @@ TOO_LONG = {
 }
 """Answers of reasoning models, over eight times as long as any that was measured on these."""
 
+FP8_CHECKPOINTS = {"zai-org/GLM-5": "zai-org/GLM-5-FP8"}
+"""What the refusal says to write where SGLang would have to load more than the GPUs hold to make fp8 of 16 bits."""
+
 QUICK = ("moonshotai/Kimi-K2.5", "openai/gpt-oss-120b", "deepseek-ai/DeepSeek-R1")
 
 
@@ -32,9 +35,10 @@ def workload(tmp_path: Path, model: str, preset: str, *more: str) -> Path:
     dtypes = {key.dtype for key in FITTED if key.model == model and can_launch(key.engine, key.layout)}
     own = resolved(Model(id=model, dtype=AUTO_DTYPE), tmp_path).dtype
     dtype = "fp8" if dtypes and own not in dtypes else own
+    repository = FP8_CHECKPOINTS.get(model, model) if dtype != own else model
     path = tmp_path / "workload.yaml"
     path.write_text(
-        f"version: 1\nname: chat\nmodel: {{id: {model}, dtype: {dtype}}}\n"
+        f"version: 1\nname: chat\nmodel: {{id: {repository}, dtype: {dtype}}}\n"
         f"slo: {{tpot_ms: 80}}\ntraffic: {{request_rate: 4, preset: {preset}}}\n"
         + "".join(f"{line}\n" for line in more)
     )
