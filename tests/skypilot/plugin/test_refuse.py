@@ -18,6 +18,7 @@ HARMLESS = {
     "traffic.columns.bytes",
     "name",
     "model.id",
+    "model.checkpoints",
     "model.profile_as",
     "traffic.histogram.source",
     "traffic.preset",
