@@ -7,7 +7,6 @@ Adding a source is one module with a class that satisfies `PriceSource`, and one
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import cache
 
 from sky_melange.domain.offer import PriceBook
 from sky_melange.prices.book import make_book
@@ -21,7 +20,7 @@ from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import discounted
 from sky_melange.prices.past import embedded_past
 from sky_melange.prices.replica_price import cheapest_replica
-from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
+from sky_melange.prices.snapshot import SnapshotSource, embedded_regions, require_clouds, snapshot_clouds
 from sky_melange.prices.source import CatalogOffers, FetchLimits, PriceSite, PriceSource
 
 __all__ = [
@@ -47,13 +46,6 @@ __all__ = [
 def launchable_clouds() -> tuple[str, ...]:
     """Clouds that SkyPilot can launch on and whose prices come from catalogs, sorted."""
     return LAUNCHABLE_CLOUDS
-
-
-@cache
-def embedded_regions(cloud: str) -> frozenset[str]:
-    """The regions of a cloud that had offers when this release was made; none of a cloud without embedded prices."""
-    clouds = {cloud}.intersection(snapshot_clouds())
-    return frozenset(offer.region for catalog in SnapshotSource().read(clouds) for offer in catalog.offers)
 
 
 def load_snapshot(trust: Sequence[str] = (), clouds: Collection[str] | None = None) -> PriceBook:

@@ -43,6 +43,15 @@ def snapshot_clouds() -> tuple[str, ...]:
     return tuple(sorted({cloud for cloud, _ in _origins()}))
 
 
+@cache
+def embedded_regions(cloud: str) -> frozenset[str]:
+    """The regions in which a cloud sells by the embedded prices; none of a cloud without any. Reads no price."""
+    if cloud not in snapshot_clouds():
+        return frozenset()
+    with data_path("catalogs", "prices", f"{cloud}.csv").open(encoding="utf-8", newline="") as stream:
+        return frozenset(filter(None, (row["Region"] for row in csv.DictReader(stream))))
+
+
 def require_clouds(clouds: Collection[str]) -> None:
     """Raises MissingDataError, listing what there is, when a cloud has no embedded prices."""
     known = snapshot_clouds()
