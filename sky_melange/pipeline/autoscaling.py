@@ -8,19 +8,26 @@ planned for; what becomes of requests when more come than that is asked of the s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.explanation import ClockValue
 from sky_melange.domain.hours import WINDOW_MINUTES, Autoscaling, Scaling, Schedule, hour_name
 from sky_melange.domain.plan import Plan, terms_of
-from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy
+from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy, scaling_of
 from sky_melange.domain.workload import Workload
+from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.render.router_haproxy import health_checks_rps
 from sky_melange.render.skypilot_yaml import replica_policies
 from sky_melange.simulation.autoscaler import autoscaled
+
+if TYPE_CHECKING:
+    from sky_melange.domain.profile import Profile
+    from sky_melange.optimizer import Model
+    from sky_melange.pipeline.simulator import Simulator
+    from sky_melange.traces.request_log import RequestLog
 
 HEADROOMS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.5, 2.0)
 LEAST: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -47,6 +54,31 @@ class Replay:
     attainment: float
     mean_instances: tuple[float, ...]
     serving: tuple[tuple[int, ...], ...]
+
+
+def with_clock(
+    plan: Plan,
+    fixed: Model,
+    workload: Workload,
+    used: Mapping[str, Profile],
+    simulator: Simulator | None,
+    log: RequestLog | None,
+) -> Plan:
+    """A plan with hours and, where SkyServe follows them, how; where it is explained, what following them is worth.
+
+    `fixed` is what the fleet around the clock was chosen from, `used` the profile of each group.
+    """
+    is_autoscaled = scaling_of(plan, workload) is Scaling.AUTOSCALE
+    if not is_autoscaled and plan.explanation is None:
+        return plan
+    held = _held_at_loads(plan, workload, used, simulator, log)
+    plan = with_autoscaling(plan, workload, held) if is_autoscaled else plan
+    if plan.explanation is None:
+        return plan
+    value = clock_value(plan, workload, held)
+    if value is not None and simulator is not None and workload.slo.attainment is not None:
+        value = _with_next_nine(value, fixed, simulator, log)
+    return replace(plan, explanation=replace(plan.explanation, clock=value))
 
 
 def held_at_loads(attained: Callable[[float], float]) -> Held:
@@ -237,3 +269,40 @@ def _requests(seen_rps: Sequence[float], each: int) -> Iterator[int]:
 def _wanted(policy: ReplicaPolicy, seen_rps: float) -> int:
     wanted = math.ceil(seen_rps / policy.target_qps_per_replica)
     return max(policy.min_replicas, min(policy.max_replicas, wanted))
+
+
+def _held_at_loads(
+    plan: Plan, workload: Workload, used: Mapping[str, Profile], simulator: Simulator | None, log: RequestLog | None
+) -> Held:
+    """What becomes of the requests when more, or fewer, come than the busiest hour has."""
+    if simulator is None or workload.slo.attainment is None:
+        return BY_MEANS
+    from sky_melange.pipeline.attaining import final_scenario
+    from sky_melange.simulation import fleet_of
+
+    fleet, scenario = fleet_of(plan, workload, used), final_scenario(workload, log)
+
+    def attained(load: float) -> float:
+        rate_rps = scenario.request_rate_rps * load
+        return simulator(fleet, replace(scenario, request_rate_rps=rate_rps), workload.slo).held
+
+    return held_at_loads(attained)
+
+
+def _with_next_nine(value: ClockValue, model: Model, simulator: Simulator, log: RequestLog | None) -> ClockValue:
+    """With the cost of the cheapest fleet around the clock that misses a tenth of the requests."""
+    from sky_melange.pipeline.attaining import cheapest_held
+
+    workload = model.workload
+    wanted = 1 - (1 - (workload.slo.attainment or 0.0)) / 10
+    slo = replace(workload.slo, attainment=round(wanted, 12))
+    try:
+        held = cheapest_held(
+            replace(model, workload=replace(workload, slo=slo)),
+            lambda fleet, scenario: simulator(fleet, scenario, slo),
+            log,
+        )
+    except (InfeasibleError, NotOptimalError):
+        return replace(value, nines_attainment=slo.attainment)
+    cost = held.solved.model.problem.cost(held.solved.solution.counts)
+    return replace(value, nines_attainment=slo.attainment, nines_usd_per_hour=cost)

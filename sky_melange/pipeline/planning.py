@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.commitments import BoughtFleet, fleet_of, weighed
 from sky_melange.domain.emissions import emissions
-from sky_melange.domain.explanation import ClockValue, Explanation
+from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hosted import hosted_api
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup, SimulatedPlan
 from sky_melange.domain.profile import Profile
-from sky_melange.domain.scaling import scaling_of
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Formulation, LaunchMode, Objective, Workload
 from sky_melange.errors import (
@@ -40,6 +39,7 @@ from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
 from sky_melange.pipeline.missing import missing_clouds, unsold_regions
+from sky_melange.pipeline.precisions import cheapest_precision
 from sky_melange.pipeline.profiling import (
     capacities_of,
     launched_groups,
@@ -66,7 +66,6 @@ from sky_melange.workload_file import file_text
 
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
-    from sky_melange.pipeline.autoscaling import Held
     from sky_melange.pipeline.scheduling import Scheduled
     from sky_melange.pipeline.simulator import Simulator
     from sky_melange.simulation import Fleet, Scenario
@@ -128,45 +127,11 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
         _overridden(read(path, text=text, config_of=config_of, dtype=dtype), formulation, objective)
         for dtype in workload.model.dtypes[1:]
     ]
-    planned = _cheapest_dtype([workload, *others], at) if others else at(workload)
+    planned = cheapest_precision([workload, *others], at) if others else at(workload)
     if folder is None:
         return planned
     inputs = replace(planned.plan.inputs, workload_file=relative_path(path, folder))
     return replace(planned, plan=replace(planned.plan, inputs=inputs))
-
-
-def _cheapest_dtype(workloads: Sequence[Workload], at: Callable[[Workload], Planned]) -> Planned:
-    """The best plan of those at each precision; it says what the others cost. Raises the first's error if all fail."""
-    found: dict[str, Planned] = {}
-    failed: dict[str, SkyMelangeError] = {}
-    for workload in workloads:
-        try:
-            found[workload.model.dtype] = at(workload)
-        except (InfeasibleError, MissingDataError) as error:
-            failed[workload.model.dtype] = error
-    if not found:
-        first = failed.pop(workloads[0].model.dtype)
-        raise type(first)("\n".join((str(first), *(f"With {name}: {error}" for name, error in failed.items()))))
-
-    def merit(dtype: str) -> tuple[float, float]:
-        planned = found[dtype]
-        rate_rps = planned.workload.traffic.request_rate_rps
-        return (-rate_rps if planned.workload.objective is Objective.MOST_TRAFFIC else 0.0), (
-            planned.plan.mean_usd_per_hour
-        )
-
-    # Of plans that cost the same, the first that the workload names.
-    best = min(found, key=merit)
-    plan = found[best].plan
-    sentences = [
-        f"{other.plan.mean_usd_per_hour:.2f} USD/h with {name}" for name, other in found.items() if name != best
-    ] + [f"no plan with {name} ({str(error).splitlines()[0]})" for name, error in failed.items()]
-    said = (
-        f"Weights: {best} ({found[best].workload.model.id}), {plan.mean_usd_per_hour:.2f} USD/h, is the cheapest that "
-        f"model.dtype allows; {', '.join(sentences)}. Answers differ between precisions: compare their quality first."
-    )
-    explanation = plan.explanation and replace(plan.explanation, other_dtypes=(said,))
-    return replace(found[best], plan=replace(plan, assumptions=(said, *plan.assumptions), explanation=explanation))
 
 
 def _arrivals_log(workload: Workload, path: Path, text: str) -> RequestLog | None:
@@ -227,12 +192,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
     if scheduled is not None:
         status, gap = scheduled.status, scheduled.mip_gap
         schedule = scheduled.schedule(overhead, answer.fixed.cost.total_usd_per_hour)
-    bought = BoughtFleet(groups=groups, schedule=schedule, overhead_usd_per_hour=cost.overhead_usd_per_hour)
-    commitments, never = None, None
-    if any(group.committed is not None and group.committed.instances for group in groups):
-        never = _never_committing(workload, book, selection.profiles, simulator, log)
-        commitments = weighed(bought, never, spot_swings())
-    workload = optimum.model.workload
+    wanted, workload = workload, optimum.model.workload
     used = {name: candidate.profile for name, candidate in optimum.assembled.candidates.items()}
     plan = Plan(
         name=workload.name,
@@ -276,22 +236,14 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         missing_clouds=missing_clouds(workload, book, kept),
         simulated=simulated,
         schedule=schedule,
-        commitments=commitments,
     )
-    is_autoscaled = schedule is not None and scaling_of(plan, workload) is Scaling.AUTOSCALE
-    if is_autoscaled or (schedule is not None and is_explained):
-        from sky_melange.pipeline.autoscaling import clock_value, with_autoscaling
+    if schedule is not None:
+        from sky_melange.pipeline.autoscaling import with_clock
 
-        loads = _held_at_loads(plan, workload, used, simulator, log)
-        plan = with_autoscaling(plan, workload, loads) if is_autoscaled else plan
-        if commitments is not None:
-            # The fleet without any is by the clock, which costs less: a comparison that favours it.
-            plan = replace(plan, commitments=weighed(fleet_of(plan), never, spot_swings()))
-        if plan.explanation is not None:
-            value = clock_value(plan, workload, loads)
-            if value is not None and simulator is not None and workload.slo.attainment is not None:
-                value = _with_next_nine(value, answer.fixed.model, simulator, log)
-            plan = replace(plan, explanation=replace(plan.explanation, clock=value))
+        plan = with_clock(plan, answer.fixed.model, workload, used, simulator, log)
+    if any(group.committed is not None and group.committed.instances for group in groups):
+        never = _never_committing(wanted, book, selection.profiles, simulator, log)
+        plan = replace(plan, commitments=weighed(fleet_of(plan), never, spot_swings()))
     _check(plan, workload, optimum)
     plan = replace(
         plan,
@@ -357,7 +309,10 @@ def _never_committing(
     simulator: Simulator | None,
     log: RequestLog | None,
 ) -> BoughtFleet | None:
-    """The cheapest fleet found when nothing is bought for a term; None: there is none."""
+    """The cheapest fleet found when nothing is bought for a term, by the clock; None: there is none.
+
+    Next to an autoscaled plan that is a comparison that favours it: by the clock it costs less.
+    """
     by_the_hour = replace(workload, candidates=workload.candidates.without_commitments())
     try:
         answer = _answer(modelled(by_the_hour, book, profiles), simulator, log)
@@ -376,45 +331,6 @@ def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]
     able = capacities_of(model.workload, profiles)
     usd_per_hour = optimum.cost.total_usd_per_hour
     return missed_warnings(missed(model, usd_per_hour, book.quarantined, able, cloud_features()))
-
-
-def _held_at_loads(
-    plan: Plan, workload: Workload, used: Mapping[str, Profile], simulator: Simulator | None, log: RequestLog | None
-) -> Held:
-    """What becomes of the requests when more, or fewer, come than the busiest hour has."""
-    from sky_melange.pipeline.autoscaling import BY_MEANS, held_at_loads
-
-    if simulator is None or workload.slo.attainment is None:
-        return BY_MEANS
-    from sky_melange.pipeline.attaining import final_scenario
-    from sky_melange.simulation import fleet_of
-
-    fleet, scenario = fleet_of(plan, workload, used), final_scenario(workload, log)
-
-    def attained(load: float) -> float:
-        rate_rps = scenario.request_rate_rps * load
-        return simulator(fleet, replace(scenario, request_rate_rps=rate_rps), workload.slo).held
-
-    return held_at_loads(attained)
-
-
-def _with_next_nine(value: ClockValue, model: Model, simulator: Simulator, log: RequestLog | None) -> ClockValue:
-    """With the cost of the cheapest fleet around the clock that misses a tenth of the requests."""
-    from sky_melange.pipeline.attaining import cheapest_held
-
-    workload = model.workload
-    wanted = 1 - (1 - (workload.slo.attainment or 0.0)) / 10
-    slo = replace(workload.slo, attainment=round(wanted, 12))
-    try:
-        held = cheapest_held(
-            replace(model, workload=replace(workload, slo=slo)),
-            lambda fleet, scenario: simulator(fleet, scenario, slo),
-            log,
-        )
-    except (InfeasibleError, NotOptimalError):
-        return replace(value, nines_attainment=slo.attainment)
-    cost = held.solved.model.problem.cost(held.solved.solution.counts)
-    return replace(value, nines_attainment=slo.attainment, nines_usd_per_hour=cost)
 
 
 def _hosts(optimum: Optimum) -> dict[str, tuple[int, float | None]]:
