@@ -108,7 +108,7 @@ def write_targets(writes: Sequence[str], formats: Collection[str]) -> list[tuple
             message = f"want FORMAT=FILE with one of {', '.join(formats)}, found {text!r}"
             mistakes.append(Mistake(source="--write", message=message))
         elif not path.parent.is_dir() or path.is_dir():
-            mistakes.append(Mistake(source="--write", message=f"{name} is no file in a folder that exists"))
+            mistakes.append(Mistake(source="--write", message=f"{name} is not a file in an existing folder"))
         else:
             found.append((kind, path))
     if mistakes:

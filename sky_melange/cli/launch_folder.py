@@ -27,7 +27,7 @@ def read_launch(folder: Path) -> Launch:
 
     recover(folder)
     if not folder.is_dir():
-        message = "is no plan folder; `sky-melange plan WORKLOAD --out FOLDER` writes one"
+        message = "is not a plan folder; `sky-melange plan WORKLOAD --out FOLDER` writes one"
         raise InputError([Mistake(source=str(folder), message=message)])
     document: PlanDocument = read_plan(folder)
     found = read_files_beside(document.path, files_of(document))

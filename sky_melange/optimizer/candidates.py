@@ -106,9 +106,9 @@ def _terms(workload: Workload, commitments: Iterable[Commitment]) -> Mapping[Cov
 
 
 def committed(workload: Workload, offer: Offer, terms: Sequence[Commitment]) -> Offer | None:
-    """The offer at the price of the cheapest of the terms; as it is where that is no cheaper than by the hour.
+    """The offer at the price of its cheapest term, or unchanged where on demand costs as little.
 
-    None: it is not to be bought by the hour, and there is no term to buy it for.
+    None: on demand is not allowed, and no price of a term is known.
     """
     if offer.use_spot or offer.reserved_instances is not None:
         return offer

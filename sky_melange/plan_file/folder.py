@@ -40,7 +40,7 @@ def _text(path: Path) -> str | None:
         elif not path.exists():
             return None
         elif not path.is_file():
-            message = "is no plain file"
+            message = "is not a regular file"
         else:
             with path.open("rb") as stream:
                 content = stream.read(_MAX_BYTES + 1)

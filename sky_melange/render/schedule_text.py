@@ -35,7 +35,7 @@ def clock_sentence(plan: Plan, schedule: Schedule) -> str:
         f"{'a week' if schedule.hours == WEEK else 'a day'}. The busiest hour costs "
         f"{hourly(plan.cost.total_usd_per_hour)}; its instances are those of the table. "
         + (
-            "There is no reserve for a week with other peaks than `hours` (headroom_fraction: 0)."
+            "Hours have no reserve (headroom_fraction: 0): a week with higher peaks than `hours` misses its targets."
             if schedule.headroom_fraction == 0
             else f"Each hour carries {schedule.headroom_fraction:.0%} more requests than `hours` says, up to the "
             "busiest hour's rate (headroom_fraction); beyond that a week with other peaks misses its targets."

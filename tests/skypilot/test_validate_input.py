@@ -32,7 +32,7 @@ def test_a_missing_launch_file_and_a_folder_in_its_place_are_named(planned: Plan
     with pytest.raises(InputError, match=r"chat-aws\.yaml: group 'chat-aws' needs this file"):
         validate_plan(document)
     (document.path.parent / "chat-aws.yaml").mkdir()
-    with pytest.raises(InputError, match="is no plain file"):
+    with pytest.raises(InputError, match="is not a regular file"):
         validate_plan(document)
 
 

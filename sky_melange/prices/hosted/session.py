@@ -136,7 +136,7 @@ def chunks(response: requests.Response, limits: FetchLimits) -> Iterator[bytes]:
         raise FetchError(f"the answer stopped for {limits.read_timeout_s:g} s") from error
     except (HTTPError, OSError, ValueError) as error:
         is_packed = "Decod" in type(error).__name__ or "decod" in str(error)
-        raise FetchError("the answer is no valid gzip stream" if is_packed else "the answer broke off") from error
+        raise FetchError("the answer is not a valid gzip stream" if is_packed else "the answer broke off") from error
     finally:
         response.close()
 

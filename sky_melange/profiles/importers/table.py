@@ -76,7 +76,7 @@ def _rows(source: str, text: str, columns: Mapping[str, str], mistakes: Mistakes
             else:
                 found.append((line, dict(zip(header, (value.strip() for value in values), strict=True))))
     except csv.Error as error:
-        mistakes.add(source, f"is no valid CSV: {error}", line=comments + reader.line_num)
+        mistakes.add(source, f"is not valid CSV: {error}", line=comments + reader.line_num)
     return found
 
 

@@ -338,7 +338,7 @@ def _checked(name: str, line: int | None, what: str, labels: Labels, values: Any
         samples: Samples = [(None if at is None else float(at), float(value)) for at, value in values]
         edge = float(dict(labels)["le"]) if what == "bucket" else 1.0
     except (ValueError, TypeError, KeyError) as error:
-        message = f"has a sample that is no number or names no bucket: {one_line(repr(error))}"
+        message = f"has a sample that is not a number or has no bucket: {one_line(repr(error))}"
         raise InputError([Mistake(source=name, line=line, message=message)]) from error
     numbers = [value for _, value in samples] + [at or 0.0 for at, _ in samples]
     if not edge > 0 or any(not 0 <= number < 1e15 for number in numbers):

@@ -58,7 +58,7 @@ def attempt(tmp_path: Path, file_format: str, content: str | bytes, **options: s
         (HEADER + "10,20,1,nan,-5\n", "in:2: ttft_ms: want a number above 0"),
         (HEADER + "10,20,1,5,5\n10,20,1,6,6\n", "in:3: repeats 10 in × 20 out at concurrency 1, already in line 2"),
         (HEADER + "10,1,1,5,5\n", "in:2: output tokens is 1"),
-        (HEADER + '10,20,1,"5,5\n', "in:2: is no valid CSV"),
+        (HEADER + '10,20,1,"5,5\n', "in:2: is not valid CSV"),
         (HEADER + "1e300,20,1,5,5\n", "in:2: input tokens is 1e+300"),
         (HEADER + "10,20,1,5e12,5\n", "in:2: TTFT in seconds is 5e+09"),
         (HEADER.replace("concurrency", "request_rate_rps") + "10,20,,5,5\n", "in:2: want a concurrency or a request"),
