@@ -354,7 +354,7 @@ def test_reports_are_also_written(small: Scene) -> None:
         (["--budget", "-1", "--max-drift", "-2"], ["--budget", "--max-drift"]),
         (["--monthly-budget", "inf"], ["--monthly-budget"]),
         (["--write", "pdf=x"], ["--write", "FORMAT=FILE"]),
-        (["--write", "json=none/x.json"], ["--write", "folder that exists"]),
+        (["--write", "json=none/x.json"], ["--write", "existing folder"]),
         (["--policy", "none.yaml"], ["none.yaml"]),
         (["--workload", "none.yaml"], ["none.yaml"]),
     ],

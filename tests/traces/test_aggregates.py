@@ -255,7 +255,7 @@ BAD = {
         _exposed([(5, 5)]).replace('engine="0"', 'engine="0'),
         "a.prom:5: is no sample of Prometheus' text format",
     ),
-    "words": (_exposed([(5, 5)]).replace("} 0.0", "} many", 1), "a.prom:5: has a sample that is no number"),
+    "words": (_exposed([(5, 5)]).replace("} 0.0", "} many", 1), "a.prom:5: has a sample that is not a number"),
     "negative": (_exposed([(5, 5)]).replace("} 0.0", "} -1", 1), "want counters, not their rates"),
     "nan": (_exposed([(5, 5)]).replace("} 0.0", "} NaN", 1), "want counters, not their rates"),
     "idle": (_exposed([(5, 5)]).replace("} 1.0", "} 0.0"), "its histograms hold no request"),
