@@ -265,7 +265,7 @@ BAD = {
         '{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}',
         "is no answer of Prometheus' API",
     ),
-    "le": (_range([(START, [(5, 5)])]).replace('"le"', '"lo"'), "no number or has no bucket"),
+    "le": (_range([(START, [(5, 5)])]).replace('"le"', '"lo"'), "not a number or has no bucket"),
     "usage": ('{"data": [{"object": "bucket", "start_time": 5}]}', "is no page of usage: it lacks the key 'end_time'"),
     "period": (
         '{"data": [{"object": "bucket", "start_time": 5, "end_time": 5, "results": []}]}',
