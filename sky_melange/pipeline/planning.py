@@ -220,7 +220,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *unsold,
             *budget_warnings(workload, groups, cost, schedule),
             *commitment_warnings(workload, book),
-            *_not_believed(optimum, book, selection.profiles),
+            *_not_believed(answer, book, selection.profiles),
             *loading_warnings(workload, selection.profiles, _hosts(optimum)),
             *warnings(workload, groups, overhead, book),
         ),
@@ -326,11 +326,12 @@ def _never_committing(
     )
 
 
-def _not_believed(optimum: Optimum, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:
-    model = optimum.model
+def _not_believed(answer: _Answer, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:
+    model = answer.fixed.model
     able = capacities_of(model.workload, profiles)
-    usd_per_hour = optimum.cost.total_usd_per_hour
-    return missed_warnings(missed(model, usd_per_hour, book.quarantined, able, cloud_features()))
+    usd_per_hour = answer.fixed.cost.total_usd_per_hour
+    found = missed(model, usd_per_hour, book.quarantined, able, cloud_features())
+    return missed_warnings(found, "the plan" if answer.scheduled is None else "the fleet around the clock")
 
 
 def _hosts(optimum: Optimum) -> dict[str, tuple[int, float | None]]:

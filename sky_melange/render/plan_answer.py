@@ -218,7 +218,8 @@ def _doubt(plan: Plan, warning: str) -> _Doubt:
     error, text = group.profile.error, warning
     fraction = None if error is None else error.request_rate_fraction
     if fraction is not None and warning.startswith(f"Throughput of {group.name} is {group.profile.kind},"):
-        cost *= fraction
+        # By the hours an instance is paid for a part of them.
+        cost *= fraction * plan.mean_usd_per_hour / (plan.cost.total_usd_per_hour or 1.0)
         text = (
             f"Throughput of {group.name} is {group.profile.kind} (±{fraction:.0%}): measuring it could change the "
             f"bill by about USD {dollars(cost)} per hour (`sky-melange profiles measure`)."

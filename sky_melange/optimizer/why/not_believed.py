@@ -122,19 +122,19 @@ def _problem(model: Model, candidates: Sequence[Candidate]) -> Problem:
     return problem.used_to([known.get(each.profile.key, most) for each in candidates])
 
 
-def missed_warnings(found: Sequence[Missed]) -> Iterator[str]:
-    """What was not believed and would have been in the plan, with what would make it believed."""
+def missed_warnings(found: Sequence[Missed], what: str = "the plan") -> Iterator[str]:
+    """What was not believed and would have been in a plan, with what would make it believed; `what` was compared."""
     for entry in found:
         for item in entry.items:
             together = f" with {len(entry.items) - 1} other such prices" if len(entry.items) > 1 else ""
             yield (
                 f"Price of {item.offer.name} is not believed: {item.offer.price_usd_per_hour:.4f} USD per hour "
-                f"({item.rule}: {item.reason}). Believed{together}, it would make the plan "
+                f"({item.rule}: {item.reason}). Believed{together}, it would make {what} "
                 f"USD {entry.saved_usd_per_hour:.4f} per hour cheaper: if you know it to be right, set "
                 f"prices: {{trust: [{item.offer.name}]}}."
             )
         if not entry.items:
             yield (
-                "Prices that are not believed could make the plan cheaper still; `sky-melange prices --quarantined` "
+                f"Prices that are not believed could make {what} cheaper still; `sky-melange prices --quarantined` "
                 "lists them."
             )
