@@ -1,4 +1,4 @@
-"""The public API: `plan`, `check`, `diff`, `prices`. In SkyPilot it is `sky.melange`; else `sky_melange.api`.
+"""The public API: `plan`, `check`, `check_bill`, `diff`, `prices`; in SkyPilot `sky.melange`, else `sky_melange.api`.
 
     from sky_melange import api
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 # The heavy modules are imported by the functions that need them: `import sky; sky.melange` costs next to nothing.
 if TYPE_CHECKING:
+    from sky_melange.domain.bill import BillReport
     from sky_melange.domain.check import CheckReport
     from sky_melange.domain.offer import Offer, PriceBook, PriceState, Quarantined
     from sky_melange.domain.plan import Plan
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from sky_melange.domain.workload import Workload
     from sky_melange.plan_file import PlanDocument
 
-__all__ = ["PathLike", "PlanResult", "PriceList", "check", "diff", "plan", "prices"]
+__all__ = ["PathLike", "PlanResult", "PriceList", "check", "check_bill", "diff", "plan", "prices"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -174,6 +175,48 @@ def check(  # noqa: PLR0913 - a keyword for each limit
         ),
         offline=offline,
     )
+
+
+def check_bill(  # noqa: PLR0913 - a keyword for each option
+    plan: PathLike,
+    billed: Sequence[PathLike],
+    *,
+    start_s: int | None = None,
+    end_s: int | None = None,
+    max_difference: str | None = None,
+    cost_column: str = "EffectiveCost",
+    billing_accounts: Sequence[str] = (),
+    ignore_others: bool = False,
+) -> BillReport:
+    """A plan against what was billed for it, as `sky-melange check PLAN --billed FILE`.
+
+    Args:
+        plan: path of a plan.json, or of its folder.
+        billed: exports in the columns of FOCUS (CSV, Parquet), or of OpenCost (JSON, CSV).
+        start_s: when the plan began to run, seconds since 1970; without it the first row of usage.
+        end_s: when it ended; without it the last row.
+        max_difference: USD, or a percentage of what is planned such as `5%`: see `report.is_failed`.
+        cost_column: of FOCUS.
+        billing_accounts: only rows of these.
+        ignore_others: rows of neither the plan nor SkyPilot do not count.
+
+    Raises:
+        InputError: mistakes in a file, with their lines; a currency other than USD; two billing accounts of one cloud.
+
+    """
+    from sky_melange.bills import BillOptions, compare_bill
+    from sky_melange.plan_file import read_plan
+
+    document = read_plan(Path(plan))
+    options = BillOptions(
+        start_s=start_s,
+        end_s=end_s,
+        cost_column=cost_column,
+        accounts=tuple(billing_accounts),
+        ignores_others=ignore_others,
+    )
+    plans = [(document.plan, document.workload)]
+    return compare_bill(plans, [Path(path) for path in billed], options, max_difference)
 
 
 def diff(old: PathLike, new: PathLike) -> PlanDiff:

@@ -110,3 +110,13 @@ DIFF_FORMATS: Final = Extensions(
     }
 )
 """Functions (`PlanDiff`) -> text that ends with a line break."""
+
+_BILL: Final = "sky_melange.render.bill_report"
+BILL_FORMATS: Final = Extensions(
+    {
+        "table": Extension(f"{_BILL}:table"),
+        "json": Extension(f"{_BILL}:json_text"),
+        "markdown": Extension(f"{_BILL}:markdown"),
+    }
+)
+"""Functions (`BillReport`) -> text that ends with a line break."""

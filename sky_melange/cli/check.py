@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sky_melange.cli.atomic_file import write_atomically
+from sky_melange.cli.bill_options import bill_options, check_bill, require_billed
 from sky_melange.cli.options import is_ci, use_color
 from sky_melange.errors import CheckFailedError, InputError, Mistake, PriceSourceError
 from sky_melange.extensions import CHECK_FORMATS
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--write", "writes", multiple=True, metavar="FORMAT=FILE", help="Also write the report there; repeatable."
 )
+@bill_options
 def command(
     *,
     plan: Path,
@@ -61,13 +63,30 @@ def command(
     offline: bool,
     output_format: str,
     writes: tuple[str, ...],
+    **bill: Any,
 ) -> None:
     """Check PLAN (a committed plan.json) against today's prices, its workload, its files, a budget and a policy.
 
     Every group is priced anew without solving again. Exit code 3 when a check fails, 2 when a file cannot be read, 6
     when prices are older than --max-age-hours, a cloud of the plan or of candidates.clouds has none, or no source
     confirms prices that are older than 72 hours (--offline uses them). The report is printed in either case.
+
+    With --billed, PLAN is compared with a bill, and nothing else is checked: planned, billed, the difference by cause.
     """
+    if bill["billed"]:
+        values = {
+            "--workload": workload,
+            "--base": base,
+            "--policy": policy,
+            "--budget": budget,
+            "--monthly-budget": monthly_budget,
+            "--max-drift": max_drift,
+            "--max-age-hours": max_age_hours,
+        }
+        others = [name for name, value in values.items() if value is not None]
+        check_bill(plan, bill, others=others, output_format=output_format, writes=writes)
+        return
+    require_billed(bill)
     from sky_melange.api import check
     from sky_melange.check.prices import UNCONFIRMED_HOURS
     from sky_melange.render.check_report import table

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from sky_melange import pipeline
 from sky_melange.cli.atomic_file import write_new
+from sky_melange.cli.bill_options import parse_period, period_option, require_period_format
 from sky_melange.cli.options import say_readings, terminal_width, use_color
 from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
 from sky_melange.cli.price_book import price_book, refresh_option
@@ -22,7 +23,15 @@ from sky_melange.cli.sketch import given_options, sketch, sketch_options
 from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
 from sky_melange.prices.records import load_commitments
-from sky_melange.render import explain_table, launch_steps, plan_json, plan_markdown, plan_table, render_files
+from sky_melange.render import (
+    explain_table,
+    focus_csv,
+    launch_steps,
+    plan_json,
+    plan_markdown,
+    plan_table,
+    render_files,
+)
 from sky_melange.render.commitment_text import unasked_sentence
 from sky_melange.render.text import to_text
 
@@ -69,11 +78,12 @@ Examples:
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["table", "json", "markdown"]),
+    type=click.Choice(["table", "json", "markdown", "focus-csv"]),
     default="table",
     show_default=True,
-    help="Table for people, JSON for programs, Markdown for pull requests and wikis.",
+    help="Table for people, JSON for programs, Markdown for pull requests, FOCUS for FinOps.",
 )
+@period_option
 def command(
     *,
     workload: Path | None,
@@ -89,6 +99,7 @@ def command(
     require_optimal: bool,
     save: Path | None,
     output_format: str,
+    period: str | None,
     **sketched: Any,
 ) -> None:
     """Find the cheapest GPU mix for WORKLOAD (a workload.yaml) and write the files to launch it.
@@ -105,6 +116,8 @@ def command(
     """
     from sky_melange.profiles import hub
 
+    require_period_format(period, output_format)
+    charged = parse_period(period)
     is_found_again = workload is not None or save is not None
     is_written = is_found_again and not no_files
     if not is_found_again and _is_said("out") and not no_files:
@@ -133,6 +146,8 @@ def command(
         click.echo(plan_json.text(plan, planned.workload), nl=False)
         for warning in plan.warnings:
             click.echo(f"Warning: {warning}", err=True)
+    elif output_format == "focus-csv":
+        click.echo(focus_csv.render([(plan, planned.workload)], charged), nl=False)
     elif output_format == "markdown":
         click.echo(plan_markdown.render(plan, planned.workload), nl=False)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sky_melange.cli.atomic_file import refuse_device, write_atomically
+from sky_melange.cli.bill_options import parse_period, period_option, require_period_format
 
 if TYPE_CHECKING:
     from sky_melange.plan_file import PlanDocument
@@ -21,22 +22,36 @@ if TYPE_CHECKING:
     "--output-file",
     "-o",
     type=click.Path(path_type=Path),
-    default=Path("report.html"),
-    show_default=True,
-    help="Where the page is written.",
+    help="Where it is written.  [default: report.html, or report.csv]",
 )
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["html", "focus-csv"]),
+    default="html",
+    show_default=True,
+    help="A page, or projected charges in the columns of FOCUS.",
+)
+@period_option
 @click.option("--no-simulate", is_flag=True, help="Without the curve of attainment by rate, which takes seconds.")
-def command(*, plan: Path, output_file: Path, no_simulate: bool) -> None:
+def command(*, plan: Path, output_file: Path | None, output_format: str, period: str | None, no_simulate: bool) -> None:
     """Write PLAN (a plan.json or its folder) as one HTML page: the bill, why this mix, what to watch, the evidence.
 
     The page needs no network and no scripts, and prints well. Prices are those of the plan, with their age today;
     `sky-melange check` asks for new ones.
     """
     from sky_melange.plan_file import read_plan
-    from sky_melange.render import plan_report
+    from sky_melange.render import focus_csv, plan_report
 
+    require_period_format(period, output_format)
+    charged = parse_period(period)
+    output_file = output_file or Path("report.csv" if output_format == "focus-csv" else "report.html")
     refuse_device(output_file)
     document = read_plan(plan)
+    if output_format == "focus-csv":
+        write_atomically(output_file, focus_csv.render([(document.plan, document.workload)], charged))
+        click.echo(f"Wrote {output_file}", err=True)
+        return
     folder = plan if plan.is_dir() else plan.parent
     drawn = None if no_simulate or document.plan.simulated is None else _plot(document)
     today = datetime.now(UTC).date()

@@ -18,6 +18,9 @@ SOURCES_DISAGREE: Final = "sources disagree: "
 IN_DOUBT: Final = "in doubt: "
 """Begins the part of a provenance's detail that says what speaks against a price that is used all the same."""
 
+DISCOUNTED: Final = " off the listed "
+"""Part of a provenance's detail where the price is the listed one less a discount (`prices.discounts`)."""
+
 NEW: Final = "new here: "
 """Follows IN_DOUBT where nothing speaks against the price but that it is lower than all of its kind before."""
 
@@ -44,6 +47,11 @@ class PriceProvenance:
     def is_own(self) -> bool:
         """From the user's own list: SkyPilot's catalogs do not know the price, and may not know the machine."""
         return self.source == OWN_PRICES
+
+    @property
+    def is_listed(self) -> bool:
+        """What the cloud asks of anybody: not the user's own price, and no discount on it."""
+        return not self.is_own and DISCOUNTED not in self.detail
 
     def dated(self) -> PriceProvenance:
         """The same by the day: a plan holds no time of a run, so that the same inputs give the same bytes."""

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+def router_cluster(plan_name: str) -> str:
+    """The name of the router's cluster."""
+    return f"{plan_name}-router"
+
+
 class RouterKind(StrEnum):
     """The program that runs on the router's machine; `none`: there is no such machine and no router files."""
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sky_melange.domain.offer import OWN_PRICES, Obtained, Offer, PriceBook, PriceProvenance, PriceState
+from sky_melange.domain.offer import DISCOUNTED, OWN_PRICES, Obtained, Offer, PriceBook, PriceProvenance, PriceState
 from sky_melange.domain.price_record import Commitment, PriceKind, covered
 from sky_melange.domain.workload import Discount, PricePolicy
 from sky_melange.errors import InputError, Mistake
@@ -97,7 +97,7 @@ def discounted(offer: Offer, discounts: Sequence[Discount]) -> Offer:
     best = max((d.fraction for d in discounts if _covers(d, offer)), default=0.0)
     if best == 0.0:
         return offer
-    detail = f"{offer.provenance.detail}; {best:.4g} off the listed {offer.price_usd_per_hour:g} USD per hour"
+    detail = f"{offer.provenance.detail}; {best:.4g}{DISCOUNTED}{offer.price_usd_per_hour:g} USD per hour"
     return replace(
         offer,
         price_usd_per_hour=offer.price_usd_per_hour * (1 - best),

@@ -7,7 +7,7 @@ from typing import Final
 
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
 from sky_melange.domain.plan import Overhead, Plan
-from sky_melange.domain.router import RouterKind
+from sky_melange.domain.router import RouterKind, router_cluster
 from sky_melange.domain.workload import Workload
 from sky_melange.render.router_litellm import MASTER_KEY, api_base_variable
 from sky_melange.render.router_names import (
@@ -66,11 +66,6 @@ def router_secrets(workload: Workload) -> tuple[str, ...]:
     if workload.router.kind is RouterKind.HAPROXY:
         return tuple(filter(None, [workload.launch.api_key_secret]))
     return tuple(dict.fromkeys((MASTER_KEY, *workload.launch.all_secrets)))
-
-
-def router_cluster(plan_name: str) -> str:
-    """The name of the router's cluster."""
-    return f"{plan_name}-router"
 
 
 def launch_command(plan: Plan, workload: Workload) -> str:

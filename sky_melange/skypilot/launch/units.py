@@ -10,9 +10,9 @@ from enum import StrEnum
 
 from sky_melange.domain.front_door import needs_router
 from sky_melange.domain.plan import Plan
+from sky_melange.domain.router import router_cluster
 from sky_melange.domain.workload import LaunchMode, Workload
 from sky_melange.render.router_names import HAPROXY_FILE, HOOK_FILE, LITELLM_FILE, LUA_FILE, TASK_FILE
-from sky_melange.render.router_sky_yaml import router_cluster
 from sky_melange.render.skypilot_yaml import nodes_per_launch, replica_policies
 
 

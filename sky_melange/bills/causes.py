@@ -1,0 +1,168 @@
+"""What was billed for one line, and why it is not what was planned. Exact: fractions throughout.
+
+A line is planned at one price p. With H hours billed, of which W begin in the period, P hours planned in it, and R of
+those while something of the line ran: price is billed - p·H, count is p·(W - R), hours are p·(H - W + R - P). Their sum
+is billed - p·P.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from typing import Final
+
+from sky_melange.bills.owners import Via
+from sky_melange.domain.bill import Cause, Charge, cents
+from sky_melange.domain.planned_bill import InstanceHours, PlannedLine
+
+_HOUR_S: Final = 3600
+_NONE: Final = Fraction(0)
+
+
+@dataclass(slots=True)
+class Billed:
+    """What was billed for one line, by one way of attributing."""
+
+    machines: Decimal = Decimal(0)
+    extras: Decimal = Decimal(0)
+    credits: Decimal = Decimal(0)
+    rows: int = 0
+    lacks_hours: bool = False
+    hours: dict[tuple[int, int, int], list[Fraction]] = field(default_factory=dict)
+    """(resource, start, end) -> hours, hours of GPUs, the longest of its parts."""
+
+    def add(self, charge: Charge, resource: int) -> None:
+        """One row."""
+        self.rows += 1
+        if charge.category != "Usage" or charge.is_correction:
+            self.credits += charge.cost
+            return
+        if not charge.is_machine:
+            self.extras += charge.cost
+            return
+        self.machines += charge.cost
+        if charge.hours is None and charge.gpu_hours is None:
+            self.lacks_hours = True
+            return
+        found = self.hours.setdefault((resource, charge.start_s, charge.end_s), [_NONE, _NONE, _NONE])
+        if charge.gpu_hours is not None:
+            found[1] += charge.gpu_hours
+        elif charge.cloud == "gcp":
+            found[2] = max(found[2], charge.hours or _NONE)
+        else:
+            found[0] += charge.hours or _NONE
+
+    def join(self, other: Billed) -> None:
+        """Takes in what was attributed in another way; none of its rows is among those here."""
+        self.machines += other.machines
+        self.extras += other.extras
+        self.credits += other.credits
+        self.rows += other.rows
+        self.lacks_hours |= other.lacks_hours
+        for key, hours in other.hours.items():
+            mine = self.hours.get(key, [_NONE, _NONE, _NONE])
+            self.hours[key] = [one + more for one, more in zip(mine, hours, strict=True)]
+
+    @property
+    def total(self) -> Decimal:
+        """All of it."""
+        return self.machines + self.extras + self.credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactLine:
+    """A line before cents."""
+
+    planned: Fraction
+    machines: Fraction
+    causes: Mapping[Cause, Fraction]
+    planned_hours: Fraction
+    billed_hours: Fraction | None
+    late: Fraction
+    via: Via
+
+    @property
+    def billed(self) -> Fraction:
+        """Planned and all that differs."""
+        return self.planned + sum(self.causes.values(), _NONE)
+
+    def in_cents(self, difference: Decimal) -> Mapping[Cause, Decimal]:
+        """The causes that there are, adding up to a difference."""
+        there = [(cause, usd) for cause, usd in self.causes.items() if usd]
+        return dict(zip((cause for cause, _ in there), cents([usd for _, usd in there], difference), strict=True))
+
+
+def exact_line(line: PlannedLine, billed: Billed, via: Via, period: tuple[int, int]) -> ExactLine:
+    """The line in a period, from what was billed for it."""
+    planned_hours = line.hours.between(*period)
+    price = line.price or _NONE
+    planned = price * planned_hours
+    machines = Fraction(billed.machines)
+    causes = {Cause.EXTRAS: Fraction(billed.extras), Cause.CREDITS: Fraction(billed.credits)}
+    late = _NONE
+    billed_hours: Fraction | None = None
+    if billed.lacks_hours:
+        causes[Cause.UNSPLIT] = machines - planned
+    else:
+        within, late, running = _hours(billed, line.accelerators_per_instance, period)
+        billed_hours = within + late
+        while_running = _planned_while(line.hours, running, period)
+        causes[Cause.PRICE] = machines - price * billed_hours
+        causes[Cause.COUNT] = price * (within - while_running)
+        causes[Cause.HOURS] = price * (late + while_running - planned_hours)
+    return ExactLine(
+        planned=planned,
+        machines=machines,
+        causes=causes,
+        planned_hours=planned_hours,
+        billed_hours=billed_hours,
+        late=late,
+        via=via,
+    )
+
+
+Running = dict[tuple[int, int], Fraction]
+"""(start, end) -> the part of it in which something ran."""
+
+
+def _hours(billed: Billed, gpus: int, period: tuple[int, int]) -> tuple[Fraction, Fraction, Running]:
+    """Instance-hours that begin in the period, those that do not, and when something ran."""
+    within, late = _NONE, _NONE
+    running: Running = {}
+    for (_, start_s, end_s), (hours, of_gpus, of_parts) in billed.hours.items():
+        length = Fraction(end_s - start_s, _HOUR_S)
+        found = hours
+        if of_gpus and gpus:
+            found += of_gpus / gpus
+        else:
+            found += min(length, of_parts or of_gpus)
+        if not period[0] <= start_s < period[1]:
+            late += found
+            continue
+        within += found
+        if found > 0 and length:
+            share = min(Fraction(1), found / length)
+            running[start_s, end_s] = max(share, running.get((start_s, end_s), _NONE))
+    return within, late, running
+
+
+def _planned_while(hours: InstanceHours, running: Running, period: tuple[int, int]) -> Fraction:
+    """Planned instance-hours in the time in which something of the line ran; of rows that overlap the longest part."""
+    edges = sorted({min(edge, period[1]) for span in running for edge in span})
+    starts = sorted(running.items())
+    total, at = _NONE, 0
+    open_: list[tuple[Fraction, int]] = []
+    for start_s, end_s in pairwise(edges):
+        while at < len(starts) and starts[at][0][0] <= start_s:
+            (_, until_s), share = starts[at]
+            heapq.heappush(open_, (-share, until_s))
+            at += 1
+        while open_ and open_[0][1] <= start_s:
+            heapq.heappop(open_)
+        if open_:
+            total += hours.between(start_s, end_s) * -open_[0][0]
+    return total
