@@ -112,6 +112,7 @@ def compare_bill(
         report = replace(
             report,
             files=tuple(str(path) for path in files),
+            cost_column=", ".join(columns),
             workloads=_workloads(plans, report.lines, (start_s, end_s)),
         )
         return report if limit is None else replace(report, limit=_limit_of(limit, report.planned))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Final
 from sky_melange.bills.rows import BillOptions, Faults, Row, to_decimal, to_seconds
 from sky_melange.domain.bill import Charge
 from sky_melange.errors import InputError, Mistake
+from sky_melange.untrusted import parse_json
 
 WORKLOAD_TAG: Final = "sky-melange-workload"
 GROUP_TAG: Final = "sky-melange-group"
@@ -159,8 +159,9 @@ def _charge(columns: _Columns, line: int, cells: Sequence[str], faults: Faults) 
     cloud = _cloud(get("ServiceProviderName") or get("ProviderName"))
     machine = _machine_text(tuple(get(name) for name in _NAMES_MACHINE))
     subcategory = get("ServiceSubcategory")
-    is_part = cloud == "gcp" and _PART.search(machine) is not None
-    if is_part and not is_time:
+    part = _PART.search(f"{get('ChargeDescription')} {get('SkuMeter')}".lower()) if cloud == "gcp" else None
+    is_gpu = part is not None and part[1] == "gpu"
+    if part and not is_time:
         # Memory, by its size: it runs as long as the cores and GPUs of the machine, whose hours count.
         hours, is_time = Fraction(0), True
     is_machine = (
@@ -170,7 +171,6 @@ def _charge(columns: _Columns, line: int, cells: Sequence[str], faults: Faults) 
         and subcategory in ("", "Virtual Machines", "Containers", "Other (Compute)")
         and not _is_no_machine(f"{get('ResourceType')} {get('SkuMeter')} {get('x_UsageType')}")
     )
-    is_gpu = is_part and "gpu" in machine
     return Charge(
         start_s=moments[0],
         end_s=moments[1],
@@ -248,8 +248,8 @@ def _tags(text: str) -> tuple[str, str, str] | None:
     if not text:
         return "", "", ""
     try:
-        value = json.loads(text if text[0] in "{[" else f"{{{text}}}")
-    except (ValueError, RecursionError):
+        value = parse_json(text if text[0] in "{[" else f"{{{text}}}", "Tags")
+    except InputError:
         return None
     if isinstance(value, list):
         value = {str(each.get("key")): each.get("value") for each in value if isinstance(each, dict)}

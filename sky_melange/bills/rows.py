@@ -174,9 +174,11 @@ def _parquet(path: Path) -> Iterator[tuple[list[str], Iterator[Row]]]:
     with duckdb.connect() as connection:
         try:
             connection.execute("SET TimeZone = 'UTC'")
-            names = _selected(connection, path)
+            # What would be a pattern of many files is the name of one.
+            name = re.sub(r"([\[*?])", r"[\1]", str(path))
+            names = _selected(connection, name)
             query = f"SELECT {', '.join(names.values())} FROM read_parquet($1)"  # noqa: S608 - quoted by `_selected`
-            found = connection.execute(query, [str(path)])
+            found = connection.execute(query, [name])
         except duckdb.Error as error:
             reason = str(error).splitlines()[0][:200]
             raise mistake(path, f"is not readable Parquet: {reason}; is the file half-written?") from None
@@ -194,9 +196,9 @@ def _parquet(path: Path) -> Iterator[tuple[list[str], Iterator[Row]]]:
         yield list(names), rows()
 
 
-def _selected(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
+def _selected(connection: duckdb.DuckDBPyConnection, path: str) -> dict[str, str]:
     """Column -> expression of its text."""
-    columns = connection.execute("DESCRIBE SELECT * FROM read_parquet($1)", [str(path)]).fetchall()
+    columns = connection.execute("DESCRIBE SELECT * FROM read_parquet($1)", [path]).fetchall()
     found = {}
     for name, kind, *_ in columns:
         quoted = '"' + name.replace('"', '""') + '"'

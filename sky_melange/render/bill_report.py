@@ -27,7 +27,10 @@ def table(report: BillReport, *, color: bool = False) -> str:
     """The text, 100 columns wide."""
     lines = new_table(title="Lines of the plan, USD", expand=False)
     for name in _HEAD:
-        lines.add_column(name, justify="right" if name in _HEAD[1:4] else "left", overflow="fold")
+        is_amount = name in _HEAD[1:4]
+        lines.add_column(
+            name, justify="right" if is_amount else "left", min_width=8 if is_amount else 18, overflow="fold"
+        )
     for row in _rows(report):
         lines.add_row(Breakable(row[0]), *row[1:4], Breakable(row[4]))
     causes = new_table(title="The difference by cause, USD", expand=False)

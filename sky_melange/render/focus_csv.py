@@ -158,7 +158,8 @@ def _row(line: PlannedLine, hours: Fraction, commitment: str, period: tuple[int,
     start, end = (None, None) if period is None else (_moment(period[0]), _moment(period[1]))
     # Nobody can say what a list price of hours would be in which nothing runs.
     listed = None if commitment == "Unused" else line.list_price
-    contracted = None if commitment == "Unused" else line.list_price or line.price
+    # Without a negotiated price the contracted one is the list price, and neither has the discount of a commitment.
+    contracted = line.price if listed is None and not commitment else listed
     machine = f"{line.accelerators_per_instance} × {line.accelerator}" if line.accelerator else "no GPU"
     tags = {"workload": line.workload, "group": line.name, "model": line.model}
     row: dict[str, object] = {
@@ -166,8 +167,8 @@ def _row(line: PlannedLine, hours: Fraction, commitment: str, period: tuple[int,
         "BillingCurrency": "USD",
         "ChargeCategory": "Usage",
         "ChargeDescription": (
-            f"Planned: {line.name} of {line.workload}, {line.instance_type or 'machine'} ({machine}), "
-            f"{line.purchase.value}{f', {commitment.lower()}' if commitment else ''}"
+            f"Planned: {line.name} of {line.workload}; {line.instance_type or 'machine'} ({machine}) "
+            f"{line.purchase.value}{f' and {commitment.lower()}' if commitment else ''}"
         ),
         "ChargeFrequency": "Usage-Based",
         "ChargePeriodEnd": end,

@@ -26,6 +26,7 @@ from sky_melange.domain.plan import Commitments, Cost, GroupCommitment, Plan, Sc
 from sky_melange.domain.price_record import PriceKind  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "data" / "bills"
+SHOWN = Path(__file__).parents[2] / "examples" / "bills"
 START = datetime(2026, 7, 6, tzinfo=UTC)
 USER = "1a2b3c4d"
 
@@ -410,6 +411,15 @@ def files() -> dict[str, str]:
     return found
 
 
+def shown() -> dict[str, str]:
+    """What docs/bills.md shows: several differences at once."""
+    old = usage("19.32", days()[0], **machine("old-demo-1", "g6.xlarge"))
+    rows = [*h100s(days(), count=3), *spots(days(), ("0.25", "0.45")), *controllers(days()), old]
+    return {"plan.json": files()["plan-aws.json"], "bill.csv": csv_text(rows, AWS_COLUMNS)}
+
+
 if __name__ == "__main__":
+    for name, content in shown().items():
+        (SHOWN / name).write_text(content, encoding="utf-8")
     for name, content in files().items():
         (FOLDER / name).write_text(content, encoding="utf-8")

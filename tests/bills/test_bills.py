@@ -20,7 +20,21 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
-from example_bills import AWS_COLUMNS, EXAMPLES, FOLDER, GCP, H100, PLANS, Row, as_planned, csv_text, files
+from example_bills import (
+    AWS_COLUMNS,
+    EXAMPLES,
+    FOLDER,
+    GCP,
+    H100,
+    PLANS,
+    SHOWN,
+    TERM,
+    Row,
+    as_planned,
+    csv_text,
+    files,
+    shown,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +43,8 @@ from sky_melange.bills.owners import Owners
 from sky_melange.bills.rows import MOST_MISTAKES
 from sky_melange.cli import cli
 from sky_melange.domain.bill import BillReport, Cause, cents
+from sky_melange.domain.hours import Autoscaling, Period, Scaling, Schedule
+from sky_melange.domain.plan import terms_of
 from sky_melange.domain.planned_bill import InstanceHours, Purchase, planned_lines
 from sky_melange.errors import InputError
 from sky_melange.plan_file import read_plan
@@ -66,6 +82,8 @@ def test_the_examples_are_what_their_program_writes() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {"README.md", *files()}
     for name, content in files().items():
         assert (FOLDER / name).read_text(encoding="utf-8") == content, name
+    for name, content in shown().items():
+        assert (SHOWN / name).read_text(encoding="utf-8") == content, name
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -75,6 +93,7 @@ def test_each_example_joins_with_its_plan(name: str) -> None:
     assert result.exit_code == 0, result.stderr
     answer = json.loads(result.stdout, parse_float=Decimal)
     assert answer["planned_usd"] == Decimal(example.planned)
+    assert answer["cost_column"] == {"opencost": "totalCost", "euro": "x_EffectiveCostInUsd"}.get(name, "EffectiveCost")
     causes = {cause: usd for cause, usd in answer["causes_usd"].items() if usd}
     assert causes == {cause.value: Decimal(usd) for cause, usd in example.causes.items()}
     assert answer["difference_usd"] == sum(causes.values()) == answer["billed_usd"] - answer["planned_usd"]
@@ -86,7 +105,7 @@ def test_each_example_joins_with_its_plan(name: str) -> None:
 def test_parquet_is_read_as_csv_is(name: str, tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     example = EXAMPLES[name]
-    target = tmp_path / "bill.parquet"
+    target = tmp_path / "bill [*].parquet"
     with duckdb.connect() as connection:
         source = f"SELECT * FROM read_csv('{FOLDER / name}.csv', all_varchar = true)"
         connection.execute(f"COPY ({source}) TO '{target}' (FORMAT parquet)")
@@ -361,6 +380,61 @@ class TestHoursOfTheClock:
         edges = sorted(moments)
         parts = sum((self.DAY.between(*pair) for pair in pairwise(edges)), Fraction(0))
         assert parts == self.DAY.between(edges[0], edges[-1])
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=2, max_size=5),
+    st.lists(st.integers(0, 4), min_size=168, max_size=168),
+    st.integers(0, 60),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_a_week_of_a_plan_with_hours_costs_what_the_plan_says(
+    counts: list[tuple[int, int]], hours: list[int], startup_minutes: int, term: int, is_autoscaled: bool
+) -> None:
+    """The lines of a bill over a whole cycle, and the plan's own mean: two computations of one figure."""
+    document = read_plan(FOLDER / "plan-aws.json")
+    first, second = document.plan.groups
+    instances = (max(counts), min(counts))[0]
+    committed = replace(TERM, instances=min(term, *(count[0] for count in counts)))
+    groups = (replace(first, instances=instances[0], committed=committed), replace(second, instances=instances[1]))
+    schedule = Schedule(
+        time_zone="UTC",
+        period_of_hour=tuple(hour % len(counts) for hour in hours),
+        periods=tuple(Period(rate_rps=1.0, hours=1, instances=each, cost_usd_per_hour=1.0) for each in counts),
+        startup_minutes=float(startup_minutes),
+        starts=0,
+        usd_per_hour=1.0,
+        fixed_usd_per_hour=2.0,
+    )
+    workload = document.workload
+    if is_autoscaled:
+        means = tuple(max(float(committed.instances), each + 0.375) for each in counts[0])
+        told = Autoscaling(
+            headroom_fraction=0.1, least_fraction=0.1, mean_instances=means, attainment=1.0, scheduled_usd_per_hour=1.0
+        )
+        schedule = replace(schedule, autoscaling=told)
+        workload = replace(workload, launch=replace(workload.launch, scaling=Scaling.AUTOSCALE))
+    plan = replace(document.plan, groups=groups, schedule=schedule)
+    start_s = 1_783_296_000
+    total = sum(line.cost(start_s, start_s + 168 * 3600) for line in planned_lines(plan, workload))
+    prices = [group.price_usd_per_hour for group in groups]
+    overhead = plan.cost.overhead_usd_per_hour
+    assert float(total) / 168 == pytest.approx(schedule.mean_usd_per_hour(prices, overhead, terms_of(groups)))
+    rows = csv.DictReader(io.StringIO(focus_csv.render([(plan, workload)])))
+    assert sum(float(row["EffectiveCost"]) for row in rows) == pytest.approx(float(total) / 168)
+
+
+def test_what_is_not_used_of_a_commitment_has_a_row() -> None:
+    document = read_plan(FOLDER / "plan-aws.json")
+    first = replace(document.plan.groups[0], instances=2, committed=replace(TERM, instances=3))
+    plan = replace(document.plan, groups=(first,), overhead=())
+    rows = list(csv.DictReader(io.StringIO(focus_csv.render([(plan, document.workload)]))))
+    assert [(row["CommitmentDiscountStatus"], row["EffectiveCost"]) for row in rows] == [
+        ("Used", "86.32"),
+        ("Unused", "43.16"),
+    ]
+    assert rows[1]["ListCost"] == rows[1]["ContractedCost"] == rows[1]["x_MillionTokens"] == ""
 
 
 BROKEN: dict[str, tuple[Callable[[list[Row]], list[Row]], str]] = {
