@@ -27,6 +27,8 @@ from sky_melange.untrusted import mistake
 
 MOST_OTHERS: Final = 200
 _EXACT: Final = decimal.Context(prec=120, traps=[decimal.Inexact, decimal.InvalidOperation, decimal.DivisionByZero])
+_OPENCOST: Final = ("totalCost", "TotalCost")
+_NO_CURRENCY: Final = "OpenCost states no currency: its amounts are taken for USD, which is its default."
 _NONE: Final = Fraction(0)
 
 
@@ -113,6 +115,7 @@ def compare_bill(
             report,
             files=tuple(str(path) for path in files),
             cost_column=", ".join(columns),
+            warnings=(*report.warnings, *(_NO_CURRENCY for column in columns if column in _OPENCOST)),
             workloads=_workloads(plans, report.lines, (start_s, end_s)),
         )
         return report if limit is None else replace(report, limit=_limit_of(limit, report.planned))
@@ -122,11 +125,11 @@ def compare_bill(
 def _opened(path: Path, options: BillOptions) -> Iterator[tuple[str, Iterator[Charge]]]:
     """The column that is compared, and the charges of a file."""
     if is_json(path):
-        yield "totalCost", json_charges(path)
+        yield _OPENCOST[0], json_charges(path)
         return
     with opened(path) as (header, rows):
         if is_opencost(header):
-            yield "TotalCost", csv_charges(path, header, rows)
+            yield _OPENCOST[1], csv_charges(path, header, rows)
         elif is_focus(header):
             yield options.cost_column, focus_charges(path, header, rows, options)
         else:

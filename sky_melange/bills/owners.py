@@ -18,6 +18,7 @@ from sky_melange.domain.planned_bill import PlannedLine, Purchase
 
 _USER_HASH: Final = re.compile(r"-[0-9a-f]{8}$")
 _CUT: Final = re.compile(r"(.+)-[0-9a-z]{2}")
+_MOST_REMEMBERED: Final = 20_000
 _SHORTEST_CUT: Final = 26
 """No cloud of SkyPilot's cuts names of clusters to fewer characters."""
 
@@ -81,6 +82,8 @@ class Owners:
         key = (*charge.planned, charge.cluster, charge.cloud, charge.region, charge.machine, charge.pricing)
         found = self._found.get(key)
         if found is None:
+            if len(self._found) >= _MOST_REMEMBERED:
+                self._found.clear()
             found = self._found[key] = self._look(charge)
         return found
 

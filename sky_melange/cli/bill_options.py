@@ -71,10 +71,10 @@ def parse_period(text: str | None) -> tuple[int, int] | None:
     return found
 
 
-def require_period_format(period: str | None, output_format: str) -> None:
+def require_period_format(period: str | None, output_format: str, option: str = "--format") -> None:
     """Raises InputError where a period goes with nothing."""
     if period is not None and output_format != "focus-csv":
-        raise InputError([Mistake(source="--period", message="only valid together with --format focus-csv")])
+        raise InputError([Mistake(source="--period", message=f"only valid together with {option} focus-csv")])
 
 
 def check_bill(

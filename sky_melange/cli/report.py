@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     help="Where it is written.  [default: report.html, or report.csv]",
 )
 @click.option(
-    "--format",
+    "--as",
     "output_format",
     type=click.Choice(["html", "focus-csv"]),
     default="html",
@@ -43,7 +43,7 @@ def command(*, plan: Path, output_file: Path | None, output_format: str, period:
     from sky_melange.plan_file import read_plan
     from sky_melange.render import focus_csv, plan_report
 
-    require_period_format(period, output_format)
+    require_period_format(period, output_format, "--as")
     charged = parse_period(period)
     output_file = output_file or Path("report.csv" if output_format == "focus-csv" else "report.html")
     refuse_device(output_file)

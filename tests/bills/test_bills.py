@@ -7,6 +7,8 @@ import gzip
 import io
 import json
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -195,6 +197,25 @@ def test_cents_add_up_and_are_next_to_their_amounts(amounts: list[Fraction]) -> 
     assert all(abs(Fraction(usd) - amount) < Fraction(1, 100) for usd, amount in zip(found, amounts, strict=True))
 
 
+@given(st.randoms(use_true_random=False), st.sampled_from([name for name in EXAMPLES if EXAMPLES[name].rows]))
+def test_neither_the_order_of_rows_nor_the_number_of_files_matters(chance: random.Random, name: str) -> None:
+    example = EXAMPLES[name]
+    assert example.rows is not None
+    rows = example.rows()
+    chance.shuffle(rows)
+    cut = chance.randrange(1, len(rows))
+    options = BillOptions(cost_column="x_EffectiveCostInUsd" if name == "euro" else "EffectiveCost")
+    document = read_plan(FOLDER / f"plan-{example.plan}.json")
+    with tempfile.TemporaryDirectory() as folder:
+        parts = []
+        for number, part in enumerate((rows[:cut], rows[cut:])):
+            parts.append(Path(folder) / f"{number}.csv")
+            parts[-1].write_text(csv_text(part, example.columns), encoding="utf-8")
+        report = compare_bill([(document.plan, document.workload)], parts, options)
+    whole = compared(example.plan, FOLDER / f"{name}.csv", options)
+    assert replace(report, files=()) == replace(whole, files=())
+
+
 class TestGate:
     def test_a_difference_within_the_limit_passes(self) -> None:
         assert check("aws", FOLDER / "spot.csv", "--max-difference", "7.20").exit_code == 0
@@ -307,6 +328,31 @@ class TestOwners:
         report = compared("aws", written(tmp_path, [row]))
         billed = [line.planned_line.name for line in report.lines if line.matched_by]
         assert billed == ([] if group is None else [group])
+
+    @pytest.mark.slow
+    def test_names_that_skypilot_gives(self, tmp_path: Path) -> None:
+        """By SkyPilot's own function, for every length that one of its clouds allows: the group, and no other."""
+        names = [f"team{'-long' * words}-chat-l4" for words in range(9)]
+        code = (
+            "import json, sys\n"
+            "from sky.utils import common_utils\n"
+            "common_utils.get_user_hash = lambda: '1a2b3c4d'\n"
+            "limits = [28, 35, 42, 47, 50, 57, 60, 120, 248, None]\n"
+            "print(json.dumps([[name, common_utils.make_cluster_name_on_cloud(f'{name}-{number}', limit)]\n"
+            "    for name in json.loads(sys.argv[1]) for number in (1, 17) for limit in limits]))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(names)],
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (line,) = (each for each in _gcp_lines() if each.group)
+        others = [replace(line, name="other", group="other", cluster="other-l4")]
+        for name, on_cloud in json.loads(done.stdout.splitlines()[-1]):
+            owners = Owners([*others, replace(line, cluster=name)])
+            assert owners._of_cluster(on_cloud) == [1], (name, on_cloud)
 
     def test_a_name_that_google_cut(self) -> None:
         name = "a-very-long-name-of-a-workload-l4"
@@ -636,9 +682,24 @@ class TestFocusCsv:
         assert row["x_InstanceType"] == "'=cmd"
         assert row["RegionId"] == "'@SUM(1)"
 
+    def test_a_plan_that_is_made_prints_it(self, tmp_path: Path) -> None:
+        """Of any plan, as it comes: its own projection is a bill without a difference."""
+        workload = Path(__file__).parents[2] / "examples" / "means" / "workload.yaml"
+        arguments = ["plan", str(workload), "--offline", "--out", str(tmp_path / "plan"), "--format", "focus-csv"]
+        run = CliRunner(mix_stderr=False).invoke
+        result = run(cli, [*arguments, "--period", "2026-07-01/2026-08-01"])
+        assert result.exit_code == 0, result.stderr
+        bill = tmp_path / "bill.csv"
+        bill.write_text(result.stdout, encoding="utf-8")
+        checked = run(cli, ["check", str(tmp_path / "plan"), "--billed", str(bill), "--max-difference", "0"])
+        assert checked.exit_code == 0, checked.output
+        refused = run(cli, [*arguments[:-2], "--period", "2026-07-01/2026-08-01"])
+        assert refused.exit_code == 2
+        assert "only valid together with --format focus-csv" in refused.stderr
+
     def test_report_writes_it(self, tmp_path: Path) -> None:
         target = tmp_path / "planned.csv"
-        arguments = ["report", str(FOLDER / "plan-aws.json"), "--format", "focus-csv", "-o", str(target)]
+        arguments = ["report", str(FOLDER / "plan-aws.json"), "--as", "focus-csv", "-o", str(target)]
         run = CliRunner(mix_stderr=False).invoke
         assert run(cli, [*arguments, "--period", "2026-07-06/2026-07-08"]).exit_code == 0
         assert check("aws", target).exit_code == 0
@@ -647,7 +708,7 @@ class TestFocusCsv:
             assert refused.exit_code == 2
             assert words in refused.stderr
         page = run(cli, [*arguments[:2], "--period", "2026-07-06/2026-07-08"])
-        assert "only valid together with --format focus-csv" in page.stderr
+        assert "only valid together with --as focus-csv" in page.stderr
 
 
 def test_offers_here_are_those_of_the_plans() -> None:
