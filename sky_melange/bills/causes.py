@@ -110,7 +110,7 @@ def exact_line(line: PlannedLine, billed: Billed, via: Via, period: tuple[int, i
     else:
         within, late, running = _hours(billed, line.accelerators_per_instance, period)
         billed_hours = within + late
-        while_running = _planned_while(line.hours, running, period)
+        while_running = planned_while(line.hours, running, period)
         causes[Cause.PRICE] = machines - price * billed_hours
         causes[Cause.COUNT] = price * (within - while_running)
         causes[Cause.HOURS] = price * (late + while_running - planned_hours)
@@ -150,7 +150,7 @@ def _hours(billed: Billed, gpus: int, period: tuple[int, int]) -> tuple[Fraction
     return within, late, running
 
 
-def _planned_while(hours: InstanceHours, running: Running, period: tuple[int, int]) -> Fraction:
+def planned_while(hours: InstanceHours, running: Running, period: tuple[int, int]) -> Fraction:
     """Planned instance-hours in the time in which something of the line ran; of rows that overlap the longest part."""
     edges = sorted({min(edge, period[1]) for span in running for edge in span})
     starts = sorted(running.items())

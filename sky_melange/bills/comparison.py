@@ -143,9 +143,7 @@ def _opened(path: Path, options: BillOptions) -> Iterator[tuple[str, Iterator[Ch
 def _period(sums: _Sums, options: BillOptions, files: Sequence[Path]) -> tuple[int, int]:
     if not sums.rows:
         which = f" of the billing accounts {', '.join(options.accounts)}" if options.accounts else ""
-        raise mistake(
-            files[0], f"has no rows{which}: a bill of nothing says nothing about a plan; export the period anew"
-        )
+        raise mistake(files[0], f"has no rows{which}, so there is nothing to compare; export the period again")
     first, last = sums.usage or (None, None)
     start_s = first if options.start_s is None else options.start_s
     end_s = last if options.end_s is None else options.end_s

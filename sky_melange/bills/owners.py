@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from sky_melange.domain.bill import Charge
+from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.planned_bill import PlannedLine, Purchase
 
 _USER_HASH: Final = re.compile(r"-[0-9a-f]{8}$")
@@ -119,7 +120,7 @@ def _is_of(line: PlannedLine, name: str) -> bool:
         return False
     if not line.group:
         # The controller's name ends with the hash of an API server, which any number of plans share.
-        return name == cluster or (line.name != "router" and name.startswith(f"{cluster}-"))
+        return name == cluster or (line.name != ROUTER_PURPOSE and name.startswith(f"{cluster}-"))
     number = name.removeprefix(f"{cluster}-")
     is_numbered = number != name and number.isdecimal()
     return is_numbered or (line.is_numbered is None and name == cluster)

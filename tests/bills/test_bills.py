@@ -41,6 +41,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sky_melange.bills import BillOptions, compare_bill
+from sky_melange.bills.causes import planned_while
 from sky_melange.bills.owners import Owners
 from sky_melange.bills.rows import MOST_MISTAKES
 from sky_melange.cli import cli
@@ -195,6 +196,28 @@ def test_cents_add_up_and_are_next_to_their_amounts(amounts: list[Fraction]) -> 
     exact = sum(amounts, Fraction(0))
     assert abs(Fraction(sum(found, Decimal(0))) - exact) <= Fraction(1, 200)
     assert all(abs(Fraction(usd) - amount) < Fraction(1, 100) for usd, amount in zip(found, amounts, strict=True))
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, 200), st.integers(1, 90)), st.fractions(min_value=0, max_value=1, max_denominator=9)
+    ),
+    st.integers(50, 250),
+)
+def test_what_was_planned_while_something_ran_is_a_sum_over_minutes(
+    spans: dict[tuple[int, int], Fraction], last: int
+) -> None:
+    """Of spans that overlap as they like, each minute once, by the largest part; planned are 0 to 23 by the hour."""
+    hours = InstanceHours(counts=tuple(Fraction(hour) for hour in range(24)))
+    begin_s = 1_783_296_000
+    running = {(begin_s + start * 60, begin_s + (start + length) * 60): part for (start, length), part in spans.items()}
+    within = {span: part for span, part in running.items() if span[0] < begin_s + last * 60}
+    slow = Fraction(0)
+    for minute in range(last):
+        at_s = begin_s + minute * 60
+        part = max((part for (start, end), part in within.items() if start <= at_s < end), default=Fraction(0))
+        slow += part * (minute // 60) / 60
+    assert planned_while(hours, within, (begin_s, begin_s + last * 60)) == slow
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from([name for name in EXAMPLES if EXAMPLES[name].rows]))
@@ -500,7 +523,7 @@ BROKEN: dict[str, tuple[Callable[[list[Row]], list[Row]], str]] = {
         lambda rows: [rows[0], rows[1] | {"BillingAccountId": "444455556666"}],
         "rows of 2 billing accounts of aws: 111122223333, 444455556666: pass --billing-account",
     ),
-    "no rows": (lambda _: [], "has no rows: a bill of nothing says nothing"),
+    "no rows": (lambda _: [], "has no rows, so there is nothing to compare"),
     "no usage": (lambda rows: [rows[0] | {"ChargeCategory": "Credit"}], "pass --from and --until"),
 }
 
