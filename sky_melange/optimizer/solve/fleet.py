@@ -1,0 +1,441 @@
+"""Several workloads that share something: complete plans of each at the prices of what is shared, and a choice of them.
+
+The master program chooses among plans p of workload k, with costs v_kp and uses a_jkp of shared limit j:
+
+min Σ_kp v_kp λ_kp   s.t.  Σ_p λ_kp = 1 ∀k   Σ_kp a_jkp λ_kp ≤ b_j ∀j   Σ_kp v_kp λ_kp ≤ budget
+
+With fractional λ its duals are prices π_j of a unit of limit j and μ of a dollar of budget. At those, each workload is
+a problem of its own, with prices p_c + Σ_j π_j a_jkc ÷ (1 + μ). Its optimum w_k is a plan that the master may lack, and
+
+Σ_k (1 + μ) w_k − Σ_j π_j b_j − μ·budget
+
+is what no fleet costs less than, whatever π, μ ≥ 0. At the end the master chooses whole plans. What is open then
+between cost and bound is closed by the program of all workloads together, where that is small enough.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
+
+import pulp
+
+from sky_melange.domain.workload import SolverSettings
+from sky_melange.errors import InfeasibleError, NotOptimalError
+from sky_melange.optimizer.fleet import FleetProblem, FleetSolution
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.solve.dominance import undominated
+from sky_melange.optimizer.solve.losses import survival, with_first_cut
+from sky_melange.optimizer.solve.lp import Labelled, build_lp, objective_expression, read_shares, relative_gap, whole
+from sky_melange.optimizer.solve.session import Session
+from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.solve.solver import solve, solve_within, widened
+from sky_melange.optimizer.solve.ties import balance
+from sky_melange.optimizer.solve.variables import cost_terms
+
+_MOST_ROUNDS: Final = 40
+_PRICING_GAP: Final = 1e-3
+_FLEET_GAP: Final = 5e-3
+"""Relative: fleets that are too large for one program are proven to this."""
+
+_SMALL: Final = 6_000
+"""Up to so many (class, candidate) pairs of all workloads they are solved as one program, too."""
+
+_AT_ONCE: Final = 4
+_SAME: Final = 1e-9
+_SMOOTHING: Final = 0.5
+"""Of the prices with the best bound so far: those of a master that knows few plans swing wildly."""
+
+
+_Answer = TypeVar("_Answer")
+
+
+def solve_fleet(problem: FleetProblem, settings: SolverSettings) -> FleetSolution:
+    """The plans of the workloads that cost least together.
+
+    Raises InfeasibleError where no plans share what there is, NotOptimalError when the time passes before any is found.
+    """
+    return _Decomposed(problem, settings).solution()
+
+
+def as_one_program(problem: FleetProblem, settings: SolverSettings) -> FleetSolution | None:
+    """The same by one integer program alone, for comparison; None where its time passes before any plan is found."""
+    search = _Decomposed(problem, settings)
+    search.together()
+    return None if search.best is None else search.answer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """A complete plan of a workload: its cost, what `keep` charges included, and its use of each shared limit."""
+
+    solution: Solution
+    objective_usd_per_hour: float
+    cost_usd_per_hour: float
+    used: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prices:
+    """π_j in USD/h a unit, and μ."""
+
+    units: tuple[float, ...]
+    budget: float = 0.0
+
+    def between(self, other: _Prices, part: float) -> _Prices:
+        """`part` of the way from here to there."""
+        return _Prices(
+            units=tuple(one + (two - one) * part for one, two in zip(self.units, other.units, strict=True)),
+            budget=self.budget + (other.budget - self.budget) * part,
+        )
+
+
+@dataclass(slots=True)
+class _Decomposed:
+    fleet: FleetProblem
+    settings: SolverSettings
+    session: Session = field(init=False)
+    kept: list[tuple[int, ...]] = field(init=False)
+    """Candidates that no other dominates; dominance minds the shared limits, so their prices do not change it."""
+
+    columns: list[list[_Column]] = field(init=False)
+    bound: float = 0.0
+    best: tuple[_Column, ...] | None = None
+    worth: _Prices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.session = Session(self.settings)
+        self.kept = [undominated(problem) for problem in self.fleet.problems]
+        self.columns = [[] for _ in self.fleet.problems]
+        self.worth = _Prices(units=(0.0,) * len(self.fleet.shared))
+
+    def solution(self) -> FleetSolution:
+        """The whole search."""
+        alone = self.of_all(lambda k: solve(self.fleet.problems[k], self.settings))
+        for k, found in enumerate(alone):
+            self.add(k, found)
+        self.bound = math.fsum(
+            problem.objective(found.counts) * (1 - found.mip_gap)
+            for problem, found in zip(self.fleet.problems, alone, strict=True)
+        )
+        if self.fleet.is_within([found.counts for found in alone]):
+            self.best = tuple(columns[0] for columns in self.columns)
+            return self.answer()
+        self.check_budget()
+        self.price()
+        if self.best is None:
+            self.add_frugal()
+            self.price()
+        if self.gap > self.settings.mip_gap and self.pairs <= _SMALL:
+            self.together()
+        if self.best is None:
+            raise NotOptimalError(self.session.too_late())
+        return self.answer()
+
+    @property
+    def pairs(self) -> int:
+        """(class, candidate) of all workloads."""
+        return sum(
+            len(kept) * problem.class_count for kept, problem in zip(self.kept, self.fleet.problems, strict=True)
+        )
+
+    @property
+    def cost(self) -> float:
+        """Of the best choice so far, with what `keep` charges."""
+        return math.inf if self.best is None else math.fsum(each.objective_usd_per_hour for each in self.best)
+
+    @property
+    def gap(self) -> float:
+        """How much less than it any fleet may cost, relative."""
+        return 1.0 if self.best is None else relative_gap(self.cost, self.bound)
+
+    def answer(self) -> FleetSolution:
+        """The best choice."""
+        best = self.best or ()
+        gap = self.gap
+        proven = gap <= 2 * max(self.settings.mip_gap, 1e-6)
+        return FleetSolution(
+            solutions=tuple(
+                self.evened(k, each.solution) if self.session.slices is None else each.solution
+                for k, each in enumerate(best)
+            ),
+            cost_usd_per_hour=math.fsum(each.cost_usd_per_hour for each in best),
+            bound_usd_per_hour=self.bound,
+            status="optimal" if proven else "feasible",
+            mip_gap=gap,
+            worth_usd_per_hour=self.worth.units,
+        )
+
+    def evened(self, k: int, found: Solution) -> Solution:
+        """The same with its load spread evenly, as a plan that has nothing to share gets it."""
+        problem = self.fleet.problems[k]
+        used = [c for c, count in enumerate(found.counts) if count]
+        few = replace(
+            found,
+            counts=tuple(found.counts[c] for c in used),
+            shares=tuple(tuple(row[c] for c in used) for row in found.shares),
+        )
+        return replace(
+            found, shares=widened(problem, used, balance(problem.restricted_to(used), few, self.session)).shares
+        )
+
+    def add(self, k: int, found: Solution) -> bool:
+        """Whether the plan is new."""
+        if any(found.counts == column.solution.counts for column in self.columns[k]):
+            return False
+        problem = self.fleet.problems[k]
+        self.columns[k].append(
+            _Column(
+                solution=replace(found, cost_usd_per_hour=problem.cost(found.counts)),
+                objective_usd_per_hour=problem.objective(found.counts),
+                cost_usd_per_hour=problem.cost(found.counts),
+                used=tuple(limit.used_by(k, found.counts) for limit in self.fleet.shared),
+            )
+        )
+        return True
+
+    def at(self, k: int, prices: _Prices, own_part: float = 1.0) -> tuple[Solution, float]:
+        """(a plan of workload k at these prices, what any of its plans costs there at least: (1 + μ)·w_k).
+
+        `own_part`: of what the plan itself costs.
+        """
+        problem = self.fleet.problems[k].restricted_to(self.kept[k])
+        extra = [
+            math.fsum(price * limit.weights[k][c] for price, limit in zip(prices.units, self.fleet.shared, strict=True))
+            for c in self.kept[k]
+        ]
+        factor = own_part + prices.budget
+        priced = replace(
+            problem,
+            prices=tuple(price + more / factor for price, more in zip(problem.prices, extra, strict=True)),
+            max_cost_usd_per_hour=None,
+            # The budget does not pay for changes.
+            keep=None
+            if problem.keep is None
+            else replace(problem.keep, usd_per_hour=problem.keep.usd_per_hour * own_part / factor),
+        )
+        settings = replace(self.settings, mip_gap=max(self.settings.mip_gap, _PRICING_GAP), break_ties=False)
+        found = solve_within(priced, Session(settings, time_limit_s=self.session.left_s))
+        least = priced.objective(found.counts) * (1 - found.mip_gap) * factor
+        return widened(self.fleet.problems[k], self.kept[k], found), least
+
+    def all_at(self, prices: _Prices) -> list[tuple[Solution, float]]:
+        """`at` of each workload."""
+        return self.of_all(lambda k: self.at(k, prices))
+
+    def of_all(self, solved: Callable[[int], _Answer]) -> list[_Answer]:
+        """Of each workload, some at once: which, and how many, makes no difference to the answers."""
+        start_s = time.monotonic()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = list(pool.map(solved, range(len(self.fleet.problems))))
+        self.session.left_s -= time.monotonic() - start_s
+        return answers
+
+    def check_budget(self) -> None:
+        """Raises InfeasibleError where even the cheapest plans, sharing nothing, cost more than the budget."""
+        budget = self.fleet.max_cost_usd_per_hour
+        if budget is not None and self.bound > budget * (1 + _SAME):
+            needed = math.fsum(columns[0].cost_usd_per_hour for columns in self.columns)
+            raise InfeasibleError(
+                f"budget: the workloads cost USD {needed:.4f} per hour even where none minds the others, {budget:.12g} "
+                "are there"
+            )
+
+    def add_frugal(self) -> None:
+        """Plans that use the least of each limit that is short.
+
+        Raises InfeasibleError where even these use more than there is.
+        """
+        lines = []
+        used = self.fleet.used([columns[0].solution.counts for columns in self.columns])
+        dear = 1e3 * max(1.0, *(price for problem in self.fleet.problems for price in problem.prices))
+        for j, limit in enumerate(self.fleet.shared):
+            if used[j] <= limit.limit:
+                continue
+            units = tuple(dear if i == j else 0.0 for i in range(len(self.fleet.shared)))
+            found = [each for each, _ in self.all_at(_Prices(units=units))]
+            for k, each in enumerate(found):
+                self.add(k, each)
+            needed = [limit.used_by(k, each.counts) for k, each in enumerate(found)]
+            if sum(needed) > limit.limit:
+                lines.append(
+                    f"{limit.name}: {sum(needed)} are needed ({', '.join(map(str, needed))} by the workloads in their "
+                    f"order), {limit.limit} are there"
+                )
+        if lines:
+            raise InfeasibleError("\n".join(["the workloads need more than they share:", *lines]))
+
+    def price(self) -> None:
+        """Adds plans until the master lacks none that would change its choice, or a choice of them is good enough."""
+        best_prices: _Prices | None = None
+        wanted = max(self.settings.mip_gap, _FLEET_GAP)
+        for _ in range(_MOST_ROUNDS):
+            prices, value = self.master()
+            asked = prices if best_prices is None else best_prices.between(prices, _SMOOTHING)
+            is_new, rose = self.price_at(asked)
+            if rose:
+                best_prices = self.worth = asked
+            if not is_new and asked is not prices:
+                is_new, rose = self.price_at(prices)
+                if rose:
+                    best_prices = self.worth = prices
+            if relative_gap(value, self.bound) <= wanted or not is_new:
+                self.master(whole_plans=True)
+                if self.gap <= wanted or not is_new:
+                    break
+            if self.session.left_s <= 0:
+                break
+
+    def price_at(self, prices: _Prices) -> tuple[bool, bool]:
+        """(whether any plan is new, whether the bound rose)."""
+        answers = self.all_at(prices)
+        is_new = [self.add(k, found) for k, (found, _) in enumerate(answers)]
+        paid = math.fsum(price * limit.limit for price, limit in zip(prices.units, self.fleet.shared, strict=True))
+        budget = self.fleet.max_cost_usd_per_hour or 0.0
+        bound = math.fsum(least for _, least in answers) - paid - prices.budget * budget
+        rose = bound > self.bound
+        self.bound = max(self.bound, bound)
+        return any(is_new), rose
+
+    def master(self, *, whole_plans: bool = False) -> tuple[_Prices, float]:
+        """The prices of what is shared, and the cost, at the best mix of the plans that are known.
+
+        `whole_plans`: instead the best choice of one each, which becomes `best` where it keeps to what is there.
+        """
+        lp = pulp.LpProblem("sky_melange_fleet", pulp.LpMinimize)
+        category = pulp.LpBinary if whole_plans else pulp.LpContinuous
+        chosen = [
+            [lp.add_variable(f"plan_{k}_{p}", lowBound=0, cat=category) for p in range(len(columns))]
+            for k, columns in enumerate(self.columns)
+        ]
+        flat = [
+            (variable, column)
+            for variables, columns in zip(chosen, self.columns, strict=True)
+            for variable, column in zip(variables, columns, strict=True)
+        ]
+        # Short of plans that keep to what is there, what lacks is bought dearly.
+        dear = 10 * max(1.0, *(column.objective_usd_per_hour for _, column in flat))
+        over = [lp.add_variable(f"over_{j}", lowBound=0) for j in range(len(self.fleet.shared) + 1)]
+        lp.setObjective(
+            pulp.LpAffineExpression(
+                [*((variable, column.objective_usd_per_hour) for variable, column in flat), *((o, dear) for o in over)]
+            )
+        )
+        for k, variables in enumerate(chosen):
+            lp.addConstraint(pulp.lpSum(variables) == 1, f"one_{k}")
+        rows = []
+        for j, limit in enumerate(self.fleet.shared):
+            used = [(variable, float(column.used[j])) for variable, column in flat if column.used[j]]
+            rows.append(pulp.LpAffineExpression([*used, (over[j], -1)]) <= limit.limit)
+        budget = self.fleet.max_cost_usd_per_hour
+        if budget is not None:
+            terms = [(variable, column.cost_usd_per_hour) for variable, column in flat]
+            rows.append(pulp.LpAffineExpression([*terms, (over[-1], -1)]) <= budget)
+        for j, row in enumerate(rows):
+            lp.addConstraint(row, f"shared_{j}")
+        if whole_plans:
+            self.session.solve(lp, gap=0.0)
+            self.choice(chosen)
+            return self.worth, self.cost
+        self.session.solve_linear(lp)
+        by_name = {constraint.name: constraint.pi for constraint in lp.constraints()}
+        duals = [max(0.0, -float(by_name[f"shared_{j}"] or 0.0)) for j in range(len(rows))]
+        size = len(self.fleet.shared)
+        prices = _Prices(units=tuple(duals[:size]), budget=duals[size] if budget is not None else 0.0)
+        return prices, float(pulp.value(lp.objective))
+
+    def choice(self, chosen: Sequence[Sequence[pulp.LpVariable]]) -> None:
+        """Reads the whole plans of the master."""
+        picked = tuple(
+            columns[max(range(len(columns)), key=lambda p, variables=variables: variables[p].varValue or 0.0)]  # type: ignore[misc]
+            for variables, columns in zip(chosen, self.columns, strict=True)
+        )
+        counts = [column.solution.counts for column in picked]
+        cost = math.fsum(column.objective_usd_per_hour for column in picked)
+        if self.fleet.is_within(counts) and cost < self.cost * (1 - _SAME):
+            self.best = picked
+
+    def together(self) -> None:
+        """One program of all workloads, with cuts until every plan survives its losses."""
+        problems = [
+            with_first_cut(replace(problem.restricted_to(kept), max_cost_usd_per_hour=None))
+            for problem, kept in zip(self.fleet.problems, self.kept, strict=True)
+        ]
+        for _ in range(_MOST_ROUNDS):
+            try:
+                found, bound = self.solved_together(problems)
+            except NotOptimalError:
+                return
+            self.bound = max(self.bound, bound)
+            cuts = [
+                survival(problem, each.counts, self.session) if problem.losses else None
+                for problem, each in zip(problems, found, strict=True)
+            ]
+            if not any(each is not None and each.cuts for each in cuts):
+                break
+            problems = [
+                problem if each is None else replace(problem, loss_cuts=(*problem.loss_cuts, *each.cuts))
+                for problem, each in zip(problems, cuts, strict=True)
+            ]
+        else:
+            return
+        cost = math.fsum(problem.objective(each.counts) for problem, each in zip(problems, found, strict=True))
+        if cost >= self.cost * (1 - _SAME):
+            return
+        picked = []
+        for k, (each, survived) in enumerate(zip(found, cuts, strict=True)):
+            wide = widened(
+                self.fleet.problems[k],
+                self.kept[k],
+                replace(each, contingencies=() if survived is None else survived.contingencies),
+            )
+            self.columns[k] = []
+            self.add(k, wide)
+            picked.append(self.columns[k][0])
+        self.best = tuple(picked)
+
+    def solved_together(self, problems: Sequence[Problem]) -> tuple[list[Solution], float]:
+        """(the plan of each workload, what any fleet costs at least)."""
+        lp = pulp.LpProblem("sky_melange_together", pulp.LpMinimize)
+        parts = [
+            build_lp(problem, self.session.slices, part_of=Labelled(lp, str(k))) for k, problem in enumerate(problems)
+        ]
+        for j, limit in enumerate(self.fleet.shared):
+            terms = [
+                (part.counts[position], limit.weights[k][c])
+                for k, part in enumerate(parts)
+                for position, c in enumerate(self.kept[k])
+                if limit.weights[k][c]
+            ]
+            if terms:
+                lp.addConstraint(pulp.LpAffineExpression(terms) <= limit.limit, f"shared_{j}")
+        base = math.fsum(problem.charges.base_usd_per_hour for problem in problems)
+        budget = self.fleet.max_cost_usd_per_hour
+        if budget is not None:
+            paid = pulp.lpSum(
+                pulp.LpAffineExpression(cost_terms(problem, part.variables))
+                for problem, part in zip(problems, parts, strict=True)
+            )
+            lp.addConstraint(paid <= budget - base, "budget")
+        objective = pulp.lpSum(
+            objective_expression(problem, part.variables) for problem, part in zip(problems, parts, strict=True)
+        )
+        if self.bound > base:
+            lp.addConstraint(objective >= self.bound * (1 - _SAME) - base, "bound")
+        lp.setObjective(objective)
+        outcome = self.session.solve(lp)
+        if outcome.status == "infeasible":
+            raise InfeasibleError("the workloads cannot share what there is: no counts keep to all limits together")
+        if outcome.status == "unknown":
+            raise NotOptimalError(self.session.too_late())
+        found = []
+        for problem, part in zip(problems, parts, strict=True):
+            counts = whole([variable.varValue for variable in part.counts])
+            shares = read_shares(problem, part.variables, counts)
+            cost = problem.cost(counts)
+            found.append(Solution(counts=counts, shares=shares, cost_usd_per_hour=cost, status="feasible", mip_gap=1.0))
+        return found, (outcome.bound or 0.0) + base
