@@ -1,4 +1,4 @@
-"""Several workloads that share quotas, machines and a budget, as plain numbers; nothing of PuLP."""
+"""Several workloads that share quotas and machines, as plain numbers; nothing of PuLP."""
 
 from __future__ import annotations
 
@@ -29,23 +29,20 @@ class FleetProblem:
     """The problems of the workloads, each with its own limits, and what they share.
 
     `problems[k]` keep every shared limit by themselves, too, so that what is true of a workload alone (such as which
-    candidates dominate) stays true in the fleet: `of` sees to it. `max_cost_usd_per_hour`: of all together, charges
-    included; None: no limit.
+    candidates dominate) stays true in the fleet: `of` sees to it. A budget of all together is no part of it: it is held
+    against what the cheapest plans cost.
     """
 
     problems: tuple[Problem, ...]
     shared: tuple[SharedLimit, ...] = ()
-    max_cost_usd_per_hour: float | None = None
 
     @classmethod
-    def of(
-        cls, problems: Sequence[Problem], shared: Sequence[SharedLimit], max_cost_usd_per_hour: float | None = None
-    ) -> FleetProblem:
+    def of(cls, problems: Sequence[Problem], shared: Sequence[SharedLimit]) -> FleetProblem:
         """The problem of workloads that do not know yet what they share."""
         limited = tuple(
             replace(problem, limits=(*problem.limits, *shared_caps(shared, k))) for k, problem in enumerate(problems)
         )
-        return cls(problems=limited, shared=tuple(shared), max_cost_usd_per_hour=max_cost_usd_per_hour)
+        return cls(problems=limited, shared=tuple(shared))
 
     def cost(self, counts: Sequence[Sequence[int]]) -> float:
         """USD per hour of all workloads, charges included."""
@@ -61,9 +58,7 @@ class FleetProblem:
 
     def is_within(self, counts: Sequence[Sequence[int]]) -> bool:
         """Whether everything that is shared suffices."""
-        enough = all(used <= limit.limit for used, limit in zip(self.used(counts), self.shared, strict=True))
-        budget = self.max_cost_usd_per_hour
-        return enough and (budget is None or self.cost(counts) <= budget * (1 + 1e-9))
+        return all(used <= limit.limit for used, limit in zip(self.used(counts), self.shared, strict=True))
 
 
 def shared_caps(shared: Sequence[SharedLimit], k: int) -> tuple[Cap, ...]:

@@ -38,7 +38,6 @@ def all_plans(problem: Problem, slices: int | None, *, slack: float = 0.0) -> li
 def cheapest_fleet_cost(
     problems: Sequence[Problem],
     shared: Sequence[tuple[Sequence[Sequence[int]], int]],
-    budget: float | None,
     *,
     slack: float = 0.0,
 ) -> float | None:
@@ -52,7 +51,7 @@ def cheapest_fleet_cost(
             <= limit
             for weights, limit in shared
         )
-        if enough and (budget is None or cost <= budget) and (best is None or cost < best):
+        if enough and (best is None or cost < best):
             best = cost
     return best
 

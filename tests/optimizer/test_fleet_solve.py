@@ -20,7 +20,7 @@ _TOLERANCE = 1e-5
 
 @st.composite
 def fleets(draw: st.DrawFn) -> FleetProblem:
-    """Two or three workloads of a few candidates, and less of something shared, or of money, than they would take."""
+    """Two or three workloads of a few candidates, and less of something shared than they would take."""
     several = [
         draw(problems(max_classes=2, max_candidates=draw(st.sampled_from((2, 3))), limited=draw(st.booleans())))
         for _ in range(draw(st.integers(2, 3)))
@@ -34,10 +34,7 @@ def fleets(draw: st.DrawFn) -> FleetProblem:
         w * n for row, found in zip(weights, alone, strict=True) for w, n in zip(row, found.counts, strict=True)
     )
     shared = SharedLimit(name="gpus", weights=weights, limit=max(0, wanted - draw(st.integers(0, 4))))
-    budget = None
-    if draw(st.booleans()):
-        budget = sum(found.cost_usd_per_hour for found in alone) * draw(st.sampled_from((0.97, 1.05, 1.1, 1.2)))
-    return FleetProblem.of(several, [shared], budget)
+    return FleetProblem.of(several, [shared])
 
 
 def _solved(fleet: FleetProblem) -> FleetSolution | None:
@@ -53,7 +50,7 @@ def test_a_fleet_costs_what_every_choice_of_plans_finds(fleet: FleetProblem) -> 
     shared = [(limit.weights, limit.limit) for limit in fleet.shared]
 
     def by_enumeration(slack: float) -> float | None:
-        return cheapest_fleet_cost(fleet.problems, shared, fleet.max_cost_usd_per_hour, slack=slack)
+        return cheapest_fleet_cost(fleet.problems, shared, slack=slack)
 
     expected = by_enumeration(0.0)
     assume(expected == by_enumeration(_TOLERANCE) == by_enumeration(-1e-9))
@@ -78,7 +75,7 @@ def test_a_fleet_costs_what_every_choice_of_plans_finds(fleet: FleetProblem) -> 
 @given(fleets())
 def test_what_is_shared_never_helps_and_parts_of_it_never_cost_less(fleet: FleetProblem) -> None:
     together = _solved(fleet)
-    free = _solved(replace(fleet, shared=(), max_cost_usd_per_hour=None))
+    free = _solved(replace(fleet, shared=()))
     if together is None:
         return
     assert free is not None
@@ -89,7 +86,7 @@ def test_what_is_shared_never_helps_and_parts_of_it_never_cost_less(fleet: Fleet
         for limit in fleet.shared
         for k, problem in enumerate(fleet.problems)
     ]
-    if fleet.max_cost_usd_per_hour is None and all(cost is not None for cost in halves):
+    if all(cost is not None for cost in halves):
         assert sum(cost for cost in halves if cost is not None) >= together.cost_usd_per_hour * (1 - 1e-6)
 
 
@@ -126,5 +123,3 @@ def test_too_little_is_said_with_what_each_needs() -> None:
         InfeasibleError, match=r"gpus: 4 are needed \(2, 2 by the workloads in their order\), 3 are there"
     ):
         solve_fleet(fleet, EXACT)
-    with pytest.raises(InfeasibleError, match=r"budget: the workloads cost USD 4\.0000 per hour"):
-        solve_fleet(FleetProblem.of([problem, problem], [], 3.5), EXACT)

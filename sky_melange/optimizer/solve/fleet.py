@@ -2,14 +2,14 @@
 
 The master program chooses among plans p of workload k, with costs v_kp and uses a_jkp of shared limit j:
 
-min Σ_kp v_kp λ_kp   s.t.  Σ_p λ_kp = 1 ∀k   Σ_kp a_jkp λ_kp ≤ b_j ∀j   Σ_kp v_kp λ_kp ≤ budget
+min Σ_kp v_kp λ_kp   s.t.  Σ_p λ_kp = 1 ∀k   Σ_kp a_jkp λ_kp ≤ b_j ∀j
 
-With fractional λ its duals are prices π_j of a unit of limit j and μ of a dollar of budget. At those, each workload is
-a problem of its own, with prices p_c + Σ_j π_j a_jkc ÷ (1 + μ). Its optimum w_k is a plan that the master may lack, and
+With fractional λ its duals are prices π_j of a unit of limit j. At those, each workload is a problem of its own, with
+prices p_c + Σ_j π_j a_jkc. Its optimum w_k is a plan that the master may lack, and
 
-Σ_k (1 + μ) w_k − Σ_j π_j b_j − μ·budget
+Σ_k w_k − Σ_j π_j b_j
 
-is what no fleet costs less than, whatever π, μ ≥ 0. At the end the master chooses whole plans. What is open then
+is what no fleet costs less than, whatever π ≥ 0. At the end the master chooses whole plans. What is open then
 between cost and bound is closed by the program of all workloads together, where that is small enough.
 """
 
@@ -35,7 +35,6 @@ from sky_melange.optimizer.solve.session import Session
 from sky_melange.optimizer.solve.solution import Solution
 from sky_melange.optimizer.solve.solver import solve, solve_within, widened
 from sky_melange.optimizer.solve.ties import balance
-from sky_melange.optimizer.solve.variables import cost_terms
 
 _MOST_ROUNDS: Final = 40
 _PRICING_GAP: Final = 1e-3
@@ -75,23 +74,11 @@ class _Column:
 
     solution: Solution
     objective_usd_per_hour: float
-    cost_usd_per_hour: float
     used: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prices:
-    """π_j in USD/h a unit, and μ."""
-
-    units: tuple[float, ...]
-    budget: float = 0.0
-
-    def between(self, other: _Prices, part: float) -> _Prices:
-        """`part` of the way from here to there."""
-        return _Prices(
-            units=tuple(one + (two - one) * part for one, two in zip(self.units, other.units, strict=True)),
-            budget=self.budget + (other.budget - self.budget) * part,
-        )
+_Prices = tuple[float, ...]
+"""π_j, USD/h a unit."""
 
 
 @dataclass(slots=True)
@@ -111,7 +98,7 @@ class _Decomposed:
         self.session = Session(self.settings)
         self.kept = [undominated(problem) for problem in self.fleet.problems]
         self.columns = [[] for _ in self.fleet.problems]
-        self.worth = _Prices(units=(0.0,) * len(self.fleet.shared))
+        self.worth = (0.0,) * len(self.fleet.shared)
 
     def solution(self) -> FleetSolution:
         """The whole search."""
@@ -125,7 +112,6 @@ class _Decomposed:
         if self.fleet.is_within([found.counts for found in alone]):
             self.best = tuple(columns[0] for columns in self.columns)
             return self.answer()
-        self.check_budget()
         self.price()
         if self.best is None:
             self.add_frugal()
@@ -163,11 +149,11 @@ class _Decomposed:
                 self.evened(k, each.solution) if self.session.slices is None else each.solution
                 for k, each in enumerate(best)
             ),
-            cost_usd_per_hour=math.fsum(each.cost_usd_per_hour for each in best),
+            cost_usd_per_hour=math.fsum(each.solution.cost_usd_per_hour for each in best),
             bound_usd_per_hour=self.bound,
             status="optimal" if proven else "feasible",
             mip_gap=gap,
-            worth_usd_per_hour=self.worth.units,
+            worth_usd_per_hour=self.worth,
         )
 
     def evened(self, k: int, found: Solution) -> Solution:
@@ -192,35 +178,23 @@ class _Decomposed:
             _Column(
                 solution=replace(found, cost_usd_per_hour=problem.cost(found.counts)),
                 objective_usd_per_hour=problem.objective(found.counts),
-                cost_usd_per_hour=problem.cost(found.counts),
                 used=tuple(limit.used_by(k, found.counts) for limit in self.fleet.shared),
             )
         )
         return True
 
-    def at(self, k: int, prices: _Prices, own_part: float = 1.0) -> tuple[Solution, float]:
-        """(a plan of workload k at these prices, what any of its plans costs there at least: (1 + μ)·w_k).
-
-        `own_part`: of what the plan itself costs.
-        """
+    def at(self, k: int, prices: _Prices) -> tuple[Solution, float]:
+        """(a plan of workload k at these prices, what any of its plans costs there at least: w_k)."""
         problem = self.fleet.problems[k].restricted_to(self.kept[k])
-        extra = [
-            math.fsum(price * limit.weights[k][c] for price, limit in zip(prices.units, self.fleet.shared, strict=True))
+        extra = (
+            math.fsum(price * limit.weights[k][c] for price, limit in zip(prices, self.fleet.shared, strict=True))
             for c in self.kept[k]
-        ]
-        factor = own_part + prices.budget
-        priced = replace(
-            problem,
-            prices=tuple(price + more / factor for price, more in zip(problem.prices, extra, strict=True)),
-            max_cost_usd_per_hour=None,
-            # The budget does not pay for changes.
-            keep=None
-            if problem.keep is None
-            else replace(problem.keep, usd_per_hour=problem.keep.usd_per_hour * own_part / factor),
         )
+        own = zip(problem.prices, extra, strict=True)
+        priced = replace(problem, prices=tuple(price + more for price, more in own))
         settings = replace(self.settings, mip_gap=max(self.settings.mip_gap, _PRICING_GAP), break_ties=False)
         found = solve_within(priced, Session(settings, time_limit_s=self.session.left_s))
-        least = priced.objective(found.counts) * (1 - found.mip_gap) * factor
+        least = priced.objective(found.counts) * (1 - found.mip_gap)
         return widened(self.fleet.problems[k], self.kept[k], found), least
 
     def all_at(self, prices: _Prices) -> list[tuple[Solution, float]]:
@@ -235,16 +209,6 @@ class _Decomposed:
         self.session.left_s -= time.monotonic() - start_s
         return answers
 
-    def check_budget(self) -> None:
-        """Raises InfeasibleError where even the cheapest plans, sharing nothing, cost more than the budget."""
-        budget = self.fleet.max_cost_usd_per_hour
-        if budget is not None and self.bound > budget * (1 + _SAME):
-            needed = math.fsum(columns[0].cost_usd_per_hour for columns in self.columns)
-            raise InfeasibleError(
-                f"budget: the workloads cost USD {needed:.4f} per hour even where none minds the others, {budget:.12g} "
-                "are there"
-            )
-
     def add_frugal(self) -> None:
         """Plans that use the least of each limit that is short.
 
@@ -257,7 +221,7 @@ class _Decomposed:
             if used[j] <= limit.limit:
                 continue
             units = tuple(dear if i == j else 0.0 for i in range(len(self.fleet.shared)))
-            found = [each for each, _ in self.all_at(_Prices(units=units))]
+            found = [each for each, _ in self.all_at(units)]
             for k, each in enumerate(found):
                 self.add(k, each)
             needed = [limit.used_by(k, each.counts) for k, each in enumerate(found)]
@@ -275,11 +239,14 @@ class _Decomposed:
         wanted = max(self.settings.mip_gap, _FLEET_GAP)
         for _ in range(_MOST_ROUNDS):
             prices, value = self.master()
-            asked = prices if best_prices is None else best_prices.between(prices, _SMOOTHING)
+            asked = prices
+            if best_prices is not None:
+                pairs = zip(best_prices, prices, strict=True)
+                asked = tuple(best + (now - best) * _SMOOTHING for best, now in pairs)
             is_new, rose = self.price_at(asked)
             if rose:
                 best_prices = self.worth = asked
-            if not is_new and asked is not prices:
+            if not is_new and asked != prices:
                 is_new, rose = self.price_at(prices)
                 if rose:
                     best_prices = self.worth = prices
@@ -294,9 +261,8 @@ class _Decomposed:
         """(whether any plan is new, whether the bound rose)."""
         answers = self.all_at(prices)
         is_new = [self.add(k, found) for k, (found, _) in enumerate(answers)]
-        paid = math.fsum(price * limit.limit for price, limit in zip(prices.units, self.fleet.shared, strict=True))
-        budget = self.fleet.max_cost_usd_per_hour or 0.0
-        bound = math.fsum(least for _, least in answers) - paid - prices.budget * budget
+        paid = math.fsum(price * limit.limit for price, limit in zip(prices, self.fleet.shared, strict=True))
+        bound = math.fsum(least for _, least in answers) - paid
         rose = bound > self.bound
         self.bound = max(self.bound, bound)
         return any(is_new), rose
@@ -319,7 +285,7 @@ class _Decomposed:
         ]
         # Short of plans that keep to what is there, what lacks is bought dearly.
         dear = 10 * max(1.0, *(column.objective_usd_per_hour for _, column in flat))
-        over = [lp.add_variable(f"over_{j}", lowBound=0) for j in range(len(self.fleet.shared) + 1)]
+        over = [lp.add_variable(f"over_{j}", lowBound=0) for j in range(len(self.fleet.shared))]
         lp.setObjective(
             pulp.LpAffineExpression(
                 [*((variable, column.objective_usd_per_hour) for variable, column in flat), *((o, dear) for o in over)]
@@ -327,25 +293,16 @@ class _Decomposed:
         )
         for k, variables in enumerate(chosen):
             lp.addConstraint(pulp.lpSum(variables) == 1, f"one_{k}")
-        rows = []
         for j, limit in enumerate(self.fleet.shared):
             used = [(variable, float(column.used[j])) for variable, column in flat if column.used[j]]
-            rows.append(pulp.LpAffineExpression([*used, (over[j], -1)]) <= limit.limit)
-        budget = self.fleet.max_cost_usd_per_hour
-        if budget is not None:
-            terms = [(variable, column.cost_usd_per_hour) for variable, column in flat]
-            rows.append(pulp.LpAffineExpression([*terms, (over[-1], -1)]) <= budget)
-        for j, row in enumerate(rows):
-            lp.addConstraint(row, f"shared_{j}")
+            lp.addConstraint(pulp.LpAffineExpression([*used, (over[j], -1)]) <= limit.limit, f"shared_{j}")
         if whole_plans:
             self.session.solve(lp, gap=0.0)
             self.choice(chosen)
             return self.worth, self.cost
         self.session.solve_linear(lp)
         by_name = {constraint.name: constraint.pi for constraint in lp.constraints()}
-        duals = [max(0.0, -float(by_name[f"shared_{j}"] or 0.0)) for j in range(len(rows))]
-        size = len(self.fleet.shared)
-        prices = _Prices(units=tuple(duals[:size]), budget=duals[size] if budget is not None else 0.0)
+        prices = tuple(max(0.0, -float(by_name[f"shared_{j}"] or 0.0)) for j in range(len(over)))
         return prices, float(pulp.value(lp.objective))
 
     def choice(self, chosen: Sequence[Sequence[pulp.LpVariable]]) -> None:
@@ -362,7 +319,7 @@ class _Decomposed:
     def together(self) -> None:
         """One program of all workloads, with cuts until every plan survives its losses."""
         problems = [
-            with_first_cut(replace(problem.restricted_to(kept), max_cost_usd_per_hour=None))
+            with_first_cut(problem.restricted_to(kept))
             for problem, kept in zip(self.fleet.problems, self.kept, strict=True)
         ]
         for _ in range(_MOST_ROUNDS):
@@ -414,13 +371,6 @@ class _Decomposed:
             if terms:
                 lp.addConstraint(pulp.LpAffineExpression(terms) <= limit.limit, f"shared_{j}")
         base = math.fsum(problem.charges.base_usd_per_hour for problem in problems)
-        budget = self.fleet.max_cost_usd_per_hour
-        if budget is not None:
-            paid = pulp.lpSum(
-                pulp.LpAffineExpression(cost_terms(problem, part.variables))
-                for problem, part in zip(problems, parts, strict=True)
-            )
-            lp.addConstraint(paid <= budget - base, "budget")
         objective = pulp.lpSum(
             objective_expression(problem, part.variables) for problem, part in zip(problems, parts, strict=True)
         )
