@@ -12,14 +12,14 @@ from sky_melange.domain.plan import ReplicaGroup, SimulatedPlan
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.workload import LaunchMode, Objective, Workload
 from sky_melange.errors import InfeasibleError, InputError
-from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, finished, solved
+from sky_melange.optimizer import Model, Optimum, Solved, Surroundings, build_model, check_servable, finished, solved
 from sky_melange.pipeline.profiling import capacities_of
 from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.resources import cloud_features
 
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
-    from sky_melange.pipeline.attaining import Held
+    from sky_melange.pipeline.attaining import Held, Simulate
     from sky_melange.pipeline.scheduling import Scheduled
     from sky_melange.pipeline.simulator import Simulator
     from sky_melange.simulation import Fleet, Scenario
@@ -73,36 +73,61 @@ class Answer:
 
 def answer_of(model: Model, simulator: Simulator | None, log: RequestLog | None) -> Answer:
     """The cheapest of the model; by the clock where that is asked for and saves money."""
-    slo, workload = model.workload.slo, model.workload
+    workload = model.workload
     if workload.traffic.hours is not None and workload.objective is Objective.MOST_TRAFFIC:
         raise InputError("objective: most_traffic plans for one rate: leave out traffic.hours, or the objective")
-    # SkyPilot cannot change the number of nodes of a cluster that runs.
-    by_the_clock = workload.traffic.hours is not None and workload.launch.mode is LaunchMode.SERVE
-    by_the_clock = by_the_clock and workload.launch.scaling is not Scaling.FIXED
-    if slo.attainment is None or simulator is None:
-        if slo.attainment is not None:
-            part = min(NOT_SIMULATED, workload.constraints.utilization_limit)
-            model = model.used_to([part] * len(model.candidates))
-        found = solved(model)
-        scheduled = None
-        if by_the_clock:
-            from sky_melange.pipeline.scheduling import cheapest_by_means
-
-            scheduled = cheapest_by_means(model, found)
-        return Answer(fixed=finished(found), simulated=None, scheduled=scheduled)
+    if workload.slo.attainment is None or simulator is None:
+        model = by_means(model)
+        return answer_by_means(model, solved(model))
     from sky_melange.pipeline.attaining import cheapest_held
 
-    def simulate(fleet: Fleet, scenario: Scenario) -> Simulation:
-        return simulator(fleet, scenario, slo)
+    simulate = simulating(simulator, workload)
+    return answer_held(model, cheapest_held(model, simulate, log), simulate, log)
 
-    held = cheapest_held(model, simulate, log)
+
+def by_means(model: Model) -> Model:
+    """The model at the loads that are planned without a simulation."""
+    workload = model.workload
+    if workload.slo.attainment is None:
+        return model
+    part = min(NOT_SIMULATED, workload.constraints.utilization_limit)
+    return model.used_to([part] * len(model.candidates))
+
+
+def simulating(simulator: Simulator, workload: Workload) -> Simulate:
+    """The simulator with the workload's targets."""
+
+    def simulate(fleet: Fleet, scenario: Scenario) -> Simulation:
+        return simulator(fleet, scenario, workload.slo)
+
+    return simulate
+
+
+def answer_by_means(model: Model, found: Solved) -> Answer:
+    """The answer whose fleet around the clock is the one that was found."""
     scheduled = None
-    if by_the_clock:
+    if _by_the_clock(model.workload):
+        from sky_melange.pipeline.scheduling import cheapest_by_means
+
+        scheduled = cheapest_by_means(model, found)
+    return Answer(fixed=finished(found), simulated=None, scheduled=scheduled)
+
+
+def answer_held(model: Model, held: Held, simulate: Simulate, log: RequestLog | None) -> Answer:
+    """The same of one that holds in simulation."""
+    scheduled = None
+    if _by_the_clock(model.workload):
         from sky_melange.pipeline.scheduling import cheapest_schedule_held
 
         scheduled = cheapest_schedule_held(model, held, simulate, log)
     simulated = held.simulated if scheduled is None or scheduled.simulated is None else scheduled.simulated
     return Answer(fixed=finished(held.solved), simulated=simulated, scheduled=scheduled, held=held)
+
+
+def _by_the_clock(workload: Workload) -> bool:
+    # SkyPilot cannot change the number of nodes of a cluster that runs.
+    has_hours = workload.traffic.hours is not None and workload.launch.mode is LaunchMode.SERVE
+    return has_hours and workload.launch.scaling is not Scaling.FIXED
 
 
 def check_size(groups: Iterable[ReplicaGroup]) -> None:

@@ -104,19 +104,10 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     text = file_text(path)
     workload = _overridden(read(path, text=text, config_of=config_of, tell=tell), formulation, objective)
     book = book_of(workload)
-    is_simulated = simulator is not None and workload.slo.attainment is not None
-    log = _arrivals_log(workload, path, text) if is_simulated else None
 
     def at(workload: Workload) -> Planned:
-        return make_plan(
-            workload,
-            book,
-            profiles_for(workload, book, path.parent),
-            workload_digest=workload_digest(path, text),
-            is_explained=is_explained,
-            simulator=simulator,
-            log=log,
-        )
+        ready = prepared_file(path, text, workload, book, is_simulated=simulator is not None)
+        return whole_plan(ready, answered(ready, simulator), is_explained=is_explained, simulator=simulator)
 
     others = [
         _overridden(read(path, text=text, config_of=config_of, dtype=dtype), formulation, objective)
@@ -129,10 +120,15 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     return replace(planned, plan=replace(planned.plan, inputs=inputs))
 
 
-def _arrivals_log(workload: Workload, path: Path, text: str) -> RequestLog | None:
-    from sky_melange.pipeline.simulating import arrivals_log
+def prepared_file(path: Path, text: str, workload: Workload, book: PriceBook, *, is_simulated: bool) -> Prepared:
+    """`prepared` of a workload as it was read from the text of its file."""
+    log = None
+    if is_simulated and workload.slo.attainment is not None:
+        from sky_melange.pipeline.simulating import arrivals_log
 
-    return arrivals_log(workload, path, text)
+        log = arrivals_log(workload, path, text)
+    profiles = profiles_for(workload, book, path.parent)
+    return prepared(workload, book, profiles, workload_digest=workload_digest(path, text), log=log)
 
 
 def _overridden(workload: Workload, formulation: Formulation | None, objective: Objective | None) -> Workload:
@@ -183,7 +179,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
     it is larger than a plan file may say, NotOptimalError when the time limit passes before any plan is found.
     """
     ready = prepared(workload, book, profiles, workload_digest=workload_digest, log=log)
-    return planned(ready, answered(ready, simulator), is_explained=is_explained, simulator=simulator)
+    return whole_plan(ready, answered(ready, simulator), is_explained=is_explained, simulator=simulator)
 
 
 def prepared(
@@ -232,7 +228,7 @@ def _told(reasons: Sequence[str]) -> Iterator[None]:
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in reasons)])) from error
 
 
-def planned(ready: Prepared, answer: Answer, *, is_explained: bool = False, simulator: Simulator | None) -> Planned:
+def whole_plan(ready: Prepared, answer: Answer, *, is_explained: bool = False, simulator: Simulator | None) -> Planned:
     """The last third: the whole plan, verified."""
     workload, book, log, selection = ready.workload, ready.book, ready.log, ready.selection
     sizes = planned_sizes(workload)

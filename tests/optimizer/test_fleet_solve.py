@@ -119,7 +119,5 @@ def test_losses_are_survived_in_a_fleet_too() -> None:
 def test_too_little_is_said_with_what_each_needs() -> None:
     problem = Problem(loads=((1.5,),), prices=(1.0,), replicas=(1,))
     fleet = FleetProblem.of([problem, problem], [SharedLimit(name="gpus", weights=((1,), (1,)), limit=3)])
-    with pytest.raises(
-        InfeasibleError, match=r"gpus: 4 are needed \(2, 2 by the workloads in their order\), 3 are there"
-    ):
+    with pytest.raises(InfeasibleError, match=r"gpus: 4 are needed \(workload 1 2, workload 2 2\), 3 are there"):
         solve_fleet(fleet, EXACT)

@@ -34,7 +34,6 @@ from sky_melange.optimizer.solve.lp import Labelled, build_lp, objective_express
 from sky_melange.optimizer.solve.session import Session
 from sky_melange.optimizer.solve.solution import Solution
 from sky_melange.optimizer.solve.solver import solve, solve_within, widened
-from sky_melange.optimizer.solve.ties import balance
 
 _MOST_ROUNDS: Final = 40
 _PRICING_GAP: Final = 1e-3
@@ -120,6 +119,7 @@ class _Decomposed:
             self.together()
         if self.best is None:
             raise NotOptimalError(self.session.too_late())
+        self.best = self.settled(self.best)
         return self.answer()
 
     @property
@@ -139,16 +139,27 @@ class _Decomposed:
         """How much less than it any fleet may cost, relative."""
         return 1.0 if self.best is None else relative_gap(self.cost, self.bound)
 
+    def settled(self, best: Sequence[_Column]) -> tuple[_Column, ...]:
+        """Each plan the best for what the others leave it: proven, its ties settled."""
+        chosen = list(best)
+        settings = replace(self.settings, time_limit_s=max(self.session.left_s, self.settings.time_limit_s / 10))
+        for k in range(len(chosen)):
+            left = [limit.limit - self.used_by_others(chosen, k, j) for j, limit in enumerate(self.fleet.shared)]
+            try:
+                found = solve(self.fleet.within(k, left), settings)
+            except (InfeasibleError, NotOptimalError):
+                continue
+            if self.fleet.problems[k].objective(found.counts) <= chosen[k].objective_usd_per_hour * (1 + _SAME):
+                chosen[k] = self.column(k, found)
+        return tuple(chosen)
+
     def answer(self) -> FleetSolution:
         """The best choice."""
         best = self.best or ()
         gap = self.gap
         proven = gap <= 2 * max(self.settings.mip_gap, 1e-6)
         return FleetSolution(
-            solutions=tuple(
-                self.evened(k, each.solution) if self.session.slices is None else each.solution
-                for k, each in enumerate(best)
-            ),
+            solutions=tuple(each.solution for each in best),
             cost_usd_per_hour=math.fsum(each.solution.cost_usd_per_hour for each in best),
             bound_usd_per_hour=self.bound,
             status="optimal" if proven else "feasible",
@@ -156,32 +167,26 @@ class _Decomposed:
             worth_usd_per_hour=self.worth,
         )
 
-    def evened(self, k: int, found: Solution) -> Solution:
-        """The same with its load spread evenly, as a plan that has nothing to share gets it."""
-        problem = self.fleet.problems[k]
-        used = [c for c, count in enumerate(found.counts) if count]
-        few = replace(
-            found,
-            counts=tuple(found.counts[c] for c in used),
-            shares=tuple(tuple(row[c] for c in used) for row in found.shares),
-        )
-        return replace(
-            found, shares=widened(problem, used, balance(problem.restricted_to(used), few, self.session)).shares
-        )
+    @staticmethod
+    def used_by_others(best: Sequence[_Column], k: int, j: int) -> int:
+        """What plans but that of workload k use of a shared limit."""
+        return sum(each.used[j] for other, each in enumerate(best) if other != k)
 
     def add(self, k: int, found: Solution) -> bool:
         """Whether the plan is new."""
         if any(found.counts == column.solution.counts for column in self.columns[k]):
             return False
-        problem = self.fleet.problems[k]
-        self.columns[k].append(
-            _Column(
-                solution=replace(found, cost_usd_per_hour=problem.cost(found.counts)),
-                objective_usd_per_hour=problem.objective(found.counts),
-                used=tuple(limit.used_by(k, found.counts) for limit in self.fleet.shared),
-            )
-        )
+        self.columns[k].append(self.column(k, found))
         return True
+
+    def column(self, k: int, found: Solution) -> _Column:
+        """The plan with what it costs and uses."""
+        problem = self.fleet.problems[k]
+        return _Column(
+            solution=replace(found, cost_usd_per_hour=problem.cost(found.counts)),
+            objective_usd_per_hour=problem.objective(found.counts),
+            used=tuple(limit.used_by(k, found.counts) for limit in self.fleet.shared),
+        )
 
     def at(self, k: int, prices: _Prices) -> tuple[Solution, float]:
         """(a plan of workload k at these prices, what any of its plans costs there at least: w_k)."""
@@ -222,14 +227,13 @@ class _Decomposed:
                 continue
             units = tuple(dear if i == j else 0.0 for i in range(len(self.fleet.shared)))
             found = [each for each, _ in self.all_at(units)]
-            for k, each in enumerate(found):
-                self.add(k, each)
-            needed = [limit.used_by(k, each.counts) for k, each in enumerate(found)]
+            for k, plan in enumerate(found):
+                self.add(k, plan)
+            needed = [limit.used_by(k, plan.counts) for k, plan in enumerate(found)]
             if sum(needed) > limit.limit:
-                lines.append(
-                    f"{limit.name}: {sum(needed)} are needed ({', '.join(map(str, needed))} by the workloads in their "
-                    f"order), {limit.limit} are there"
-                )
+                names = self.fleet.names or [f"workload {k + 1}" for k in range(len(needed))]
+                each = ", ".join(f"{name} {count}" for name, count in zip(names, needed, strict=True))
+                lines.append(f"{limit.name}: {sum(needed)} are needed ({each}), {limit.limit} are there")
         if lines:
             raise InfeasibleError("\n".join(["the workloads need more than they share:", *lines]))
 
