@@ -53,10 +53,11 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberPlan:
-    """What became of a workload: the folder of its plan beside fleet.json, and the digest of its plan.json.
+    """What became of a workload. Its plan is in the folder of its name beside fleet.json.
 
-    `served_fraction` of its traffic is planned for. `alone_usd_per_hour`: what its cheapest plan would cost in an hour
-    (the busiest) if it shared nothing, for as much traffic; None: no such plan was found, or it is not known.
+    `plan_sha256`: the digest that its plan.json states of itself; "" until it is written. `served_fraction` of its
+    traffic is planned for. `alone_usd_per_hour`: what its cheapest plan would cost in an hour (the busiest) if it
+    shared nothing, for as much traffic; None: no such plan was found, or it is not known.
     """
 
     name: str
@@ -67,6 +68,7 @@ class MemberPlan:
     usd_per_hour: float
     mean_usd_per_hour: float
     alone_usd_per_hour: float | None
+    plan_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,14 @@ class PriorityCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FleetInputs:
+    """What the plans were made from: the way to the fleet's file (None: none can be followed), and its digest."""
+
+    fleet_file: str | None
+    fleet_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPlan:
     """The answer. `status` and `mip_gap` are of what all cost together, as in `Plan`.
 
@@ -114,6 +124,8 @@ class FleetPlan:
     usd_per_hour: float
     mean_usd_per_hour: float
     shared_usd_per_hour: float
+    constraints: FleetConstraints
+    inputs: FleetInputs
     budget: Budget | None
     warnings: tuple[str, ...] = ()
     priorities: tuple[PriorityCost, ...] = ()

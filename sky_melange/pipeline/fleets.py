@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sky_melange.domain.fleet import Fleet, FleetMember, FleetPlan, MemberPlan, PriorityCost, SharedUse
+from sky_melange.domain.fleet import Fleet, FleetInputs, FleetMember, FleetPlan, MemberPlan, PriorityCost, SharedUse
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead, Plan
 from sky_melange.domain.units import usd_per_month
@@ -39,7 +39,7 @@ from sky_melange.pipeline.answering import (
     Answer,
     by_means,
 )
-from sky_melange.pipeline.digests import relative_path
+from sky_melange.pipeline.digests import relative_path, workload_digest
 from sky_melange.pipeline.planning import Planned, Prepared, answered, plan_file, prepared_file, whole_plan
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.pipeline.sharing import Coupled
@@ -83,6 +83,7 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
     Raises InputError with the mistakes of all files, InfeasibleError where the workloads cannot share what there is,
     and what `plan_file` raises, with the name of the workload.
     """
+    text = file_text(path) if text is None else text
     fleet = read_fleet(path, text=text, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
     ready = _members(fleet, path, book_of, simulator, config_of, tell)
     search = _Fleet(fleet=fleet, ready=ready, simulator=simulator)
@@ -91,7 +92,10 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
         _located(_told(whole_plan(member.ready, member.answer, simulator=simulator), member), path, each, folder)
         for member, each in zip(found.members, fleet.members, strict=True)
     ]
-    plan = search.plan_of(found, planned)
+    inputs = FleetInputs(
+        fleet_file=None if folder is None else relative_path(path, folder), fleet_sha256=workload_digest(path, text)
+    )
+    plan = search.plan_of(found, planned, inputs)
     return PlannedFleet(fleet=fleet, plan=plan, members=tuple(planned))
 
 
@@ -368,7 +372,7 @@ class _Fleet:
             f"{budget_usd_per_hour:.12g} per hour; lower them, or raise the budget"
         )
 
-    def plan_of(self, found: _Found, planned: Sequence[Planned]) -> FleetPlan:
+    def plan_of(self, found: _Found, planned: Sequence[Planned], inputs: FleetInputs) -> FleetPlan:
         """The fleet's own plan."""
         plans = [each.plan for each in planned]
         shared_usd, warnings = self.shared_of([plan.overhead for plan in plans], found)
@@ -418,6 +422,8 @@ class _Fleet:
             usd_per_hour=total,
             mean_usd_per_hour=math.fsum(plan.mean_usd_per_hour for plan in plans) - shared_usd,
             shared_usd_per_hour=shared_usd,
+            constraints=self.fleet.constraints,
+            inputs=inputs,
             budget=self.fleet.budget,
             warnings=warnings,
             priorities=found.priorities,
