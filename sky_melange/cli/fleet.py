@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -10,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -90,6 +91,33 @@ def _write(path: Path, text: str) -> None:
 
 def _mistake(path: Path, message: str) -> InputError:
     return InputError([Mistake(source=str(path), message=message)])
+
+
+Run = TypeVar("Run", bound=Callable[..., None])
+
+
+def of_each_plan(argument: str, *, stops: bool = False) -> Callable[[Run], Run]:
+    """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`."""
+
+    def wrapped(run: Run) -> Run:
+        @functools.wraps(run)
+        def command(**given: Any) -> None:
+            from sky_melange.plan_file.fleet import is_fleet_folder
+
+            if not is_fleet_folder(given[argument]):
+                run(**given)
+                return
+            output_format = given.get("output_format", "table")
+            for_each_plan(
+                given[argument],
+                lambda folder: run(**{**given, argument: folder}),
+                output_format=output_format,
+                stops=stops,
+            )
+
+        return cast("Run", command)
+
+    return wrapped
 
 
 def for_each_plan(folder: Path, run: Callable[[Path], None], *, output_format: str, stops: bool = False) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.launch_folder import confirm, connect, is_answerable, read_launch, say, secret_values
 from sky_melange.cli.options import format_option
 from sky_melange.cli.plan_folder import held
@@ -45,6 +46,7 @@ POLL_S = 10.0
     help="How long to wait for the engines to answer.",
 )
 @format_option
+@of_each_plan("folder", stops=True)
 def command(
     *,
     folder: Path,

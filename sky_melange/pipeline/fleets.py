@@ -89,8 +89,8 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
     search = _Fleet(fleet=fleet, ready=ready, simulator=simulator)
     found = search.least_cost() if fleet.objective is Objective.LEAST_COST else search.most_traffic()
     planned = [
-        _located(_told(whole_plan(member.ready, member.answer, simulator=simulator), member), path, each, folder)
-        for member, each in zip(found.members, fleet.members, strict=True)
+        _located(_told(whole_plan(member.ready, member.answer, simulator=simulator), member, part), path, each, folder)
+        for member, each, part in zip(found.members, fleet.members, found.fractions, strict=True)
     ]
     inputs = FleetInputs(
         fleet_file=None if folder is None else relative_path(path, folder), fleet_sha256=workload_digest(path, text)
@@ -436,11 +436,11 @@ def _rounded(fraction: float) -> float:
     return math.floor(fraction * 1e4 + 1e-6) / 1e4
 
 
-def _told(planned: Planned, member: _Member) -> Planned:
+def _told(planned: Planned, member: _Member, fraction: float) -> Planned:
     """The plan says that it is part of a fleet, where that changed it."""
-    plan, alone = planned.plan, member.alone.optimum.cost.total_usd_per_hour
+    plan, alone = replace(planned.plan, served_fraction=fraction), member.alone.optimum.cost.total_usd_per_hour
     if member.answer is member.alone:
-        return planned
+        return replace(planned, plan=plan)
     said = (
         f"Part of a fleet: the cheapest within what the other workloads leave of what they share. Alone it would cost "
         f"USD {alone:.2f} per hour."
