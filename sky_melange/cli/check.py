@@ -18,7 +18,7 @@ from sky_melange.extensions import CHECK_FORMATS
 
 if TYPE_CHECKING:
     from sky_melange.check.report import Limits
-    from sky_melange.domain.check import CheckReport
+    from sky_melange.domain.check import Check, CheckReport
     from sky_melange.domain.machine import Machine
     from sky_melange.plan_file.fleet import FleetDocument
 
@@ -118,36 +118,46 @@ def check_fleet(folder: Path, checked: Callable[[Path], CheckReport], *, output_
     """Each plan of a fleet, then what they share; prints all of it. Raises what `raise_failed` does, of all."""
     import json
 
-    from sky_melange.check.fleet import fleet_checks
     from sky_melange.domain.check import Verdict
-    from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
     from sky_melange.render import verdict_table
     from sky_melange.render.check_report import json_text, table, words
 
-    document = read_fleet_plan(folder)
-    plans = read_member_plans(document)
-    reports = [checked(plan.path) for plan in plans]
-    checks = fleet_checks(document, plans, reports, _vcpus(document))
+    errors, (name, reports, checks) = fleet_errors(folder, checked, is_explained=output_format == "table")
     for report in reports:
         for warning in report.warnings:
             click.echo(f"Warning: {report.plan_name}: {warning}", err=True)
     if output_format == "json":
         found = {report.plan_name: json.loads(json_text.render(report)) for report in reports}
         of_all = [{**dataclasses.asdict(check), "details": list(check.details)} for check in checks]
-        answer = {"fleet": document.plan.name, "checks": of_all, "plans": found}
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({"fleet": name, "checks": of_all, "plans": found}, indent=2, ensure_ascii=False))
     else:
         for report in reports:
             click.echo(table.render(report, color=use_color()))
         rows = [
-            (document.plan.name, check.name, check.verdict is not Verdict.FAIL, f"{words.figure(check)}: {check.says}")
+            (name, check.name, check.verdict is not Verdict.FAIL, f"{words.figure(check)}: {check.says}")
             for check in checks
         ]
         click.echo(verdict_table.render(rows, color=use_color()), nl=False)
+    raise_of_all(errors)
+
+
+def fleet_errors(
+    folder: Path, checked: Callable[[Path], CheckReport], *, is_explained: bool = False
+) -> tuple[list[tuple[str, SkyMelangeError]], tuple[str, list[CheckReport], tuple[Check, ...]]]:
+    """(what fails, by plan and of the fleet; its name, the reports of its plans, the checks of what they share)."""
+    from sky_melange.check.fleet import fleet_checks
+    from sky_melange.domain.check import Verdict
+    from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
+    from sky_melange.render.check_report import words
+
+    document = read_fleet_plan(folder)
+    plans = read_member_plans(document)
+    reports = [checked(plan.path) for plan in plans]
+    checks = fleet_checks(document, plans, reports, _vcpus(document))
     errors: list[tuple[str, SkyMelangeError]] = []
     for report in reports:
         try:
-            raise_failed(report, is_explained=output_format == "table")
+            raise_failed(report, is_explained=is_explained)
         except SkyMelangeError as error:
             errors.append((report.plan_name, error))
     failed = [check for check in checks if check.verdict is Verdict.FAIL]
@@ -157,7 +167,7 @@ def check_fleet(folder: Path, checked: Callable[[Path], CheckReport], *, output_
             for check in failed
         ]
         errors.append((document.plan.name, CheckFailedError("\n".join(lines))))
-    raise_of_all(errors)
+    return errors, (document.plan.name, reports, checks)
 
 
 def _vcpus(document: FleetDocument) -> dict[Machine, float | None]:

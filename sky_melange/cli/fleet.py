@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -96,8 +96,13 @@ def _mistake(path: Path, message: str) -> InputError:
 Run = TypeVar("Run", bound=Callable[..., None])
 
 
-def of_each_plan(argument: str, *, stops: bool = False) -> Callable[[Run], Run]:
-    """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`."""
+def of_each_plan(
+    argument: str, *, stops: bool = False, first: Callable[[Path, Mapping[str, Any]], None] | None = None
+) -> Callable[[Run], Run]:
+    """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`.
+
+    `first` is done before, with the folder of the fleet and what the command was given.
+    """
 
     def wrapped(run: Run) -> Run:
         @functools.wraps(run)
@@ -108,6 +113,8 @@ def of_each_plan(argument: str, *, stops: bool = False) -> Callable[[Run], Run]:
                 run(**given)
                 return
             output_format = given.get("output_format", "table")
+            if first is not None:
+                first(given[argument], given)
             for_each_plan(
                 given[argument],
                 lambda folder: run(**{**given, argument: folder}),

@@ -49,12 +49,11 @@ from sky_melange.workload_file import file_text, is_fleet, read_fleet
 if TYPE_CHECKING:
     from sky_melange.pipeline.simulator import Simulator
 
-_MOST_ROUNDS: Final = 24
 _STEPS: Final = 8
 """Of the search for the fraction of a priority's traffic that the budget pays for: 1/2^8 is left open."""
 
-_LESS: Final = 0.98
-"""Of a fraction whose plans did not hold in simulation within the budget."""
+_STEPS_SIMULATED: Final = 4
+"""The same where every step is simulated."""
 
 _SAME: Final = 1e-9
 
@@ -254,35 +253,80 @@ class _Fleet:
         budget = self.fleet.budget.limit_usd_per_hour if self.fleet.budget is not None else None
         if budget is None:
             raise InputError("objective: most_traffic needs a budget to stay within: `budget: {usd_per_hour: 40}`")
-        members = self.fleet.members
-        fractions = [member.min_fraction for member in members]
-        before = self.estimate(fractions)
-        needed = self.estimate([1.0] * len(members))
-        if before is None or before > budget * (1 + _SAME):
-            raise self.floors_do_not_fit(before, budget)
-        prices = []
-        for level in sorted({member.priority for member in members}, reverse=True):
-            served = self.most_of(level, fractions, budget)
-            fractions = self.raised(level, fractions, served)
-            after = self.estimate(fractions) or before
-            prices.append(PriorityCost(priority=level, usd_per_hour=after - before, served_fraction=served))
-            before = after
-        for _ in range(_MOST_ROUNDS):
-            found = self.together(tuple(fractions))
-            if found.usd_per_hour - self.shared_of([m.answer.optimum.overhead for m in found.members], found)[0] <= (
-                budget * (1 + _SAME)
-            ):
-                return replace(found, priorities=tuple(prices), needed_usd_per_hour=needed)
-            yielding = self.lowest_above_floor(fractions)
-            if yielding is None:
-                break
-            fractions = [
-                _rounded(member.min_fraction + (fraction - member.min_fraction) * _LESS)
-                if member.priority == yielding
-                else fraction
-                for member, fraction in zip(members, fractions, strict=True)
+        floors = [member.min_fraction for member in self.fleet.members]
+        least = self.together(tuple(floors))
+        if self.paid(least) > budget * (1 + _SAME):
+            raise InfeasibleError(
+                f"the floors of the workloads (`min_fraction`) cost USD {self.paid(least):.4f} per hour, over the "
+                f"budget of {budget:.12g}; lower them, or raise the budget"
+            )
+        fractions = floors
+        for level in sorted({member.priority for member in self.fleet.members}, reverse=True):
+            fractions = self.raised(level, fractions, self.most_of(level, fractions, budget))
+        found = self.within_budget(least, fractions, budget)
+        priorities = self.by_priority(found.fractions)
+        return replace(found, priorities=priorities, needed_usd_per_hour=self.estimate([1.0] * len(floors)))
+
+    def within_budget(self, least: _Found, fractions: Sequence[float], budget: float) -> _Found:
+        """The most of these fractions that the budget pays for when their plans are simulated.
+
+        What plans cost by their loads alone is a little less than what holds: the lowest priority yields until it does.
+        """
+        found = self.together(tuple(fractions))
+        levels = sorted({member.priority for member in self.fleet.members})
+        for level in levels:
+            if self.paid(found) <= budget * (1 + _SAME):
+                return found
+            best, low, high = self.together(tuple(self.raised(level, fractions, 0.0))), 0.0, 1.0
+            if self.paid(best) <= budget * (1 + _SAME):
+                wanted = fractions
+                for _ in range(_STEPS_SIMULATED):
+                    middle = (low + high) / 2
+                    tried = self.together(tuple(self.between(level, wanted, middle)))
+                    if self.paid(tried) <= budget * (1 + _SAME):
+                        best, low = tried, middle
+                    else:
+                        high = middle
+                return best
+            fractions, found = self.raised(level, fractions, 0.0), best
+        return least
+
+    def between(self, level: int, fractions: Sequence[float], part: float) -> list[float]:
+        """The fractions where the workloads of a priority are so far on the way from their floors to these."""
+        return [
+            _rounded(member.min_fraction + (fraction - member.min_fraction) * part)
+            if member.priority == level
+            else fraction
+            for member, fraction in zip(self.fleet.members, fractions, strict=True)
+        ]
+
+    def paid(self, found: _Found) -> float:
+        """USD per hour of all plans, with one controller."""
+        overheads = [member.answer.optimum.overhead for member in found.members]
+        return found.usd_per_hour - self.shared_of(overheads, found)[0]
+
+    def by_priority(self, fractions: Sequence[float]) -> tuple[PriorityCost, ...]:
+        """What the traffic above the floors costs by priority, the highest first, each on top of those before it."""
+        so_far = [member.min_fraction for member in self.fleet.members]
+        before, prices = self.estimate(so_far), []
+        for level in sorted({member.priority for member in self.fleet.members}, reverse=True):
+            own = [
+                (fraction, member.min_fraction)
+                for member, fraction in zip(self.fleet.members, fractions, strict=True)
+                if member.priority == level
             ]
-        raise self.floors_do_not_fit(found.usd_per_hour, budget)
+            so_far = [
+                fraction if member.priority == level else kept
+                for member, fraction, kept in zip(self.fleet.members, fractions, so_far, strict=True)
+            ]
+            after = self.estimate(so_far)
+            room = math.fsum(1 - floor for _, floor in own)
+            served = math.fsum(fraction - floor for fraction, floor in own) / room if room else 1.0
+            if room and before is not None and after is not None:
+                more = max(0.0, after - before)
+                prices.append(PriorityCost(priority=level, usd_per_hour=more, served_fraction=served))
+            before = after
+        return tuple(prices)
 
     def most_of(self, level: int, fractions: Sequence[float], budget: float) -> float:
         """Which part of what its floors leave the budget pays for, of the workloads of a priority."""
@@ -305,11 +349,6 @@ class _Fleet:
             _rounded(member.min_fraction + (1 - member.min_fraction) * served) if member.priority == level else fraction
             for member, fraction in zip(self.fleet.members, fractions, strict=True)
         ]
-
-    def lowest_above_floor(self, fractions: Sequence[float]) -> int | None:
-        """The priority that yields next."""
-        pairs = zip(self.fleet.members, fractions, strict=True)
-        return min((member.priority for member, each in pairs if each > member.min_fraction), default=None)
 
     def estimate(self, fractions: Sequence[float]) -> float | None:
         """USD per hour of the cheapest fleet at the loads that held for each workload alone; None: there is none."""
@@ -358,19 +397,6 @@ class _Fleet:
             return 0.0, ("The price of SkyServe's controller is not known: it is not in the total.",)
         services = sum(len(found.members[k].answer.optimum.groups) for k in serving)
         return self.saved([price for price in prices if price is not None], services), ()
-
-    def floors_do_not_fit(self, cost_usd_per_hour: float | None, budget_usd_per_hour: float) -> InfeasibleError:
-        """What to say where even the least traffic is too much."""
-        if cost_usd_per_hour is None:
-            try:
-                self.together(tuple(member.min_fraction for member in self.fleet.members))
-            except InfeasibleError as error:
-                return InfeasibleError(f"even at the floors (`min_fraction`): {error}")
-        said = "" if cost_usd_per_hour is None else f" cost USD {cost_usd_per_hour:.4f} per hour and"
-        return InfeasibleError(
-            f"the floors of the workloads (`min_fraction`){said} do not fit into the budget, USD "
-            f"{budget_usd_per_hour:.12g} per hour; lower them, or raise the budget"
-        )
 
     def plan_of(self, found: _Found, planned: Sequence[Planned], inputs: FleetInputs) -> FleetPlan:
         """The fleet's own plan."""

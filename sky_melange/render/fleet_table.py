@@ -47,10 +47,14 @@ def headline(fleet: FleetPlan) -> str:
 def proof(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> str:
     """What stands behind the total."""
     count = f"{len(fleet.members)} workload{'s' if len(fleet.members) != 1 else ''}"
-    found = "the cheapest found that hold in simulation" if any(plan.simulated for plan, _ in plans) else "the cheapest"
-    loads = " at the loads that hold" if any(plan.simulated for plan, _ in plans) else ""
+    is_simulated = any(plan.simulated for plan, _ in plans)
+    loads = " at the loads that hold" if is_simulated else ""
+    best = "the cheapest" if fleet.objective is Objective.LEAST_COST else "the most traffic that the budget pays for"
+    found = f"{best} found that hold{'s' if 'traffic' in best else ''} in simulation" if is_simulated else best
     gap = "gap not known" if fleet.mip_gap is None else f"gap {fleet.mip_gap:.2%}"
-    return f"{count}: {found}; {'proven' if fleet.status == 'optimal' else f'not proven, {gap}'}{loads}"
+    proven = "proven" if fleet.status == "optimal" else f"not proven, {gap}"
+    of_plans = "" if fleet.objective is Objective.LEAST_COST else "the plans' cost is "
+    return f"{count}: {found}; {of_plans}{proven}{loads}"
 
 
 def sentences(fleet: FleetPlan) -> Iterator[str]:
@@ -62,8 +66,9 @@ def sentences(fleet: FleetPlan) -> Iterator[str]:
         )
     budget = None if fleet.budget is None else fleet.budget.limit_usd_per_hour
     if budget is not None:
-        left = dollars(max(0.0, budget - fleet.usd_per_hour))
-        yield f"Budget: USD {dollars(budget)} per hour, of which {left} is left."
+        left = budget - fleet.usd_per_hour
+        said = f"{dollars(left)} left" if left >= 0 else f"{dollars(-left)} over"
+        yield f"Budget: USD {dollars(budget)} per hour, {said}."
     if fleet.objective is Objective.MOST_TRAFFIC:
         lost = [member for member in fleet.members if member.served_fraction < 1]
         if not lost:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
@@ -26,7 +26,7 @@ import pulp
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.fleet import FleetProblem, FleetSolution
+from sky_melange.optimizer.fleet import FleetProblem, FleetSolution, SharedLimit
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.solve.dominance import undominated
 from sky_melange.optimizer.solve.losses import survival, with_first_cut
@@ -101,7 +101,11 @@ class _Decomposed:
 
     def solution(self) -> FleetSolution:
         """The whole search."""
-        alone = self.of_all(lambda k: solve(self.fleet.problems[k], self.settings))
+        try:
+            alone = self.of_all(lambda k: solve(self.fleet.problems[k], self.settings))
+        except InfeasibleError:
+            self.check_enough(range(len(self.fleet.shared)))
+            raise
         for k, found in enumerate(alone):
             self.add(k, found)
         self.bound = math.fsum(
@@ -215,21 +219,35 @@ class _Decomposed:
         return answers
 
     def add_frugal(self) -> None:
-        """Plans that use the least of each limit that is short.
-
-        Raises InfeasibleError where even these use more than there is.
-        """
-        lines = []
+        """Plans that use little of the limits that are short. Raises InfeasibleError as `check_enough` does."""
         used = self.fleet.used([columns[0].solution.counts for columns in self.columns])
-        dear = 1e3 * max(1.0, *(price for problem in self.fleet.problems for price in problem.prices))
-        for j, limit in enumerate(self.fleet.shared):
-            if used[j] <= limit.limit:
-                continue
-            units = tuple(dear if i == j else 0.0 for i in range(len(self.fleet.shared)))
-            found = [each for each, _ in self.all_at(units)]
-            for k, plan in enumerate(found):
+        short = [j for j, limit in enumerate(self.fleet.shared) if used[j] > limit.limit]
+        self.check_enough(short)
+        for j in short:
+            units = tuple(self.dear if i == j else 0.0 for i in range(len(self.fleet.shared)))
+            for k, (plan, _) in enumerate(self.all_at(units)):
                 self.add(k, plan)
-            needed = [limit.used_by(k, plan.counts) for k, plan in enumerate(found)]
+
+    @property
+    def dear(self) -> float:
+        """A price of a unit beside which the cost of a plan is nothing."""
+        return 1e3 * max(1.0, *(price for problem in self.fleet.problems for price in problem.prices))
+
+    def check_enough(self, limits: Iterable[int]) -> None:
+        """Raises InfeasibleError where the least that each workload needs of a limit is more than there is together."""
+        endless = [10**9] * len(self.fleet.shared)
+        lines = []
+        for j in limits:
+            limit, dear = self.fleet.shared[j], self.dear
+
+            def least(k: int, limit: SharedLimit = limit, dear: float = dear) -> int:
+                problem = self.fleet.within(k, endless)
+                pairs = zip(problem.prices, limit.weights[k], strict=True)
+                priced = replace(problem, prices=tuple(price + dear * weight for price, weight in pairs))
+                found = solve(priced, replace(self.settings, break_ties=False))
+                return math.ceil(limit.used_by(k, found.counts) * (1 - found.mip_gap) - 1e-6)
+
+            needed = self.of_all(least)
             if sum(needed) > limit.limit:
                 names = self.fleet.names or [f"workload {k + 1}" for k in range(len(needed))]
                 each = ", ".join(f"{name} {count}" for name, count in zip(names, needed, strict=True))
