@@ -5,42 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fleet_files import fleet, workload
 
 from sky_melange import pipeline
 from sky_melange.domain.fleet import FleetConstraints
 from sky_melange.errors import InfeasibleError, InputError
 from sky_melange.optimizer.verify_fleet import fleet_violations
 from sky_melange.pipeline.fleets import PlannedFleet, check_fleet_budget, plan_fleet
-from sky_melange.pipeline.simulator import simulator
-
-WORKLOAD = """
-version: 1
-name: {name}
-model: {{id: meta-llama/Llama-3.1-8B-Instruct, dtype: bfloat16, max_model_len: 17000}}
-slo: {{tpot_ms: 40, ttft_ms: 2000, attainment: {attainment}}}
-traffic: {{request_rate: {rate}, preset: {preset}}}
-candidates:
-  accelerators: [L40S, A100-80GB, H100]
-  clouds: [aws, lambda]
-  regions: {{aws: [us-east-1], lambda: [us-east-1]}}
-profiles: {{confidence: 0.5}}
-routing: input_aware
-constraints: {{{constraints}}}
-"""
-
-
-def workload(folder: Path, name: str, *, rate: float = 8, constraints: str = "", **others: str) -> str:
-    preset, attainment = others.get("preset", "azure-conversation-2023"), others.get("attainment", "mean")
-    text = WORKLOAD.format(name=name, rate=rate, constraints=constraints, preset=preset, attainment=attainment)
-    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    return f"{name}.yaml"
-
-
-def fleet(folder: Path, *files: str, more: str = "") -> Path:
-    path = folder / "fleet.yaml"
-    listed = ", ".join(files)
-    path.write_text(f"version: 1\nfleet:\n  name: both\n  workloads: [{listed}]\n{more}", encoding="utf-8")
-    return path
 
 
 def total(planned: PlannedFleet) -> float:
@@ -95,7 +66,7 @@ def test_what_is_enough_for_all_leaves_every_plan_as_it_is_alone(tmp_path: Path)
 
 def test_plans_that_share_hold_in_simulation_and_say_what_they_would_cost_alone(tmp_path: Path) -> None:
     files = [workload(tmp_path, name, rate=rate, attainment="0.99") for name, rate in (("chat", 12), ("talk", 24))]
-    free = plan_fleet(fleet(tmp_path, *files), simulator=simulator())
+    free = plan_fleet(fleet(tmp_path, *files), simulator=pipeline.simulator())
     used = sum(
         group.instances * group.accelerators_per_instance
         for member in free.members
@@ -104,7 +75,7 @@ def test_plans_that_share_hold_in_simulation_and_say_what_they_would_cost_alone(
     )
     assert used > 1
     short = plan_fleet(
-        fleet(tmp_path, *files, more="  constraints: {max_accelerators: {H100: 1}}\n"), simulator=simulator()
+        fleet(tmp_path, *files, more="  constraints: {max_accelerators: {H100: 1}}\n"), simulator=pipeline.simulator()
     )
     assert total(short) > total(free)
     for member in short.members:
