@@ -127,7 +127,7 @@ def check_fleet(folder: Path, checked: Callable[[Path], CheckReport], *, output_
         for warning in report.warnings:
             click.echo(f"Warning: {report.plan_name}: {warning}", err=True)
     if output_format == "json":
-        found = {report.plan_name: json.loads(json_text.render(report)) for report in reports}
+        found = {report.plan_name: json_text.document(report) for report in reports}
         of_all = [{**dataclasses.asdict(check), "details": list(check.details)} for check in checks]
         click.echo(json.dumps({"fleet": name, "checks": of_all, "plans": found}, indent=2, ensure_ascii=False))
     else:

@@ -20,6 +20,7 @@ from sky_melange.domain.fleet import FLEET_FILE
 from sky_melange.domain.launch_files import RECORD_FILE
 from sky_melange.errors import CheckFailedError, InputError, Mistake, SkyMelangeError
 from sky_melange.render.plan_json import FILE_NAME
+from sky_melange.untrusted import parse_json
 
 if TYPE_CHECKING:
     from sky_melange.pipeline.fleets import PlannedFleet
@@ -147,7 +148,7 @@ def for_each_plan(folder: Path, run: Callable[[Path], None], *, output_format: s
                 run(each)
         except SkyMelangeError as error:
             errors.append((member.name, error))
-        answers[member.name] = json.loads(heard.getvalue()) if heard.getvalue().strip() else None
+        answers[member.name] = parse_json(heard.getvalue(), member.name) if heard.getvalue().strip() else None
         if errors and stops:
             break
     if output_format == "json":
