@@ -25,8 +25,8 @@ from sky_melange.domain.workload import CandidateFilter, Constraints, Model, Pro
 from sky_melange.errors import SkyMelangeError
 from sky_melange.optimizer import Model as Program
 from sky_melange.optimizer import Solved, solved
+from sky_melange.pipeline.answering import modelled
 from sky_melange.pipeline.attaining import final_scenario, fleet_of_solved
-from sky_melange.pipeline.planning import modelled
 from sky_melange.plan_file import PlanDocument
 from sky_melange.simulation import Fleet
 from sky_melange.traces import resolve_traffic

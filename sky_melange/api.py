@@ -191,7 +191,7 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
     """A plan against what was billed for it, as `sky-melange check PLAN --billed FILE`.
 
     Args:
-        plan: path of a plan.json, or of its folder.
+        plan: path of a plan.json, of its folder, or of a fleet's.
         billed: exports in the columns of FOCUS (CSV, Parquet), or of OpenCost (JSON, CSV).
         start_s: when the plan began to run, seconds since 1970; without it the first row of usage.
         end_s: when it ended; without it the last row.
@@ -205,9 +205,17 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
 
     """
     from sky_melange.bills import BillOptions, compare_bill
+    from sky_melange.domain.fleet import charged_once
     from sky_melange.plan_file import read_plan
+    from sky_melange.plan_file.fleet import is_fleet_folder, read_fleet_plan, read_member_plans
 
-    document = read_plan(Path(plan))
+    if is_fleet_folder(Path(plan)):
+        fleet = read_fleet_plan(Path(plan))
+        documents = read_member_plans(fleet)
+        bought = charged_once([document.plan for document in documents], fleet.plan.shared_usd_per_hour)
+    else:
+        documents = (read_plan(Path(plan)),)
+        bought = [documents[0].plan]
     options = BillOptions(
         start_s=start_s,
         end_s=end_s,
@@ -215,7 +223,7 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
         accounts=tuple(billing_accounts),
         ignores_others=ignore_others,
     )
-    plans = [(document.plan, document.workload)]
+    plans = [(each, document.workload) for each, document in zip(bought, documents, strict=True)]
     return compare_bill(plans, [Path(path) for path in billed], options, max_difference)
 
 

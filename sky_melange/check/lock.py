@@ -9,6 +9,7 @@ from typing import Final
 
 from sky_melange import pipeline
 from sky_melange.check.inputs import workload_changes
+from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Objective, Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.pipeline.digests import WORKLOAD_ENDINGS
@@ -59,7 +60,7 @@ def lock_of(document: PlanDocument, given: Path | None) -> Lock:
         reason = f"not compared, since the plan was made from {recorded} and is checked against {given}"
         return Lock(workload=wanted, folder=path.parent, differences=None, reason=reason, warnings=warnings)
     is_edited = pipeline.workload_digest(path, text) != document.plan.inputs.workload
-    wanted = _as_planned(wanted, document.workload)
+    wanted = _as_planned(wanted, document.workload, document.plan)
     unsealed = _unsealed(document)
     differences = (unsealed,) if unsealed else tuple(_differences(path, wanted, document.workload, is_edited=is_edited))
     return Lock(workload=wanted, folder=path.parent, differences=differences, warnings=warnings)
@@ -93,14 +94,14 @@ def _read(path: Path, text: str, document: PlanDocument) -> tuple[Workload, tupl
         return wanted, (f"{error}; the traffic and running groups are those of the plan.",)
 
 
-def _as_planned(wanted: Workload, planned: Workload) -> Workload:
+def _as_planned(wanted: Workload, planned: Workload, plan: Plan) -> Workload:
     """The file's workload with what `plan` itself finds: the groups that ran, and the most traffic."""
     keep, kept = wanted.constraints.keep, planned.constraints.keep
     if keep is not None and kept is not None and keep.plan == kept.plan:
         # The plan may have been written in the place of the one that ran.
         constraints = replace(wanted.constraints, keep=replace(keep, groups=kept.groups))
         wanted = replace(wanted, constraints=constraints)
-    if wanted.objective is planned.objective is Objective.MOST_TRAFFIC:
+    if wanted.objective is planned.objective is Objective.MOST_TRAFFIC or plan.served_fraction < 1:
         factor = planned.traffic.request_rate_rps / wanted.traffic.request_rate_rps
         rates = tuple(tuple(rate * factor for rate in row) for row in wanted.traffic.rates_rps)
         if _are_close(rates, planned.traffic.rates_rps):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,16 @@ import click
 
 from sky_melange.cli.atomic_file import write_atomically
 from sky_melange.cli.bill_options import bill_options, check_bill, require_billed
+from sky_melange.cli.fleet import raise_of_all
 from sky_melange.cli.options import is_ci, use_color
-from sky_melange.errors import CheckFailedError, InputError, Mistake, PriceSourceError
+from sky_melange.errors import CheckFailedError, InputError, Mistake, PriceSourceError, SkyMelangeError
 from sky_melange.extensions import CHECK_FORMATS
 
 if TYPE_CHECKING:
     from sky_melange.check.report import Limits
-    from sky_melange.domain.check import CheckReport
+    from sky_melange.domain.check import Check, CheckReport
+    from sky_melange.domain.machine import Machine
+    from sky_melange.plan_file.fleet import FleetDocument
 
 
 @click.command(
@@ -89,22 +93,35 @@ def command(
     require_billed(bill)
     from sky_melange.api import check
     from sky_melange.check.prices import UNCONFIRMED_HOURS
+    from sky_melange.plan_file.fleet import is_fleet_folder
     from sky_melange.render.check_report import table
 
     limits = _limits(budget, monthly_budget, max_drift, max_age_hours)
     targets = write_targets(writes, CHECK_FORMATS)
-    report = check(
-        plan,
-        workload=workload,
-        base=base,
-        policy=policy,
-        max_usd_per_hour=limits.usd_per_hour,
-        max_usd_per_month=limits.usd_per_month,
-        max_age_hours=limits.max_age_hours,
-        max_drift_fraction=limits.max_drift_fraction,
-        default_max_age_hours=UNCONFIRMED_HOURS if is_ci() and not offline else None,
-        offline=offline,
-    )
+
+    def checked(path: Path) -> CheckReport:
+        return check(
+            path,
+            workload=workload,
+            base=base,
+            policy=policy,
+            max_usd_per_hour=limits.usd_per_hour,
+            max_usd_per_month=limits.usd_per_month,
+            max_age_hours=limits.max_age_hours,
+            max_drift_fraction=limits.max_drift_fraction,
+            default_max_age_hours=UNCONFIRMED_HOURS if is_ci() and not offline else None,
+            offline=offline,
+        )
+
+    if is_fleet_folder(plan):
+        given = {"--workload": workload, "--base": base, "--budget": budget, "--monthly-budget": monthly_budget}
+        said = [name for name, value in {**given, "--write": writes}.items() if value]
+        if said or output_format not in {"table", "json"}:
+            message = f"{', '.join(said) or f'--format {output_format}'}: of one plan; a fleet's are in its folders"
+            raise InputError([Mistake(source=str(plan), message=message)])
+        check_fleet(plan, checked, output_format=output_format)
+        return
+    report = checked(plan)
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if output_format == "table":
@@ -114,6 +131,71 @@ def command(
     for kind, path in targets:
         write_atomically(path, CHECK_FORMATS[kind](report))
     raise_failed(report, is_explained=output_format == "table")
+
+
+def check_fleet(folder: Path, checked: Callable[[Path], CheckReport], *, output_format: str) -> None:
+    """Each plan of a fleet, then what they share; prints all of it. Raises what `raise_failed` does, of all."""
+    import json
+
+    from sky_melange.domain.check import Verdict
+    from sky_melange.render import verdict_table
+    from sky_melange.render.check_report import json_text, table, words
+
+    errors, (name, reports, checks) = fleet_errors(folder, checked, is_explained=output_format == "table")
+    for report in reports:
+        for warning in report.warnings:
+            click.echo(f"Warning: {report.plan_name}: {warning}", err=True)
+    if output_format == "json":
+        found = {report.plan_name: json_text.document(report) for report in reports}
+        of_all = [{**dataclasses.asdict(check), "details": list(check.details)} for check in checks]
+        click.echo(json.dumps({"fleet": name, "checks": of_all, "plans": found}, indent=2, ensure_ascii=False))
+    else:
+        for report in reports:
+            click.echo(table.render(report, color=use_color()))
+        rows = [
+            (name, check.name, check.verdict is not Verdict.FAIL, f"{words.figure(check)}: {check.says}")
+            for check in checks
+        ]
+        click.echo(verdict_table.render(rows, color=use_color()), nl=False)
+    raise_of_all(errors)
+
+
+def fleet_errors(
+    folder: Path, checked: Callable[[Path], CheckReport], *, is_explained: bool = False
+) -> tuple[list[tuple[str, SkyMelangeError]], tuple[str, list[CheckReport], tuple[Check, ...]]]:
+    """(what fails, by plan and of the fleet; its name, the reports of its plans, the checks of what they share)."""
+    from sky_melange.check.fleet import fleet_checks
+    from sky_melange.domain.check import Verdict
+    from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
+    from sky_melange.render.check_report import words
+
+    document = read_fleet_plan(folder)
+    plans = read_member_plans(document)
+    reports = [checked(plan.path) for plan in plans]
+    checks = fleet_checks(document, plans, reports, _vcpus(document))
+    errors: list[tuple[str, SkyMelangeError]] = []
+    for report in reports:
+        try:
+            raise_failed(report, is_explained=is_explained)
+        except SkyMelangeError as error:
+            errors.append((report.plan_name, error))
+    failed = [check for check in checks if check.verdict is Verdict.FAIL]
+    if failed:
+        lines = [
+            "\n".join([f"{check.name}: {words.sentence(check)}", *(f"  {each}" for each in check.details)])
+            for check in failed
+        ]
+        errors.append((document.plan.name, CheckFailedError("\n".join(lines))))
+    return errors, (document.plan.name, reports, checks)
+
+
+def _vcpus(document: FleetDocument) -> dict[Machine, float | None]:
+    """Of machines that a quota may count; sizes do not change, so the embedded catalogs do."""
+    from sky_melange.prices import load_snapshot
+
+    if not document.plan.constraints.max_vcpus_in:
+        return {}
+    return {offer.machine: offer.vcpus for offer in load_snapshot().offers}
 
 
 def write_targets(writes: Sequence[str], formats: Collection[str]) -> list[tuple[str, Path]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say
 from sky_melange.cli.options import format_option
 from sky_melange.cli.plan_folder import held
@@ -18,6 +19,7 @@ from sky_melange.domain.launch_files import ENDPOINTS_FILE
 @click.option("--dry-run", is_flag=True, help="Print what would end; ask SkyPilot nothing, end nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @format_option
+@of_each_plan("folder")
 def command(*, folder: Path, dry_run: bool, yes: bool, output_format: str) -> None:
     """End what `up` started from FOLDER: the router first, then every replica group.
 

@@ -20,6 +20,7 @@ from sky_melange.cli.options import say_readings, terminal_width, use_color
 from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
 from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.cli.sketch import given_options, sketch, sketch_options
+from sky_melange.domain.fleet import FLEET_FILE, charged_once
 from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
 from sky_melange.prices.records import load_commitments
@@ -38,6 +39,8 @@ from sky_melange.render.text import to_text
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
     from sky_melange.domain.workload import Slo
+    from sky_melange.pipeline import Planned
+    from sky_melange.pipeline.reading import ConfigOf
     from sky_melange.pipeline.simulator import Simulator
     from sky_melange.simulation import Fleet, Scenario
 
@@ -118,6 +121,21 @@ def command(
 
     require_period_format(period, output_format)
     charged = parse_period(period)
+    if workload is not None and (fleet := _fleet_text(workload)) is not None:
+        _refuse_of_one(formulation, objective, explain=explain, save=save, sketched=sketched)
+        _plan_fleet(
+            workload,
+            fleet,
+            out=None if no_files else out,
+            refresh=refresh,
+            simulator=None if no_simulate else _simulator(),
+            config_of=hub.fetched_config if fetch_config else hub.cached_config,
+            is_verbose=verbose,
+            is_required=require_optimal,
+            output_format=output_format,
+            charged=charged,
+        )
+        return
     is_found_again = workload is not None or save is not None
     is_written = is_found_again and not no_files
     if not is_found_again and _is_said("out") and not no_files:
@@ -141,6 +159,87 @@ def command(
     if require_optimal and plan.status != "optimal":
         gap = "no bound is known" if plan.mip_gap is None else f"it is within {plan.mip_gap:.2%} of the optimum"
         raise NotOptimalError(f"the plan is not proven cheapest ({gap}); raise solver.time_limit_s")
+    _print(planned, output_format, charged, is_verbose=verbose)
+    pipeline.check_budget(planned)
+    if is_written:
+        write_plan_folder(out, plan.name, render_files(plan, planned.workload))
+        click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
+    if not is_found_again:
+        click.echo("Nothing was written. To launch it, the same with: --save workload.yaml", err=True)
+
+
+def _fleet_text(path: Path) -> str | None:
+    """The text of a fleet's file; None for a workload's, and for a pipe, which can be read once."""
+    from sky_melange.workload_file import file_text, is_fleet
+
+    if not path.is_file():
+        return None
+    text = file_text(path)
+    return text if is_fleet(path, text) else None
+
+
+def _refuse_of_one(
+    formulation: str | None, objective: str | None, *, explain: bool, save: Path | None, sketched: dict[str, Any]
+) -> None:
+    given = {"--formulation": formulation, "--objective": objective, "--explain": explain, "--save": save}
+    said = [name for name, value in given.items() if value] + given_options(sketched)
+    if said:
+        message = f"{', '.join(said)}: of one workload; give that, or leave it out for a fleet"
+        raise InputError([Mistake(source="WORKLOAD", message=message)])
+
+
+def _plan_fleet(
+    path: Path,
+    text: str,
+    *,
+    out: Path | None,
+    refresh: bool,
+    simulator: Simulator | None,
+    config_of: ConfigOf,
+    is_verbose: bool,
+    is_required: bool,
+    output_format: str,
+    charged: tuple[int, int] | None,
+) -> None:
+    from sky_melange.cli.fleet import check_fleet_folder, write_fleet_folder
+    from sky_melange.pipeline.fleets import check_fleet_budget, plan_fleet
+    from sky_melange.render import fleet_json, fleet_table
+
+    if output_format == "markdown":
+        raise InputError([Mistake(source="--format", message="markdown is of one workload; take another")])
+    if out is not None:
+        check_fleet_folder(out)
+    planned = plan_fleet(
+        path,
+        text=text,
+        book_of=lambda read: price_book(read.prices, refresh=refresh, needed=read.candidates.clouds),
+        folder=out,
+        simulator=simulator,
+        config_of=config_of,
+        tell=say_readings,
+    )
+    fleet, plans = planned.plan, [(member.plan, member.workload) for member in planned.members]
+    if is_required and fleet.status != "optimal":
+        gap = "no bound is known" if fleet.mip_gap is None else f"it is within {fleet.mip_gap:.2%} of the optimum"
+        raise NotOptimalError(f"the fleet is not proven cheapest ({gap}); raise solver.time_limit_s")
+    if output_format == "json":
+        click.echo(fleet_json.with_plans(fleet, plans), nl=False)
+    elif output_format == "focus-csv":
+        bought = charged_once([plan for plan, _ in plans], fleet.shared_usd_per_hour)
+        pairs = [(plan, workload) for plan, (_, workload) in zip(bought, plans, strict=True)]
+        click.echo(focus_csv.render(pairs, charged), nl=False)
+    else:
+        table = fleet_table.render(fleet, plans, color=use_color(), width=terminal_width(), is_verbose=is_verbose)
+        click.echo(table, nl=False)
+    check_fleet_budget(planned)
+    if out is not None:
+        write_fleet_folder(out, planned)
+        click.echo(f"{out}/{FLEET_FILE} and the plan of each workload written.", err=True)
+        click.echo(f"  sky-melange validate {out}  \u00b7  sky-melange up {out}", err=True)
+
+
+def _print(planned: Planned, output_format: str, charged: tuple[int, int] | None, *, is_verbose: bool) -> None:
+    plan = planned.plan
     width = terminal_width()
     if output_format == "json":
         click.echo(plan_json.text(plan, planned.workload), nl=False)
@@ -151,19 +250,13 @@ def command(
     elif output_format == "markdown":
         click.echo(plan_markdown.render(plan, planned.workload), nl=False)
     else:
-        text = plan_table.render(plan, planned.workload, color=use_color(), width=width, is_verbose=verbose)
+        text = plan_table.render(plan, planned.workload, color=use_color(), width=width, is_verbose=is_verbose)
         click.echo(text, nl=False)
-        is_unasked = verbose and not planned.workload.candidates.purchase
+        is_unasked = is_verbose and not planned.workload.candidates.purchase
         if is_unasked and (hint := unasked_sentence(plan, load_commitments())) is not None:
             click.echo(to_text(hint, color=False, width=width), nl=False)
         if plan.explanation is not None:
             click.echo("\n" + explain_table.render(plan.explanation, color=use_color(), width=width), nl=False)
-    pipeline.check_budget(planned)
-    if is_written:
-        write_plan_folder(out, plan.name, render_files(plan, planned.workload))
-        click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
-    if not is_found_again:
-        click.echo("Nothing was written. To launch it, the same with: --save workload.yaml", err=True)
 
 
 def _is_said(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.launch_folder import connect, read_launch, secret_values
 from sky_melange.cli.options import format_option
 from sky_melange.cli.plan_folder import held
@@ -40,6 +41,7 @@ _YEARS: Final = range(1971, 9999)
 )
 @click.option("--dry-run", is_flag=True, help="Print what would change; ask SkyPilot nothing, change nothing.")
 @format_option
+@of_each_plan("folder")
 def command(*, folder: Path, at: str | None, every_minutes: float, dry_run: bool, output_format: str) -> None:
     """Bring what runs of the plan in FOLDER to the instances that its schedule wants now. For a timer.
 

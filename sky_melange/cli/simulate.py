@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.options import format_option, reading_options, trace_options, use_color
 from sky_melange.errors import CheckFailedError, InputError, Mistake
 
@@ -43,6 +44,7 @@ Examples:
 @click.option("--require", type=float, metavar="0.99", help="Exit 3 when fewer of the requests meet every target.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw attainment by rate, and latencies: .html or .png.")
 @format_option
+@of_each_plan("plan")
 def command(
     *,
     plan: Path,

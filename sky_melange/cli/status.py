@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.launch_folder import connect, read_launch, say
 from sky_melange.cli.options import format_option
 from sky_melange.errors import CheckFailedError
@@ -16,6 +17,7 @@ from sky_melange.errors import CheckFailedError
 @click.command(name="status", epilog="Example: sky-melange status plan --format json")
 @click.argument("folder", type=click.Path(path_type=Path))
 @format_option
+@of_each_plan("folder")
 def command(*, folder: Path, output_format: str) -> None:
     """Show what runs of the plan in FOLDER: what `up` started, what SkyPilot says of it, and where it answers.
 

@@ -7,10 +7,11 @@ import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.launch_folder import confirm, connect, is_answerable, read_launch, say, secret_values
 from sky_melange.cli.options import format_option
 from sky_melange.cli.plan_folder import held
@@ -19,15 +20,28 @@ from sky_melange.domain.hours import Scaling
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
 from sky_melange.domain.plan import CONTROLLER_PURPOSE
 from sky_melange.domain.scaling import scaling_of
+from sky_melange.errors import InputError, Mistake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sky_melange.domain.plan import Overhead, ReplicaGroup
     from sky_melange.skypilot.launch.launch import Launch
     from sky_melange.skypilot.launch.steps import Step
 
 POLL_S = 10.0
+
+
+def _check_fleet(folder: Path, given: Mapping[str, Any]) -> None:
+    """As `sky-melange check`, of what the plans share; each plan is checked when its turn comes."""
+    from sky_melange.api import check
+    from sky_melange.cli.check import fleet_errors
+    from sky_melange.cli.fleet import raise_of_all
+
+    if given["workload"] is not None:
+        raise InputError([Mistake(source="--workload", message="is of one plan; leave it out for a fleet")])
+    errors, _ = fleet_errors(folder, lambda path: check(path, offline=given["offline"]))
+    raise_of_all(errors)
 
 
 @click.command(name="up", epilog="Example: sky-melange up plan --dry-run")
@@ -45,6 +59,7 @@ POLL_S = 10.0
     help="How long to wait for the engines to answer.",
 )
 @format_option
+@of_each_plan("folder", stops=True, first=_check_fleet)
 def command(
     *,
     folder: Path,

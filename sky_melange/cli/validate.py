@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.options import format_option, use_color
 from sky_melange.cli.price_site import price_site, utc_now
 from sky_melange.domain.workload import PricePolicy
@@ -21,6 +22,7 @@ from sky_melange.skypilot.validate import validate_plan
 @click.command(name="validate", epilog="Example: sky-melange validate plan")
 @click.argument("folder", type=click.Path(path_type=Path))
 @format_option
+@of_each_plan("folder")
 def command(folder: Path, output_format: str) -> None:
     """Check FOLDER (written by `plan`) with SkyPilot's own parser, service check and optimizer.
 

@@ -444,7 +444,8 @@ class Plan:
     `explanation` is there when it was asked for. `simulated`: None where nothing was. `missing_clouds`: candidate
     clouds whose prices could not be obtained. `schedule`: how many instances run in which hours; None: always all.
     `hosted_api`: None where no list price of the model is known; `emissions`: None in plans of earlier releases.
-    `commitments`: None where nothing is bought for a term.
+    `commitments`: None where nothing is bought for a term. `served_fraction` of the workload's traffic is planned for;
+    less than 1 in a fleet whose budget does not pay for more.
     """
 
     name: str
@@ -469,6 +470,7 @@ class Plan:
     hosted_api: HostedApi | None = None
     emissions: Emissions | None = None
     commitments: Commitments | None = None
+    served_fraction: float = 1.0
 
     @property
     def mean_usd_per_hour(self) -> float:

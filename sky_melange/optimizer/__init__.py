@@ -15,6 +15,7 @@ from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.assemble import Assembled, assemble
 from sky_melange.optimizer.candidates import ProfileCapacities, context_limited
 from sky_melange.optimizer.charges import Charges
+from sky_melange.optimizer.fleet import FleetProblem, FleetSolution, SharedLimit
 from sky_melange.optimizer.model import Model, build_model, traffic_rounded_down
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.schedule import ScheduleProblem
@@ -25,11 +26,14 @@ from sky_melange.optimizer.why.remedies import Surroundings, quarantined_reasons
 from sky_melange.resources import interruption_bands
 
 __all__ = [
+    "FleetProblem",
+    "FleetSolution",
     "Model",
     "Optimum",
     "Problem",
     "ProfileCapacities",
     "ScheduleSolution",
+    "SharedLimit",
     "Solution",
     "Solved",
     "Surroundings",
@@ -39,6 +43,7 @@ __all__ = [
     "context_limited",
     "finished",
     "optimize",
+    "solve_fleet",
     "solve_hours",
     "solve_problem",
     "solved",
@@ -198,6 +203,13 @@ def _passed_over(model: Model, solution: Solution) -> str | None:
 def solve_problem(problem: Problem, settings: SolverSettings) -> Solution:
     """Solves a problem of plain numbers; see `sky_melange.optimizer.solve.solver.solve`."""
     from sky_melange.optimizer.solve.solver import solve
+
+    return solve(problem, settings)
+
+
+def solve_fleet(problem: FleetProblem, settings: SolverSettings) -> FleetSolution:
+    """Solves several workloads that share something; see `sky_melange.optimizer.solve.fleet.solve_fleet`."""
+    from sky_melange.optimizer.solve.fleet import solve_fleet as solve
 
     return solve(problem, settings)
 

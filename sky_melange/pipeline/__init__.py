@@ -3,9 +3,11 @@
 reading.py     a workload with all that it names
 profiling.py   its profiles, and what a replica of each sustains
 planning.py    workload, prices and profiles -> a verified plan
+answering.py   what there is to choose from -> what to launch
 attaining.py   the cheapest plan that holds in simulation
 simulating.py  a plan.json -> the fleet and the requests to simulate
 simulator.py   the simulator, with a place for its compiled code
+fleets.py      a fleet.yaml -> a verified plan of each workload; sharing.py: plans chosen together
 melange.py     the released Mélange solver's JSON, solved
 digests.py     digests of the inputs
 

@@ -23,7 +23,7 @@ from sky_melange.domain.workload import Objective, Percentile, RoutingPolicy, Wo
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import Model, Solved, assembled_of, solve_problem, solved
 from sky_melange.optimizer.solve.solver import widened
-from sky_melange.pipeline.planning import check_size
+from sky_melange.pipeline.answering import check_size
 from sky_melange.simulation import Fleet, Scenario, fleet_of, unloaded, without
 from sky_melange.traces.request_log import RequestLog
 

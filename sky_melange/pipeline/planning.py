@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,12 +14,11 @@ from sky_melange.domain.commitments import BoughtFleet, fleet_of, weighed
 from sky_melange.domain.emissions import emissions
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hosted import hosted_api
-from sky_melange.domain.hours import Scaling
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.plan import InputDigests, Plan, ReplicaGroup, SimulatedPlan
+from sky_melange.domain.plan import InputDigests, Plan
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.units import usd_per_month
-from sky_melange.domain.workload import Budget, Formulation, LaunchMode, Objective, Workload
+from sky_melange.domain.workload import Budget, Formulation, Objective, Workload
 from sky_melange.errors import (
     CheckFailedError,
     InfeasibleError,
@@ -27,7 +27,7 @@ from sky_melange.errors import (
     NotOptimalError,
     SkyMelangeError,
 )
-from sky_melange.optimizer import Model, Optimum, Surroundings, build_model, check_servable, finished, solved
+from sky_melange.optimizer import Model, Optimum
 from sky_melange.optimizer.remarks import (
     assumptions,
     budget_warnings,
@@ -37,6 +37,7 @@ from sky_melange.optimizer.remarks import (
 )
 from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
+from sky_melange.pipeline.answering import Answer, answer_of, check_size, modelled
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
 from sky_melange.pipeline.missing import missing_clouds, unsold_regions
 from sky_melange.pipeline.precisions import cheapest_precision
@@ -50,9 +51,9 @@ from sky_melange.pipeline.profiling import (
     trusted_profiles,
 )
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
-from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.prices.records import spot_swings
 from sky_melange.profiles import (
+    Selection,
     beyond_laws,
     elsewhere_measured,
     profile_assumptions,
@@ -65,14 +66,8 @@ from sky_melange.resources import board_watts, cloud_features, grid_of, hosted_p
 from sky_melange.workload_file import file_text
 
 if TYPE_CHECKING:
-    from sky_melange.domain.simulation import Simulation
-    from sky_melange.pipeline.scheduling import Scheduled
     from sky_melange.pipeline.simulator import Simulator
-    from sky_melange.simulation import Fleet, Scenario
     from sky_melange.traces.request_log import RequestLog
-
-NOT_SIMULATED: Final = 0.9
-"""The part of its capacity that a replica may use where an attainment is asked for and nothing is simulated."""
 
 _EXPLAINED_FLEET: Final = "The explanation is of the fleet that runs around the clock, not of the schedule."
 
@@ -109,19 +104,10 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     text = file_text(path)
     workload = _overridden(read(path, text=text, config_of=config_of, tell=tell), formulation, objective)
     book = book_of(workload)
-    is_simulated = simulator is not None and workload.slo.attainment is not None
-    log = _arrivals_log(workload, path, text) if is_simulated else None
 
     def at(workload: Workload) -> Planned:
-        return make_plan(
-            workload,
-            book,
-            profiles_for(workload, book, path.parent),
-            workload_digest=workload_digest(path, text),
-            is_explained=is_explained,
-            simulator=simulator,
-            log=log,
-        )
+        ready = prepared_file(path, text, workload, book, is_simulated=simulator is not None)
+        return whole_plan(ready, answered(ready, simulator), is_explained=is_explained, simulator=simulator)
 
     others = [
         _overridden(read(path, text=text, config_of=config_of, dtype=dtype), formulation, objective)
@@ -134,10 +120,15 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     return replace(planned, plan=replace(planned.plan, inputs=inputs))
 
 
-def _arrivals_log(workload: Workload, path: Path, text: str) -> RequestLog | None:
-    from sky_melange.pipeline.simulating import arrivals_log
+def prepared_file(path: Path, text: str, workload: Workload, book: PriceBook, *, is_simulated: bool) -> Prepared:
+    """`prepared` of a workload as it was read from the text of its file."""
+    log = None
+    if is_simulated and workload.slo.attainment is not None:
+        from sky_melange.pipeline.simulating import arrivals_log
 
-    return arrivals_log(workload, path, text)
+        log = arrivals_log(workload, path, text)
+    profiles = profiles_for(workload, book, path.parent)
+    return prepared(workload, book, profiles, workload_digest=workload_digest(path, text), log=log)
 
 
 def _overridden(workload: Workload, formulation: Formulation | None, objective: Objective | None) -> Workload:
@@ -150,6 +141,23 @@ def _overridden(workload: Workload, formulation: Formulation | None, objective: 
         if solver.formulation is Formulation.SLICED:
             raise InputError("the most traffic is not sought in slices; leave out --formulation sliced")
     return workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A workload with what there is to choose from, before anything is chosen. `log`: the requests to replay."""
+
+    workload: Workload
+    workload_digest: str
+    book: PriceBook
+    profiles: tuple[Profile, ...]
+    kept: tuple[Profile, ...]
+    selection: Selection
+    remarks: tuple[str, ...]
+    """Of what was left out before there was a choice."""
+
+    model: Model
+    log: RequestLog | None
 
 
 def make_plan(  # noqa: PLR0913 - what a plan is made of
@@ -170,19 +178,60 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
     Raises MissingDataError when there is no profile or no offer to choose from, InfeasibleError when no plan exists or
     it is larger than a plan file may say, NotOptimalError when the time limit passes before any plan is found.
     """
+    ready = prepared(workload, book, profiles, workload_digest=workload_digest, log=log)
+    return whole_plan(ready, answered(ready, simulator), is_explained=is_explained, simulator=simulator)
+
+
+def prepared(
+    workload: Workload,
+    book: PriceBook,
+    profiles: Sequence[Profile],
+    *,
+    workload_digest: str,
+    log: RequestLog | None = None,
+) -> Prepared:
+    """The first third of `make_plan`."""
     if not profiles:
         raise no_profile(workload)
-    sizes = planned_sizes(workload)
     kept, refused = trusted_profiles(workload, profiles)
-    selection = select(kept, sizes, extrapolate=workload.profiles.extrapolate)
-    unsold = unsold_regions(workload.candidates.regions, book)
+    selection = select(kept, planned_sizes(workload), extrapolate=workload.profiles.extrapolate)
+    remarks = (*refused, *unsold_regions(workload.candidates.regions, book))
+    with _told(remarks):
+        model = modelled(workload, book, selection.profiles)
+    return Prepared(
+        workload=workload,
+        workload_digest=workload_digest,
+        book=book,
+        profiles=tuple(profiles),
+        kept=tuple(kept),
+        selection=selection,
+        remarks=remarks,
+        model=model,
+        log=log,
+    )
+
+
+def answered(ready: Prepared, simulator: Simulator | None) -> Answer:
+    """The second third: what to launch."""
+    with _told(ready.remarks):
+        return answer_of(ready.model, simulator, ready.log)
+
+
+@contextmanager
+def _told(reasons: Sequence[str]) -> Iterator[None]:
+    """Adds to an error what may be behind it."""
     try:
-        answer = _answer(modelled(workload, book, selection.profiles), simulator, log)
+        yield
     except (InfeasibleError, MissingDataError) as error:
-        reasons = (*refused, *unsold)
         if not reasons:
             raise
         raise type(error)("\n".join([str(error), *(f"  {sentence}" for sentence in reasons)])) from error
+
+
+def whole_plan(ready: Prepared, answer: Answer, *, is_explained: bool = False, simulator: Simulator | None) -> Planned:
+    """The last third: the whole plan, verified."""
+    workload, book, log, selection = ready.workload, ready.book, ready.log, ready.selection
+    sizes = planned_sizes(workload)
     optimum, simulated, scheduled = answer.optimum, answer.simulated, answer.scheduled
     overhead, cost = optimum.overhead, optimum.cost
     groups = launched_groups(optimum.groups, workload.model)
@@ -215,9 +264,8 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *profile_remarks(used, optimum.assembled.routing, sizes, selection.passed_over),
             *beyond_laws(used, [] if log is None else log.inputs.tolist()),
             *elsewhere_measured(workload, used),
-            *unprofiled(workload.candidates.accelerators, profiles, workload.launch.engines),
-            *refused,
-            *unsold,
+            *unprofiled(workload.candidates.accelerators, ready.profiles, workload.launch.engines),
+            *ready.remarks,
             *budget_warnings(workload, groups, cost, schedule),
             *commitment_warnings(workload, book),
             *_not_believed(answer, book, selection.profiles),
@@ -225,7 +273,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
             *warnings(workload, groups, overhead, book),
         ),
         inputs=InputDigests(
-            workload=workload_digest,
+            workload=ready.workload_digest,
             prices=digest_of(f"{c.offer.name} {c.offer.price_usd_per_hour!r}" for c in optimum.candidates),
             profiles=profiles_digest(selection.profiles),
         ),
@@ -233,7 +281,7 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
         contingencies=optimum.assembled.contingencies,
         switching=optimum.switching,
         explanation=_explained(answer.fixed) if is_explained else None,
-        missing_clouds=missing_clouds(workload, book, kept),
+        missing_clouds=missing_clouds(workload, book, ready.kept),
         simulated=simulated,
         schedule=schedule,
     )
@@ -253,55 +301,6 @@ def make_plan(  # noqa: PLR0913 - what a plan is made of
     return Planned(workload=workload, plan=plan, candidates=optimum.candidates, rejected=optimum.rejected)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """`fixed` runs around the clock; `scheduled` is what is launched instead, None: nothing else is."""
-
-    fixed: Optimum
-    simulated: SimulatedPlan | None
-    scheduled: Scheduled | None
-
-    @property
-    def optimum(self) -> Optimum:
-        """What is launched; the busiest hour's part of it where it goes by the clock."""
-        if self.scheduled is None or self.scheduled.solved.solution is self.fixed.solution:
-            return self.fixed
-        return finished(self.scheduled.solved, is_cheapest=False)
-
-
-def _answer(model: Model, simulator: Simulator | None, log: RequestLog | None) -> _Answer:
-    slo, workload = model.workload.slo, model.workload
-    if workload.traffic.hours is not None and workload.objective is Objective.MOST_TRAFFIC:
-        raise InputError("objective: most_traffic plans for one rate: leave out traffic.hours, or the objective")
-    # SkyPilot cannot change the number of nodes of a cluster that runs.
-    by_the_clock = workload.traffic.hours is not None and workload.launch.mode is LaunchMode.SERVE
-    by_the_clock = by_the_clock and workload.launch.scaling is not Scaling.FIXED
-    if slo.attainment is None or simulator is None:
-        if slo.attainment is not None:
-            part = min(NOT_SIMULATED, workload.constraints.utilization_limit)
-            model = model.used_to([part] * len(model.candidates))
-        found = solved(model)
-        scheduled = None
-        if by_the_clock:
-            from sky_melange.pipeline.scheduling import cheapest_by_means
-
-            scheduled = cheapest_by_means(model, found)
-        return _Answer(fixed=finished(found), simulated=None, scheduled=scheduled)
-    from sky_melange.pipeline.attaining import cheapest_held
-
-    def simulate(fleet: Fleet, scenario: Scenario) -> Simulation:
-        return simulator(fleet, scenario, slo)
-
-    held = cheapest_held(model, simulate, log)
-    scheduled = None
-    if by_the_clock:
-        from sky_melange.pipeline.scheduling import cheapest_schedule_held
-
-        scheduled = cheapest_schedule_held(model, held, simulate, log)
-    simulated = held.simulated if scheduled is None or scheduled.simulated is None else scheduled.simulated
-    return _Answer(fixed=finished(held.solved), simulated=simulated, scheduled=scheduled)
-
-
 def _never_committing(
     workload: Workload,
     book: PriceBook,
@@ -315,7 +314,7 @@ def _never_committing(
     """
     by_the_hour = replace(workload, candidates=workload.candidates.without_commitments())
     try:
-        answer = _answer(modelled(by_the_hour, book, profiles), simulator, log)
+        answer = answer_of(modelled(by_the_hour, book, profiles), simulator, log)
     except (InfeasibleError, MissingDataError, NotOptimalError):
         return None
     optimum, schedule = answer.optimum, None
@@ -326,7 +325,7 @@ def _never_committing(
     )
 
 
-def _not_believed(answer: _Answer, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:
+def _not_believed(answer: Answer, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:
     model = answer.fixed.model
     able = capacities_of(model.workload, profiles)
     usd_per_hour = answer.fixed.cost.total_usd_per_hour
@@ -339,42 +338,10 @@ def _hosts(optimum: Optimum) -> dict[str, tuple[int, float | None]]:
     return {name: (offer.accelerators_per_instance, offer.memory_gib) for name, offer in offers.items()}
 
 
-def check_size(groups: Iterable[ReplicaGroup]) -> None:
-    """Raises InfeasibleError for a group that no plan file may hold: a rate in the wrong unit, not a fleet."""
-    largest = max(groups, key=lambda group: group.instances)
-    if largest.instances > MAX_INSTANCES:
-        raise InfeasibleError(
-            f"the plan needs {largest.instances:,} instances of {largest.instance_type}, and a group holds at most "
-            f"{MAX_INSTANCES:,}: is traffic.request_rate in requests per second?"
-        )
-
-
 def _explained(optimum: Optimum) -> Explanation:
     from sky_melange.optimizer.why.explain import explain
 
     return explain(optimum)
-
-
-def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -> Model:
-    """What there is to choose from. Raises MissingDataError, and InfeasibleError when some bucket has no candidate."""
-    doubted = (item.offer for item in book.quarantined)
-    model = build_model(
-        workload,
-        book.offers,
-        capacities_of(workload, profiles),
-        cloud_features(),
-        doubted,
-        book.listed,
-        book.commitments,
-    )
-    around = Surroundings(
-        capacities=lambda changed: capacities_of(changed, profiles),
-        offers=book.offers,
-        clouds=cloud_features(),
-        quarantined=book.quarantined,
-    )
-    check_servable(model, around)
-    return model
 
 
 def _check(plan: Plan, workload: Workload, optimum: Optimum) -> None:

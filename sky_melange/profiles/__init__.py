@@ -27,10 +27,11 @@ from sky_melange.profiles.remarks import (
     refusals,
     unprofiled,
 )
-from sky_melange.profiles.selection import select, trusted
+from sky_melange.profiles.selection import Selection, select, trusted
 
 __all__ = [
     "PROFILE_SOURCES",
+    "Selection",
     "beyond_laws",
     "continued",
     "elsewhere_measured",

@@ -19,12 +19,15 @@ report.py        how mistakes are ordered and spelled
 nearest.py       the valid word nearest to a mistyped one
 melange.py       the released solver's JSON -> `MelangeInput`
 policy.py        policy.yaml -> `Policy`
-budgets*.py      budgets.yaml -> `Budgets`: reader, schema, messages
+budgets*.py      budgets.yaml -> `Budgets`: reader and schema
+fleet*.py        fleet.yaml -> `Fleet`: reader and schema
+file_messages.py what pydantic found in either -> mistakes in words
 """
 
 from __future__ import annotations
 
 from sky_melange.workload_file.budgets import budgets_schema, read_budgets
+from sky_melange.workload_file.fleet import fleet_schema, is_fleet, read_fleet
 from sky_melange.workload_file.melange import MelangeInput, read_melange
 from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.policy import read_policy
@@ -39,8 +42,11 @@ __all__ = [
     "did_you_mean",
     "file_text",
     "file_values",
+    "fleet_schema",
+    "is_fleet",
     "json_schema",
     "read_budgets",
+    "read_fleet",
     "read_melange",
     "read_policy",
     "read_workload",

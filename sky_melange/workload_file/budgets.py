@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sky_melange.workload_file.budgets_schema import BudgetsFile
     from sky_melange.workload_file.nodes import YamlDocument
 
-READ_VERSION: Final = 1
 SCHEMA_ID: Final = "urn:sky-melange:budgets:1"
 _LIMIT_BYTES: Final = 1024 * 1024
 
@@ -28,8 +27,8 @@ def read_budgets(path: Path) -> Budgets:
     # PyYAML and pydantic take most of `--help`'s time.
     from pydantic import ValidationError
 
-    from sky_melange.workload_file.budgets_messages import budgets_mistakes
     from sky_melange.workload_file.budgets_schema import BudgetsFile
+    from sky_melange.workload_file.file_messages import file_mistakes
     from sky_melange.workload_file.yaml_source import parse_yaml
 
     document = parse_yaml(read_text(path, limit_bytes=_LIMIT_BYTES, allow_pipe=True), source=str(path))
@@ -37,7 +36,7 @@ def read_budgets(path: Path) -> Budgets:
     try:
         file = BudgetsFile.model_validate(document.root.plain())
     except ValidationError as error:
-        raise input_error([*mistakes, *budgets_mistakes(error, document)]) from None
+        raise input_error([*mistakes, *file_mistakes(error, document, BudgetsFile)]) from None
     if mistakes:
         raise input_error(mistakes)
     return _to_budgets(file)

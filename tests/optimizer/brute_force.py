@@ -30,19 +30,52 @@ def limits_of_kind(problem: Problem, kind: type[_Limit]) -> list[_Limit]:
     return [limit for limit in problem.limits if isinstance(limit, kind)]
 
 
+def all_plans(problem: Problem, slices: int | None, *, slack: float = 0.0) -> list[tuple[float, tuple[int, ...]]]:
+    """(USD per hour, counts) of every plan, the cheapest first; `slack` as in `cheapest_cost`."""
+    return list(_plans(problem, slices, slack))
+
+
+def cheapest_fleet_cost(
+    problems: Sequence[Problem],
+    shared: Sequence[tuple[Sequence[Sequence[int]], int]],
+    *,
+    slack: float = 0.0,
+) -> float | None:
+    """USD per hour of the cheapest choice of a plan for each workload; `shared`: ([workload][candidate], limit)."""
+    best: float | None = None
+    for chosen in itertools.product(*(all_plans(problem, None, slack=slack) for problem in problems)):
+        cost = sum(each for each, _ in chosen)
+        counts = [each for _, each in chosen]
+        enough = all(
+            sum(w * n for row, each in zip(weights, counts, strict=True) for w, n in zip(row, each, strict=True))
+            <= limit
+            for weights, limit in shared
+        )
+        if enough and (best is None or cost < best):
+            best = cost
+    return best
+
+
+def _dot(weights: Sequence[int], counts: Sequence[int]) -> int:
+    return sum(weight * count for weight, count in zip(weights, counts, strict=True))
+
+
 def cheapest_cost(problem: Problem, slices: int | None, *, slack: float = 0.0) -> float | None:
     """USD per hour of the cheapest counts, None when there are none. `slack` is added to the utilisation, relative."""
+    return next((cost for cost, _ in _plans(problem, slices, slack)), None)
+
+
+def _plans(problem: Problem, slices: int | None, slack: float) -> Iterator[tuple[float, tuple[int, ...]]]:
     if problem.candidate_count > 3 or problem.class_count > 4:
         raise ValueError("too large to enumerate")
     allowed = Fraction(str(problem.max_utilization)) * (1 + Fraction(slack))
     loads = [[None if load is None else Fraction(str(load)) for load in row] for row in problem.loads]
     if any(all(load is None for load in row) for row in loads):
-        return None
+        return
     fits = _Continuous(loads) if slices is None else _Sliced(loads, slices)
     for cost, counts in sorted((_cost(problem, counts), counts) for counts in _counts(problem, allowed)):
         if _within_limits(problem, counts) and fits.into([allowed * count for count in counts]):
-            return cost
-    return None
+            yield cost, counts
 
 
 def _cost(problem: Problem, counts: Sequence[int]) -> float:

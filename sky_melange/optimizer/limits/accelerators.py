@@ -24,11 +24,11 @@ class Cap(Counted):
     def of(cls, workload: Workload, candidates: Sequence[Candidate]) -> Iterator[Self]:
         limits = workload.constraints
         for accelerator, limit in sorted(limits.max_accelerators.items()):
-            yield cls._on(f"constraints.max_accelerators.{accelerator}", accelerator, limit, candidates, lambda _: True)
+            yield cls.on(f"constraints.max_accelerators.{accelerator}", accelerator, limit, candidates, lambda _: True)
         for place, by_accelerator in sorted(limits.max_accelerators_in.items()):
             for accelerator, limit in sorted(by_accelerator.items()):
                 name = f"constraints.max_accelerators_in.{place}.{accelerator}"
-                yield cls._on(name, accelerator, limit, candidates, lambda c, place=place: is_in(c, place))  # type: ignore[misc]
+                yield cls.on(name, accelerator, limit, candidates, lambda c, place=place: is_in(c, place))  # type: ignore[misc]
         offers = [candidate.offer for candidate in candidates]
         reserved = {offer.name: offer.reserved_instances for offer in offers if offer.reserved_instances is not None}
         for name, instances in sorted(reserved.items()):
@@ -36,7 +36,7 @@ class Cap(Counted):
             yield cls(name=f"reserved capacity {name}", weights=weights, limit=instances)
 
     @classmethod
-    def _on(
+    def on(
         cls,
         name: str,
         accelerator: str,
@@ -44,6 +44,7 @@ class Cap(Counted):
         candidates: Sequence[Candidate],
         counts: Callable[[Candidate], bool],
     ) -> Self:
+        """Of the GPUs of a model, in the candidates that count."""
         weights = tuple(
             c.offer.accelerators_per_instance if c.offer.accelerator == accelerator and counts(c) else 0
             for c in candidates

@@ -32,7 +32,7 @@ from sky_melange.optimizer.schedule import ScheduleProblem
 from sky_melange.optimizer.solve import rows
 from sky_melange.optimizer.solve.dominance import undominated
 from sky_melange.optimizer.solve.losses import losses_of
-from sky_melange.optimizer.solve.lp import IntegerProgram, read_shares, relative_gap, whole
+from sky_melange.optimizer.solve.lp import IntegerProgram, Labelled, read_shares, relative_gap, whole
 from sky_melange.optimizer.solve.reduction import Reduction, reduce_problem
 from sky_melange.optimizer.solve.session import Session
 from sky_melange.optimizer.solve.solution import Contingency, ScheduleSolution
@@ -156,26 +156,12 @@ def _promising(problem: ScheduleProblem, session: Session) -> tuple[tuple[int, .
     return tuple(sorted(chosen)), without, first
 
 
-class _InPeriod:
-    """A model whose rows and variables get the period's number in their names."""
-
-    def __init__(self, lp: pulp.LpProblem, label: str) -> None:
-        self._lp: Final = lp
-        self._label: Final = label
-
-    def add_variable(self, name: str, *arguments: Any, **options: Any) -> pulp.LpVariable:
-        return self._lp.add_variable(f"{name}_{self._label}", *arguments, **options)
-
-    def addConstraint(self, constraint: Any, name: str) -> None:  # noqa: N802 - PuLP's name
-        self._lp.addConstraint(constraint, f"{name}_{self._label}")
-
-
 def _solved(problem: ScheduleProblem, session: Session) -> ScheduleSolution:
     """The program over all candidates of the problem."""
     busiest = problem.busiest
     lp = pulp.LpProblem("sky_melange_hours", pulp.LpMinimize)
     first = make_variables(lp, busiest, session.slices, merged=False)
-    later = [_InPeriod(lp, str(period)) for period in range(1, len(problem.factors))]
+    later = [Labelled(lp, str(period)) for period in range(1, len(problem.factors))]
     counts = [
         first.counts,
         *(
@@ -345,7 +331,7 @@ def _losses(
     on_average = replace(problem, busiest=replace(problem.busiest, biased=()))
     for number, chosen in enumerate(combinations_with_replacement(range(size), losses)):
         gone = Counter(chosen)
-        named = _InPeriod(lp, f"loss_{number}")
+        named = Labelled(lp, f"loss_{number}")
         shares = tuple(
             tuple(None if each is None else named.add_variable(f"x_{r}_{c}", lowBound=0) for c, each in enumerate(row))
             for r, row in enumerate(variables.shares)

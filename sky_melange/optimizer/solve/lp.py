@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
 import pulp
 
@@ -19,6 +19,22 @@ from sky_melange.optimizer.solve.variables import Variables, cost_terms, make_va
 
 _MIN_SHARE: Final = 1e-7
 _INTEGRALITY: Final = 1e-4
+
+
+class Labelled:
+    """A program whose rows and variables get a label in their names: one of several parts of a program."""
+
+    def __init__(self, lp: pulp.LpProblem, label: str) -> None:
+        self._lp: Final = lp
+        self._label: Final = label
+
+    def add_variable(self, name: str, *arguments: Any, **options: Any) -> pulp.LpVariable:
+        """As PuLP's."""
+        return self._lp.add_variable(f"{name}_{self._label}", *arguments, **options)
+
+    def addConstraint(self, constraint: Any, name: str) -> None:  # noqa: N802 - PuLP's name
+        """As PuLP's."""
+        self._lp.addConstraint(constraint, f"{name}_{self._label}")
 
 
 class IntegerProgram:
@@ -91,7 +107,7 @@ def split(terms: Terms) -> tuple[pulp.LpAffineExpression, float]:
     return pulp.LpAffineExpression(list(sought.items())), known
 
 
-def build_lp(
+def build_lp(  # noqa: PLR0913 - what a program may lack
     problem: Problem,
     slices: int | None,
     *,
@@ -99,13 +115,14 @@ def build_lp(
     without: Collection[str] = (),
     unlimited_by: Collection[Limit] = (),
     linked: bool = False,
+    part_of: Any = None,
 ) -> IntegerProgram:
     """The model with every row but those called `without` and of the limits `unlimited_by`, and no objective yet.
 
     `slices` None: continuous shares. `most_traffic`: the traffic is a variable up to this factor. `linked`: y_c is
-    tied to n_c whether rows need it or not.
+    tied to n_c whether rows need it or not. `part_of`: a `Labelled` program that it is added to.
     """
-    lp = pulp.LpProblem("sky_melange", pulp.LpMinimize if most_traffic is None else pulp.LpMaximize)
+    lp = part_of or pulp.LpProblem("sky_melange", pulp.LpMinimize if most_traffic is None else pulp.LpMaximize)
     program = IntegerProgram(problem, lp, make_variables(lp, problem, slices, most_traffic=most_traffic))
     for name, add in FIRST.items():
         if name not in without:

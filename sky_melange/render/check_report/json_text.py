@@ -19,7 +19,12 @@ _SIMULATED: Final = (
 
 def render(report: CheckReport) -> str:
     """The JSON text."""
-    document = {
+    return json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def document(report: CheckReport) -> dict[str, object]:
+    """The same as plain JSON values."""
+    return {
         "schema_version": SCHEMA_VERSION,
         "plan": report.plan_name,
         "plan_file": report.plan_file,
@@ -40,7 +45,6 @@ def render(report: CheckReport) -> str:
         "price_ages": [dataclasses.asdict(age) for age in report.price_ages],
         "warnings": list(report.warnings),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _simulated(report: CheckReport) -> dict[str, object] | None:

@@ -1,0 +1,172 @@
+"""What commands do with a fleet: plan it, write its folder, and do for each of its plans what they do for one."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
+from sky_melange.domain.fleet import FLEET_FILE
+from sky_melange.domain.launch_files import RECORD_FILE
+from sky_melange.errors import CheckFailedError, InputError, Mistake, SkyMelangeError
+from sky_melange.render.plan_json import FILE_NAME
+from sky_melange.untrusted import parse_json
+
+if TYPE_CHECKING:
+    from sky_melange.pipeline.fleets import PlannedFleet
+
+
+def write_fleet_folder(folder: Path, planned: PlannedFleet) -> None:
+    """Writes each plan into the folder of its name, then fleet.json, which makes them a fleet.
+
+    A fleet.json that is older than its plans is refused by every command, so that nothing half-written is launched.
+    Raises InputError when the disk refuses, or `folder` holds what no fleet wrote.
+    """
+    from sky_melange.render import fleet_json, render_files
+
+    plans = [(member.plan, member.workload) for member in planned.members]
+    names = [plan.name for plan, _ in plans]
+    left = _left_over(folder, names)
+    for name in names:
+        check_replaceable(folder / name)
+    texts = {plan.name: render_files(plan, workload) for plan, workload in plans}
+    for name, files in texts.items():
+        write_plan_folder(folder / name, name, files)
+    _write(folder / FLEET_FILE, fleet_json.text(planned.plan, plans))
+    for path in left:
+        shutil.rmtree(path)
+
+
+def check_fleet_folder(folder: Path) -> None:
+    """Raises InputError where no fleet may be written: before the time of planning is spent."""
+    _left_over(folder, [path.name for path in folder.iterdir()] if folder.is_dir() else [])
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / FLEET_FILE).is_file():
+        raise _mistake(folder, "holds something else than a fleet; choose another --out")
+
+
+def _left_over(folder: Path, names: list[str]) -> list[Path]:
+    """Folders of workloads that an earlier fleet had. Raises InputError for anything else, or what was launched."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise _mistake(folder, "is a link or no folder; choose another --out")
+    if not folder.is_dir():
+        return []
+    left, mistakes = [], []
+    for path in sorted(folder.iterdir()):
+        if path.name == FLEET_FILE or path.name in names or path.name.startswith("."):
+            continue
+        if path.is_symlink() or not (path / FILE_NAME).is_file():
+            mistakes.append(Mistake(source=str(path), message="is not of a fleet; move it, or choose another --out"))
+        elif (path / RECORD_FILE).exists():
+            message = f"was launched and is not in the fleet any more: `sky-melange down {path}` first"
+            mistakes.append(Mistake(source=str(path), message=message))
+        else:
+            check_replaceable(path)
+            left.append(path)
+    if mistakes:
+        raise InputError(mistakes)
+    return left
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        raise _mistake(path, f"cannot be written: {error.strerror or error}") from error
+
+
+def _mistake(path: Path, message: str) -> InputError:
+    return InputError([Mistake(source=str(path), message=message)])
+
+
+Run = TypeVar("Run", bound=Callable[..., None])
+
+
+def of_each_plan(
+    argument: str, *, stops: bool = False, first: Callable[[Path, Mapping[str, Any]], None] | None = None
+) -> Callable[[Run], Run]:
+    """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`.
+
+    `first` is done before, with the folder of the fleet and what the command was given.
+    """
+
+    def wrapped(run: Run) -> Run:
+        @functools.wraps(run)
+        def command(**given: Any) -> None:
+            from sky_melange.plan_file.fleet import is_fleet_folder
+
+            if not is_fleet_folder(given[argument]):
+                run(**given)
+                return
+            output_format = given.get("output_format", "table")
+            if first is not None:
+                first(given[argument], given)
+            for_each_plan(
+                given[argument],
+                lambda folder: run(**{**given, argument: folder}),
+                output_format=output_format,
+                stops=stops,
+            )
+
+        return cast("Run", command)
+
+    return wrapped
+
+
+def for_each_plan(folder: Path, run: Callable[[Path], None], *, output_format: str, stops: bool = False) -> None:
+    """Does for each plan of a fleet what `run` does for the folder of one.
+
+    What `run` prints comes under the plan's name; as JSON it is one object, by name. `stops`: at the first error;
+    otherwise all are done, and the error is that of all. Raises InputError before anything is done where a plan is not
+    the one that the fleet was made of.
+    """
+    from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
+
+    document = read_fleet_plan(folder)
+    read_member_plans(document)
+    errors: list[tuple[str, SkyMelangeError]] = []
+    answers: dict[str, object] = {}
+    for member, each in zip(document.plan.members, document.folders, strict=True):
+        heard = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(heard) if output_format == "json" else _under(member.name):
+                run(each)
+        except SkyMelangeError as error:
+            errors.append((member.name, error))
+        answers[member.name] = parse_json(heard.getvalue(), member.name) if heard.getvalue().strip() else None
+        if errors and stops:
+            break
+    if output_format == "json":
+        click.echo(json.dumps({"fleet": document.plan.name, "plans": answers}, indent=2, ensure_ascii=False))
+    raise_of_all(errors)
+
+
+@contextlib.contextmanager
+def _under(name: str) -> Iterator[None]:
+    click.echo(f"{name}:")
+    yield
+    click.echo("")
+
+
+def raise_of_all(errors: list[tuple[str, SkyMelangeError]]) -> None:
+    """One error of all, of the kind of the first; of a check that failed where kinds differ."""
+    if not errors:
+        return
+    kinds = {type(error) for _, error in errors}
+    kind = kinds.pop() if len(kinds) == 1 else CheckFailedError
+    raise kind("\n".join(f"{name}: {error}" for name, error in errors))

@@ -1,0 +1,161 @@
+"""Several workloads on one budget: what fleet.yaml asks for, and the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
+from sky_melange.domain.workload import Budget, Objective
+
+FLEET_SCHEMA_VERSION: Final = 1
+FLEET_FILE: Final = "fleet.json"
+
+LEAST_PRIORITY: Final = 1
+MIDDLE_PRIORITY: Final = 5
+MOST_PRIORITY: Final = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetMember:
+    """A workload of the fleet: its `file`, relative to the fleet's.
+
+    Where not all traffic can be served, that of lower `priority` yields first, down to `min_fraction` of it.
+    """
+
+    file: str
+    priority: int = MIDDLE_PRIORITY
+    min_fraction: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetConstraints:
+    """What the workloads share: as in `Constraints`, of all plans together.
+
+    `max_vcpus_in[place][pattern]`: vCPUs of the instance types of a family (`p5.*`), as clouds state their quotas.
+    """
+
+    max_accelerators: Mapping[str, int] = field(default_factory=dict)
+    max_accelerators_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    max_vcpus_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """A validated fleet.yaml."""
+
+    name: str
+    members: tuple[FleetMember, ...]
+    constraints: FleetConstraints = field(default_factory=FleetConstraints)
+    budget: Budget | None = None
+    objective: Objective = Objective.LEAST_COST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberPlan:
+    """What became of a workload. Its plan is in the folder of its name beside fleet.json.
+
+    `plan_sha256`: the digest that its plan.json states of itself; "" until it is written. `served_fraction` of its
+    traffic is planned for. `alone_usd_per_hour`: what its cheapest plan would cost in an hour (the busiest) if it
+    shared nothing, for as much traffic; None: no such plan was found, or it is not known.
+    """
+
+    name: str
+    workload_file: str
+    priority: int
+    min_fraction: float
+    served_fraction: float
+    usd_per_hour: float
+    mean_usd_per_hour: float
+    alone_usd_per_hour: float | None
+    plan_sha256: str = ""
+
+
+def charged_once(plans: Sequence[Plan], shared_usd_per_hour: float) -> list[Plan]:
+    """The plans as they are paid for together: with one controller of SkyServe, in the plan whose own is the dearest.
+
+    `shared_usd_per_hour` is `FleetPlan.shared_usd_per_hour`: 0 leaves every plan as it is.
+    """
+    if not shared_usd_per_hour:
+        return list(plans)
+    own = [
+        next((m.price_usd_per_hour or 0.0 for m in plan.overhead if m.purpose == CONTROLLER_PURPOSE), None)
+        for plan in plans
+    ]
+    known = [price for price in own if price is not None]
+    kept = own.index(max(known))
+    price = math.fsum(known) - shared_usd_per_hour
+    return [
+        replace(
+            plan,
+            overhead=tuple(
+                replace(machine, price_usd_per_hour=price) if machine.purpose == CONTROLLER_PURPOSE else machine
+                for machine in plan.overhead
+                if k == kept or machine.purpose != CONTROLLER_PURPOSE
+            ),
+        )
+        for k, plan in enumerate(plans)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedUse:
+    """A limit over all plans, and who takes how much of it, in the order of the members.
+
+    `worth_usd_per_hour`: what one unit more would save, by the prices that prove the cost; 0: it is not short.
+    """
+
+    name: str
+    limit: int
+    used: tuple[int, ...]
+    worth_usd_per_hour: float
+
+    @property
+    def total(self) -> int:
+        """Of all members."""
+        return sum(self.used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorityCost:
+    """What the traffic of one priority adds to the cost, USD per hour, and how much of it is served."""
+
+    priority: int
+    usd_per_hour: float
+    served_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetInputs:
+    """What the plans were made from: the way to the fleet's file (None: none can be followed), and its digest."""
+
+    fleet_file: str | None
+    fleet_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetPlan:
+    """The answer. `status` and `mip_gap` are of what all cost together, as in `Plan`.
+
+    `usd_per_hour` is the sum of the plans less `shared_usd_per_hour`: controllers of SkyServe that each plan counts by
+    itself, where one runs all services. `needed_usd_per_hour`: what all the traffic of all would cost, where some
+    yields; None: none does, or no such fleet exists.
+    """
+
+    name: str
+    objective: Objective
+    status: str
+    mip_gap: float | None
+    members: tuple[MemberPlan, ...]
+    shared: tuple[SharedUse, ...]
+    usd_per_hour: float
+    mean_usd_per_hour: float
+    shared_usd_per_hour: float
+    constraints: FleetConstraints
+    inputs: FleetInputs
+    budget: Budget | None
+    warnings: tuple[str, ...] = ()
+    priorities: tuple[PriorityCost, ...] = ()
+    needed_usd_per_hour: float | None = None

@@ -1,0 +1,156 @@
+"""Several workloads that share quotas and machines, as plain numbers; nothing of PuLP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from sky_melange.domain.candidate import Candidate
+from sky_melange.domain.fleet import FleetConstraints
+from sky_melange.errors import InputError
+from sky_melange.optimizer.limits.accelerators import Cap, is_in
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.solve.solution import Solution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLimit:
+    """Σ_k Σ_c weights[k][c] · n_kc ≤ limit over the candidates c of all workloads k."""
+
+    name: str
+    weights: tuple[tuple[int, ...], ...]
+    limit: int
+
+    def used_by(self, k: int, counts: Sequence[int]) -> int:
+        """What the counts of workload k take of it."""
+        return sum(weight * count for weight, count in zip(self.weights[k], counts, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetProblem:
+    """The problems of the workloads, each with its own limits, and what they share.
+
+    `problems[k]` keep every shared limit by themselves, too, so that what is true of a workload alone (such as which
+    candidates dominate) stays true in the fleet: `of` sees to it. A budget of all together is no part of it: it is held
+    against what the cheapest plans cost.
+    """
+
+    problems: tuple[Problem, ...]
+    shared: tuple[SharedLimit, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem], shared: Sequence[SharedLimit], names: Sequence[str] = ()) -> FleetProblem:
+        """The problem of workloads that do not know yet what they share."""
+        limited = tuple(
+            replace(problem, limits=(*problem.limits, *shared_caps(shared, k))) for k, problem in enumerate(problems)
+        )
+        return cls(problems=limited, shared=tuple(shared), names=tuple(names))
+
+    def cost(self, counts: Sequence[Sequence[int]]) -> float:
+        """USD per hour of all workloads, charges included."""
+        return math.fsum(problem.cost(each) for problem, each in zip(self.problems, counts, strict=True))
+
+    def objective(self, counts: Sequence[Sequence[int]]) -> float:
+        """What is minimised: the cost, and what running plans charge for changes."""
+        return math.fsum(problem.objective(each) for problem, each in zip(self.problems, counts, strict=True))
+
+    def used(self, counts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+        """Of each shared limit."""
+        return tuple(sum(limit.used_by(k, each) for k, each in enumerate(counts)) for limit in self.shared)
+
+    def within(self, k: int, left: Sequence[int]) -> Problem:
+        """The problem of workload k where so much of each shared limit is left for it."""
+        own = [replace(limit, limit=most) for limit, most in zip(self.shared, left, strict=True)]
+        problem = self.problems[k]
+        names = {limit.name for limit in self.shared}
+        others = (limit for limit in problem.limits if limit.name not in names)
+        return replace(problem, limits=(*others, *shared_caps(own, k)))
+
+    def is_within(self, counts: Sequence[Sequence[int]]) -> bool:
+        """Whether everything that is shared suffices."""
+        return all(used <= limit.limit for used, limit in zip(self.used(counts), self.shared, strict=True))
+
+
+def shared_limits(constraints: FleetConstraints, candidates: Sequence[Sequence[Candidate]]) -> tuple[SharedLimit, ...]:
+    """What the workloads share: the limits of the fleet, and reserved capacity that several of them may use.
+
+    `candidates[k]` of workload k. Raises InputError where two workloads say different numbers of the same capacity.
+    """
+    return (*_quotas(constraints, candidates), *_reserved(candidates))
+
+
+def _quotas(constraints: FleetConstraints, candidates: Sequence[Sequence[Candidate]]) -> Iterator[SharedLimit]:
+    def limit(name: str, most: int, weight: Callable[[Candidate], int]) -> SharedLimit:
+        weights = tuple(tuple(weight(candidate) for candidate in each) for each in candidates)
+        return SharedLimit(name=f"fleet.constraints.{name}", weights=weights, limit=most)
+
+    def gpus(candidate: Candidate, accelerator: str, place: str | None = None) -> int:
+        offer = candidate.offer
+        counts = offer.accelerator == accelerator and (place is None or is_in(candidate, place))
+        return offer.accelerators_per_instance if counts else 0
+
+    def vcpus(candidate: Candidate, pattern: str, place: str, most: int) -> int:
+        offer = candidate.offer
+        if not (is_in(candidate, place) and fnmatchcase(offer.instance_type, pattern)):
+            return 0
+        # Machines whose size nobody knows are beyond any quota.
+        return most + 1 if offer.vcpus is None else math.ceil(offer.vcpus)
+
+    for accelerator, most in sorted(constraints.max_accelerators.items()):
+        yield limit(f"max_accelerators.{accelerator}", most, lambda c, a=accelerator: gpus(c, a))  # type: ignore[misc]
+    for place, by_accelerator in sorted(constraints.max_accelerators_in.items()):
+        for accelerator, most in sorted(by_accelerator.items()):
+            name = f"max_accelerators_in.{place}.{accelerator}"
+            yield limit(name, most, lambda c, a=accelerator, p=place: gpus(c, a, p))  # type: ignore[misc]
+    for place, by_pattern in sorted(constraints.max_vcpus_in.items()):
+        for pattern, most in sorted(by_pattern.items()):
+            name = f"max_vcpus_in.{place}.{pattern}"
+            yield limit(name, most, lambda c, a=pattern, p=place, m=most: vcpus(c, a, p, m))  # type: ignore[misc]
+
+
+def _reserved(candidates: Sequence[Sequence[Candidate]]) -> Iterator[SharedLimit]:
+    found: dict[str, set[int]] = {}
+    users: dict[str, set[int]] = {}
+    for k, each in enumerate(candidates):
+        for candidate in each:
+            if candidate.offer.reserved_instances is not None:
+                found.setdefault(candidate.offer.name, set()).add(candidate.offer.reserved_instances)
+                users.setdefault(candidate.offer.name, set()).add(k)
+    for name, counts in sorted(found.items()):
+        if len(counts) > 1:
+            said = " and ".join(map(str, sorted(counts)))
+            raise InputError(f"{name}: workloads of the fleet say that {said} instances are reserved; give one file")
+        if len(users[name]) > 1:
+            weights = tuple(tuple(int(candidate.offer.name == name) for candidate in each) for each in candidates)
+            yield SharedLimit(name=f"reserved capacity {name}", weights=weights, limit=counts.pop())
+
+
+def shared_caps(shared: Sequence[SharedLimit], k: int) -> tuple[Cap, ...]:
+    """What the shared limits mean for workload k alone: it has no more of each than there is."""
+    return tuple(
+        Cap(name=limit.name, weights=limit.weights[k], limit=limit.limit) for limit in shared if any(limit.weights[k])
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSolution:
+    """`solutions[k]` of workload k, at its own prices. `status` and `mip_gap` as in `Solution`, of the fleet's cost.
+
+    `worth_usd_per_hour[j]`: what one unit more of shared limit j saves , by the prices of what is shared that proved
+    the most; 0 where it is not short.
+    """
+
+    solutions: tuple[Solution, ...]
+    cost_usd_per_hour: float
+    bound_usd_per_hour: float
+    status: str
+    mip_gap: float
+    worth_usd_per_hour: tuple[float, ...] = ()
+
+    @property
+    def counts(self) -> tuple[tuple[int, ...], ...]:
+        """`[workload][candidate]`."""
+        return tuple(solution.counts for solution in self.solutions)

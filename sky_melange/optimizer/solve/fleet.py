@@ -1,0 +1,413 @@
+"""Several workloads that share something: complete plans of each at the prices of what is shared, and a choice of them.
+
+The master program chooses among plans p of workload k, with costs v_kp and uses a_jkp of shared limit j:
+
+min Σ_kp v_kp λ_kp   s.t.  Σ_p λ_kp = 1 ∀k   Σ_kp a_jkp λ_kp ≤ b_j ∀j
+
+With fractional λ its duals are prices π_j of a unit of limit j. At those, each workload is a problem of its own, with
+prices p_c + Σ_j π_j a_jkc. Its optimum w_k is a plan that the master may lack, and
+
+Σ_k w_k − Σ_j π_j b_j
+
+is what no fleet costs less than, whatever π ≥ 0. At the end the master chooses whole plans. What is open then
+between cost and bound is closed by the program of all workloads together, where that is small enough.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
+
+import pulp
+
+from sky_melange.domain.workload import SolverSettings
+from sky_melange.errors import InfeasibleError, NotOptimalError
+from sky_melange.optimizer.fleet import FleetProblem, FleetSolution, SharedLimit
+from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.solve.dominance import undominated
+from sky_melange.optimizer.solve.losses import survival, with_first_cut
+from sky_melange.optimizer.solve.lp import Labelled, build_lp, objective_expression, read_shares, relative_gap, whole
+from sky_melange.optimizer.solve.session import Session
+from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.solve.solver import solve, solve_within, widened
+
+_MOST_ROUNDS: Final = 40
+_PRICING_GAP: Final = 1e-3
+_FLEET_GAP: Final = 5e-3
+"""Relative: fleets that are too large for one program are proven to this."""
+
+_SMALL: Final = 6_000
+"""Up to so many (class, candidate) pairs of all workloads they are solved as one program, too."""
+
+_AT_ONCE: Final = 4
+_SAME: Final = 1e-9
+_SMOOTHING: Final = 0.5
+"""Of the prices with the best bound so far: those of a master that knows few plans swing wildly."""
+
+
+_Answer = TypeVar("_Answer")
+
+
+def solve_fleet(problem: FleetProblem, settings: SolverSettings) -> FleetSolution:
+    """The plans of the workloads that cost least together.
+
+    Raises InfeasibleError where no plans share what there is, NotOptimalError when the time passes before any is found.
+    """
+    return _Decomposed(problem, settings).solution()
+
+
+def as_one_program(problem: FleetProblem, settings: SolverSettings) -> FleetSolution | None:
+    """The same by one integer program alone, for comparison; None where its time passes before any plan is found."""
+    search = _Decomposed(problem, settings)
+    search.together()
+    return None if search.best is None else search.answer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """A complete plan of a workload: its cost, what `keep` charges included, and its use of each shared limit."""
+
+    solution: Solution
+    objective_usd_per_hour: float
+    used: tuple[int, ...]
+
+
+_Prices = tuple[float, ...]
+"""π_j, USD/h a unit."""
+
+
+@dataclass(slots=True)
+class _Decomposed:
+    fleet: FleetProblem
+    settings: SolverSettings
+    session: Session = field(init=False)
+    kept: list[tuple[int, ...]] = field(init=False)
+    """Candidates that no other dominates; dominance minds the shared limits, so their prices do not change it."""
+
+    columns: list[list[_Column]] = field(init=False)
+    bound: float = 0.0
+    best: tuple[_Column, ...] | None = None
+    worth: _Prices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.session = Session(self.settings)
+        self.kept = [undominated(problem) for problem in self.fleet.problems]
+        self.columns = [[] for _ in self.fleet.problems]
+        self.worth = (0.0,) * len(self.fleet.shared)
+
+    def solution(self) -> FleetSolution:
+        """The whole search."""
+        try:
+            alone = self.of_all(lambda k: solve(self.fleet.problems[k], self.settings))
+        except InfeasibleError:
+            self.check_enough(range(len(self.fleet.shared)))
+            raise
+        for k, found in enumerate(alone):
+            self.add(k, found)
+        self.bound = math.fsum(
+            problem.objective(found.counts) * (1 - found.mip_gap)
+            for problem, found in zip(self.fleet.problems, alone, strict=True)
+        )
+        if self.fleet.is_within([found.counts for found in alone]):
+            self.best = tuple(columns[0] for columns in self.columns)
+            return self.answer()
+        self.price()
+        if self.best is None:
+            self.add_frugal()
+            self.price()
+        if self.gap > self.settings.mip_gap and self.pairs <= _SMALL:
+            self.together()
+        if self.best is None:
+            raise NotOptimalError(self.session.too_late())
+        self.best = self.settled(self.best)
+        return self.answer()
+
+    @property
+    def pairs(self) -> int:
+        """(class, candidate) of all workloads."""
+        return sum(
+            len(kept) * problem.class_count for kept, problem in zip(self.kept, self.fleet.problems, strict=True)
+        )
+
+    @property
+    def cost(self) -> float:
+        """Of the best choice so far, with what `keep` charges."""
+        return math.inf if self.best is None else math.fsum(each.objective_usd_per_hour for each in self.best)
+
+    @property
+    def gap(self) -> float:
+        """How much less than it any fleet may cost, relative."""
+        return 1.0 if self.best is None else relative_gap(self.cost, self.bound)
+
+    def settled(self, best: Sequence[_Column]) -> tuple[_Column, ...]:
+        """Each plan the best for what the others leave it: proven, its ties settled."""
+        chosen = list(best)
+        settings = replace(self.settings, time_limit_s=max(self.session.left_s, self.settings.time_limit_s / 10))
+        for k in range(len(chosen)):
+            left = [limit.limit - self.used_by_others(chosen, k, j) for j, limit in enumerate(self.fleet.shared)]
+            try:
+                found = solve(self.fleet.within(k, left), settings)
+            except (InfeasibleError, NotOptimalError):
+                continue
+            if self.fleet.problems[k].objective(found.counts) <= chosen[k].objective_usd_per_hour * (1 + _SAME):
+                chosen[k] = self.column(k, found)
+        return tuple(chosen)
+
+    def answer(self) -> FleetSolution:
+        """The best choice."""
+        best = self.best or ()
+        gap = self.gap
+        proven = gap <= 2 * max(self.settings.mip_gap, 1e-6)
+        return FleetSolution(
+            solutions=tuple(each.solution for each in best),
+            cost_usd_per_hour=math.fsum(each.solution.cost_usd_per_hour for each in best),
+            bound_usd_per_hour=self.bound,
+            status="optimal" if proven else "feasible",
+            mip_gap=gap,
+            worth_usd_per_hour=self.worth,
+        )
+
+    @staticmethod
+    def used_by_others(best: Sequence[_Column], k: int, j: int) -> int:
+        """What plans but that of workload k use of a shared limit."""
+        return sum(each.used[j] for other, each in enumerate(best) if other != k)
+
+    def add(self, k: int, found: Solution) -> bool:
+        """Whether the plan is new."""
+        if any(found.counts == column.solution.counts for column in self.columns[k]):
+            return False
+        self.columns[k].append(self.column(k, found))
+        return True
+
+    def column(self, k: int, found: Solution) -> _Column:
+        """The plan with what it costs and uses."""
+        problem = self.fleet.problems[k]
+        return _Column(
+            solution=replace(found, cost_usd_per_hour=problem.cost(found.counts)),
+            objective_usd_per_hour=problem.objective(found.counts),
+            used=tuple(limit.used_by(k, found.counts) for limit in self.fleet.shared),
+        )
+
+    def at(self, k: int, prices: _Prices) -> tuple[Solution, float]:
+        """(a plan of workload k at these prices, what any of its plans costs there at least: w_k)."""
+        problem = self.fleet.problems[k].restricted_to(self.kept[k])
+        extra = (
+            math.fsum(price * limit.weights[k][c] for price, limit in zip(prices, self.fleet.shared, strict=True))
+            for c in self.kept[k]
+        )
+        own = zip(problem.prices, extra, strict=True)
+        priced = replace(problem, prices=tuple(price + more for price, more in own))
+        settings = replace(self.settings, mip_gap=max(self.settings.mip_gap, _PRICING_GAP), break_ties=False)
+        found = solve_within(priced, Session(settings, time_limit_s=self.session.left_s))
+        least = priced.objective(found.counts) * (1 - found.mip_gap)
+        return widened(self.fleet.problems[k], self.kept[k], found), least
+
+    def all_at(self, prices: _Prices) -> list[tuple[Solution, float]]:
+        """`at` of each workload."""
+        return self.of_all(lambda k: self.at(k, prices))
+
+    def of_all(self, solved: Callable[[int], _Answer]) -> list[_Answer]:
+        """Of each workload, some at once: which, and how many, makes no difference to the answers."""
+        start_s = time.monotonic()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = list(pool.map(solved, range(len(self.fleet.problems))))
+        self.session.left_s -= time.monotonic() - start_s
+        return answers
+
+    def add_frugal(self) -> None:
+        """Plans that use little of the limits that are short. Raises InfeasibleError as `check_enough` does."""
+        used = self.fleet.used([columns[0].solution.counts for columns in self.columns])
+        short = [j for j, limit in enumerate(self.fleet.shared) if used[j] > limit.limit]
+        self.check_enough(short)
+        for j in short:
+            units = tuple(self.dear if i == j else 0.0 for i in range(len(self.fleet.shared)))
+            for k, (plan, _) in enumerate(self.all_at(units)):
+                self.add(k, plan)
+
+    @property
+    def dear(self) -> float:
+        """A price of a unit beside which the cost of a plan is nothing."""
+        return 1e3 * max(1.0, *(price for problem in self.fleet.problems for price in problem.prices))
+
+    def check_enough(self, limits: Iterable[int]) -> None:
+        """Raises InfeasibleError where the least that each workload needs of a limit is more than there is together."""
+        endless = [10**9] * len(self.fleet.shared)
+        lines = []
+        for j in limits:
+            limit, dear = self.fleet.shared[j], self.dear
+
+            def least(k: int, limit: SharedLimit = limit, dear: float = dear) -> int:
+                problem = self.fleet.within(k, endless)
+                pairs = zip(problem.prices, limit.weights[k], strict=True)
+                priced = replace(problem, prices=tuple(price + dear * weight for price, weight in pairs))
+                found = solve(priced, replace(self.settings, break_ties=False))
+                return math.ceil(limit.used_by(k, found.counts) * (1 - found.mip_gap) - 1e-6)
+
+            needed = self.of_all(least)
+            if sum(needed) > limit.limit:
+                names = self.fleet.names or [f"workload {k + 1}" for k in range(len(needed))]
+                each = ", ".join(f"{name} {count}" for name, count in zip(names, needed, strict=True))
+                lines.append(f"{limit.name}: {sum(needed)} are needed ({each}), {limit.limit} are there")
+        if lines:
+            raise InfeasibleError("\n".join(["the workloads need more than they share:", *lines]))
+
+    def price(self) -> None:
+        """Adds plans until the master lacks none that would change its choice, or a choice of them is good enough."""
+        best_prices: _Prices | None = None
+        wanted = max(self.settings.mip_gap, _FLEET_GAP)
+        for _ in range(_MOST_ROUNDS):
+            prices, value = self.master()
+            asked = prices
+            if best_prices is not None:
+                pairs = zip(best_prices, prices, strict=True)
+                asked = tuple(best + (now - best) * _SMOOTHING for best, now in pairs)
+            is_new, rose = self.price_at(asked)
+            if rose:
+                best_prices = self.worth = asked
+            if not is_new and asked != prices:
+                is_new, rose = self.price_at(prices)
+                if rose:
+                    best_prices = self.worth = prices
+            if relative_gap(value, self.bound) <= wanted or not is_new:
+                self.master(whole_plans=True)
+                if self.gap <= wanted or not is_new:
+                    break
+            if self.session.left_s <= 0:
+                break
+
+    def price_at(self, prices: _Prices) -> tuple[bool, bool]:
+        """(whether any plan is new, whether the bound rose)."""
+        answers = self.all_at(prices)
+        is_new = [self.add(k, found) for k, (found, _) in enumerate(answers)]
+        paid = math.fsum(price * limit.limit for price, limit in zip(prices, self.fleet.shared, strict=True))
+        bound = math.fsum(least for _, least in answers) - paid
+        rose = bound > self.bound
+        self.bound = max(self.bound, bound)
+        return any(is_new), rose
+
+    def master(self, *, whole_plans: bool = False) -> tuple[_Prices, float]:
+        """The prices of what is shared, and the cost, at the best mix of the plans that are known.
+
+        `whole_plans`: instead the best choice of one each, which becomes `best` where it keeps to what is there.
+        """
+        lp = pulp.LpProblem("sky_melange_fleet", pulp.LpMinimize)
+        category = pulp.LpBinary if whole_plans else pulp.LpContinuous
+        chosen = [
+            [lp.add_variable(f"plan_{k}_{p}", lowBound=0, cat=category) for p in range(len(columns))]
+            for k, columns in enumerate(self.columns)
+        ]
+        flat = [
+            (variable, column)
+            for variables, columns in zip(chosen, self.columns, strict=True)
+            for variable, column in zip(variables, columns, strict=True)
+        ]
+        # Short of plans that keep to what is there, what lacks is bought dearly.
+        dear = 10 * max(1.0, *(column.objective_usd_per_hour for _, column in flat))
+        over = [lp.add_variable(f"over_{j}", lowBound=0) for j in range(len(self.fleet.shared))]
+        lp.setObjective(
+            pulp.LpAffineExpression(
+                [*((variable, column.objective_usd_per_hour) for variable, column in flat), *((o, dear) for o in over)]
+            )
+        )
+        for k, variables in enumerate(chosen):
+            lp.addConstraint(pulp.lpSum(variables) == 1, f"one_{k}")
+        for j, limit in enumerate(self.fleet.shared):
+            used = [(variable, float(column.used[j])) for variable, column in flat if column.used[j]]
+            lp.addConstraint(pulp.LpAffineExpression([*used, (over[j], -1)]) <= limit.limit, f"shared_{j}")
+        if whole_plans:
+            self.session.solve(lp, gap=0.0)
+            self.choice(chosen)
+            return self.worth, self.cost
+        self.session.solve_linear(lp)
+        by_name = {constraint.name: constraint.pi for constraint in lp.constraints()}
+        prices = tuple(max(0.0, -float(by_name[f"shared_{j}"] or 0.0)) for j in range(len(over)))
+        return prices, float(pulp.value(lp.objective))
+
+    def choice(self, chosen: Sequence[Sequence[pulp.LpVariable]]) -> None:
+        """Reads the whole plans of the master."""
+        picked = tuple(
+            columns[max(range(len(columns)), key=lambda p, variables=variables: variables[p].varValue or 0.0)]  # type: ignore[misc]
+            for variables, columns in zip(chosen, self.columns, strict=True)
+        )
+        counts = [column.solution.counts for column in picked]
+        cost = math.fsum(column.objective_usd_per_hour for column in picked)
+        if self.fleet.is_within(counts) and cost < self.cost * (1 - _SAME):
+            self.best = picked
+
+    def together(self) -> None:
+        """One program of all workloads, with cuts until every plan survives its losses."""
+        problems = [
+            with_first_cut(problem.restricted_to(kept))
+            for problem, kept in zip(self.fleet.problems, self.kept, strict=True)
+        ]
+        for _ in range(_MOST_ROUNDS):
+            try:
+                found, bound = self.solved_together(problems)
+            except NotOptimalError:
+                return
+            self.bound = max(self.bound, bound)
+            cuts = [
+                survival(problem, each.counts, self.session) if problem.losses else None
+                for problem, each in zip(problems, found, strict=True)
+            ]
+            if not any(each is not None and each.cuts for each in cuts):
+                break
+            problems = [
+                problem if each is None else replace(problem, loss_cuts=(*problem.loss_cuts, *each.cuts))
+                for problem, each in zip(problems, cuts, strict=True)
+            ]
+        else:
+            return
+        cost = math.fsum(problem.objective(each.counts) for problem, each in zip(problems, found, strict=True))
+        if cost >= self.cost * (1 - _SAME):
+            return
+        picked = []
+        for k, (each, survived) in enumerate(zip(found, cuts, strict=True)):
+            wide = widened(
+                self.fleet.problems[k],
+                self.kept[k],
+                replace(each, contingencies=() if survived is None else survived.contingencies),
+            )
+            self.columns[k] = []
+            self.add(k, wide)
+            picked.append(self.columns[k][0])
+        self.best = tuple(picked)
+
+    def solved_together(self, problems: Sequence[Problem]) -> tuple[list[Solution], float]:
+        """(the plan of each workload, what any fleet costs at least)."""
+        lp = pulp.LpProblem("sky_melange_together", pulp.LpMinimize)
+        parts = [
+            build_lp(problem, self.session.slices, part_of=Labelled(lp, str(k))) for k, problem in enumerate(problems)
+        ]
+        for j, limit in enumerate(self.fleet.shared):
+            terms = [
+                (part.counts[position], limit.weights[k][c])
+                for k, part in enumerate(parts)
+                for position, c in enumerate(self.kept[k])
+                if limit.weights[k][c]
+            ]
+            if terms:
+                lp.addConstraint(pulp.LpAffineExpression(terms) <= limit.limit, f"shared_{j}")
+        base = math.fsum(problem.charges.base_usd_per_hour for problem in problems)
+        objective = pulp.lpSum(
+            objective_expression(problem, part.variables) for problem, part in zip(problems, parts, strict=True)
+        )
+        if self.bound > base:
+            lp.addConstraint(objective >= self.bound * (1 - _SAME) - base, "bound")
+        lp.setObjective(objective)
+        outcome = self.session.solve(lp)
+        if outcome.status == "infeasible":
+            raise InfeasibleError("the workloads cannot share what there is: no counts keep to all limits together")
+        if outcome.status == "unknown":
+            raise NotOptimalError(self.session.too_late())
+        found = []
+        for problem, part in zip(problems, parts, strict=True):
+            counts = whole([variable.varValue for variable in part.counts])
+            shares = read_shares(problem, part.variables, counts)
+            cost = problem.cost(counts)
+            found.append(Solution(counts=counts, shares=shares, cost_usd_per_hour=cost, status="feasible", mip_gap=1.0))
+        return found, (outcome.bound or 0.0) + base

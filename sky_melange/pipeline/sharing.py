@@ -1,0 +1,121 @@
+"""Workloads that ask for more of something than there is: plans chosen together, simulated, and chosen again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from sky_melange.domain.workload import SolverSettings
+from sky_melange.errors import NotOptimalError
+from sky_melange.optimizer import FleetProblem, FleetSolution, Model, SharedLimit, Solved, assembled_of, solve_fleet
+from sky_melange.optimizer.fleet import shared_caps
+from sky_melange.pipeline.answering import Answer, answer_by_means, answer_held, by_means, simulating
+from sky_melange.pipeline.planning import Prepared
+
+if TYPE_CHECKING:
+    from sky_melange.pipeline.attaining import Held, Search
+    from sky_melange.pipeline.simulator import Simulator
+
+_MOST_ROUNDS: Final = 24
+
+
+@dataclass(slots=True, kw_only=True)
+class Coupled:
+    """The plans of workloads that ask for more of something than there is."""
+
+    names: tuple[str, ...]
+    ready: Sequence[Prepared]
+    shared: tuple[SharedLimit, ...]
+    settings: SolverSettings
+    searches: list[Search | None]
+
+    @classmethod
+    def of(
+        cls,
+        ready: Sequence[Prepared],
+        alone: Sequence[Answer],
+        shared: tuple[SharedLimit, ...],
+        settings: SolverSettings,
+        simulator: Simulator | None,
+    ) -> Coupled:
+        """`alone`: the answers that share nothing, from which the loads are known that hold."""
+        searches = [_search(each, answer, simulator) for each, answer in zip(ready, alone, strict=True)]
+        names = tuple(each.workload.name for each in ready)
+        return cls(names=names, ready=ready, shared=shared, settings=settings, searches=searches)
+
+    def answers(self) -> tuple[list[Answer], FleetSolution]:
+        """The answer of each workload. Raises InfeasibleError where they cannot share what there is."""
+        for _ in range(_MOST_ROUNDS):
+            models = [
+                by_means(ready.model) if search is None else search.model.used_to(search.parts(search.used_to))
+                for ready, search in zip(self.ready, self.searches, strict=True)
+            ]
+            problem = FleetProblem.of([model.problem for model in models], self.shared, self.names)
+            solution = solve_fleet(problem, self.settings)
+            found = [
+                Solved(model=model, solution=each, assembled=assembled_of(model, each))
+                for model, each in zip(models, solution.solutions, strict=True)
+            ]
+            given = [None if search is None else dict(search.used_to) for search in self.searches]
+            hold = [search is None or _holds(search, each) for search, each in zip(self.searches, found, strict=True)]
+            if all(hold):
+                for search, before in zip(self.searches, given, strict=True):
+                    if search is not None and before is not None:
+                        search.given = before
+                return [self.answer(k, each, solution) for k, each in enumerate(found)], solution
+        raise NotOptimalError(
+            f"no plans of {', '.join(self.names)} were found within {_MOST_ROUNDS} attempts that share what there is "
+            "and hold in simulation; give them more room, or loosen slo"
+        )
+
+    def answer(self, k: int, found: Solved, solution: FleetSolution) -> Answer:
+        """Of workload k, which has what the others leave it."""
+        counts = solution.counts
+        left = [
+            limit.limit - sum(limit.used_by(other, each) for other, each in enumerate(counts) if other != k)
+            for limit in self.shared
+        ]
+        caps = shared_caps([replace(limit, limit=most) for limit, most in zip(self.shared, left, strict=True)], k)
+
+        def allotted(model: Model) -> Model:
+            return replace(model, problem=replace(model.problem, limits=(*model.problem.limits, *caps)))
+
+        search, ready = self.searches[k], self.ready[k]
+        if search is None:
+            model = allotted(by_means(ready.model))
+            return answer_by_means(model, replace(found, model=model))
+        from sky_melange.pipeline.attaining import Held
+
+        search.model = allotted(search.model)
+        simulated = search.summary(found)
+        search.allow(found)
+        model = search.model.used_to(search.parts(search.used_to))
+        solved = Solved(model=model, solution=found.solution, assembled=assembled_of(model, found.solution))
+        held = Held(solved=solved, simulated=simulated, known=search.known, used_to=search.used_to)
+        return answer_held(search.model, held, search.simulate, ready.log)
+
+
+def _holds(search: Search, found: Solved) -> bool:
+    """Simulates a plan, and learns from it; a plan that is known to fail gets less."""
+    if search.is_known_to_fail(found):
+        search.lower(found)
+        return False
+    return search.holds(found)
+
+
+def _search(ready: Prepared, alone: Answer, simulator: Simulator | None) -> Search | None:
+    """The search for plans of a workload, with what is known from planning it alone; None: nothing is simulated."""
+    held: Held | None = alone.held
+    if held is None or simulator is None:
+        return None
+    from sky_melange.pipeline.attaining import Search
+
+    return Search(
+        model=ready.model,
+        simulate=simulating(simulator, ready.workload),
+        log=ready.log,
+        known={key: dict(known) for key, known in held.known.items()},
+        used_to=dict(held.used_to),
+        has_held=True,
+    )

@@ -1,0 +1,146 @@
+"""A fleet for people: what it costs together, who costs what, what is shared; each plan in full where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from sky_melange.domain.fleet import FleetPlan
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.workload import Objective, Workload
+from sky_melange.render import plan_table
+from sky_melange.render.money import dollars, monthly
+from sky_melange.render.plan_answer import attained
+from sky_melange.render.text import WIDTH, Breakable, counted, new_table, to_text
+
+MEMBER_HEAD: Final = ("Workload", "What", "Where", "USD/h", "Alone", "Traffic", "Held")
+MEMBER_NUMBERS: Final = (3, 4, 5, 6)
+SHARED_HEAD: Final = ("Shared", "Used", "Of", "By", "One more saves")
+SHARED_NUMBERS: Final = (1, 2, 4)
+
+
+def render(
+    fleet: FleetPlan,
+    plans: Sequence[tuple[Plan, Workload]],
+    *,
+    color: bool,
+    width: int = WIDTH,
+    is_verbose: bool = False,
+) -> str:
+    """The text; `plans` in the order of the members."""
+    return to_text(*_answer(fleet, plans, width), color=color, width=width) + "".join(
+        "\n" + plan_table.render(plan, workload, color=color, width=width, is_verbose=True)
+        for plan, workload in (plans if is_verbose else ())
+    )
+
+
+def headline(fleet: FleetPlan) -> str:
+    """What all cost together."""
+    mean = "" if fleet.mean_usd_per_hour == fleet.usd_per_hour else " on average"
+    total = fleet.mean_usd_per_hour
+    return f"{fleet.name}: USD {dollars(total)} per hour{mean}, {monthly(total)} per month"
+
+
+def proof(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> str:
+    """What stands behind the total."""
+    count = f"{len(fleet.members)} workload{'s' if len(fleet.members) != 1 else ''}"
+    is_simulated = any(plan.simulated for plan, _ in plans)
+    loads = " at the loads that hold" if is_simulated else ""
+    best = "the cheapest" if fleet.objective is Objective.LEAST_COST else "the most traffic that the budget pays for"
+    found = f"{best} found that hold{'s' if 'traffic' in best else ''} in simulation" if is_simulated else best
+    gap = "gap not known" if fleet.mip_gap is None else f"gap {fleet.mip_gap:.2%}"
+    proven = "proven" if fleet.status == "optimal" else f"not proven, {gap}"
+    of_plans = "" if fleet.objective is Objective.LEAST_COST else "the plans' cost is "
+    return f"{count}: {found}; {of_plans}{proven}{loads}"
+
+
+def sentences(fleet: FleetPlan) -> Iterator[str]:
+    """What else is to be known of the total: the controller, the budget, who yields."""
+    if fleet.shared_usd_per_hour:
+        yield (
+            f"One SkyServe controller runs all services: USD {dollars(fleet.shared_usd_per_hour)} per hour less than "
+            "the plans by themselves add up to."
+        )
+    budget = None if fleet.budget is None else fleet.budget.limit_usd_per_hour
+    if budget is not None:
+        left = budget - fleet.usd_per_hour
+        said = f"{dollars(left)} left" if left >= 0 else f"{dollars(-left)} over"
+        yield f"Budget: USD {dollars(budget)} per hour, {said}."
+    if fleet.objective is Objective.MOST_TRAFFIC:
+        lost = [member for member in fleet.members if member.served_fraction < 1]
+        if not lost:
+            yield "The budget pays for all traffic."
+        else:
+            who = ", ".join(f"{member.name} {1 - member.served_fraction:.1%}" for member in lost)
+            needed = fleet.needed_usd_per_hour
+            all_of_it = "" if needed is None else f" All traffic needs USD {dollars(needed)} per hour."
+            yield f"Not served: {who}.{all_of_it}"
+        for each in fleet.priorities:
+            yield (
+                f"Priority {each.priority}: USD {dollars(each.usd_per_hour)} per hour above the floors, for "
+                f"{each.served_fraction:.1%} of what they leave."
+            )
+
+
+def _answer(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], width: int) -> Iterator[RenderableType]:
+    yield Text(headline(fleet), style="bold")
+    yield Text(f"{proof(fleet, plans)}.")
+    yield ""
+    table = new_table()
+    for position, name in enumerate(MEMBER_HEAD):
+        if position != 4 or width >= 90:
+            table.add_column(name, justify="right" if position in MEMBER_NUMBERS else "left")
+    for cells in member_rows(fleet, plans):
+        kept = [Breakable(cell) for position, cell in enumerate(cells) if position != 4 or width >= 90]
+        table.add_row(*kept)
+    yield table
+    yield ""
+    if fleet.shared:
+        shared = new_table()
+        for position, name in enumerate(SHARED_HEAD):
+            shared.add_column(name, justify="right" if position in SHARED_NUMBERS else "left")
+        for cells in shared_rows(fleet):
+            shared.add_row(*map(Breakable, cells))
+        yield shared
+        yield ""
+    for sentence in sentences(fleet):
+        yield Text(sentence)
+    for plan, workload in plans:
+        yield Text(f"{plan.name}: {attained(plan, workload.slo)}")
+    doubts = [f"! {warning}" for warning in fleet.warnings]
+    doubts += [
+        f"! {plan.name}: {len(plan.warnings)} warning{'s' if len(plan.warnings) != 1 else ''}; "
+        f"`sky-melange plan {member.workload_file}`, or -v, shows them"
+        for (plan, _), member in zip(plans, fleet.members, strict=True)
+        if plan.warnings
+    ]
+    yield from map(Text, doubts)
+
+
+def member_rows(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> Iterator[tuple[str, ...]]:
+    """By workload: what runs where, its cost, alone, the traffic that is served, the share that holds."""
+    for member, (plan, workload) in zip(fleet.members, plans, strict=True):
+        what = "\n".join(
+            f"{counted(group.instances, counted(group.accelerators_per_instance, group.accelerator))}"
+            for group in plan.groups
+        )
+        where = "\n".join(f"{group.cloud} {group.region}" for group in plan.groups)
+        rate = f"{workload.traffic.request_rate_rps:,.4g} req/s"
+        served = rate if member.served_fraction == 1 else f"{rate}, {member.served_fraction:.1%}"
+        alone = "" if member.alone_usd_per_hour is None else dollars(member.alone_usd_per_hour)
+        held = "" if plan.simulated is None else f"{plan.simulated.attainment:.2%}"
+        yield plan.name, what, where, dollars(member.mean_usd_per_hour), alone, served, held
+
+
+def shared_rows(fleet: FleetPlan) -> Iterator[tuple[str, ...]]:
+    """By limit: how much of it is used, and by whom."""
+    for shared in fleet.shared:
+        users = ", ".join(
+            f"{member.name} {used}" for member, used in zip(fleet.members, shared.used, strict=True) if used
+        )
+        worth = f"{dollars(shared.worth_usd_per_hour)} USD/h" if shared.worth_usd_per_hour else ""
+        name = shared.name.removeprefix("fleet.constraints.")
+        yield name, str(shared.total), str(shared.limit), users, worth

@@ -1,0 +1,166 @@
+"""A fleet at the command line: planned, written, checked, and refused where anything of it was edited."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fleet_files import workload
+
+from sky_melange.cli import cli
+
+FLEET = """version: 1
+fleet:
+  name: assistants
+  workloads: [chat.yaml, {file: talk.yaml, priority: 7}]
+  budget: {usd_per_hour: 60}
+  constraints:
+    max_accelerators: {H100: 3}
+"""
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner(mix_stderr=False).invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a fleet's files, planned into `out`."""
+    folder = tmp_path_factory.mktemp("fleet")
+    for name, rate in (("chat", 20), ("talk", 30)):
+        workload(folder, name, rate=rate)
+    (folder / "fleet.yaml").write_text(FLEET, encoding="utf-8")
+    done = run("plan", folder / "fleet.yaml", "--out", folder / "out", "--offline")
+    assert done.exit_code == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def fleet(planned: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(planned, tmp_path / "fleet"))
+
+
+def document(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "out" / "fleet.json").read_text(encoding="utf-8")))
+
+
+def test_the_same_files_give_the_same_bytes_and_json_alone_on_stdout(fleet: Path) -> None:
+    before = {path: path.read_bytes() for path in sorted((fleet / "out").rglob("*")) if path.is_file()}
+    done = run("plan", fleet / "fleet.yaml", "--out", fleet / "out", "--offline", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    assert {path: path.read_bytes() for path in sorted((fleet / "out").rglob("*")) if path.is_file()} == before
+    answer = json.loads(done.stdout)
+    assert set(answer["plans"]) == {"chat", "talk"}
+    assert answer["usd_per_hour"] == document(fleet)["usd_per_hour"]
+    totals = [plan["cost"]["total_usd_per_hour"] for plan in answer["plans"].values()]
+    assert answer["usd_per_hour"] == pytest.approx(sum(totals) - answer["shared_usd_per_hour"])
+
+
+def test_the_table_says_who_costs_what_and_what_is_shared(fleet: Path) -> None:
+    done = run("plan", fleet / "fleet.yaml", "--no-files", "--offline")
+    assert done.exit_code == 0, done.stderr
+    assert "assistants: USD" in done.stdout
+    assert "max_accelerators.H100" in done.stdout
+    assert "Budget: USD 60.00 per hour" in done.stdout
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+def test_check_holds_and_fails_closed(fleet: Path) -> None:
+    out = fleet / "out"
+    good = run("check", out, "--offline")
+    assert good.exit_code == 0, good.stdout + good.stderr
+    told = json.loads(run("check", out, "--offline", "--format", "json").stdout)
+    assert [check["name"] for check in told["checks"]] == [
+        "fleet-lock",
+        "fleet-shared",
+        "fleet-budget",
+        "fleet-budget-monthly",
+    ]
+    path = fleet / "fleet.yaml"
+    path.write_text(FLEET.replace("H100: 3", "H100: 2"), encoding="utf-8")
+    edited = run("check", out, "--offline")
+    assert edited.exit_code == 3
+    assert "fleet-lock" in edited.stderr
+    assert "was edited since" in edited.stderr
+    path.unlink()
+    assert run("check", out, "--offline").exit_code == 3
+
+
+def test_a_plan_that_is_not_the_fleets_is_refused_by_every_command(fleet: Path) -> None:
+    other = run("plan", fleet / "chat.yaml", "--out", fleet / "out" / "chat", "--offline")
+    assert other.exit_code == 0, other.stderr
+    same = json.loads((fleet / "out" / "chat" / "plan.json").read_text(encoding="utf-8"))["plan_sha256"]
+    if same == document(fleet)["members"][0]["plan_sha256"]:
+        pytest.skip("what is shared is not short: the plan by itself is that of the fleet")
+    for command in (("check", "--offline"), ("up", "--dry-run", "--offline"), ("status",), ("simulate",)):
+        name, *options = command
+        done = run(name, fleet / "out", *options)
+        assert done.exit_code == 2, (name, done.output)
+        assert "is not the plan that" in done.stderr
+
+
+def test_an_edited_fleet_json_and_a_missing_plan_are_refused(fleet: Path) -> None:
+    path = fleet / "out" / "fleet.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"H100": 3', '"H100": 30'), encoding="utf-8")
+    assert run("check", fleet / "out", "--offline").exit_code == 2
+    path.write_text(text[: len(text) // 2], encoding="utf-8")
+    assert run("check", fleet / "out", "--offline").exit_code == 2
+    path.write_text(text, encoding="utf-8")
+    shutil.rmtree(fleet / "out" / "talk")
+    done = run("status", fleet / "out")
+    assert done.exit_code == 2
+    assert "talk" in done.stderr
+
+
+def test_a_budget_that_is_too_small_prints_the_fleet_and_writes_nothing(fleet: Path) -> None:
+    path = fleet / "fleet.yaml"
+    path.write_text(FLEET.replace("usd_per_hour: 60", "usd_per_hour: 6"), encoding="utf-8")
+    done = run("plan", path, "--out", fleet / "new", "--offline")
+    assert done.exit_code == 3
+    assert "over fleet.budget.usd_per_hour 6" in done.stderr
+    assert "assistants: USD" in done.stdout
+    assert not (fleet / "new").exists()
+
+
+def test_a_workload_that_leaves_the_fleet_leaves_its_folder(fleet: Path) -> None:
+    path = fleet / "fleet.yaml"
+    path.write_text(FLEET.replace(", {file: talk.yaml, priority: 7}", ""), encoding="utf-8")
+    (fleet / "out" / "talk" / "launch.json").write_text("{}", encoding="utf-8")
+    done = run("plan", path, "--out", fleet / "out", "--offline")
+    assert done.exit_code == 2
+    assert "was launched and is not in the fleet any more" in done.stderr
+    (fleet / "out" / "talk" / "launch.json").unlink()
+    assert run("plan", path, "--out", fleet / "out", "--offline").exit_code == 0
+    assert not (fleet / "out" / "talk").exists()
+
+
+def test_a_folder_of_something_else_is_not_touched(fleet: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "mine"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine", encoding="utf-8")
+    done = run("plan", fleet / "fleet.yaml", "--out", foreign, "--offline")
+    assert done.exit_code == 2
+    assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    "option", [("--explain",), ("--formulation", "sliced"), ("--rate", "3"), ("--format", "markdown")]
+)
+def test_options_of_one_workload_are_refused(fleet: Path, option: tuple[str, ...]) -> None:
+    done = run("plan", fleet / "fleet.yaml", "--no-files", "--offline", *option)
+    assert done.exit_code == 2
+    assert "of one workload" in done.stderr
+
+
+def test_steps_of_all_plans_are_shown_in_their_order(fleet: Path) -> None:
+    done = run("up", fleet / "out", "--dry-run", "--offline")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.index("chat:") < done.stdout.index("talk:")
+    told = json.loads(run("up", fleet / "out", "--dry-run", "--offline", "--format", "json").stdout)
+    assert set(told["plans"]) == {"chat", "talk"}

@@ -1,0 +1,123 @@
+"""Several workloads that share limits: against every choice of plans, and what must hold of any fleet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from brute_force import cheapest_fleet_cost
+from hypothesis import assume, event, given
+from hypothesis import strategies as st
+from problems import EXACT, problems
+from property_examples import examples
+
+from sky_melange.errors import InfeasibleError
+from sky_melange.optimizer import FleetProblem, FleetSolution, SharedLimit, solve_fleet, solve_problem
+from sky_melange.optimizer.problem import Problem
+
+_TOLERANCE = 1e-5
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> FleetProblem:
+    """Two or three workloads of a few candidates, and less of something shared than they would take."""
+    several = [
+        draw(problems(max_classes=2, max_candidates=draw(st.sampled_from((2, 3))), limited=draw(st.booleans())))
+        for _ in range(draw(st.integers(2, 3)))
+    ]
+    weights = tuple(tuple(draw(st.integers(0, 3)) for _ in problem.prices) for problem in several)
+    try:
+        alone = [solve_problem(problem, EXACT) for problem in several]
+    except InfeasibleError:
+        assume(False)
+    wanted = sum(
+        w * n for row, found in zip(weights, alone, strict=True) for w, n in zip(row, found.counts, strict=True)
+    )
+    shared = SharedLimit(name="gpus", weights=weights, limit=max(0, wanted - draw(st.integers(0, 4))))
+    return FleetProblem.of(several, [shared])
+
+
+def _solved(fleet: FleetProblem) -> FleetSolution | None:
+    try:
+        return solve_fleet(fleet, EXACT)
+    except InfeasibleError:
+        return None
+
+
+@examples(200)
+@given(fleets())
+def test_a_fleet_costs_what_every_choice_of_plans_finds(fleet: FleetProblem) -> None:
+    shared = [(limit.weights, limit.limit) for limit in fleet.shared]
+
+    def by_enumeration(slack: float) -> float | None:
+        return cheapest_fleet_cost(fleet.problems, shared, slack=slack)
+
+    expected = by_enumeration(0.0)
+    assume(expected == by_enumeration(_TOLERANCE) == by_enumeration(-1e-9))
+    found = _solved(fleet)
+    event(
+        "none"
+        if expected is None
+        else "bound"
+        if expected != sum(solve_problem(p, EXACT).cost_usd_per_hour for p in fleet.problems)
+        else "free"
+    )
+    if expected is None:
+        assert found is None
+        return
+    assert found is not None
+    assert found.cost_usd_per_hour == pytest.approx(expected, rel=1e-9)
+    assert found.status == "optimal"
+    assert fleet.is_within(found.counts)
+
+
+@examples(40)
+@given(fleets())
+def test_what_is_shared_never_helps_and_parts_of_it_never_cost_less(fleet: FleetProblem) -> None:
+    together = _solved(fleet)
+    free = _solved(replace(fleet, shared=()))
+    if together is None:
+        return
+    assert free is not None
+    assert together.cost_usd_per_hour >= free.cost_usd_per_hour * (1 - 1e-6)
+    # The same plans keep to parts of what is shared that sum to it: dividing it beforehand can only cost more.
+    halves = [
+        _alone(problem, limit, k, limit.limit // len(fleet.problems))
+        for limit in fleet.shared
+        for k, problem in enumerate(fleet.problems)
+    ]
+    if all(cost is not None for cost in halves):
+        assert sum(cost for cost in halves if cost is not None) >= together.cost_usd_per_hour * (1 - 1e-6)
+
+
+def _alone(problem: Problem, limit: SharedLimit, k: int, part: int) -> float | None:
+    own = replace(limit, weights=(limit.weights[k],), limit=part)
+    found = _solved(FleetProblem.of([replace(problem, limits=problem.limits)], [own]))
+    return None if found is None else found.cost_usd_per_hour
+
+
+def test_the_worth_of_what_is_shared_is_stated() -> None:
+    # Both want the cheap machine for 1 instead of the dear one for 3; there is one.
+    problem = Problem(loads=((0.9, 0.9),), prices=(1.0, 3.0), replicas=(1, 1))
+    fleet = FleetProblem.of([problem, problem], [SharedLimit(name="cheap", weights=((1, 0), (1, 0)), limit=1)])
+    found = solve_fleet(fleet, EXACT)
+    assert found.cost_usd_per_hour == 4.0
+    assert found.worth_usd_per_hour == pytest.approx((2.0,))
+    assert sorted(found.counts) == [(0, 1), (1, 0)]
+
+
+def test_losses_are_survived_in_a_fleet_too() -> None:
+    problem = Problem(loads=((1.5, 1.5),), prices=(1.0, 1.2), replicas=(1, 1), losses=1)
+    fleet = FleetProblem.of([problem, problem], [SharedLimit(name="cheap", weights=((1, 0), (1, 0)), limit=4)])
+    found = solve_fleet(fleet, EXACT)
+    # Three each; two of the six must be dear.
+    assert found.cost_usd_per_hour == pytest.approx(4 + 2 * 1.2)
+    assert all(sum(counts) == 3 for counts in found.counts)
+    assert all(solution.contingencies for solution in found.solutions)
+
+
+def test_too_little_is_said_with_what_each_needs() -> None:
+    problem = Problem(loads=((1.5,),), prices=(1.0,), replicas=(1,))
+    fleet = FleetProblem.of([problem, problem], [SharedLimit(name="gpus", weights=((1,), (1,)), limit=3)])
+    with pytest.raises(InfeasibleError, match=r"gpus: 4 are needed \(workload 1 2, workload 2 2\), 3 are there"):
+        solve_fleet(fleet, EXACT)

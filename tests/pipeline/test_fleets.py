@@ -1,0 +1,156 @@
+"""Fleets planned from files: against every division of what is shared, and who yields when money is short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fleet_files import fleet, workload
+
+from sky_melange import pipeline
+from sky_melange.domain.fleet import FleetConstraints
+from sky_melange.errors import InfeasibleError, InputError
+from sky_melange.optimizer.verify_fleet import fleet_violations
+from sky_melange.pipeline.fleets import PlannedFleet, check_fleet_budget, plan_fleet
+
+
+def total(planned: PlannedFleet) -> float:
+    return sum(member.plan.cost.total_usd_per_hour for member in planned.members)
+
+
+def alone(folder: Path, name: str, *, rate: float, h100: int) -> float | None:
+    """USD per hour of a workload planned by itself with a quota of its own."""
+    file = workload(folder, name, rate=rate, constraints=f"max_accelerators: {{H100: {h100}, A100-80GB: 8}}")
+    try:
+        return pipeline.plan_file(folder / file).plan.cost.total_usd_per_hour
+    except InfeasibleError:
+        return None
+
+
+@pytest.mark.parametrize("quota", [0, 1, 3])
+def test_a_fleet_costs_what_the_best_division_of_its_quota_costs(tmp_path: Path, quota: int) -> None:
+    rates = {"chat": 20.0, "talk": 30.0}
+    divisions = []
+    for first in range(quota + 1):
+        parts = (first, quota - first)
+        costs = [
+            alone(tmp_path, name, rate=rate, h100=part) for (name, rate), part in zip(rates.items(), parts, strict=True)
+        ]
+        divisions += [sum(cost for cost in costs if cost is not None)] if None not in costs else []
+    own = "max_accelerators: {A100-80GB: 8}"
+    files = [workload(tmp_path, name, rate=rate, constraints=own) for name, rate in rates.items()]
+    limits = f"  constraints: {{max_accelerators: {{H100: {quota}}}}}\n"
+    planned = plan_fleet(fleet(tmp_path, *files, more=limits))
+    assert total(planned) == pytest.approx(min(divisions), rel=1e-6)
+    assert planned.plan.status == "optimal"
+    (shared,) = planned.plan.shared
+    assert shared.total <= quota
+    # One controller instead of two, of a size for all services.
+    controllers = [
+        machine.price_usd_per_hour or 0.0
+        for member in planned.members
+        for machine in member.plan.overhead
+        if "controller" in machine.purpose
+    ]
+    assert len(controllers) == 2
+    assert 0 < planned.plan.shared_usd_per_hour <= min(controllers)
+    assert planned.plan.usd_per_hour == pytest.approx(total(planned) - planned.plan.shared_usd_per_hour)
+
+
+def test_what_is_enough_for_all_leaves_every_plan_as_it_is_alone(tmp_path: Path) -> None:
+    files = [workload(tmp_path, name, rate=rate) for name, rate in (("chat", 10), ("talk", 20))]
+    planned = plan_fleet(fleet(tmp_path, *files, more="  constraints: {max_accelerators: {H100: 64}}\n"))
+    by_themselves = [pipeline.plan_file(tmp_path / file).plan for file in files]
+    assert [member.plan for member in planned.members] == by_themselves
+
+
+def test_plans_that_share_hold_in_simulation_and_say_what_they_would_cost_alone(tmp_path: Path) -> None:
+    files = [workload(tmp_path, name, rate=rate, attainment="0.99") for name, rate in (("chat", 12), ("talk", 24))]
+    free = plan_fleet(fleet(tmp_path, *files), simulator=pipeline.simulator())
+    used = sum(
+        group.instances * group.accelerators_per_instance
+        for member in free.members
+        for group in member.plan.groups
+        if group.accelerator == "H100"
+    )
+    assert used > 1
+    short = plan_fleet(
+        fleet(tmp_path, *files, more="  constraints: {max_accelerators: {H100: 1}}\n"), simulator=pipeline.simulator()
+    )
+    assert total(short) > total(free)
+    for member in short.members:
+        assert member.plan.simulated is not None
+        assert member.plan.simulated.attainment >= 0.99
+    changed = [m for m, before in zip(short.members, free.members, strict=True) if m.plan.groups != before.plan.groups]
+    assert changed
+    assert all("Part of a fleet" in member.plan.assumptions[0] for member in changed)
+
+
+def test_vcpu_quotas_count_the_machines_of_a_family(tmp_path: Path) -> None:
+    files = [workload(tmp_path, name, rate=rate) for name, rate in (("chat", 10), ("talk", 20))]
+    limits = '  constraints: {max_vcpus_in: {lambda: {"gpu_*": 26}}}\n'
+    planned = plan_fleet(fleet(tmp_path, *files, more=limits))
+    on_lambda = [group for member in planned.members for group in member.plan.groups if group.cloud == "lambda"]
+    (shared,) = planned.plan.shared
+    assert shared.total <= 26
+    assert sum(group.instances for group in on_lambda) <= 1
+
+
+def test_the_lower_priority_yields_first_and_never_below_its_floor(tmp_path: Path) -> None:
+    chat, talk = (workload(tmp_path, name, rate=40) for name in ("chat", "talk"))
+    everything = plan_fleet(fleet(tmp_path, chat, talk)).plan.usd_per_hour
+    entries = (f"{{file: {chat}, priority: 7}}", f"{{file: {talk}, priority: 3, min_fraction: 0.2}}")
+
+    def served(budget: float) -> tuple[float, ...]:
+        more = f"  budget: {{usd_per_hour: {budget}}}\n  objective: most_traffic\n"
+        planned = plan_fleet(fleet(tmp_path, *entries, more=more))
+        assert planned.plan.usd_per_hour <= budget * (1 + 1e-9)
+        check_fleet_budget(planned)
+        assert planned.plan.needed_usd_per_hour == pytest.approx(everything, rel=0.02)
+        for member, part in zip(planned.members, planned.plan.members, strict=True):
+            assert member.workload.traffic.request_rate_rps == pytest.approx(40 * part.served_fraction)
+        return tuple(member.served_fraction for member in planned.plan.members)
+
+    assert served(everything * 1.01) == (1.0, 1.0)
+    tight = served(everything * 0.8)
+    assert tight[0] == 1.0
+    assert 0.2 <= tight[1] < 1
+    assert served(everything * 0.9)[1] >= tight[1]
+    with pytest.raises(InfeasibleError, match=r"the floors of the workloads \(`min_fraction`\) cost USD"):
+        served(everything * 0.3)
+
+
+def test_the_mistakes_of_all_files_are_told_together(tmp_path: Path) -> None:
+    chat = workload(tmp_path, "chat")
+    (tmp_path / "copy.yaml").write_text((tmp_path / chat).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "broken.yaml").write_text("version: 1\nname: broken\n", encoding="utf-8")
+    itself = fleet(tmp_path, chat, "copy.yaml", "broken.yaml", "absent.yaml", "fleet.yaml")
+    with pytest.raises(InputError) as caught:
+        plan_fleet(itself)
+    text = str(caught.value)
+    for part in ("both called 'chat'", "broken.yaml", "absent.yaml", "is a fleet, and no workload"):
+        assert part in text, part
+
+
+def test_too_little_says_who_needs_how_much(tmp_path: Path) -> None:
+    files = [
+        workload(tmp_path, name, rate=40, constraints="max_accelerators: {L40S: 0, A100-80GB: 0}") for name in "ab"
+    ]
+    with pytest.raises(InfeasibleError, match=r"max_accelerators\.H100: \d+ are needed \(a \d+, b \d+\), 1 are there"):
+        plan_fleet(fleet(tmp_path, *files, more="  constraints: {max_accelerators: {H100: 1}}\n"))
+
+
+def test_the_verifier_counts_plans_by_itself(tmp_path: Path) -> None:
+    planned = plan_fleet(fleet(tmp_path, *(workload(tmp_path, name, rate=20) for name in ("chat", "talk"))))
+    plans = [member.plan for member in planned.members]
+    group = plans[0].groups[0]
+    limits = FleetConstraints(
+        max_accelerators={group.accelerator: 0},
+        max_accelerators_in={group.cloud: {group.accelerator: 0}},
+        max_vcpus_in={group.cloud: {group.instance_type: 0}},
+    )
+    told = list(fleet_violations(plans, limits, {group.machine: 26.0}))
+    assert len(told) == 3
+    assert any("vCPUs" in each for each in told)
+    assert any("not known" in each for each in fleet_violations(plans, limits, {}))
+    assert not list(fleet_violations(plans, FleetConstraints(), {}))

@@ -1,0 +1,116 @@
+"""fleet.yaml: what it says, and every mistake in it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sky_melange.domain.workload import Objective
+from sky_melange.errors import InputError
+from sky_melange.workload_file import fleet_schema, is_fleet, read_fleet
+
+ACCELERATORS = ("A100", "H100")
+CLOUDS = ("aws", "gcp")
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "fleet.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_fleet_names_its_workloads_with_or_without_a_priority(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+version: 1
+fleet:
+  name: assistants
+  workloads: [chat.yaml, {file: code.yaml, priority: 7, min_fraction: 0.5}]
+  budget: {usd_per_hour: 60}
+  objective: most_traffic
+  constraints:
+    max_accelerators: {H100: 16}
+    max_accelerators_in: {aws/us-east-1: {H100: 8}}
+    max_vcpus_in: {aws/us-east-1: {"p5.*": 192}}
+""",
+    )
+    fleet = read_fleet(path, known_accelerators=ACCELERATORS, known_clouds=CLOUDS)
+    assert [(each.file, each.priority, each.min_fraction) for each in fleet.members] == [
+        ("chat.yaml", 5, 1.0),
+        ("code.yaml", 7, 0.5),
+    ]
+    assert fleet.objective is Objective.MOST_TRAFFIC
+    assert fleet.budget is not None
+    assert fleet.budget.usd_per_hour == 60
+    assert fleet.constraints.max_vcpus_in == {"aws/us-east-1": {"p5.*": 192}}
+    assert is_fleet(path, path.read_text(encoding="utf-8"))
+    assert not is_fleet(path, "version: 1\nname: fleet\n")
+
+
+def test_every_mistake_is_told_at_once_with_its_line_and_what_to_write(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """version: 1
+fleet:
+  name: Foo Bar
+  workloads:
+    - chat.yaml
+    - {file: code.yaml, priority: 11, min_fractoin: 0.5}
+    - chat.yaml
+    - {file: more.yaml, min_fraction: 0}
+  budgt: {usd_per_hour: 5}
+  constraints:
+    max_accelerators: {H100: 8, H1000: 2, A100: two}
+    max_accelerators_in: {awz/us-east-1: {H100: 8}}
+    max_vcpus_in: {aws/us-east-1: {}}
+  objective: most_traffic
+""",
+    )
+    with pytest.raises(InputError) as caught:
+        read_fleet(path, known_accelerators=ACCELERATORS, known_clouds=CLOUDS)
+    told = {(mistake.line, mistake.key): mistake.message for mistake in caught.value.mistakes}
+    limits = "fleet.constraints"
+    assert "lower-case letters" in told[3, "fleet.name"]
+    assert told[6, "fleet.workloads[1].priority"] == "must be at most 9, found the number 11"
+    assert "did you mean 'min_fraction'?" in told[6, "fleet.workloads[1].min_fractoin"]
+    assert "named twice" in told[7, "fleet.workloads[2]"]
+    assert told[8, "fleet.workloads[3].min_fraction"] == "must be above 0, found the number 0"
+    assert "did you mean 'budget'?" in told[9, "fleet.budgt"]
+    assert "did you mean 'H100'?" in told[11, f"{limits}.max_accelerators.H1000"]
+    assert told[11, f"{limits}.max_accelerators.A100"] == "want for example `8`, found the text 'two'"
+    assert "did you mean 'aws'?" in told[12, f"{limits}.max_accelerators_in.awz/us-east-1"]
+    assert "must not be empty" in told[13, f"{limits}.max_vcpus_in.aws/us-east-1"]
+    assert "needs a budget" in told[14, "fleet.objective"]
+    assert len(told) == 11
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "fleet",
+        "[1, 2]",
+        "version: 1\nfleet: 3\n",
+        "version: 2\nfleet: {name: a, workloads: [x]}\n",
+        "version: 1\nfleet: {name: a, workloads: []}\n",
+        "version: 1\nfleet: {name: a, workloads: {a: b}}\n",
+        "version: 1\nfleet: {name: a, workloads: [[x]]}\n",
+        "version: 1\nfleet: {name: a, workloads: [x], objective: [a]}\n",
+        "version: 1\nfleet: {name: a, workloads: [" + "x, " * 5000 + "]}\n",
+        "version: 1\nfleet: {name: a",
+    ],
+)
+def test_what_is_no_fleet_is_told_and_never_a_traceback(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError):
+        read_fleet(written(tmp_path, text))
+
+
+def test_the_schema_has_a_description_of_every_key() -> None:
+    schema = fleet_schema()
+    definitions = schema["$defs"]
+    assert isinstance(definitions, dict)
+    for name in ("FleetSection", "MemberSection", "FleetConstraintsSection"):
+        keys = definitions[name]["properties"].values()
+        assert all("description" in each or "$ref" in each for each in keys)
