@@ -74,12 +74,14 @@ class FleetProblem:
         return all(used <= limit.limit for used, limit in zip(self.used(counts), self.shared, strict=True))
 
 
-def shared_limits(constraints: FleetConstraints, candidates: Sequence[Sequence[Candidate]]) -> tuple[SharedLimit, ...]:
-    """What the workloads share: the limits of the fleet, and reserved capacity that several of them may use.
+def shared_limits(
+    constraints: FleetConstraints, problems: Sequence[Problem], candidates: Sequence[Sequence[Candidate]]
+) -> tuple[SharedLimit, ...]:
+    """What the workloads share: the limits of the fleet, and capacity of one's own that several of them may use.
 
     `candidates[k]` of workload k. Raises InputError where two workloads say different numbers of the same capacity.
     """
-    return (*_quotas(constraints, candidates), *_reserved(candidates))
+    return (*_quotas(constraints, candidates), *_own(problems))
 
 
 def _quotas(constraints: FleetConstraints, candidates: Sequence[Sequence[Candidate]]) -> Iterator[SharedLimit]:
@@ -111,21 +113,24 @@ def _quotas(constraints: FleetConstraints, candidates: Sequence[Sequence[Candida
             yield limit(name, most, lambda c, a=pattern, p=place, m=most: vcpus(c, a, p, m))  # type: ignore[misc]
 
 
-def _reserved(candidates: Sequence[Sequence[Candidate]]) -> Iterator[SharedLimit]:
-    found: dict[str, set[int]] = {}
-    users: dict[str, set[int]] = {}
-    for k, each in enumerate(candidates):
-        for candidate in each:
-            if candidate.offer.reserved_instances is not None:
-                found.setdefault(candidate.offer.name, set()).add(candidate.offer.reserved_instances)
-                users.setdefault(candidate.offer.name, set()).add(k)
-    for name, counts in sorted(found.items()):
-        if len(counts) > 1:
-            said = " and ".join(map(str, sorted(counts)))
-            raise InputError(f"{name}: workloads of the fleet say that {said} instances are reserved; give one file")
-        if len(users[name]) > 1:
-            weights = tuple(tuple(int(candidate.offer.name == name) for candidate in each) for each in candidates)
-            yield SharedLimit(name=f"reserved capacity {name}", weights=weights, limit=counts.pop())
+def _own(problems: Sequence[Problem]) -> Iterator[SharedLimit]:
+    found: dict[str, dict[int, Cap]] = {}
+    for k, problem in enumerate(problems):
+        for limit in problem.limits:
+            if isinstance(limit, Cap) and limit.is_shared:
+                found.setdefault(limit.name, {})[k] = limit
+    for name, by_workload in sorted(found.items()):
+        said = sorted({cap.limit for cap in by_workload.values()})
+        if len(said) > 1:
+            raise InputError(
+                f"{name}: workloads of the fleet say that there are {' and '.join(map(str, said))}; say the same in all"
+            )
+        if len(by_workload) > 1:
+            weights = tuple(
+                by_workload[k].weights if k in by_workload else (0,) * problem.candidate_count
+                for k, problem in enumerate(problems)
+            )
+            yield SharedLimit(name=name, weights=weights, limit=said[0])
 
 
 def shared_caps(shared: Sequence[SharedLimit], k: int) -> tuple[Cap, ...]:

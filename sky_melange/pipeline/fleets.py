@@ -234,7 +234,7 @@ class _Fleet:
         """These fractions of the traffic at the least cost."""
         ready = [self.ready_at(k, fraction) for k, fraction in enumerate(fractions)]
         alone = [self.alone_at(k, fraction) for k, fraction in enumerate(fractions)]
-        shared = shared_limits(self.fleet.constraints, [each.model.candidates for each in ready])
+        shared = _shared(self.fleet, ready)
         counts = [answer.optimum.solution.counts for answer in alone]
         if all(sum(limit.used_by(k, each) for k, each in enumerate(counts)) <= limit.limit for limit in shared):
             members = tuple(
@@ -359,7 +359,7 @@ class _Fleet:
             if held is not None:
                 model = held.solved.model
             problems.append((model if fraction == 1 else model.at_traffic(fraction)).problem)
-        shared = shared_limits(self.fleet.constraints, [ready.model.candidates for ready in self.ready])
+        shared = _shared(self.fleet, self.ready)
         try:
             found = solve_fleet(FleetProblem.of(problems, shared, self.names), self.settings)
         except InfeasibleError:
@@ -455,6 +455,11 @@ class _Fleet:
             priorities=found.priorities,
             needed_usd_per_hour=found.needed_usd_per_hour,
         )
+
+
+def _shared(fleet: Fleet, ready: Sequence[Prepared]) -> tuple[SharedLimit, ...]:
+    models = [each.model for each in ready]
+    return shared_limits(fleet.constraints, [model.problem for model in models], [model.candidates for model in models])
 
 
 def _rounded(fraction: float) -> float:

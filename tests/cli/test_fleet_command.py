@@ -164,3 +164,23 @@ def test_steps_of_all_plans_are_shown_in_their_order(fleet: Path) -> None:
     assert done.stdout.index("chat:") < done.stdout.index("talk:")
     told = json.loads(run("up", fleet / "out", "--dry-run", "--offline", "--format", "json").stdout)
     assert set(told["plans"]) == {"chat", "talk"}
+
+
+def test_reserved_capacity_that_two_workloads_may_use_is_sold_once(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text(
+        "cloud,region,instance_type,price_usd_per_hour,reserved_instances\nlambda,us-east-1,gpu_1x_h100_sxm5,0.5,1\n",
+        encoding="utf-8",
+    )
+    for name in ("chat", "talk"):
+        path = tmp_path / workload(tmp_path, name, rate=12)
+        path.write_text(path.read_text(encoding="utf-8") + "prices: {overrides: own.csv}\n", encoding="utf-8")
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text("version: 1\nfleet: {name: both, workloads: [chat.yaml, talk.yaml]}\n", encoding="utf-8")
+    done = run("plan", fleet, "--no-files", "--offline", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    answer = json.loads(done.stdout)
+    groups = [group for plan in answer["plans"].values() for group in plan["groups"]]
+    assert sum(group["instances"] for group in groups if group["reserved_instances"] is not None) == 1
+    (shared,) = answer["shared"]
+    assert shared["name"].startswith("reserved capacity")
+    assert shared["worth_usd_per_hour"] > 0

@@ -20,6 +20,9 @@ class Cap(Counted):
 
     row: ClassVar[str] = "cap_#"
 
+    is_shared: bool = False
+    """Of something that other workloads may have a part of: a fleet has one of it, by `name`."""
+
     @classmethod
     def of(cls, workload: Workload, candidates: Sequence[Candidate]) -> Iterator[Self]:
         limits = workload.constraints
@@ -33,7 +36,7 @@ class Cap(Counted):
         reserved = {offer.name: offer.reserved_instances for offer in offers if offer.reserved_instances is not None}
         for name, instances in sorted(reserved.items()):
             weights = tuple(int(offer.name == name) for offer in offers)
-            yield cls(name=f"reserved capacity {name}", weights=weights, limit=instances)
+            yield cls(name=f"reserved capacity {name}", weights=weights, limit=instances, is_shared=True)
 
     @classmethod
     def on(
