@@ -1,4 +1,4 @@
-"""The public API: `plan`, `check`, `check_bill`, `diff`, `prices`; in SkyPilot `sky.melange`, else `sky_melange.api`.
+"""The public API: `plan`, `plan_fleet`, `check`, `check_bill`, `diff`, `prices`; in SkyPilot `sky.melange`.
 
     from sky_melange import api
 
@@ -25,13 +25,25 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from sky_melange.domain.bill import BillReport
     from sky_melange.domain.check import CheckReport
+    from sky_melange.domain.fleet import FleetPlan
     from sky_melange.domain.offer import Offer, PriceBook, PriceState, Quarantined
     from sky_melange.domain.plan import Plan
     from sky_melange.domain.plan_diff import PlanDiff
     from sky_melange.domain.workload import Workload
     from sky_melange.plan_file import PlanDocument
 
-__all__ = ["PathLike", "PlanResult", "PriceList", "check", "check_bill", "diff", "plan", "prices"]
+__all__ = [
+    "FleetResult",
+    "PathLike",
+    "PlanResult",
+    "PriceList",
+    "check",
+    "check_bill",
+    "diff",
+    "plan",
+    "plan_fleet",
+    "prices",
+]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -54,6 +66,21 @@ class PlanResult:
         from sky_melange.render import render_files
 
         return render_files(self.plan, self.workload)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetResult:
+    """What the plans of a fleet share and cost together, and the verified plan of each workload."""
+
+    plan: FleetPlan
+    members: tuple[PlanResult, ...]
+
+    @property
+    def json(self) -> str:
+        """The bytes of fleet.json, as the command line writes it."""
+        from sky_melange.render import fleet_json
+
+        return fleet_json.text(self.plan, [(member.plan, member.workload) for member in self.members])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +139,26 @@ def plan(  # noqa: PLR0913 - a keyword for each option
     )
     pipeline.check_budget(planned)
     return PlanResult(plan=planned.plan, workload=planned.workload)
+
+
+def plan_fleet(fleet: PathLike, *, offline: bool = False, out: PathLike = "plan", simulate: bool = True) -> FleetResult:
+    """The cheapest plans of a fleet.yaml, as `sky-melange plan FLEET --no-files`; arguments as of `plan`.
+
+    Raises what `plan` does: with the mistakes of all files, or with the name of the workload.
+    """
+    from sky_melange import pipeline
+    from sky_melange.pipeline.fleets import check_fleet_budget
+    from sky_melange.pipeline.fleets import plan_fleet as planned_fleet
+
+    planned = planned_fleet(
+        Path(fleet),
+        book_of=lambda read: _book(read, offline=offline),
+        folder=Path(out),
+        simulator=pipeline.simulator() if simulate else None,
+    )
+    check_fleet_budget(planned)
+    members = tuple(PlanResult(plan=member.plan, workload=member.workload) for member in planned.members)
+    return FleetResult(plan=planned.plan, members=members)
 
 
 def check(  # noqa: PLR0913 - a keyword for each limit

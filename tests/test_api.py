@@ -13,6 +13,7 @@ import sys
 import typing
 from pathlib import Path
 
+import fleet_files
 import pytest
 from click.testing import CliRunner
 
@@ -129,7 +130,7 @@ def test_everything_public_is_typed_and_documented() -> None:
         signature = inspect.signature(function)
         assert all(parameter.annotation is not parameter.empty for parameter in signature.parameters.values())
         assert signature.return_annotation is not signature.empty
-    assert all(dataclasses.is_dataclass(getattr(api, name)) for name in ("PlanResult", "PriceList"))
+    assert all(dataclasses.is_dataclass(getattr(api, name)) for name in ("FleetResult", "PlanResult", "PriceList"))
     public = {name for name, value in vars(api).items() if inspect.isfunction(value) and not name.startswith("_")}
     assert public - {"dataclass"} <= set(api.__all__)
 
@@ -192,3 +193,17 @@ def test_the_example_in_the_documentation_runs(folder: Path, monkeypatch: pytest
     exec(compile(program, "docs/sdk.md", "exec"), {"api": api, "print": lambda *words: said.append(" ".join(words))})  # noqa: S102
     assert any("USD/h" in line for line in said)
     assert (folder / "plan" / "plan.json").exists()
+
+
+def test_a_fleet_is_planned_as_at_the_command_line(tmp_path: Path) -> None:
+    files = [fleet_files.workload(tmp_path, name, rate=10) for name in ("chat", "talk")]
+    path = fleet_files.fleet(tmp_path, *files)
+    result = api.plan_fleet(path, offline=True, out=tmp_path / "out")
+    done = CliRunner().invoke(cli, ["plan", str(path), "--offline", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert result.json == (tmp_path / "out" / "fleet.json").read_text(encoding="utf-8")
+    for member in result.members:
+        written = (tmp_path / "out" / member.plan.name / "plan.json").read_text(encoding="utf-8")
+        assert member.json == written
+    with pytest.raises(InputError, match="is a fleet, not a workload"):
+        api.plan(path, offline=True)

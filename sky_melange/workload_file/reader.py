@@ -65,6 +65,9 @@ def read_workload(  # noqa: PLR0913 - one keyword for each kind of name
     from sky_melange.workload_file.yaml_source import parse_yaml
 
     document = parse_yaml(file_text(path) if text is None else text, source=str(path))
+    if "fleet" in document.root.entries:
+        message = "is a fleet, not a workload: `sky-melange plan` takes it, other commands its plans or workloads"
+        raise InputError([Mistake(source=document.source, line=document.line_of(("fleet",)), message=message)])
     mistakes: list[Mistake] = list(document.mistakes)
     version = version_mistake(document)
     if version is not None:
