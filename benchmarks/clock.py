@@ -32,9 +32,9 @@ from sky_melange.domain.plan import Plan
 from sky_melange.domain.scaling import DECISION_SECONDS, counts_by_hour
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer.verify import in_period
-from sky_melange.pipeline.attaining import final_scenario
 from sky_melange.pipeline.autoscaling import BY_MEANS
 from sky_melange.pipeline.autoscaling import replayed as replayed_by_policies
+from sky_melange.pipeline.judging import final_scenario
 from sky_melange.plan_file import PlanDocument
 
 if TYPE_CHECKING:

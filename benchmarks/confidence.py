@@ -23,7 +23,7 @@ from sky_melange import pipeline
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.workload import ProfilePolicy, Workload
 from sky_melange.errors import SkyMelangeError
-from sky_melange.pipeline.attaining import final_scenario
+from sky_melange.pipeline.judging import final_scenario
 from sky_melange.pipeline.planning import Planned
 from sky_melange.plan_file import PlanDocument
 from sky_melange.profiles.pessimism import slowed, stated_fraction

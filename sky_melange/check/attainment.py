@@ -78,9 +78,10 @@ def _worst(
 
     Of a schedule the worst of its periods, each at its own rate.
 
-    By the seed that the plan was judged by, so that one that has not changed is judged alike.
+    By the seed and as many requests as the plan was judged by, so that one that has not changed is judged alike.
     """
-    from sky_melange.pipeline.attaining import final_scenario
+    from sky_melange.pipeline.judging import final_scenario
+    from sky_melange.pipeline.simulating import usual_requests
     from sky_melange.simulation import fleet_of, without
 
     if plan.schedule is not None:
@@ -89,7 +90,7 @@ def _worst(
         number = max(range(len(found)), key=lambda each: found[each][1])
         hours = f"in the hours of up to {plan.schedule.periods[number].rate_rps:g} req/s"
         return found[0][0], found[number][1], (hours, *found[number][2])
-    fleet, scenario = fleet_of(plan, workload, profiles), final_scenario(workload, log)
+    fleet, scenario = fleet_of(plan, workload, profiles), final_scenario(workload, log, usual_requests(plan))
     left = {group.name: group.instances for group in plan.groups}
     whole = simulator(fleet, scenario, workload.slo)
     worst: tuple[float, tuple[str, ...]] = 1 - whole.held, ()

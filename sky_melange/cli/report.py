@@ -62,9 +62,9 @@ def command(*, plan: Path, output_file: Path | None, output_format: str, period:
 
 def _plot(document: PlanDocument) -> SimulationPlot:
     """Attainment by rate, with the planned requests."""
-    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, swept, workload_file_of
+    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, swept, usual_requests, workload_file_of
     from sky_melange.render import simulation_plot
-    from sky_melange.simulation import DEFAULT_REQUESTS, Scenario
+    from sky_melange.simulation import Scenario
 
     fleet, warnings = planned_fleet(document)
     for warning in warnings:
@@ -76,7 +76,7 @@ def _plot(document: PlanDocument) -> SimulationPlot:
         request_rate_rps=workload.traffic.request_rate_rps,
         arrivals=None if log is not None else workload.traffic.arrivals,
         log=log,
-        requests=DEFAULT_REQUESTS,
+        requests=usual_requests(document.plan),
         seed=0,
     )
     simulated = simulator(lambda text: click.echo(text, err=True))

@@ -38,7 +38,7 @@ Examples:
 @click.option("--arrivals", metavar="poisson|cv=2", help="How requests follow each other. [default: as planned]")
 @click.option("--rate", type=float, help="Requests per second. [default: that of the plan]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all chance.")
-@click.option("--requests", type=int, help="How many are counted. [default: 50,000]")
+@click.option("--requests", type=int, help="How many are counted. [default: as many as the plan was judged by]")
 @click.option("--lose", multiple=True, metavar="GROUP=1", help="Instances of a group that are gone; repeatable.")
 @click.option("--slower", metavar="10%", help="Engines that are so much slower than their profiles.")
 @click.option("--require", type=float, metavar="0.99", help="Exit 3 when fewer of the requests meet every target.")
@@ -66,10 +66,10 @@ def command(
     limits) to replicas that batch continuously, whose steps take the time that the profiles say. A request that is too
     long for the model is refused, and has missed. The same seed gives the same answer.
     """
-    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, swept, workload_file_of
+    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, swept, usual_requests, workload_file_of
     from sky_melange.plan_file import read_plan
     from sky_melange.render import simulation_report
-    from sky_melange.simulation import DEFAULT_REQUESTS, MOST_REQUESTS, Scenario, parse_arrivals, without
+    from sky_melange.simulation import MOST_REQUESTS, Scenario, parse_arrivals, without
     from sky_melange.traces import read_requests
 
     options = trace_options(**reading)
@@ -97,7 +97,7 @@ def command(
         request_rate_rps=workload.traffic.request_rate_rps if rate is None else rate,
         arrivals=wanted,
         log=log,
-        requests=DEFAULT_REQUESTS if requests is None else requests,
+        requests=usual_requests(document.plan) if requests is None else requests,
         seed=seed,
     )
     simulated = simulator(lambda text: click.echo(text, err=True))

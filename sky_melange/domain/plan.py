@@ -42,6 +42,9 @@ BURST_ROOM: Final = 1.25
 """A single request's TPOT is a mean over its life: for a while a replica may run so many times what just holds."""
 
 
+MOST_SIMULATED_REQUESTS: Final = 800_000
+"""By more no plan is judged."""
+
 MOST_UTILIZATION: Final = 2.5
 """Capacities are those of single sizes: a mix may carry more, as its long answers leave time for short ones."""
 
@@ -332,7 +335,8 @@ class SimulatedPlan:
     `attainment`: the share of `requests` that met every target; `attainment_error` is half of its 95 % confidence
     interval. `plans` were simulated until this one was found. `slower_fraction`, `slower_attainment`: the same with
     engines that are so much slower than their profiles, and `slower_usd_per_hour` what a plan costs more that holds
-    then, too; None: none was found.
+    then, too; None: none was found. `draws`: of what its profiles may be off by, where it has several that may be, and
+    `draws_held` those of them in which it holds.
     """
 
     target: float
@@ -350,6 +354,8 @@ class SimulatedPlan:
     slower_usd_per_hour: float | None
     thinned_to: float | None = None
     percentiles: tuple[SimulatedPercentile, ...] = ()
+    draws: int = 0
+    draws_held: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ profiling.py   its profiles, and what a replica of each sustains
 planning.py    workload, prices and profiles -> a verified plan
 answering.py   what there is to choose from -> what to launch
 attaining.py   the cheapest plan that holds in simulation
+judging.py     whether one holds; drawn_errors.py with profiles that are off
+learning.py    what it teaches of the loads at which others do
 simulating.py  a plan.json -> the fleet and the requests to simulate
 simulator.py   the simulator, with a place for its compiled code
 fleets.py      a fleet.yaml -> a verified plan of each workload; sharing.py: plans chosen together
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
         selected_profiles,
     )
     from sky_melange.pipeline.reading import embedded_book, read
-    from sky_melange.pipeline.simulating import arrivals_log, planned_fleet, workload_file_of
+    from sky_melange.pipeline.simulating import arrivals_log, planned_fleet, usual_requests, workload_file_of
     from sky_melange.pipeline.simulator import simulator, swept
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "simulator",
     "solve_melange",
     "swept",
+    "usual_requests",
     "workload_digest",
     "workload_file_of",
 ]
@@ -61,7 +64,7 @@ _NAMES: Final = {
     "planning": ("Planned", "check_budget", "make_plan", "plan_file"),
     "profiling": ("capacities_of", "profiles_digest", "profiles_for", "profiles_on", "selected_profiles"),
     "reading": ("embedded_book", "read"),
-    "simulating": ("arrivals_log", "planned_fleet", "workload_file_of"),
+    "simulating": ("arrivals_log", "planned_fleet", "usual_requests", "workload_file_of"),
     "simulator": ("simulator", "swept"),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}

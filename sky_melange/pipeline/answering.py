@@ -19,7 +19,8 @@ from sky_melange.resources import cloud_features
 
 if TYPE_CHECKING:
     from sky_melange.domain.simulation import Simulation
-    from sky_melange.pipeline.attaining import Held, Simulate
+    from sky_melange.pipeline.attaining import Held
+    from sky_melange.pipeline.judging import Simulate
     from sky_melange.pipeline.scheduling import Scheduled
     from sky_melange.pipeline.simulator import Simulator
     from sky_melange.simulation import Fleet, Scenario

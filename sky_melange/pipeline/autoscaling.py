@@ -277,7 +277,7 @@ def _held_at_loads(
     """What becomes of the requests when more, or fewer, come than the busiest hour has."""
     if simulator is None or workload.slo.attainment is None:
         return BY_MEANS
-    from sky_melange.pipeline.attaining import final_scenario
+    from sky_melange.pipeline.judging import final_scenario
     from sky_melange.simulation import fleet_of
 
     fleet, scenario = fleet_of(plan, workload, used), final_scenario(workload, log)

@@ -23,14 +23,12 @@ from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer import Model, ScheduleSolution, Solution, Solved, assembled_of, solve_hours
 from sky_melange.optimizer.schedule import Cycle, ScheduleProblem, periods_of
 from sky_melange.pipeline.attaining import (
-    FINAL_SEED,
     ROOM,
     SLOWER_FRACTION,
     Held,
     Search,
-    Simulate,
-    fleet_of_solved,
 )
+from sky_melange.pipeline.judging import LONGER, Judge, Simulate, fleet_of_solved
 from sky_melange.profiles.estimates import has_shape, shape_of
 from sky_melange.traces.request_log import RequestLog
 
@@ -367,10 +365,9 @@ class _Hours:
         if self.simulate is None:
             raise SkyMelangeError("nothing is simulated here")
         solved = self.at(tried, period)
-        search = Search(
-            model=solved.model, simulate=self.simulate, log=self.log, known=self.known, used_to=dict(self.used_to)
-        )
-        return search, solved
+        # One length for all periods, which `check` simulates alike; errors of profiles are drawn for no period.
+        judge = Judge(model=solved.model, simulate=self.simulate, log=self.log, lengths=LONGER[:1], draws_errors=False)
+        return Search(judge=judge, known=self.known, used_to=dict(self.used_to)), solved
 
     def holds(self, tried: _Tried, *, learns: bool) -> bool:
         """Whether every period does. Of those that do not it is learnt up to where they would; of some others too."""
@@ -382,12 +379,12 @@ class _Hours:
             if self.judged.get(key, False) and period not in asked:
                 continue
             search, solved = self.judge(tried, period)
-            fleets, results, self.judged[key] = search.tried(solved)
+            verdict = search.tried(solved)
+            self.judged[key] = verdict.is_held
             self.plans += 1
-            is_held = is_held and self.judged[key]
-            if not self.judged[key] or period in asked:
-                worst = min(range(len(fleets)), key=lambda index: results[index].held)
-                search.learn(solved, fleets[worst], results[worst], is_held=self.judged[key])
+            is_held = is_held and verdict.is_held
+            if not verdict.is_held or period in asked:
+                search.learn(solved, verdict)
         return is_held
 
     def raised(self, tried: _Tried) -> _Tried | None:
@@ -401,11 +398,10 @@ class _Hours:
                     return None
                 search, solved = self.judge(tried, period)
                 self.plans += 1
-                _, results, is_held = search.tried(solved)
-                if is_held:
+                verdict = search.tried(solved)
+                if verdict.is_held:
                     break
-                worst = min(results, key=lambda result: result.held)
-                held = {group.name: 1.0 if group.held is None else group.held for group in worst.groups}
+                held = {group.name: 1.0 if group.held is None else group.held for group in verdict.result.groups}
                 counts = [list(row) for row in tried.solution.counts]
                 open_to = self.may_be_raised(solved, counts, period)
                 if not open_to:
@@ -472,6 +468,8 @@ class _Hours:
             slower_attainment=min(run.attainment for run in slower),
             slower_usd_per_hour=0.0 if self.all_hold(slower) else self.room_for_slower(best),
             thinned_to=runs[0].thinned_to,
+            draws=0,
+            draws_held=0,
         )
         attained = tuple((run.attainment, run.attainment_error) for run in runs)
         return replace(chosen, attained=attained, simulated=simulated)
@@ -481,7 +479,7 @@ class _Hours:
         for period in range(len(tried.rates_rps)):
             search, solved = self.judge(tried, period)
             fleet = replace(fleet_of_solved(solved), slower_fraction=slower_fraction)
-            yield search.run_once(fleet, solved, seed=FINAL_SEED)
+            yield search.judge.run(fleet, solved)
 
     def all_hold(self, runs: Sequence[Simulation]) -> bool:
         """Whether enough requests meet their targets in each."""

@@ -87,13 +87,13 @@ class Coupled:
             return answer_by_means(model, replace(found, model=model))
         from sky_melange.pipeline.attaining import Held
 
-        search.model = allotted(search.model)
+        search.judge = replace(search.judge, model=allotted(search.model))
         simulated = search.summary(found)
         search.allow(found)
         model = search.model.used_to(search.parts(search.used_to))
         solved = Solved(model=model, solution=found.solution, assembled=assembled_of(model, found.solution))
         held = Held(solved=solved, simulated=simulated, known=search.known, used_to=search.used_to)
-        return answer_held(search.model, held, search.simulate, ready.log)
+        return answer_held(search.model, held, search.judge.simulate, ready.log)
 
 
 def _holds(search: Search, found: Solved) -> bool:
@@ -110,11 +110,10 @@ def _search(ready: Prepared, alone: Answer, simulator: Simulator | None) -> Sear
     if held is None or simulator is None:
         return None
     from sky_melange.pipeline.attaining import Search
+    from sky_melange.pipeline.judging import Judge
 
     return Search(
-        model=ready.model,
-        simulate=simulating(simulator, ready.workload),
-        log=ready.log,
+        judge=Judge(model=ready.model, simulate=simulating(simulator, ready.workload), log=ready.log),
         known={key: dict(known) for key, known in held.known.items()},
         used_to=dict(held.used_to),
         has_held=True,

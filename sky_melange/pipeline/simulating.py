@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sky_melange.domain.buckets import Traffic
-from sky_melange.domain.plan import ReplicaGroup
+from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.trace import TraceReference
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.pipeline.profiling import profiles_on
 from sky_melange.pipeline.reading import hours_of
 from sky_melange.plan_file import PlanDocument
-from sky_melange.simulation import Fleet, fleet_of
+from sky_melange.simulation import DEFAULT_REQUESTS, Fleet, fleet_of
 from sky_melange.traces import preset_names, read_requests
 from sky_melange.traces.presets import has_requests, preset_requests
 from sky_melange.traces.request_log import RequestLog
@@ -49,6 +49,11 @@ def workload_file_of(document: PlanDocument) -> Path | None:
     """Where the workload of a plan lies; None: it was planned from no file."""
     name = document.plan.inputs.workload_file
     return None if name is None else document.path.parent / name
+
+
+def usual_requests(plan: Plan) -> int:
+    """As many as decided that the plan holds, and never fewer than any plan is judged by."""
+    return DEFAULT_REQUESTS if plan.simulated is None else max(DEFAULT_REQUESTS, plan.simulated.requests)
 
 
 def planned_fleet(document: PlanDocument) -> tuple[Fleet, tuple[str, ...]]:

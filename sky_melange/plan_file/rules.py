@@ -15,7 +15,7 @@ from sky_melange.domain.emissions import summed
 from sky_melange.domain.engine import ENGINES, can_launch
 from sky_melange.domain.hosted import hosted_api
 from sky_melange.domain.machine import Machine
-from sky_melange.domain.plan import MOST_UTILIZATION, Plan, ReplicaGroup
+from sky_melange.domain.plan import MOST_SIMULATED_REQUESTS, MOST_UTILIZATION, Plan, ReplicaGroup
 from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.unit_costs import token_rates, unit_costs
 from sky_melange.domain.workload import Workload
@@ -188,6 +188,11 @@ def _check_simulated(plan: Plan, workload: Workload, decoder: Decoder) -> None:
     for name in ("attainment", "refused_fraction", "slower_attainment"):
         if getattr(found, name) > 1:
             decoder.mistake(f"simulated.{name}", f"is no share: want 0 to 1, found {getattr(found, name):g}")
+    if found.draws_held > found.draws:
+        decoder.mistake("simulated.draws_held", f"is more than all {found.draws} draws: found {found.draws_held}")
+    if found.requests > MOST_SIMULATED_REQUESTS:
+        message = f"is more than any plan is judged by: want at most {MOST_SIMULATED_REQUESTS:,}, found"
+        decoder.mistake("simulated.requests", f"{message} {found.requests:,}")
     if found.attainment < found.target or any(each.attainment < each.target for each in found.percentiles):
         decoder.mistake("simulated.attainment", "is below its target, and no such plan is written; plan again")
 

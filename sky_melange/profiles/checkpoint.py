@@ -20,6 +20,7 @@ SIXTEEN_BITS: Final = ("bfloat16", "float16")
 
 _MODELOPT_FILE: Final = "hf_quant_config.json"
 _MAX_BYTES: Final = 4 * 1024**2
+_MOST_TOKENS: Final = 10**9
 
 _WORDS: Final = (
     ("fp4", "nvfp4|mxfp4|w4a4|fp4"),
@@ -33,6 +34,11 @@ _WORDS: Final = (
 
 _WAY_OUT: Final = "write `model.config: config.json` with the model's public configuration, or pass --fetch-config"
 _NOTED: Final = "workload.model.sizes"
+
+_LIMIT: Final = "max_position_embeddings"
+
+_OF_THE_WHOLE: Final = ("llama3", "longrope", "su", "mrope", "default")
+"""Ways of scaling positions with which `max_position_embeddings` is of the scaled ones already, as engines read it."""
 
 _PLANNED: Final = ("bfloat16", "float16", "fp8", "fp4", "int4")
 
@@ -97,9 +103,38 @@ def noted(model: Model) -> Mapping[str, Any] | None:
     return None if model.sizes is None else parse_object(model.sizes, _NOTED)
 
 
+def context_limit(model: Model) -> int | None:
+    """Input and output tokens beyond which engines do not start the model, by the config.json that it was read from.
+
+    None where that is not known, as for models of the table.
+    """
+    return _context_limit(noted(model) or {})
+
+
+def _context_limit(content: Mapping[str, Any]) -> int | None:
+    """As engines read it: some ways of scaling positions add to what is stated, others are in it."""
+    most, scaling = content.get(_LIMIT), content.get("rope_scaling") or content.get("rope_parameters")
+    factor: Any = 1
+    if isinstance(scaling, dict):
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        if kind not in _OF_THE_WHOLE:
+            factor = scaling.get("factor", 1)
+            most = scaling.get("original_max_position_embeddings", most) if kind == "yarn" else most
+    tokens, times = _at_least_one(most), _at_least_one(factor)
+    return None if tokens is None or times is None else int(tokens * times)
+
+
+def _at_least_one(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 1 <= value <= _MOST_TOKENS else None
+
+
 def _noted_text(config: ModelConfig, own: Mapping[str, Any]) -> str:
     precision = {name: own[name] for name in ("torch_dtype", "dtype") if name in own}
     inner = own.get("text_config") if isinstance(own.get("text_config"), dict) else None
+    limit = _context_limit({**own, **(inner or {})})
+    precision |= {} if limit is None else {_LIMIT: limit}
     quantized = own.get("quantization_config") or (inner or {}).get("quantization_config")
     if isinstance(quantized, dict):
         # Lists of modules are long, and decide nothing here.

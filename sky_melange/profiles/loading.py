@@ -13,6 +13,7 @@ from sky_melange.domain.profile import Profile, ProfileKey
 from sky_melange.domain.units import BYTES_PER_GIB
 from sky_melange.domain.workload import Model, Workload
 from sky_melange.profiles.architectures import is_gated
+from sky_melange.profiles.checkpoint import context_limit
 from sky_melange.profiles.estimates import has_shape, shape_of
 from sky_melange.profiles.gpu_compute import machines
 from sky_melange.profiles.memory import GPU_MEMORY_SHARE
@@ -79,6 +80,13 @@ def loading_warnings(
         if HUB_TOKEN not in (launch.secrets or ()):
             token = f"launch.secrets lacks {HUB_TOKEN}, without which engines cannot download it"
         yield f"Launch: {model.id} is gated: accept its licence at {page}; {token}."
+    limit = context_limit(model)
+    if limit is not None and model.max_model_len is not None and model.max_model_len > limit:
+        yield (
+            f"Launch: engines do not start {model.id} with {model.max_model_len:,} tokens (input and output), as "
+            f"planned: its configuration says {limit:,}. Plan for shorter requests and write "
+            f"`model.max_model_len: {limit}`."
+        )
     if model.remote_code and not launch.trust_remote_code:
         yield (
             f"Launch: engines start {model.id} only if they may run code of its repository. Read it, then write "

@@ -24,7 +24,13 @@ def pessimistic(profile: Profile, confidence: float) -> Profile:
 
 def slower_by(profile: Profile, confidence: float) -> float:
     """The factor on latencies, at least 1, to three decimals, by the larger of the errors of TPOT and request rate."""
-    return round(math.pow(1.0 + stated_fraction(profile), math.log2(0.5 / (1.0 - confidence))), 3)
+    return round(latency_factor(profile, confidence), 3)
+
+
+def latency_factor(profile: Profile, share: float) -> float:
+    """The multiple of the predicted latencies that the truth does not exceed with this probability."""
+    powers = math.log2(0.5 / (1.0 - share)) if share >= 0.5 else -math.log2(0.5 / share)
+    return math.pow(1.0 + stated_fraction(profile), powers)
 
 
 def stated_fraction(profile: Profile) -> float:

@@ -36,6 +36,11 @@ def simulated_sentences(plan: Plan) -> Iterator[str]:
     slower = percent(found.slower_attainment) + (f"; {more}" if found.slower_usd_per_hour != 0 else "")
     busiest, worst = ("", "") if plan.schedule is None else ("In the busiest hour ", " in the worst hour")
     yield f"{busiest}{attained_sentence(found)} With engines {found.slower_fraction:.0%} slower{worst}: {slower}."
+    if found.draws:
+        yield (
+            f"Enough requests are within targets in {found.draws_held} of {found.draws} draws of what its profiles may "
+            "be off by."
+        )
     proof = (
         "the integer program proves that no other is cheaper"
         if plan.status == "optimal"

@@ -23,7 +23,7 @@ from sky_melange.domain.buckets import Arrivals, BucketSize
 from sky_melange.domain.workload import Percentile, Slo, Workload
 from sky_melange.errors import InfeasibleError, InputError
 from sky_melange.extensions import CHECK_FORMATS
-from sky_melange.pipeline.attaining import final_scenario
+from sky_melange.pipeline.judging import final_scenario
 from sky_melange.pipeline.planning import Planned
 from sky_melange.plan_file import read_plan
 from sky_melange.render import plan_json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,34 @@ def test_all_eleven_models_are_tested() -> None:
     assert len(MODELS) == 11
     assert all(model in known_models() for model in MODELS)
     assert {key.engine for key in FITTED if can_launch(key.engine, key.layout)} == set(ENGINES)
+
+
+@pytest.mark.parametrize(("of_config", "is_warned"), [(8192, True), (32768, False), (None, False)])
+def test_a_plan_says_when_requests_are_longer_than_the_model_takes(
+    tmp_path: Path, of_config: int | None, *, is_warned: bool
+) -> None:
+    """Engines do not start with more than max_position_embeddings."""
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 12,
+        "hidden_size": 1536,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+        "intermediate_size": 4096,
+        "vocab_size": 32000,
+        "torch_dtype": "bfloat16",
+        **({} if of_config is None else {"max_position_embeddings": of_config}),
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    path = tmp_path / "workload.yaml"
+    path.write_text(
+        "version: 1\nname: small\nmodel: {id: acme/small, config: config.json}\nslo: {tpot_ms: 40, ttft_ms: 2000}\n"
+        "traffic: {request_rate: 4, preset: azure-conversation-2023}\n"
+        "candidates: {clouds: [gcp], accelerators: [L4]}\n",
+        encoding="utf-8",
+    )
+    warnings = [text for text in pipeline.plan_file(path).plan.warnings if "do not start acme/small with" in text]
+    assert len(warnings) == is_warned
+    if is_warned:
+        assert "18,000 tokens" in warnings[0]
+        assert "model.max_model_len: 8192" in warnings[0]

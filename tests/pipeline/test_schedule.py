@@ -33,7 +33,7 @@ from sky_melange.errors import CheckFailedError, InputError
 from sky_melange.optimizer import solved
 from sky_melange.optimizer.verify import verify
 from sky_melange.pipeline.answering import modelled
-from sky_melange.pipeline.attaining import final_scenario
+from sky_melange.pipeline.judging import final_scenario
 from sky_melange.pipeline.planning import Planned, make_plan
 from sky_melange.pipeline.scheduling import _Hours, startup_minutes
 from sky_melange.plan_file import read_plan

@@ -12,7 +12,7 @@ import pytest
 from sky_melange.domain.workload import AUTO_DTYPE, Model
 from sky_melange.errors import InputError, MissingDataError
 from sky_melange.profiles.architectures import architecture_of, known_models
-from sky_melange.profiles.checkpoint import checkpoint_of_config, checkpoint_of_id, noted, resolved
+from sky_melange.profiles.checkpoint import checkpoint_of_config, checkpoint_of_id, context_limit, noted, resolved
 from sky_melange.profiles.twins import borrowed_from, twin_profiles, twins
 
 CASES = Path(__file__).parents[1] / "data" / "model_configs"
@@ -213,3 +213,42 @@ def test_models_of_the_same_architecture_share_profiles() -> None:
         "deepseek-ai/DeepSeek-R1",
         "nvidia/DeepSeek-R1-NVFP4",
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "limit"),
+    [
+        ({"max_position_embeddings": 8192}, 8192),
+        ({"max_position_embeddings": 8192, "rope_scaling": None}, 8192),
+        ({"max_position_embeddings": 8192, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}, 32768),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768},
+            },
+            131072,
+        ),
+        ({"max_position_embeddings": 131072, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, 131072),
+        ({"max_position_embeddings": 4096, "rope_parameters": {"rope_type": "dynamic", "factor": 2}}, 8192),
+        ({}, None),
+        *(({"max_position_embeddings": value}, None) for value in (0, -1, True, "8192", 1e300, [8192])),
+        ({"max_position_embeddings": 8192, "rope_scaling": {"type": "yarn", "factor": "4"}}, None),
+    ],
+)
+def test_a_config_says_how_long_a_request_may_be(tmp_path: Path, keys: dict[str, Any], limit: int | None) -> None:
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 12,
+        "hidden_size": 1536,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+        "intermediate_size": 4096,
+        "vocab_size": 32000,
+        "torch_dtype": "bfloat16",
+    }
+    (tmp_path / "config.json").write_text(json.dumps({**config, **keys}), encoding="utf-8")
+    model = Model(id="acme/small", dtype=AUTO_DTYPE, config="config.json")
+    found = resolved(model, tmp_path / FILE)
+    assert context_limit(found) == limit
+    # As it is noted in plan.json it says the same again.
+    assert context_limit(resolved(Model(id="acme/small", dtype=AUTO_DTYPE), FILE, noted(found))) == limit
