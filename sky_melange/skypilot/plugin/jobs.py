@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,10 @@ _POLICY_FILE: Final = "policy.yaml"
 
 
 def run_job(head: Mapping[str, Any], body: bytes) -> str:
-    """The answer to one job, as JSON text. Raises SkyMelangeError, and ValidationError for a body of another form."""
+    """The answer to one job: JSON text, or a page of HTML.
+
+    Raises SkyMelangeError, and ValidationError for a body of another form.
+    """
     with tempfile.TemporaryDirectory(prefix="sky-melange-") as folder:
         return JOBS[head["kind"]](head, body, Path(folder))
 
@@ -117,7 +120,7 @@ def _prices(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa:
 
 def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
     """What the store keeps of a plan: its text, what lists show of it, and what its page shows beside it."""
-    from sky_melange.render.plan_sentences import simulated_sentences
+    from sky_melange.render.plan_report import figures
 
     request = StoreRequest.model_validate_json(body)
     text = _plan_text(request.plan) if request.workload is None else _planned(head, request.workload, folder)
@@ -130,23 +133,33 @@ def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
             "requests_per_usd": requests_per_usd(document.plan, document.workload, folder),
             "groups": [{"name": group.name, "planned": group.instances} for group in document.plan.groups],
             "mode": document.workload.launch.mode.value,
-            "simulated": " ".join(simulated_sentences(document.plan)) or None,
+            "figures": asdict(figures(document.plan, document.workload)),
         },
         ensure_ascii=False,
         allow_nan=False,
     )
 
 
+def _report(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa: ARG001
+    """The page of `sky-melange report --no-simulate`."""
+    from sky_melange.render import plan_report
+
+    document = _document(body.decode(), folder)
+    return plan_report.page(document.plan, document.workload, today=utc_now().date(), folder="plan")
+
+
 def _summary(document: PlanDocument) -> dict[str, Any]:
+    from sky_melange.domain.plan import mean_cost
     from sky_melange.domain.units import usd_per_month
 
     plan = document.plan
+    cost = mean_cost(plan.cost, plan.groups, plan.schedule)
     dates = [group.price.data_date for group in plan.groups]
     return {
         "model": document.workload.model.id,
-        "usd_per_hour": plan.cost.total_usd_per_hour,
-        "usd_per_month": usd_per_month(plan.mean_usd_per_hour),
-        "worst_case_usd_per_hour": plan.cost.worst_case_usd_per_hour,
+        "usd_per_hour": cost.total_usd_per_hour,
+        "usd_per_month": usd_per_month(cost.total_usd_per_hour),
+        "worst_case_usd_per_hour": cost.worst_case_usd_per_hour,
         "priced_at": min(dates) if all(dates) else None,
         "groups": len(plan.groups),
         "replicas": sum(group.replicas for group in plan.groups),
@@ -159,6 +172,7 @@ JOBS: Final[Mapping[str, Callable[[Mapping[str, Any], bytes, Path], str]]] = {
     "check_stored": _check_stored,
     "prices": _prices,
     "describe": _describe,
+    "report": _report,
 }
 """By kind. Each gets what is to be done, the body of the request, and an empty folder of its own."""
 
