@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from sky_melange import pipeline
 from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.policy import Policy
 from sky_melange.domain.workload import PricePolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
-from sky_melange.prices import current_book, known_accelerators, launchable_clouds
+from sky_melange.prices import current_book
 from sky_melange.prices.filters import check_filters
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.skypilot.plugin.heat import requests_per_usd
@@ -76,7 +77,8 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
     from sky_melange.check.report import Asked, Files, Today, check_plan, files_of
     from sky_melange.render.check_report import json_text
 
-    rules = _policy(policy, folder)
+    told: list[str] = []
+    rules = _policy(policy, folder, told)
     expected = files_of(document)
     wanted = document.workload
     book = _book(replace(wanted.prices, max_age_hours=None, require_clouds=()), head)
@@ -89,7 +91,7 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
         Files(expected=expected, found=dict(expected)),
         today,
         Asked(workload=wanted, policy=rules),
-        price_warnings(document, book),
+        [*price_warnings(document, book), *told],
     )
     return json_text.render(report)
 
@@ -194,12 +196,15 @@ def _document(text: str, folder: Path) -> PlanDocument:
     return replace(read_plan(path), path=Path(PLAN_FILE))
 
 
-def _policy(policy: object, folder: Path) -> Any:
-    from sky_melange.workload_file import read_policy
+def _policy(policy: object, folder: Path, told: list[str]) -> Policy | None:
+    from sky_melange.check.plan_file import policy_in
 
     if policy is None:
         return None
     path = folder / _POLICY_FILE
     # JSON is YAML where each text is in ASCII.
     path.write_text(json.dumps(policy), encoding="utf-8")
-    return read_policy(path, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
+    found: list[str] = []
+    rules = policy_in(path, found)
+    told += [text.replace(str(path), _POLICY_FILE) for text in found]
+    return rules
