@@ -70,7 +70,7 @@ class Figures:
     beyond: tuple[str, ...]
     """The list price that was compared, and the CO2e."""
     week: str
-    """An SVG of the machines by the hour; empty without hours."""
+    """An SVG of the machines by the hour; empty where they never change."""
     carried: tuple[str, ...]
     """The part of all requests that each group gets, in the plan's order."""
 
@@ -130,7 +130,7 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
 
 def _week(plan: Plan, schedule: Schedule, workload: Workload) -> str:
     hours = workload.traffic.hours
-    return "" if hours is None else hours_plot(plan, schedule, hours.rates_rps)
+    return "" if hours is None or schedule.is_even else hours_plot(plan, schedule, hours.rates_rps)
 
 
 def _tiles(plan: Plan, workload: Workload) -> Iterator[_Tile]:

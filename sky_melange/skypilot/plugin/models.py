@@ -111,7 +111,7 @@ class Figures(BaseModel):
     promise: list[str] = Field(description="What the simulation says.")
     commitments: list[str]
     beyond: list[str] = Field(description="The list price of a hosted API that was compared, and CO2e.")
-    week: str = Field(description="An SVG of the machines by the hour; empty without hours.")
+    week: str = Field(description="An SVG of the machines by the hour; empty where they never change.")
     carried: list[str] = Field(description="The part of all requests that each group gets.")
 
 
