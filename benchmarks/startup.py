@@ -55,6 +55,7 @@ def main() -> None:
             (PEER, peer_s, None),
             ("sky-melange --help", median_s([*program, "--help"], runs, environment), 0.25),
             ("sky-melange solve examples/melange/melange.json", median_s(solve, runs, environment), None),
+            ("sky-melange plan --offline --no-simulate …", median_s([*plan, "--no-simulate"], runs, environment), 0.55),
             ("sky-melange plan --offline examples/quickstart/…", median_s(plan, runs, environment), 1.5),
             ("sky-melange plan --explain --offline examples/…", median_s([*plan, "--explain"], runs, environment), 5.0),
         ]

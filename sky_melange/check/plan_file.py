@@ -13,10 +13,11 @@ from sky_melange.check.report import Asked, Files, Limits, Today, check_plan, fi
 from sky_melange.domain.check import CheckReport
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan_diff import PlanDiff
+from sky_melange.domain.policy import Policy
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_files_beside, read_plan
-from sky_melange.prices import current_book, known_accelerators, launchable_clouds, warnings_of
+from sky_melange.prices import current_book, embedded_regions, known_accelerators, launchable_clouds, warnings_of
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.workload_file import read_policy
 
@@ -28,11 +29,8 @@ def check_plan_file(
     document = read_plan(plan)
     lock = lock_of(document, workload)
     wanted = lock.workload
-    rules = (
-        None
-        if policy is None
-        else read_policy(policy, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
-    )
+    told: list[str] = []
+    rules = None if policy is None else policy_in(policy, told)
     expected = files_of(document)
     files = Files(expected=expected, found=read_files_beside(document.path, expected))
     book = _book(wanted, offline=offline)
@@ -42,8 +40,19 @@ def check_plan_file(
         today = replace(today, simulator=pipeline.simulator(), log=log)
     asked = Asked(workload=wanted, lock=checks.lock(lock.differences, reason=lock.reason), limits=limits, policy=rules)
     change, unread = _change(base, document)
-    warnings = [*price_warnings(document, book), *lock.warnings, *unread]
+    warnings = [*price_warnings(document, book), *lock.warnings, *unread, *told]
     return replace(check_plan(document, files, today, asked, warnings), change=change)
+
+
+def policy_in(path: Path, told: list[str]) -> Policy:
+    """A policy.yaml with its names checked; `told` gets what is not read as it is spelled."""
+    return read_policy(
+        path,
+        known_accelerators=known_accelerators(),
+        known_clouds=launchable_clouds(),
+        known_regions=embedded_regions,
+        tell=lambda readings: told.extend(map(str, readings)),
+    )
 
 
 def _change(base: Path | None, document: PlanDocument) -> tuple[PlanDiff | None, tuple[str, ...]]:

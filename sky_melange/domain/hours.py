@@ -183,6 +183,11 @@ class Schedule:
         """Of the cycle."""
         return len(self.period_of_hour)
 
+    @property
+    def is_even(self) -> bool:
+        """Whether as many instances run in every hour, so that a picture of them says nothing."""
+        return len({period.instances for period in self.periods}) == 1
+
     def mean_usd_per_hour(
         self,
         prices_usd_per_hour: Sequence[float],

@@ -165,14 +165,30 @@ def _row_fractions(
             return heights[place - 1] + inside * (heights[place] - heights[place - 1])
         return math.pow(min(1.0, max(0.0, (tokens - low) / (high - low))), steepness)
 
+    # Nearly all edges are beyond what any estimate of these sizes reaches: all requests lie on one side of them.
+    least, most = low * min(cases) * min(draws), high * max(cases) * max(draws)
+
+    def shares(edge: float) -> list[list[float]] | float:
+        """By case and draw, the share of the requests whose estimate is below an edge; one number where all agree."""
+        if edge < least:
+            return 0.0
+        if edge > most:
+            return 1.0
+        return [[below(edge / (case * draw)) for draw in draws] for case in cases]
+
     found: dict[int, tuple[float, ...]] = {}
+    bottom = shares(0.0)
     for place, row in enumerate(rows):
-        bottom = edges[rows[place - 1]] if place else 0.0
-        top = edges[row] if place + 1 < len(rows) else math.inf
-        found[row] = tuple(
-            math.fsum(below(top / (case * draw)) - below(bottom / (case * draw)) for draw in draws) / len(draws)
-            for case in cases
-        )
+        top = shares(edges[row] if place + 1 < len(rows) else math.inf)
+        if top != bottom or not isinstance(top, float):
+            tops, bottoms = (
+                [[each] * len(draws)] * len(cases) if isinstance(each, float) else each for each in (top, bottom)
+            )
+            found[row] = tuple(
+                math.fsum(above - under for above, under in zip(one, other, strict=True)) / len(draws)
+                for one, other in zip(tops, bottoms, strict=True)
+            )
+        bottom = top
     kept = {row: fractions for row, fractions in found.items() if max(fractions) >= _NEGLIGIBLE_FRACTION}
     kept.pop(bucket.input_index, None)
     own = tuple(1 - math.fsum(each) for each in zip(*kept.values(), strict=True)) if kept else (1.0,) * len(cases)

@@ -12,7 +12,17 @@ from sky_melange.domain.plan import ReplicaGroup, SimulatedPlan
 from sky_melange.domain.profile import Profile
 from sky_melange.domain.workload import LaunchMode, Objective, Workload
 from sky_melange.errors import InfeasibleError, InputError
-from sky_melange.optimizer import Model, Optimum, Solved, Surroundings, build_model, check_servable, finished, solved
+from sky_melange.optimizer import (
+    Model,
+    Optimum,
+    ProfileCapacities,
+    Solved,
+    Surroundings,
+    build_model,
+    check_servable,
+    finished,
+    solved,
+)
 from sky_melange.pipeline.profiling import capacities_of
 from sky_melange.plan_file import MAX_INSTANCES
 from sky_melange.resources import cloud_features
@@ -30,13 +40,21 @@ NOT_SIMULATED: Final = 0.9
 """The part of its capacity that a replica may use where an attainment is asked for and nothing is simulated."""
 
 
-def modelled(workload: Workload, book: PriceBook, profiles: Sequence[Profile]) -> Model:
-    """What there is to choose from. Raises MissingDataError, and InfeasibleError when some bucket has no candidate."""
+def modelled(
+    workload: Workload,
+    book: PriceBook,
+    profiles: Sequence[Profile],
+    able: Sequence[ProfileCapacities] | None = None,
+) -> Model:
+    """What there is to choose from; `able`: what the profiles sustain, where that is known.
+
+    Raises MissingDataError, and InfeasibleError when some bucket has no candidate.
+    """
     doubted = (item.offer for item in book.quarantined)
     model = build_model(
         workload,
         book.offers,
-        capacities_of(workload, profiles),
+        capacities_of(workload, profiles) if able is None else able,
         cloud_features(),
         doubted,
         book.listed,

@@ -27,7 +27,7 @@ from sky_melange.errors import (
     NotOptimalError,
     SkyMelangeError,
 )
-from sky_melange.optimizer import Model, Optimum
+from sky_melange.optimizer import Model, Optimum, ProfileCapacities
 from sky_melange.optimizer.remarks import (
     assumptions,
     budget_warnings,
@@ -156,6 +156,8 @@ class Prepared:
     remarks: tuple[str, ...]
     """Of what was left out before there was a choice."""
 
+    able: tuple[ProfileCapacities, ...]
+    """What the selected profiles sustain."""
     model: Model
     log: RequestLog | None
 
@@ -197,7 +199,8 @@ def prepared(
     selection = select(kept, planned_sizes(workload), extrapolate=workload.profiles.extrapolate)
     remarks = (*refused, *unsold_regions(workload.candidates.regions, book))
     with _told(remarks):
-        model = modelled(workload, book, selection.profiles)
+        able = tuple(capacities_of(workload, selection.profiles))
+        model = modelled(workload, book, selection.profiles, able)
     return Prepared(
         workload=workload,
         workload_digest=workload_digest,
@@ -206,6 +209,7 @@ def prepared(
         kept=tuple(kept),
         selection=selection,
         remarks=remarks,
+        able=able,
         model=model,
         log=log,
     )
@@ -268,7 +272,7 @@ def whole_plan(ready: Prepared, answer: Answer, *, is_explained: bool = False, s
             *ready.remarks,
             *budget_warnings(workload, groups, cost, schedule),
             *commitment_warnings(workload, book),
-            *_not_believed(answer, book, selection.profiles),
+            *_not_believed(answer, ready),
             *loading_warnings(workload, selection.profiles, _hosts(optimum)),
             *warnings(workload, groups, overhead, book),
         ),
@@ -325,11 +329,12 @@ def _never_committing(
     )
 
 
-def _not_believed(answer: Answer, book: PriceBook, profiles: Sequence[Profile]) -> Iterator[str]:
+def _not_believed(answer: Answer, ready: Prepared) -> Iterator[str]:
     model = answer.fixed.model
-    able = capacities_of(model.workload, profiles)
+    is_same = model.workload is ready.workload
+    able = ready.able if is_same else capacities_of(model.workload, ready.selection.profiles)
     usd_per_hour = answer.fixed.cost.total_usd_per_hour
-    found = missed(model, usd_per_hour, book.quarantined, able, cloud_features())
+    found = missed(model, usd_per_hour, ready.book.quarantined, able, cloud_features())
     return missed_warnings(found, "the plan" if answer.scheduled is None else "the fleet around the clock")
 
 

@@ -7,7 +7,7 @@ import difflib
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -38,10 +38,29 @@ MOST_USD_PER_HOUR: Final = 1e6
 MOST_INSTANCES: Final = 100_000
 MACHINE: Final = ("region", "accelerator", "accelerators", "vcpus", "memory_gib")
 """What describes a machine that no catalog has; all of them, or none."""
+_NAMES: Final = ("cloud", "region", "instance_type", "accelerator")
+"""The cloud first: the others are names of its own."""
+_EXAMPLE: Final = "{cloud: aws, instance_type: g6.xlarge, price_usd_per_hour: 0.62}"
+_OTHER_NAMES: Final = {
+    "provider": "cloud",
+    "instance": "instance_type",
+    "machine": "instance_type",
+    "price": "price_usd_per_hour",
+    "usd_per_hour": "price_usd_per_hour",
+    "gpu": "accelerator",
+    "gpus": "accelerators",
+    "memory": "memory_gib",
+    "date": "as_of",
+    "term": "purchase",
+    "reserved": "reserved_instances",
+}
 _MOST_ACCELERATORS: Final = 64
 _MOST_OF_A_MACHINE: Final = 1e6
 _NUMBER: Final = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _SHOWN: Final = 40
+
+Spell = Callable[[str, str, str], str]
+"""(column, text, cloud) -> the name that is meant, or the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +100,23 @@ class Override:
         return "/".join(part for part in (self.cloud, self.region, self.instance_type) if part)
 
 
-def read_overrides(path: Path) -> tuple[Override, ...]:
-    """The lines of the file in order. Raises InputError with every mistake, each with its line."""
+def read_overrides(path: Path, *, spell: Spell | None = None, notes: list[str] | None = None) -> tuple[Override, ...]:
+    """The lines of the file in order. Raises InputError with every mistake, each with its line.
+
+    `spell` gives the name that a text means; `notes` gets what is not read as it is spelled.
+    """
     text = _read(path)
     rows = _csv_rows(text, path) if path.suffix.lower() == ".csv" else _yaml_rows(text, path)
     mistakes: list[Mistake] = []
     found: dict[tuple[object, ...], Override] = {}
-    for line, row in rows:
+    for line, written in rows:
+        row = _spelled(written, spell)
+        if notes is not None:
+            notes += (
+                f"{path.name}:{line}: {name}: {text[:_SHOWN]!r} is read as {row[name]}"
+                for name, text in written.items()
+                if row[name] != text
+            )
         override = _override(row, path, line, mistakes)
         if override is None:
             continue
@@ -106,6 +135,17 @@ def read_overrides(path: Path) -> tuple[Override, ...]:
     if mistakes:
         raise InputError(mistakes)
     return tuple(found.values())
+
+
+def _spelled(written: Mapping[str, str], spell: Spell | None) -> dict[str, str]:
+    row = dict(written)
+    if "purchase" in row:
+        purchase = row["purchase"].casefold().replace("-", "_")
+        row["purchase"] = purchase if purchase in set(PriceKind) else row["purchase"]
+    for name in _NAMES:
+        if spell is not None and row.get(name):
+            row[name] = spell(name, row[name], row["cloud"])
+    return row
 
 
 def _read(path: Path) -> str:
@@ -144,11 +184,11 @@ def _yaml_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]
     except RecursionError:
         raise _error(path, "is nested too deeply") from None
     if not isinstance(root, yaml.SequenceNode):
-        raise _error(path, f"must be a list of mappings with the keys {', '.join(COLUMNS)}")
+        raise _error(path, f"must be a list of mappings, such as `- {_EXAMPLE}`")
     for item in root.value:
         line = item.start_mark.line + 1
         if not isinstance(item, yaml.MappingNode):
-            raise _error(path, "must be a mapping", line=line)
+            raise _error(path, f"must be a mapping, such as {_EXAMPLE}", line=line)
         row: dict[str, str] = {}
         for key, value in item.value:
             if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
@@ -162,17 +202,23 @@ def _yaml_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]
 
 def _check_columns(names: list[str], path: Path, line: int) -> None:
     mistakes: list[Mistake] = []
+    meant: set[str] = set()
     for name in names:
-        if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ";"
-            message = f"unknown column {name[:_SHOWN]!r}{hint} valid: {', '.join(COLUMNS)}"
-            _add(mistakes, path, line, message)
-    for name in REQUIRED:
-        if name not in names:
-            _add(mistakes, path, line, f"{name} is missing")
-    if len(set(names)) != len(names):
-        _add(mistakes, path, line, "a column is named twice")
+        if name in COLUMNS:
+            continue
+        near = _OTHER_NAMES.get(name.casefold()) or next(iter(difflib.get_close_matches(name, COLUMNS, n=1)), None)
+        if any(mark in name for mark in ";\t|"):
+            _add(mistakes, path, line, "columns are separated by commas")
+            break
+        meant.add(near or "")
+        hint = f"did you mean {near!r}?" if near else f"valid: {', '.join(COLUMNS)}"
+        _add(mistakes, path, line, f"unknown column {name[:_SHOWN]!r}; {hint}")
+    else:
+        for name in REQUIRED:
+            if name not in names and name not in meant:
+                _add(mistakes, path, line, f"{name} is missing")
+        if len(set(names)) != len(names):
+            _add(mistakes, path, line, "a column is named twice")
     if mistakes:
         raise InputError(mistakes)
 
@@ -246,7 +292,12 @@ def _term(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mistake]
 def _price(text: str, path: Path, line: int, mistakes: list[Mistake]) -> float:
     price = _number(text)
     if not 0 <= price <= MOST_USD_PER_HOUR:
-        _add(mistakes, path, line, f"price_usd_per_hour must be an amount such as 2.49, found {text[:_SHOWN]!r}")
+        _add(
+            mistakes,
+            path,
+            line,
+            f"price_usd_per_hour must be an amount such as 2.49, found {text[:_SHOWN]!r}",
+        )
     return price
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from sky_melange.domain.offer import DISCOUNTED, OWN_PRICES, Obtained, Offer, PriceBook, PriceProvenance, PriceState
 from sky_melange.domain.price_record import Commitment, PriceKind, covered
+from sky_melange.domain.spelling import accelerator_name, cloud_name, same_letters
 from sky_melange.domain.workload import Discount, PricePolicy
 from sky_melange.errors import InputError, Mistake
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
+from sky_melange.prices.gpus import known_accelerators
 from sky_melange.prices.names import resolve
-from sky_melange.prices.overrides import MACHINE, Override, read_overrides
+from sky_melange.prices.overrides import MACHINE, Override, Spell, read_overrides
 
 
 def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
@@ -26,8 +28,8 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
     notes = [f"prices.discounts: {_discount_text(d)} covers no offer" for d in unused]
     if policy.overrides is None:
         return replace(book, offers=tuple(offers), notes=(*book.notes, *notes))
-    overrides = read_overrides(policy.overrides)
     aside = [entry.offer for entry in book.quarantined]
+    overrides = read_overrides(policy.overrides, spell=_speller((*offers, *aside)), notes=notes)
     own: list[Offer] = []
     terms: list[Commitment] = []
     replaced: set[str] = set()
@@ -64,6 +66,26 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
         states=(*book.states, state),
         commitments=_with_own_terms(book.commitments, terms),
     )
+
+
+def _speller(offers: Sequence[Offer]) -> Spell:
+    """Names as they are sold: of a cloud, and of its regions, machines and accelerators."""
+    names: dict[tuple[str, str], set[str]] = {}
+    for offer in offers:
+        names.setdefault((offer.cloud, "region"), set()).add(offer.region)
+        names.setdefault((offer.cloud, "instance_type"), set()).add(offer.instance_type)
+        names.setdefault((offer.cloud, "accelerator"), set()).update((offer.accelerator, offer.catalog_accelerator))
+
+    def spell(column: str, text: str, cloud: str) -> str:
+        if column == "cloud":
+            return cloud_name(text, {*LAUNCHABLE_CLOUDS, *(sold_at for sold_at, _ in names)}) or text
+        known = names.get((cloud, column), set())
+        if column == "accelerator":
+            # A machine that no catalog has may hold any accelerator.
+            return text if text in known else accelerator_name(text, known_accelerators()) or text
+        return same_letters(text, known) or text
+
+    return spell
 
 
 def _agreed(override: Override, term: PriceKind, offers: Iterable[Offer]) -> Iterator[Commitment]:

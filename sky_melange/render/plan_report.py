@@ -9,7 +9,7 @@ from datetime import date
 from typing import Final
 
 from sky_melange.domain.hours import Schedule
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import Plan, mean_cost
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Slo, Workload
@@ -52,24 +52,57 @@ class _Bar:
     is_ours: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a person sees first of a plan, on the page and in SkyPilot's dashboard: texts, all of one computation."""
+
+    monthly: str
+    hourly: str
+    when: str
+    proof: str
+    missing: tuple[str, ...]
+    tiles: tuple[_Tile, ...]
+    why: str
+    sentences: tuple[str, ...]
+    """What routing, a hosted API, losses and changes cost; only where there is something to say."""
+    promise: tuple[str, ...]
+    commitments: tuple[str, ...]
+    beyond: tuple[str, ...]
+    """The list price that was compared, and the CO2e."""
+    week: str
+    """An SVG of the machines by the hour; empty where they never change."""
+    carried: tuple[str, ...]
+    """The part of all requests that each group gets, in the plan's order."""
+
+
+def figures(plan: Plan, workload: Workload) -> Figures:
+    """The same arguments, the same texts."""
+    total = plan.mean_usd_per_hour
+    return Figures(
+        monthly=monthly(total),
+        hourly=hourly(total),
+        when="all day and night" if plan.schedule is None else "on average over its hours",
+        proof=answer.proof(plan).capitalize() + ".",
+        missing=tuple(missing_sentences(plan)),
+        tiles=tuple(_tiles(plan, workload)),
+        why=answer.verdict(plan),
+        sentences=tuple(plan_sentences(plan, workload)),
+        promise=tuple(simulated_sentences(plan)) or (_unsimulated(workload.slo),),
+        commitments=tuple(commitment_sentences(plan)),
+        beyond=(_hosted(plan), emission_sentence(plan)),
+        week="" if plan.schedule is None else _week(plan, plan.schedule, workload),
+        carried=tuple(f"{answer.request_share(plan, group):.1%}" for group in plan.groups),
+    )
+
+
 def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: SimulationPlot | None = None) -> str:
     """The page; `folder` is where the plan lies, `plot` attainment by rate. Same arguments, same bytes."""
-    total = plan.mean_usd_per_hour
     return (
         template_environment(is_html=True)
         .get_template(_TEMPLATE)
         .render(
             title=f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.6g} requests per second",
-            monthly=monthly(total),
-            hourly=hourly(total),
-            when="all day and night" if plan.schedule is None else "on average over its hours",
-            week="" if plan.schedule is None else _week(plan, plan.schedule, workload),
-            proof=answer.proof(plan).capitalize() + ".",
-            missing=list(missing_sentences(plan)),
-            tiles=list(_tiles(plan, workload)),
-            why=answer.verdict(plan),
-            sentences=list(plan_sentences(plan, workload)),
-            commitments=list(commitment_sentences(plan)),
+            shown=figures(plan, workload),
             scenario_head=SCENARIO_HEAD,
             scenario_rows=list(scenario_rows(plan)),
             scenario_numbers=SCENARIO_NUMBERS,
@@ -81,12 +114,10 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
             place_head=("Input tokens", "Share of requests", *(group.name for group in plan.groups)),
             place_numbers=range(1, 2 + len(plan.groups)),
             places=list(_places(plan)) if len(plan.groups) > 1 else [],
-            promise=list(simulated_sentences(plan)) or [_unsimulated(workload.slo)],
             curve="" if plot is None else simulation_plot.curve(plot),
             risks=plan.warnings or ("Nothing was found that deserves doubt.",),
             explanation="" if plan.explanation is None else explain_table.render(plan.explanation, color=False),
-            unit_rows=unit_rows(unit_costs(total, workload.traffic)),
-            beyond=[_hosted(plan), emission_sentence(plan)],
+            unit_rows=unit_rows(unit_costs(plan.mean_usd_per_hour, workload.traffic)),
             price_rows=list(_prices(plan, today)),
             profile_rows=list(_profiles(plan)),
             assumptions=plan.assumptions,
@@ -99,7 +130,7 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
 
 def _week(plan: Plan, schedule: Schedule, workload: Workload) -> str:
     hours = workload.traffic.hours
-    return "" if hours is None else hours_plot(plan, schedule, hours.rates_rps)
+    return "" if hours is None or schedule.is_even else hours_plot(plan, schedule, hours.rates_rps)
 
 
 def _tiles(plan: Plan, workload: Workload) -> Iterator[_Tile]:
@@ -130,6 +161,13 @@ def _tiles(plan: Plan, workload: Workload) -> Iterator[_Tile]:
         )
     units = unit_costs(plan.mean_usd_per_hour, workload.traffic)
     yield _Tile(name="1,000 requests cost", value=f"USD {units.usd_per_1000_requests:.4g}", note="at that rate")
+    worst = mean_cost(plan.cost, plan.groups, plan.schedule).worst_case_usd_per_hour
+    if worst > plan.mean_usd_per_hour:
+        yield _Tile(
+            name="At worst",
+            value=f"USD {hourly(worst)}",
+            note="per hour, while on-demand machines stand in for all spot machines",
+        )
 
 
 def _targets(slo: Slo) -> str:

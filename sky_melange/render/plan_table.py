@@ -100,8 +100,10 @@ def _hours(plan: Plan) -> Iterator[RenderableType]:
         table.add_column(name, justify="right" if place in PERIOD_NUMBERS else "left")
     for row in period_rows(plan, plan.schedule):
         table.add_row(*(Breakable(cell) if place not in PERIOD_NUMBERS else cell for place, cell in enumerate(row)))
-    yield from ("", table, "")
-    yield from (Text(line) for line in picture(plan.schedule))
+    yield from ("", table)
+    if not plan.schedule.is_even:
+        yield ""
+        yield from (Text(line) for line in picture(plan.schedule))
 
 
 def _commitments(plan: Plan) -> Iterator[RenderableType]:

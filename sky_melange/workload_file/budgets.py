@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.spending import ANYONE, Budgets, Scope, SpendingLimit
 from sky_melange.errors import Mistake
 from sky_melange.untrusted import read_text
-from sky_melange.workload_file.report import input_error, key_path
+from sky_melange.workload_file.report import Reading, input_error, key_path
 
 if TYPE_CHECKING:
     from sky_melange.workload_file.budgets_schema import BudgetsFile
-    from sky_melange.workload_file.nodes import YamlDocument
+    from sky_melange.workload_file.nodes import KeyPath, YamlDocument
+    from sky_melange.workload_file.sections import Section
 
 SCHEMA_ID: Final = "urn:sky-melange:budgets:1"
 _LIMIT_BYTES: Final = 1024 * 1024
 
 
-def read_budgets(path: Path) -> Budgets:
-    """The budgets in a file.
+def read_budgets(path: Path, *, tell: Callable[[tuple[Reading, ...]], None] | None = None) -> Budgets:
+    """The budgets in a file. `tell` gets what is not read as it is spelled.
 
     Raises InputError with every mistake in it, by line: unknown keys, values out of range, no budget at all.
     """
@@ -29,9 +30,13 @@ def read_budgets(path: Path) -> Budgets:
 
     from sky_melange.workload_file.budgets_schema import BudgetsFile
     from sky_melange.workload_file.file_messages import file_mistakes
+    from sky_melange.workload_file.understood import Grammar, KnownNames, understood
     from sky_melange.workload_file.yaml_source import parse_yaml
 
     document = parse_yaml(read_text(path, limit_bytes=_LIMIT_BYTES, allow_pipe=True), source=str(path))
+    # Users, workspaces and prefixes are names of their owners: spelled as they are.
+    grammar = Grammar(keys=lambda _: "", values=lambda _: "", types=_types)
+    document, readings = understood(document, KnownNames(), grammar)
     mistakes = [*document.mistakes, *_further_mistakes(document)]
     try:
         file = BudgetsFile.model_validate(document.root.plain())
@@ -39,7 +44,20 @@ def read_budgets(path: Path) -> Budgets:
         raise input_error([*mistakes, *file_mistakes(error, document, BudgetsFile)]) from None
     if mistakes:
         raise input_error(mistakes)
+    if readings and tell is not None:
+        tell(readings)
     return _to_budgets(file)
+
+
+def _types(path: KeyPath) -> frozenset[Any]:
+    """The types of the value at a path; none of a text."""
+    from sky_melange.workload_file.budgets_schema import BudgetsFile, LimitSection
+    from sky_melange.workload_file.understood import scalar_types
+
+    sections: dict[int, type[Section]] = {1: BudgetsFile, 3: LimitSection}
+    section = sections.get(len(path))
+    field = None if section is None else section.model_fields.get(str(path[-1]))
+    return frozenset() if field is None else frozenset(scalar_types(field.annotation))
 
 
 def budgets_schema() -> dict[str, object]:
@@ -52,16 +70,18 @@ def budgets_schema() -> dict[str, object]:
 
 def _further_mistakes(document: YamlDocument) -> Iterator[Mistake]:
     """What the schema cannot express."""
-    from sky_melange.workload_file.budgets_schema import SCOPES
+    from sky_melange.workload_file.budgets_schema import SCOPES, BudgetsFile
     from sky_melange.workload_file.nodes import MappingNode
 
     sections = [document.find((scope,)) for scope in SCOPES]
-    if not any(isinstance(section, MappingNode) and section.entries for section in sections):
+    # A mistyped section is one mistake, where it stands.
+    is_whole = set(document.root.entries) <= set(BudgetsFile.model_fields)
+    if is_whole and not any(section is not None and section.plain() for section in sections):
         message = "has no budget; write for example `users: {'*': {usd_per_hour: 10}}`"
         yield Mistake(source=document.source, line=1, message=message)
     for scope, section in zip(SCOPES, sections, strict=True):
         for name, limit in section.entries.items() if isinstance(section, MappingNode) else ():
-            if isinstance(limit, MappingNode) and not {"usd_per_hour", "usd_per_month"} & set(limit.entries):
+            if isinstance(limit, MappingNode) and set(limit.entries) <= {"mode"}:
                 path = (scope, name)
                 message = "has no limit; write usd_per_hour, usd_per_month, or both, for example `usd_per_hour: 20`"
                 yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)

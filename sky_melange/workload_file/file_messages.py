@@ -18,6 +18,7 @@ from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, YamlDocument, YamlNode
 from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
 from sky_melange.workload_file.schema_lookup import flow
+from sky_melange.workload_file.understood import units_hint
 
 _KEY_MARKER: Final = "[key]"
 _BOUNDS: Final = {
@@ -48,12 +49,17 @@ def _message(details: ErrorDetails, path: KeyPath, node: YamlNode | None, root: 
         return f"is missing; write for example `{path[-1]}: {flow(_example(path, root))}`"
     if kind == "extra_forbidden":
         section = _model(_annotation(path[:-1], root)) or root
+        if str(path[-1]).startswith("usd_"):
+            # What is near may be of another length of time.
+            return f"unknown key; valid keys here: {', '.join(section.model_fields)}"
         return f"unknown key{did_you_mean(str(path[-1]), tuple(section.model_fields), 'valid keys here')}"
     problem = problem_of(node)
     if problem is not None:
         return problem
     return f"{_wanted(details, path, root)}, found {found_text(node, path)}" + (
-        hint_for_number(node, is_whole=kind == "int_type") if kind in {"float_type", "int_type"} else ""
+        units_hint(node, path) or hint_for_number(node, is_whole=kind == "int_type")
+        if kind in {"float_type", "int_type"}
+        else ""
     )
 
 

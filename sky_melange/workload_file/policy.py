@@ -13,10 +13,10 @@ from sky_melange.domain.profile import ProfileKind
 from sky_melange.errors import Mistake
 from sky_melange.untrusted import read_text
 from sky_melange.workload_file.nearest import did_you_mean
-from sky_melange.workload_file.report import input_error, key_path, quote
+from sky_melange.workload_file.report import Reading, input_error, key_path, quote
 
 if TYPE_CHECKING:
-    from sky_melange.workload_file.nodes import YamlDocument, YamlNode
+    from sky_melange.workload_file.nodes import KeyPath, YamlDocument, YamlNode
 
 READ_VERSION: Final = 1
 _LIMIT_BYTES: Final = 1024 * 1024
@@ -42,28 +42,41 @@ _Key = Callable[[_Reading, str, Any], Any]
 """Reads the value of one key, a node's plain value; None, and a mistake noted, when it is wrong."""
 
 
-def read_policy(path: Path, *, known_accelerators: Collection[str], known_clouds: Collection[str]) -> Policy:
-    """The policy in a file.
+def read_policy(
+    path: Path,
+    *,
+    known_accelerators: Collection[str],
+    known_clouds: Collection[str],
+    known_regions: Callable[[str], Collection[str]] | None = None,
+    tell: Callable[[tuple[Reading, ...]], None] | None = None,
+) -> Policy:
+    """The policy in a file. `tell` gets what is not read as it is spelled.
 
     Raises InputError with every mistake in it, by line: unknown keys, values out of range, names that do not exist.
     """
     # PyYAML takes most of `--help`'s time.
+    from sky_melange.workload_file.understood import Grammar, KnownNames, understood
     from sky_melange.workload_file.yaml_source import parse_yaml
 
     document = parse_yaml(read_text(path, limit_bytes=_LIMIT_BYTES, allow_pipe=True), source=str(path))
+    known = KnownNames(accelerators=known_accelerators, clouds=known_clouds, regions=known_regions)
+    document, readings = understood(document, known, Grammar(keys=_names_of_keys, values=_names_of, types=_types))
     reading = _Reading(document=document, accelerators=known_accelerators, clouds=known_clouds)
     values: dict[str, Any] = {}
     if "version" not in document.root.entries:
         reading.mistake(("version",), f"is missing; write `version: {READ_VERSION}`")
     for key, node in document.root.entries.items():
         if key not in _KEYS:
-            reading.mistake((key,), f"unknown key{did_you_mean(key, _KEYS, 'valid keys')}")
+            instead = _INSTEAD.get(key) or f"unknown key{did_you_mean(key, _KEYS, 'valid keys')}"
+            reading.mistake((key,), instead)
             continue
         value = _KEYS[key](reading, key, _plain(node))
         if key != "version" and value is not None:
             values[key] = value
     if document.mistakes or reading.mistakes:
         raise input_error([*document.mistakes, *reading.mistakes])
+    if readings and tell is not None:
+        tell(readings)
     return Policy(**values)
 
 
@@ -161,3 +174,37 @@ _KEYS: Final[Mapping[str, _Key]] = {
     "min_profile_kind": _kind,
 }
 """Every key of the file and how it is read; the fields of `Policy` and `version`."""
+
+_NAMED: Final = {"banned_clouds": "cloud", "allowed_accelerators": "accelerator", "banned_regions": "region"}
+_TYPES: Final[Mapping[object, frozenset[Any]]] = {
+    _usd: frozenset({float}),
+    _fraction: frozenset({float}),
+    _kind: frozenset(kind.value for kind in ProfileKind),
+}
+
+
+def _names_of_keys(path: KeyPath) -> str:
+    return "cloud" if path == ("banned_regions",) else ""
+
+
+def _names_of(path: KeyPath) -> str:
+    """Of the items of lists, those of regions one mapping deeper."""
+    depth = 3 if path[0] == "banned_regions" else 2
+    return _NAMED.get(str(path[0]), "") if len(path) == depth else ""
+
+
+def _types(path: KeyPath) -> frozenset[Any]:
+    return _TYPES.get(_KEYS.get(str(path[0])), frozenset()) if len(path) == 1 else frozenset()
+
+
+_BUDGET: Final = "is not a key of a policy; give `check --budget` or --monthly-budget, or `budget` in the workload"
+_ALLOWED: Final = "unknown key; a policy names what may be used: allowed_accelerators"
+_INSTEAD: Final = {
+    "max_usd_per_hour": _BUDGET,
+    "max_usd_per_month": _BUDGET,
+    "budget": _BUDGET,
+    "banned_accelerators": _ALLOWED,
+    "banned_gpus": _ALLOWED,
+    "max_drift": "is not a key of a policy; give `check --max-drift`",
+}
+"""What stands near these means something else."""

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
-from functools import cache, lru_cache
+from functools import cache
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+from sky_melange.domain.spelling import accelerator_name, cloud_name, same_letters
 from sky_melange.workload_file.field_types import WORD
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import Reading, key_path
@@ -21,11 +22,12 @@ from sky_melange.workload_file.schema_lookup import field_at
 
 _DIGITS: Final = r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?"
 _SECONDS: Final = {"ms": "0.001", "s": "1", "min": "60", "h": "3600", "d": "86400"}
-_UNIT_OF_KEY: Final = {"ms": "0.001", "s": "1", "hours": "3600"}
+_UNIT_OF_KEY: Final = {"ms": "0.001", "s": "1", "minutes": "60", "hours": "3600"}
 """Last word of a key -> the seconds in its unit."""
 
 SHARES: Final = frozenset(
     {
+        "max_spot_fraction",
         *("attainment", "confidence", "fraction", "max_cloud_share", "max_region_share", "max_spot_share"),
         *("max_utilization", "mip_gap", "prefix_hit_fraction", "size_bias", "size_error"),
     }
@@ -35,17 +37,6 @@ SHARES: Final = frozenset(
 WORDS: Final = {"bf16": "bfloat16", "fp16": "float16", "half": "float16"}
 """Other words for a choice."""
 
-_CLOUDS: Final = {
-    "amazon": "aws",
-    "google": "gcp",
-    "gcloud": "gcp",
-    "googlecloud": "gcp",
-    "microsoft": "azure",
-    "oracle": "oci",
-    "digitalocean": "do",
-    "lambdalabs": "lambda",
-}
-_ACCELERATORS: Final = {"a10040gb": "A100"}
 _WHOLE_BELOW: Final = 10**15
 
 
@@ -60,9 +51,26 @@ class KnownNames:
     regions: Callable[[str], Collection[str]] | None = None
 
 
-def understood(document: YamlDocument, known: KnownNames) -> tuple[YamlDocument, tuple[Reading, ...]]:
-    """The document as the schema has it, and what was read otherwise than it is spelled."""
-    reader = _Reader(document.source, known)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grammar:
+    """What stands where in a file. Paths have list items by their places."""
+
+    keys: Callable[[KeyPath], str]
+    """Of the mapping at a path, what its keys name: `cloud`, `accelerator`, `region`, `place`; "" where nothing."""
+    values: Callable[[KeyPath], str]
+    """The same of the value at a path."""
+    types: Callable[[KeyPath], frozenset[Any]]
+    """The types and the texts of choices of the value at a path."""
+
+
+def understood(
+    document: YamlDocument, known: KnownNames, grammar: Grammar | None = None
+) -> tuple[YamlDocument, tuple[Reading, ...]]:
+    """The document as the schema has it, and what was read otherwise than it is spelled.
+
+    `grammar` is that of the file; None: of workload.yaml.
+    """
+    reader = _Reader(document.source, known, grammar or _WORKLOAD)
     root = reader.mapping(document.root, ())
     return replace(document, root=root), tuple(reader.readings)
 
@@ -99,17 +107,18 @@ def units_hint(node: YamlNode, path: KeyPath) -> str:
 
 
 class _Reader:
-    def __init__(self, source: str, known: KnownNames) -> None:
+    def __init__(self, source: str, known: KnownNames, grammar: Grammar) -> None:
         self.readings: list[Reading] = []
         self._source = source
         self._known = known
+        self._grammar = grammar
 
     def mapping(self, node: MappingNode, path: KeyPath) -> MappingNode:
         entries: dict[str, YamlNode] = {}
         lines: dict[str, int] = {}
         for key, child in node.entries.items():
             line = node.key_lines[key]
-            name = self._name(key, _kind_of_keys(path), path)
+            name = self._name(key, self._grammar.keys(path), path)
             if name is None or name in node.entries or name in entries:
                 name = key
             elif name != key:
@@ -124,26 +133,34 @@ class _Reader:
             return replace(node, items=[self._node(item, (*path, place)) for place, item in enumerate(node.items)])
         if not isinstance(node.value, str):
             return node
-        value = self._name(node.value, _kind_of_value(path), path) or _literal(node.value, path)
+        value = self._name(node.value, self._grammar.values(path), path) or self._literal(node.value, path)
         if value is None or (value == node.value and isinstance(value, str)):
             return node
         self._note(node.line, path, node.text, value)
         return ScalarNode(line=node.line, text=node.text, value=value)
 
+    def _literal(self, text: str, path: KeyPath) -> str | float | None:
+        return None if len(text) > 64 else _literal(text, path, self._grammar.types(path))
+
     def _name(self, text: str, kind: str, path: KeyPath) -> str | None:
         if kind == "accelerator":
-            return _same_letters(_ACCELERATORS.get(_letters(text), text), self._known.accelerators)
+            known = self._known.accelerators
+            return None if known is None else accelerator_name(text, known)
         if kind == "cloud":
-            return _cloud(text, self._known.clouds)
+            return self._cloud(text)
         if kind == "place":
             cloud, slash, region = text.partition("/")
-            cloud = _cloud(cloud, self._known.clouds) or cloud
+            cloud = self._cloud(cloud) or cloud
             return cloud + slash + (self._region(region, cloud) if region else "")
-        return self._region(text, str(path[2])) if kind == "region" else None
+        return self._region(text, str(path[-2])) if kind == "region" else None
+
+    def _cloud(self, text: str) -> str | None:
+        known = self._known.clouds
+        return None if known is None or not re.fullmatch(WORD, text) else cloud_name(text, known)
 
     def _region(self, text: str, cloud: str) -> str:
         regions = self._known.regions
-        return (_same_letters(text, regions(cloud)) if regions is not None else None) or text
+        return (same_letters(text, regions(cloud)) if regions is not None else None) or text
 
     def _note(self, line: int, path: KeyPath, text: str, value: str | float) -> None:
         self.readings.append(Reading(source=self._source, line=line, key=key_path(path), text=text, value=value))
@@ -168,45 +185,8 @@ def _kind_of_value(path: KeyPath) -> str:
     return str(path[3]) if of_discount and path[3] in {"cloud", "accelerator"} else ""
 
 
-def _same_letters(text: str, known: Collection[str] | None) -> str | None:
-    """The one known name with the same letters and digits, whatever their case and what stands between them."""
-    if known is None:
-        return None
-    letters = _letters(text)
-    if text in known:
-        return text if letters else None
-    by_case, by_letters = _spellings(tuple(sorted(known)))
-    same = by_case.get(text.casefold()) or by_letters.get(letters, [])
-    return same[0] if len(same) == 1 and letters else None
-
-
-@lru_cache(maxsize=64)
-def _spellings(known: tuple[str, ...]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Known names by what they are whatever their case, and by their letters and digits."""
-    by_case: dict[str, list[str]] = {}
-    by_letters: dict[str, list[str]] = {}
-    for name in known:
-        by_case.setdefault(name.casefold(), []).append(name)
-        by_letters.setdefault(_letters(name), []).append(name)
-    return by_case, by_letters
-
-
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, text.casefold()))
-
-
-def _cloud(text: str, known: Collection[str] | None) -> str | None:
-    if known is None or not re.fullmatch(WORD, text):
-        return None
-    meant = _CLOUDS.get(_letters(text), "")
-    return _same_letters(text, known) or (meant if meant in known else None)
-
-
-def _literal(text: str, path: KeyPath) -> str | float | None:
+def _literal(text: str, path: KeyPath, kinds: frozenset[Any]) -> str | float | None:
     """The number or the choice that a text means at a path; None where it is a text, or means nothing there."""
-    if len(text) > 64:
-        return None
-    kinds = _kinds_at(tuple(0 if isinstance(part, int) else part for part in path))
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     if int in kinds or float in kinds:
         number = _number(text, key)
@@ -222,9 +202,13 @@ def _is_whole(text: str) -> bool:
     return "." not in text and "e-" not in text.casefold()
 
 
-@cache
 def _kinds_at(path: KeyPath) -> frozenset[Any]:
-    return frozenset(_scalar_types(*field_at(path)))
+    return _kinds_of_key(tuple(0 if isinstance(part, int) else part for part in path))
+
+
+@cache
+def _kinds_of_key(path: KeyPath) -> frozenset[Any]:
+    return frozenset(scalar_types(*field_at(path)))
 
 
 def _number(text: str, key: str) -> Decimal | None:
@@ -243,18 +227,21 @@ def _number(text: str, key: str) -> Decimal | None:
     )
 
 
-def _scalar_types(annotation: Any, rest: KeyPath) -> Iterable[Any]:
+def scalar_types(annotation: Any, rest: KeyPath = ()) -> Iterable[Any]:
     """The types, and the texts of choices, that an annotation allows for its item at `rest`."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        yield from _scalar_types(inner[0], rest)
+        yield from scalar_types(inner[0], rest)
     elif origin is Literal:
         yield from inner if not rest else ()
     elif origin in {tuple, dict}:
         if rest and isinstance(rest[0], int) is (origin is tuple):
-            yield from _scalar_types(inner[0 if origin is tuple else 1], rest[1:])
+            yield from scalar_types(inner[0 if origin is tuple else 1], rest[1:])
     elif inner:
         for each in inner:
-            yield from _scalar_types(each, rest)
+            yield from scalar_types(each, rest)
     elif not rest and isinstance(annotation, type):
         yield from (each.value for each in annotation) if issubclass(annotation, Enum) else (annotation,)
+
+
+_WORKLOAD: Final = Grammar(keys=_kind_of_keys, values=_kind_of_value, types=_kinds_at)

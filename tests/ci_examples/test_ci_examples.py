@@ -53,6 +53,7 @@ class Runner:
         self.gh_state = folder / "gh.json"
         self.summary = folder / "summary.md"
         self.pips = folder / "pip.txt"
+        self.artifacts: dict[str, str] = {}
         (folder / "runner").mkdir()
         self._install_programs(folder / "bin")
         self.environment = {
@@ -129,7 +130,11 @@ esac""",
     def run_steps(self, steps: list[dict[str, Any]], values: dict[str, str]) -> tuple[int, str]:
         printed, code = "", 0
         for step in steps:
-            if "uses" in step or not _holds(step.get("if"), values):
+            if not _holds(step.get("if"), values):
+                continue
+            if step.get("uses", "").startswith("actions/upload-artifact@"):
+                self._upload(step, values)
+            if "uses" in step:
                 continue
             assert step["shell"] == "bash"
             assert EXPRESSION.search(step["run"]) is None, "an expression in a script could be a command"
@@ -148,12 +153,22 @@ esac""",
                 break
         return code, printed
 
+    def _upload(self, step: dict[str, Any], values: dict[str, str]) -> None:
+        name, path = (_value(step["with"][key], values) for key in ("name", "path"))
+        assert re.fullmatch(r"[A-Za-z0-9.-]+", name), name
+        self.artifacts[name] = Path(path).read_text(encoding="utf-8")
+        values[f"steps.{step['id']}.outputs.artifact-url"] = "https://github.com/acme/app/actions/runs/1/artifacts/2"
+
     def comments(self) -> list[str]:
         return [entry["body"] for entry in json.loads(self.gh_state.read_text())["comments"]]
 
 
 def _value(text: str, values: Mapping[str, str]) -> str:
-    return EXPRESSION.sub(lambda match: values[match.group(1)], str(text))
+    def found(match: re.Match[str]) -> str:
+        # As on GitHub, what a step did not say is empty.
+        return values.get(match[1], "") if match[1].startswith("steps.") else values[match[1]]
+
+    return EXPRESSION.sub(found, str(text))
 
 
 def _holds(condition: str | None, values: Mapping[str, str]) -> bool:
@@ -207,6 +222,24 @@ def test_the_second_run_updates_the_same_comment(runner: Runner) -> None:
     calls = [call[3] for call in json.loads(runner.gh_state.read_text())["calls"] if "--method" in call]
     assert calls == ["POST", "PATCH"]
     assert "::error file=plan/plan.json,title=sky-melange%3A budget-total::" in printed
+
+
+def test_the_comment_links_the_report_of_the_plan(runner: Runner) -> None:
+    assert runner.act(budget="0.01", offline="true")[0] == 3
+    ((name, page),) = runner.artifacts.items()
+    assert name == "sky-melange-plan-plan.json"
+    assert "per month" in page
+    link = "[Report of the plan](https://github.com/acme/app/actions/runs/1/artifacts/2)"
+    assert link in runner.comments()[0]
+    assert link in runner.summary.read_text(encoding="utf-8")
+
+
+def test_without_a_report_nothing_is_linked(runner: Runner) -> None:
+    assert runner.act(offline="true", artifact="false")[0] == 0
+    (runner.repository / "plan" / "plan.json").write_text("{")
+    assert runner.act(offline="true")[0] == 2
+    assert runner.artifacts == {}
+    assert [text for text in runner.comments() if "Report of the plan" in text] == []
 
 
 def test_every_input_reaches_the_command(runner: Runner) -> None:
@@ -456,6 +489,7 @@ def test_the_gitlab_job(runner: Runner) -> None:
     variables = {
         "SKY_MELANGE": "sky-melange @ git+https://git.example.com/sky-melange@0123",
         "GITLAB_NOTE_TOKEN": "secret",
+        "CI_JOB_URL": "https://gitlab.example/acme/app/-/jobs/9",
         "CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4",
         "CI_PROJECT_ID": "5",
         "CI_MERGE_REQUEST_IID": "7",

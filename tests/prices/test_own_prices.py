@@ -79,6 +79,22 @@ def test_an_override_replaces_the_listed_price_everywhere_or_in_a_region(tmp_pat
     assert book.states[-1].obtained is Obtained.FILE
 
 
+def test_names_of_an_override_are_read_where_one_is_meant_and_told(tmp_path: Path) -> None:
+    text = "cloud,region,instance_type,accelerator,price_usd_per_hour\nAmazon,us-east1,P5.48xlarge,h100,30.5\n"
+    book = _book(tmp_path, overrides=_file(tmp_path, text))
+    assert price_of(book, "aws/us-east-1/p5.48xlarge") == 30.5
+    for column, written, meant in (
+        ("cloud", "Amazon", "aws"),
+        ("region", "us-east1", "us-east-1"),
+        ("instance_type", "P5.48xlarge", "p5.48xlarge"),
+        ("accelerator", "h100", "H100"),
+    ):
+        assert f"prices.csv:2: {column}: '{written}' is read as {meant}" in book.notes
+    twice = _file(tmp_path, text + "aws,us-east-1,p5.48xlarge,H100,31\n")
+    with pytest.raises(InputError, match=r"prices.csv:3: repeats prices.csv:2"):
+        _book(tmp_path, overrides=twice)
+
+
 def test_an_override_is_taken_for_a_quarantined_offer_too(tmp_path: Path) -> None:
     path = _file(tmp_path, "cloud,region,instance_type,price_usd_per_hour\ngcp,us-central1,a3-highgpu-1g,9.1\n")
     book = _book(tmp_path, overrides=path)

@@ -15,7 +15,7 @@ from plans import LARGE, alternative, group, plan, workload
 from sky_melange.cli import cli
 from sky_melange.domain.hours import Hours, Period, Schedule
 from sky_melange.domain.plan import Plan
-from sky_melange.render import plan_report
+from sky_melange.render import plan_report, plan_table
 from sky_melange.render.hours_plot import hours_plot
 
 TODAY = date(2026, 7, 1)
@@ -119,6 +119,13 @@ def test_a_week_by_the_clock_is_drawn_with_its_traffic() -> None:
     assert "When it runs" in text
     assert "on average over its hours" in text
     assert "When it runs" not in page(MIX)
+    even = replace(schedule, periods=tuple(replace(period, instances=most) for period in periods))
+    asked = replace(asked, traffic=replace(asked.traffic, hours=hours))
+    unchanged = plan_report.page(replace(shown, schedule=even), asked, today=TODAY, folder="plan")
+    assert "When it runs" not in unchanged
+    bars = "Instances by the hour"
+    drawn_in = (plan_table.render(replace(shown, schedule=each), asked, color=False) for each in (schedule, even))
+    assert [bars in table for table in drawn_in] == [True, False]
 
 
 def test_names_with_markup_stay_text() -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from sky_melange import pipeline
+from sky_melange.check.plan_file import policy_in
 from sky_melange.errors import InputError
+from sky_melange.prices.overrides import read_overrides
+from sky_melange.workload_file import read_budgets
 from sky_melange.workload_file.schema_lookup import _OTHER_NAMES, valid_keys
 
 WORKLOAD = """\
@@ -198,3 +201,123 @@ def test_other_names_lead_to_keys_that_exist() -> None:
         *section, name = meant.split(".")
         assert name in valid_keys(tuple(section)), meant
         assert other not in valid_keys(tuple(section)), other
+
+
+LIMIT = "users: {a: {usd_per_hour: 1}}"
+PRICED = "cloud,instance_type,price_usd_per_hour"
+
+# (file, its text after the version where it has one, the mistake)
+OF_OTHER_FILES = [
+    ("policy.yaml", "max_spot_fraction: 50", "max_spot_fraction: want a fraction from 0 to 1, such as 0.5, found 50"),
+    ("policy.yaml", "max_spot_share: 0.5", "max_spot_share: unknown key; did you mean 'max_spot_fraction'?"),
+    ("policy.yaml", "banned_cloud: [aws]", "banned_cloud: unknown key; did you mean 'banned_clouds'?"),
+    ("policy.yaml", "banned_clouds: aws", "banned_clouds: want a list of 1 to 100 clouds, found 'aws'"),
+    ("policy.yaml", "allowed_gpus: [H100]", "allowed_gpus: unknown key; did you mean 'allowed_accelerators'?"),
+    ("policy.yaml", "banned_accelerators: [K80]", "unknown key; a policy names what may be used: allowed_accelerators"),
+    ("policy.yaml", "max_usd_per_hour: 5", "is not a key of a policy; give `check --budget`"),
+    ("policy.yaml", "max_drift: 5", "is not a key of a policy; give `check --max-drift`"),
+    ("policy.yaml", "max_usd_per_million_tokens: $0.5", "want USD per million tokens, such as 0.5, found '$0.5'"),
+    ("policy.yaml", "max_usd_per_million_tokens: 1,000", "want USD per million tokens, such as 0.5, found '1,000'"),
+    ("policy.yaml", "allowed_accelerators: [H1000]", "unknown accelerator 'H1000'; did you mean 'H100'?"),
+    ("policy.yaml", "banned_regions: [us-east-1]", "want regions by cloud, such as {aws: [us-east-1]}"),
+    ("policy.yaml", "banned_regions: {aws: us-east-1}", "banned_regions.aws: want a list of 1 to 100 regions"),
+    ("policy.yaml", "min_profile_kind: good", "must be one of measured, fitted, published, estimated, found 'good'"),
+    ("budgets.yaml", "user: {a: {usd_per_hour: 1}}", "user: unknown key; did you mean 'users'?"),
+    (
+        "budgets.yaml",
+        "teams: {a: {usd_per_hour: 1}}",
+        "teams: unknown key; valid keys here: version, mode, when_unknown",
+    ),
+    ("budgets.yaml", "users: {a: 10}", "users.a: want for example `{usd_per_hour: 20}`, found the number 10"),
+    ("budgets.yaml", "users: [a]", "users: want for example `{alice: {usd_per_hour: 20}"),
+    ("budgets.yaml", "users: {a: {}}", "users.a: has no limit; write usd_per_hour, usd_per_month, or both"),
+    ("budgets.yaml", "users: {a: {per_hour: 1}}", "users.a.per_hour: unknown key; did you mean 'usd_per_hour'?"),
+    ("budgets.yaml", "users: {a: {usd_per_day: 1}}", "unknown key; valid keys here: usd_per_hour, usd_per_month, mode"),
+    ("budgets.yaml", "users: {a: {usd_per_hour: $20}}", "found the text '$20'; write its digits alone, without a unit"),
+    ("budgets.yaml", "users: {a: {usd_per_hour: -1}}", "usd_per_hour: must be at least 0, found the number -1"),
+    ("budgets.yaml", f"mode: block\n{LIMIT}", "2: mode: must be one of enforce, warn, found the text 'block'"),
+    ("budgets.yaml", f"reservation_minutes: 5m\n{LIMIT}", "found the text '5m'; units are ms, s, min, h and d"),
+    (
+        "budgets.yaml",
+        "prefixes: {'*': {usd_per_hour: 1}}",
+        "give `workspaces` or `users` a `*` for a budget on everything",
+    ),
+    ("budgets.yaml", "mode: warn", "has no budget; write for example `users: {'*': {usd_per_hour: 10}}`"),
+    ("own.csv", f"{PRICED}\naws,p5.48xlarge,$40", "must be an amount such as 2.49, found '$40'"),
+    ("own.csv", f'{PRICED}\naws,p5.48xlarge,"1,000"', "must be an amount such as 2.49, found '1,000'"),
+    ("own.csv", f"{PRICED}\naws,p5.48xlarge", "own.csv:2: has 2 fields, the header 3"),
+    ("own.csv", f"{PRICED}\naws,p5.48xlarge,0", "is 0 without reserved_instances: say how many are paid for"),
+    ("own.csv", f"{PRICED}\naws,,2", "own.csv:2: instance_type is empty"),
+    (
+        "own.csv",
+        "cloud,instance,price_usd_per_hour\naws,x,1",
+        "unknown column 'instance'; did you mean 'instance_type'?",
+    ),
+    ("own.csv", "provider,instance_type,price_usd_per_hour\naws,x,1", "'provider'; did you mean 'cloud'?"),
+    ("own.csv", "cloud,instance_type,price\naws,x,1", "unknown column 'price'; did you mean 'price_usd_per_hour'?"),
+    ("own.csv", f"{PRICED},gpus\naws,x,1,4", "unknown column 'gpus'; did you mean 'accelerators'?"),
+    ("own.csv", "cloud;instance_type;price_usd_per_hour\naws;x;1", "columns are separated by commas"),
+    ("own.csv", f"{PRICED},spot\naws,x,1,maybe", "spot must be true or false, found 'maybe'"),
+    ("own.csv", f"{PRICED},purchase\naws,x,1,3y", "purchase must be one of on_demand, spot, commit_1y, commit_3y"),
+    ("own.csv", f"{PRICED},as_of\naws,x,1,05/20/2026", "as_of must be a date such as 2026-05-20, found '05/20/2026'"),
+    ("own.csv", f"{PRICED},reserved_instances\naws,x,1,4", "reserved_instances needs a region"),
+    ("own.yaml", "cloud: aws", "must be a list of mappings, such as `- {cloud: aws, instance_type: g6.xlarge"),
+    ("own.yaml", "- aws", "own.yaml:1: must be a mapping, such as {cloud: aws"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), OF_OTHER_FILES)
+def test_other_files_are_as_short(tmp_path: Path, name: str, text: str, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_other(tmp_path, name, text)
+    found = [str(mistake).removeprefix(f"{tmp_path}/") for mistake in caught.value.mistakes]
+    assert len(found) == 1, found
+    assert expected in found[0]
+    assert len(textwrap.wrap(found[0], 80)) <= 3
+
+
+# (file, its text, what is said)
+READ = [
+    ("policy.yaml", "banned_clouds: [amazon]", "banned_clouds[0]: 'amazon' is read as aws"),
+    ("policy.yaml", "banned_regions: {AWS: [us-east-1]}", "banned_regions.AWS: 'AWS' is read as aws"),
+    ("policy.yaml", "banned_regions: {aws: [us-east1]}", "banned_regions.aws[0]: 'us-east1' is read as us-east-1"),
+    ("policy.yaml", "allowed_accelerators: [h100]", "allowed_accelerators[0]: 'h100' is read as H100"),
+    ("policy.yaml", "max_spot_fraction: 50%", "max_spot_fraction: '50%' is read as 0.5"),
+    ("policy.yaml", 'max_usd_per_million_tokens: "0.5"', "max_usd_per_million_tokens: '0.5' is read as 0.5"),
+    ("policy.yaml", "min_profile_kind: Fitted", "min_profile_kind: 'Fitted' is read as fitted"),
+    ("budgets.yaml", 'users: {a: {usd_per_hour: "40"}}', "users.a.usd_per_hour: '40' is read as 40"),
+    ("budgets.yaml", "users: {a: {usd_per_month: 1e4}}", "users.a.usd_per_month: '1e4' is read as 10000"),
+    ("budgets.yaml", f"mode: Warn\n{LIMIT}", "mode: 'Warn' is read as warn"),
+    ("budgets.yaml", f"reservation_minutes: 2h\n{LIMIT}", "reservation_minutes: '2h' is read as 120"),
+    ("own.csv", f"{PRICED},purchase\naws,x,1,On-Demand", "own.csv:2: purchase: 'On-Demand' is read as on_demand"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), READ)
+def test_other_files_are_read_where_the_meaning_is_clear(tmp_path: Path, name: str, text: str, expected: str) -> None:
+    (said,) = read_other(tmp_path, name, text)
+    assert said.endswith(expected)
+
+
+def read_other(folder: Path, name: str, text: str) -> list[str]:
+    """What is said of a file that can be read."""
+    path, told = folder / name, list[str]()
+    if name.startswith("own"):
+        path.write_text(f"{text}\n", encoding="utf-8")
+        read_overrides(path, notes=told)
+        return told
+    path.write_text(f"version: 1\n{text}\n", encoding="utf-8")
+    if name == "policy.yaml":
+        policy_in(path, told)
+    else:
+        read_budgets(path, tell=lambda readings: told.extend(map(str, readings)))
+    return told
+
+
+def test_other_files_have_as_many() -> None:
+    assert len(OF_OTHER_FILES) >= 40
+
+
+def test_names_of_budgets_are_spelled_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "budgets.yaml").write_text("version: 1\nusers: {'40': {usd_per_hour: 1}, Warn: {usd_per_hour: 2}}\n")
+    assert [limit.name for limit in read_budgets(tmp_path / "budgets.yaml").limits] == ["40", "Warn"]

@@ -43,7 +43,13 @@ def judge(user_request: Any) -> Verdict:
     asked = request.asked(user_request)
     if asked is None:
         return Verdict()
-    budgets = read_budgets(machine.budgets_path())
+    told: list[str] = []
+    budgets = read_budgets(machine.budgets_path(), tell=lambda readings: told.extend(map(str, readings)))
+    verdict = _judged(budgets, asked, user_request)
+    return replace(verdict, warnings=(*verdict.warnings, *told))
+
+
+def _judged(budgets: Budgets, asked: Asked, user_request: Any) -> Verdict:
     try:
         price = _price(asked, user_request.task)
     except UnknownPriceError as error:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from sky_melange import pipeline
 from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.policy import Policy
 from sky_melange.domain.workload import PricePolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
-from sky_melange.prices import current_book, known_accelerators, launchable_clouds
+from sky_melange.prices import current_book
 from sky_melange.prices.filters import check_filters
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.skypilot.plugin.heat import requests_per_usd
@@ -30,7 +31,10 @@ _POLICY_FILE: Final = "policy.yaml"
 
 
 def run_job(head: Mapping[str, Any], body: bytes) -> str:
-    """The answer to one job, as JSON text. Raises SkyMelangeError, and ValidationError for a body of another form."""
+    """The answer to one job: JSON text, or a page of HTML.
+
+    Raises SkyMelangeError, and ValidationError for a body of another form.
+    """
     with tempfile.TemporaryDirectory(prefix="sky-melange-") as folder:
         return JOBS[head["kind"]](head, body, Path(folder))
 
@@ -73,7 +77,8 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
     from sky_melange.check.report import Asked, Files, Today, check_plan, files_of
     from sky_melange.render.check_report import json_text
 
-    rules = _policy(policy, folder)
+    told: list[str] = []
+    rules = _policy(policy, folder, told)
     expected = files_of(document)
     wanted = document.workload
     book = _book(replace(wanted.prices, max_age_hours=None, require_clouds=()), head)
@@ -86,7 +91,7 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
         Files(expected=expected, found=dict(expected)),
         today,
         Asked(workload=wanted, policy=rules),
-        price_warnings(document, book),
+        [*price_warnings(document, book), *told],
     )
     return json_text.render(report)
 
@@ -117,7 +122,7 @@ def _prices(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa:
 
 def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
     """What the store keeps of a plan: its text, what lists show of it, and what its page shows beside it."""
-    from sky_melange.render.plan_sentences import simulated_sentences
+    from sky_melange.render.plan_report import figures
 
     request = StoreRequest.model_validate_json(body)
     text = _plan_text(request.plan) if request.workload is None else _planned(head, request.workload, folder)
@@ -130,23 +135,33 @@ def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
             "requests_per_usd": requests_per_usd(document.plan, document.workload, folder),
             "groups": [{"name": group.name, "planned": group.instances} for group in document.plan.groups],
             "mode": document.workload.launch.mode.value,
-            "simulated": " ".join(simulated_sentences(document.plan)) or None,
+            "figures": asdict(figures(document.plan, document.workload)),
         },
         ensure_ascii=False,
         allow_nan=False,
     )
 
 
+def _report(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa: ARG001
+    """The page of `sky-melange report --no-simulate`."""
+    from sky_melange.render import plan_report
+
+    document = _document(body.decode(), folder)
+    return plan_report.page(document.plan, document.workload, today=utc_now().date(), folder="plan")
+
+
 def _summary(document: PlanDocument) -> dict[str, Any]:
+    from sky_melange.domain.plan import mean_cost
     from sky_melange.domain.units import usd_per_month
 
     plan = document.plan
+    cost = mean_cost(plan.cost, plan.groups, plan.schedule)
     dates = [group.price.data_date for group in plan.groups]
     return {
         "model": document.workload.model.id,
-        "usd_per_hour": plan.cost.total_usd_per_hour,
-        "usd_per_month": usd_per_month(plan.mean_usd_per_hour),
-        "worst_case_usd_per_hour": plan.cost.worst_case_usd_per_hour,
+        "usd_per_hour": cost.total_usd_per_hour,
+        "usd_per_month": usd_per_month(cost.total_usd_per_hour),
+        "worst_case_usd_per_hour": cost.worst_case_usd_per_hour,
         "priced_at": min(dates) if all(dates) else None,
         "groups": len(plan.groups),
         "replicas": sum(group.replicas for group in plan.groups),
@@ -159,6 +174,7 @@ JOBS: Final[Mapping[str, Callable[[Mapping[str, Any], bytes, Path], str]]] = {
     "check_stored": _check_stored,
     "prices": _prices,
     "describe": _describe,
+    "report": _report,
 }
 """By kind. Each gets what is to be done, the body of the request, and an empty folder of its own."""
 
@@ -180,12 +196,15 @@ def _document(text: str, folder: Path) -> PlanDocument:
     return replace(read_plan(path), path=Path(PLAN_FILE))
 
 
-def _policy(policy: object, folder: Path) -> Any:
-    from sky_melange.workload_file import read_policy
+def _policy(policy: object, folder: Path, told: list[str]) -> Policy | None:
+    from sky_melange.check.plan_file import policy_in
 
     if policy is None:
         return None
     path = folder / _POLICY_FILE
     # JSON is YAML where each text is in ASCII.
     path.write_text(json.dumps(policy), encoding="utf-8")
-    return read_policy(path, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
+    found: list[str] = []
+    rules = policy_in(path, found)
+    told += [text.replace(str(path), _POLICY_FILE) for text in found]
+    return rules

@@ -89,6 +89,32 @@ class Heat(BaseModel):
     groups: list[GroupHeat]
 
 
+class Tile(BaseModel):
+    """A figure with its name and what it means."""
+
+    name: str
+    value: str
+    note: str
+
+
+class Figures(BaseModel):
+    """What `sky-melange report` says first, as texts."""
+
+    monthly: str = Field(description="USD per month.")
+    hourly: str = Field(description="USD per hour, on average.")
+    when: str
+    proof: str
+    missing: list[str] = Field(description="Clouds whose prices could not be used.")
+    tiles: list[Tile]
+    why: str
+    sentences: list[str]
+    promise: list[str] = Field(description="What the simulation says.")
+    commitments: list[str]
+    beyond: list[str] = Field(description="The list price of a hosted API that was compared, and CO2e.")
+    week: str = Field(description="An SVG of the machines by the hour; empty where they never change.")
+    carried: list[str] = Field(description="The part of all requests that each group gets.")
+
+
 class Stored(BaseModel):
     """A stored plan."""
 
@@ -99,7 +125,9 @@ class Stored(BaseModel):
     updated_at: str
     plan: Json = Field(description="Its plan.json.")
     requests_per_usd: Heat
-    simulated: str | None = Field(description="What the simulation of the plan says; null where nothing was simulated.")
+    figures: Figures | None = Field(
+        description="The first screen of `sky-melange report`; null where an earlier release stored the plan."
+    )
 
 
 class GroupReplicas(BaseModel):

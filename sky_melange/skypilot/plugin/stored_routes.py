@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Path, Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 
 from sky_melange.skypilot.plugin.body import read_body
 from sky_melange.skypilot.plugin.describing import OF_BODIES, OF_WORK, body_of, failures
@@ -20,13 +20,13 @@ from sky_melange.skypilot.plugin.users import reader_of, user_of
 
 _AS_CLUSTERS: Final = "the plan launches clusters, not services: `sky status` knows of them"
 _MOST_POLICY_BYTES: Final = 64 * 1024
-_SHOWN: Final = ("requests_per_usd", "simulated", "groups", "mode")
+_SHOWN: Final = ("requests_per_usd", "figures", "groups", "mode")
 _Value = TypeVar("_Value")
 _PlanId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The id of a stored plan.")]
 
 
 def add_stored_routes(router: APIRouter, service: Service) -> None:
-    """Create, list, get, delete, check, replicas."""
+    """Create, list, get, delete, check, report, replicas."""
     _add_collection(router, service)
     _add_plan(router, service)
     _add_state(router, service)
@@ -114,6 +114,18 @@ def _add_state(router: APIRouter, service: Service) -> None:
             return json_text(await service.work("check_stored", plan, policy=policy.decode(errors="replace")))
 
     @router.get(
+        "/plans/{plan_id}/report",
+        summary="A stored plan as a page for whoever signs the bill",
+        description="The page of `sky-melange report --no-simulate`.",
+        response_class=HTMLResponse,
+        responses=failures(404, 500, *OF_WORK),
+    )
+    async def report(request: Request, plan_id: _PlanId) -> Response:
+        with service.place(user_of(request)):
+            plan = await _visible(service, request, plan_id, lambda stored: stored.plan.encode())
+            return HTMLResponse(await service.work("report", plan))
+
+    @router.get(
         "/plans/{plan_id}/replicas",
         summary="Running replicas beside the planned ones",
         description="By SkyServe's own state on this server. What it does not say is null, with a reason.",
@@ -163,8 +175,8 @@ def _whole(plan: StoredPlan) -> str:
     """JSON text; the plan in it is as it was stored."""
     head = json.dumps(_head(plan), ensure_ascii=False)
     shown = json.loads(plan.shown)
-    # Plans that an earlier release stored have no sentence.
-    beside = {"requests_per_usd": shown["requests_per_usd"], "simulated": shown.get("simulated")}
+    # Plans that an earlier release stored have none.
+    beside = {"requests_per_usd": shown["requests_per_usd"], "figures": shown.get("figures")}
     return f'{head[:-1]}, "plan": {plan.plan.strip()}, {json.dumps(beside, ensure_ascii=False)[1:]}'
 
 

@@ -40,6 +40,11 @@ NO_TOUR: Final = (
 
 _MISSING: Final = "not installed (Debian: chromium, chromium-driver; PyPI: selenium)"
 FOOT: Final = "return Math.ceil(document.querySelector(arguments[0]).getBoundingClientRect().bottom + scrollY)"
+_AXE: Final = """
+const [within, done] = arguments;
+axe.run(within).then(({violations}) => done(violations.filter(({impact}) => ["serious", "critical"].includes(impact))
+  .map(({id, nodes}) => `${id}: ${nodes.map(({html}) => html).join(" ")}`)));
+"""
 # Chromium asks for it by itself; SkyPilot has one below /dashboard/ only.
 _FAVICON: Final = re.compile(r"http://127\.0\.0\.1:\d+/favicon\.ico - Failed to load resource: .* 404 ")
 
@@ -140,6 +145,26 @@ class Browser:
         path = self.shots / f"{name}.png"
         path.write_bytes(base64.b64decode(data))
         return path
+
+    def first_screens(self, name: str) -> Iterator[tuple[str, int]]:
+        """(scheme, width) of a desk and a phone in light and dark, each while it is shown; pictures are kept."""
+        for scheme in ("light", "dark"):
+            self.scheme(scheme)
+            for width in (1280, 390):
+                metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+                self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+                self.driver.execute_script("scrollTo(0, 0)")
+                self.driver.save_screenshot(str(self.shots / f"{name}-{scheme}-{width}.png"))
+                yield scheme, width
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    def accessibility_faults(self, within: str) -> list[str]:
+        """What axe-core calls serious or critical there; skips without SKY_MELANGE_AXE, the path of its axe.min.js."""
+        path = os.environ.get("SKY_MELANGE_AXE")
+        if path is None:
+            pytest.skip("SKY_MELANGE_AXE is not set (npm: axe-core)")
+        self.driver.execute_script(Path(path).read_text(encoding="utf-8"))
+        return list(self.driver.execute_async_script(_AXE, within))
 
     def errors(self) -> list[str]:
         """Severe entries of the console since the last call, less SkyPilot's missing /favicon.ico."""

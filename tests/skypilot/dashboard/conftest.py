@@ -6,6 +6,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from dashboard_stub import Stub, serve
 from page_answers import listed, stored_plan
 
 from sky_melange.cli import cli
+from sky_melange.plan_file import read_plan
+from sky_melange.render.plan_report import figures
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +50,7 @@ def browser(chromium_browser: Browser) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def planned(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The quickstart's plan.json, and its check."""
+    """A plan.json, its check, and its figures."""
     folder = tmp_path_factory.mktemp("plan")
     workload = repository / "examples" / "means" / "workload.yaml"
     runner = CliRunner(mix_stderr=False)
@@ -55,12 +58,15 @@ def planned(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     assert made.exit_code == 0, made.stderr
     checked = runner.invoke(cli, ["check", str(folder), "--offline", "--budget", "10", "--format", "json"])
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    return {"plan": plan, "check": json.loads(checked.stdout)}
+    document = read_plan(folder)
+    # As JSON brings them: lists, no tuples.
+    shown = json.loads(json.dumps(asdict(figures(document.plan, document.workload))))
+    return {"plan": plan, "check": json.loads(checked.stdout), "figures": shown}
 
 
 @pytest.fixture
 def stored(planned: dict[str, Any]) -> dict[str, Any]:
-    return stored_plan(copy.deepcopy(planned["plan"]))
+    return stored_plan(copy.deepcopy(planned["plan"]), copy.deepcopy(planned["figures"]))
 
 
 @pytest.fixture

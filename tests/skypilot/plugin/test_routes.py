@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -57,6 +58,7 @@ def test_every_route_is_described(server: ApiServer) -> None:
         ("POST", "/plans"),
         ("GET", "/plans/{plan_id}"),
         ("DELETE", "/plans/{plan_id}"),
+        ("GET", "/plans/{plan_id}/report"),
         ("POST", "/plans/{plan_id}/check"),
         ("GET", "/plans/{plan_id}/replicas"),
     }
@@ -140,7 +142,8 @@ def test_a_stored_plan_from_first_to_last(server: ApiServer, workload: str, plan
     assert made.status_code == 201, made.text
     stored = made.json()
     assert (stored["name"], stored["owner"], stored["plan"]) == ("first one", "ada", plan)
-    assert (stored["simulated"] is None) == (plan["simulated"] is None)
+    assert stored["figures"]["monthly"] == f"{730 * plan['cost']['total_usd_per_hour']:,.2f}"
+    assert [tile["name"] for tile in stored["figures"]["tiles"]][:2] == ["Rented", "Serves"]
     place = f"{API}/plans/{stored['id']}"
     assert server.get(place, user="ada").json() == stored
 
@@ -157,6 +160,21 @@ def test_a_stored_plan_from_first_to_last(server: ApiServer, workload: str, plan
     assert server.get(place, user="ada").status_code == 404
     assert server.delete(place, user="ada").status_code == 404
     assert server.get(f"{API}/plans", user="ada").json() == {"plans": []}
+
+
+def test_a_stored_plan_as_the_reports_page(server: ApiServer, store: Callable[..., str], plan: dict[str, Any]) -> None:
+    """It says every text of `figures`, runs nothing, and is its owner's as the plan is."""
+    place = f"{API}/plans/{store('ada')}"
+    figures = server.get(place, user="ada").json()["figures"]
+    answer = server.get(f"{place}/report", user="ada")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in answer.text
+    text = html.unescape(answer.text)
+    said = [*figures["missing"], *figures["sentences"], *figures["promise"], *figures["beyond"], figures["why"]]
+    assert [each for each in said if each not in text] == []
+    assert f"sha256 {plan['plan_sha256'][:12]}" in text
+    assert "<script" not in answer.text
+    assert server.get(f"{place}/report", user="eve").status_code == 404
 
 
 def test_requests_per_dollar_agree_with_the_plans_own_load(

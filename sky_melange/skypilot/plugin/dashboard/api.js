@@ -42,6 +42,7 @@ export function client(base, signal) {
     create: (name, workload) => call("POST", "plans", { name, workload }),
     remove: (id) => call("DELETE", plan(id)),
     check: (id) => call("POST", `${plan(id)}/check`, {}),
+    reportAddress: (id) => `${base}/${plan(id)}/report`,
     replicas: (id) => call("GET", `${plan(id)}/replicas`),
   };
 }

@@ -70,3 +70,21 @@ export function openDialog(root, title, ...children) {
   dialog.showModal();
   return dialog;
 }
+
+const DRAWN = new Set(["svg", "line", "polyline", "polygon", "rect", "circle", "text", "title"]);
+const SHAPED = /^(viewBox|role|aria-label|points|[xy][12]?|c[xy]|r|width|height|text-anchor|fill|fill-opacity|stroke(-width|-dasharray)?)$/;
+
+/** A picture from the text of an SVG: known shapes and their places; anything else in it is left out. */
+export function picture(text) {
+  const { documentElement } = new DOMParser().parseFromString(text, "image/svg+xml");
+  return h("figure", {}, documentElement.tagName === "svg" ? copied(documentElement) : null);
+}
+
+function copied(node) {
+  if (node.nodeType === Node.TEXT_NODE) return document.createTextNode(node.data);
+  if (!DRAWN.has(node.tagName)) return null;
+  const element = document.createElementNS("http://www.w3.org/2000/svg", node.tagName);
+  for (const { name, value } of node.attributes) if (SHAPED.test(name)) element.setAttribute(name, value);
+  element.append(...[...node.childNodes].map(copied).filter(Boolean));
+  return element;
+}

@@ -2,7 +2,8 @@
 
 import { checkSection } from "./check.js";
 import { button, errorBox, h, section, table, waiting } from "./dom.js";
-import { cents, count, percent, plural, usd } from "./format.js";
+import { figuresOf } from "./figures.js";
+import { count, percent, plural, usd } from "./format.js";
 import { heatMap } from "./heatmap.js";
 import { deleteDialog, priceAge } from "./list.js";
 import { mixSection } from "./mix.js";
@@ -28,10 +29,9 @@ function partsOf(page, stored) {
   const caveats = [["Warnings of the plan", plan.warnings], ["Taken for granted", plan.assumptions]];
   return [
     heading(page, stored),
-    figures(plan),
-    stored.simulated ? h("p", {}, stored.simulated) : null,
+    ...figuresOf(stored.figures),
     groupsSection(plan),
-    mixSection(plan, stored.requests_per_usd),
+    mixSection(plan, stored),
     heatSection(stored),
     replicasSection(page, stored.id),
     checkSection(page, stored.id),
@@ -41,51 +41,16 @@ function partsOf(page, stored) {
 }
 
 function heading(page, stored) {
-  const proof = stored.plan.status === "optimal" ? "proven cheapest" : `not proven cheapest: ${percent(stored.plan.mip_gap)} gap`;
   const owner = stored.owner ? ` · stored by ${stored.owner}` : "";
   return h("header", {},
     h("h1", {}, stored.name),
-    h("p", { class: "note" }, `${stored.plan.model.id} · ${proof}${owner}`),
+    h("p", { class: "note" }, `${stored.plan.model.id}${owner}`),
     h("div", { class: "actions" },
+      h("a", { class: "button", href: page.api.reportAddress(stored.id), target: "_blank", rel: "noopener" }, "Report"),
       button("Delete", () => deleteDialog(page, stored, () => page.open("")), { kind: "danger" })));
 }
 
 const replicasOf = (group) => group.instances * group.replicas_per_instance;
-const sum = (values) => values.reduce((total, value) => total + value, 0);
-
-/** The oldest date among the prices of the plan; null when one of them is not dated. */
-function oldestPrice(plan) {
-  const dates = [...plan.groups, ...plan.overhead.filter((machine) => machine.price)].map(({ price }) => price?.fetched_at);
-  return dates.every(Boolean) ? dates.sort()[0] : null;
-}
-
-function figures(plan) {
-  const { cost, unit_costs: units } = plan;
-  const tiles = [
-    ["USD per hour", usd(cost.total_usd_per_hour), `${usd(cost.overhead_usd_per_hour)} of it beside the replicas`],
-    ["USD per month", cents(units?.usd_per_month), "730 hours"],
-    ["Worst case per hour", usd(cost.worst_case_usd_per_hour),
-      cost.worst_case_usd_per_hour > cost.total_usd_per_hour ? "for a while, at most" : "the same"],
-    ["Replicas", count(sum(plan.groups.map(replicasOf))), `in ${plural(plan.groups.length, "group")}`],
-    ["Oldest price", priceAge(oldestPrice(plan)), null],
-    ["Traffic", `${count(requestRate(plan))} req/s`, plan.workload?.traffic?.origin ?? null],
-    ["Targets", targets(plan.workload?.slo),
-      typeof plan.workload?.slo?.attainment === "number" ? "each request's own" : "of each request size, in steady state"],
-  ];
-  return h("dl", { class: "tiles" }, tiles.map(([term, value, note]) =>
-    h("div", {}, h("dt", {}, term), h("dd", {}, value, note ? h("small", {}, note) : null))));
-}
-
-const requestRate = (plan) => sum(plan.routing?.buckets?.map(({ rate_rps: rate }) => rate) ?? [NaN]);
-
-/** What the plan holds: `TTFT ≤ 2,000 ms, TPOT ≤ 40 ms`. */
-function targets(slo) {
-  const named = [["TTFT", slo?.ttft_s, "ms"], ["TPOT", slo?.tpot_s, "ms"], ["latency ÷ output tokens", slo?.ntpot_s, "ms"]]
-    .filter(([, seconds]) => typeof seconds === "number")
-    .map(([name, seconds, unit]) => `${name} ≤ ${count(seconds * 1000)} ${unit}`);
-  if (typeof slo?.attainment === "number") named.push(`for ${percent(slo.attainment)} of requests`);
-  return named.length ? named.join(", ") : "none";
-}
 
 function groupsSection(plan) {
   const columns = [
