@@ -16,7 +16,7 @@ from sky_melange.domain.plan_diff import PlanDiff
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_files_beside, read_plan
-from sky_melange.prices import current_book, known_accelerators, launchable_clouds, warnings_of
+from sky_melange.prices import current_book, known_accelerators, plannable_clouds, warnings_of
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.workload_file import read_policy
 
@@ -31,7 +31,7 @@ def check_plan_file(
     rules = (
         None
         if policy is None
-        else read_policy(policy, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
+        else read_policy(policy, known_accelerators=known_accelerators(), known_clouds=plannable_clouds())
     )
     expected = files_of(document)
     files = Files(expected=expected, found=read_files_beside(document.path, expected))

@@ -12,6 +12,7 @@ from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.engine import engines_of
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.machine import OnReplica
+from sky_melange.domain.own_gpus import OWN_CLOUDS, OwnGpus
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterSettings
@@ -147,7 +148,8 @@ class CandidateFilter:
     """Which offers are considered. None means no restriction. `regions` restricts only the clouds it names.
 
     `purchase`: all kinds that may be bought where commitments are among them, `spot` agrees then; otherwise empty, and
-    `spot` says it all.
+    `spot` says it all. `clouds` empty: none but `own`, the GPUs that one has, which no other key but `accelerators`
+    and `spot` restricts.
     """
 
     accelerators: tuple[str, ...] | None = None
@@ -155,6 +157,17 @@ class CandidateFilter:
     regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spot: SpotUse = SpotUse.NEVER
     purchase: tuple[PriceKind, ...] = ()
+    own: tuple[OwnGpus, ...] = ()
+
+    def own_at(self, cloud: str, region: str) -> tuple[OwnGpus, ...]:
+        """The GPUs that one has in a place."""
+        return tuple(gpus for gpus in self.own if (gpus.cloud, gpus.place) == (cloud, region))
+
+    def has_cloud(self, cloud: str, region: str) -> bool:
+        """Whether machines of a cloud are considered at all."""
+        if cloud in OWN_CLOUDS:
+            return bool(self.own_at(cloud, region))
+        return self.clouds is None or cloud in self.clouds
 
     @property
     def commitments(self) -> tuple[PriceKind, ...]:

@@ -153,7 +153,7 @@ def _refusal(
     reason: str | None = None
     if offer.accelerators_per_instance == 0:
         reason = "has no accelerator"
-    elif wanted.clouds is not None and offer.cloud not in wanted.clouds:
+    elif not wanted.has_cloud(offer.cloud, offer.region):
         reason = "not among candidates.clouds"
     elif offer.cloud in wanted.regions and offer.region not in wanted.regions[offer.cloud]:
         reason = f"not among candidates.regions.{offer.cloud}"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sky_melange.domain.buckets import BucketSize, Traffic, log_uniform_mean
 from sky_melange.domain.hours import Scaling, Schedule
 from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, PriceBook
+from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
 from sky_melange.domain.price_record import PriceKind, covered
 from sky_melange.domain.profile import ProfileKind
@@ -57,6 +58,18 @@ def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tu
         f"{_router(workload)}",
         f"Context limit: {workload.model.max_model_len} tokens (input + output).",
         _PRICES_OWN if workload.prices.discounts or workload.prices.overrides else _PRICES_LISTED,
+        *_own_gpus(workload.candidates.own),
+    )
+
+
+def _own_gpus(own: Sequence[OwnGpus]) -> Iterator[str]:
+    """What is believed of GPUs that one has."""
+    if not own:
+        return
+    listed = "; ".join(f"{gpus} at USD {gpus.usd_per_gpu_hour:g} per GPU and hour" for gpus in own)
+    yield (
+        f"Own GPUs, as candidates.own states them: {listed}. They are taken to be free, a GPU that the plan leaves to "
+        "cost nothing, and pods to be packed: where a cluster spreads them, start the largest first."
     )
 
 
@@ -221,7 +234,12 @@ def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:
 
 def _price_warnings(groups: Sequence[ReplicaGroup], book: PriceBook) -> Iterator[str]:
     """One line for all prices: old ones must be seen, not drowned."""
-    dates = {f"{group.cloud} of {group.price.data_date or 'unknown date'} ({group.price.source})" for group in groups}
+    dates = {
+        f"{group.cloud} as stated ({group.price.source})"
+        if group.price.is_of_own_gpus
+        else f"{group.cloud} of {group.price.data_date or 'unknown date'} ({group.price.source})"
+        for group in groups
+    }
     yield f"Prices are those of {', '.join(sorted(dates))}. Check them before launching."
     for group in groups:
         for mark in (SOURCES_DISAGREE, IN_DOUBT):

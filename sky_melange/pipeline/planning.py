@@ -39,7 +39,7 @@ from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
 from sky_melange.pipeline.answering import Answer, answer_of, check_size, modelled
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
-from sky_melange.pipeline.missing import missing_clouds, unsold_regions
+from sky_melange.pipeline.missing import idle_own, missing_clouds, unsold_regions
 from sky_melange.pipeline.precisions import cheapest_precision
 from sky_melange.pipeline.profiling import (
     capacities_of,
@@ -51,6 +51,7 @@ from sky_melange.pipeline.profiling import (
     trusted_profiles,
 )
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
+from sky_melange.prices.own_gpus import with_own_gpus
 from sky_melange.prices.records import spot_swings
 from sky_melange.profiles import (
     Selection,
@@ -193,9 +194,11 @@ def prepared(
     """The first third of `make_plan`."""
     if not profiles:
         raise no_profile(workload)
+    book = with_own_gpus(book, workload.candidates.own)
     kept, refused = trusted_profiles(workload, profiles)
     selection = select(kept, planned_sizes(workload), extrapolate=workload.profiles.extrapolate)
-    remarks = (*refused, *unsold_regions(workload.candidates.regions, book))
+    unsold = unsold_regions(workload.candidates.regions, book)
+    remarks = (*refused, *unsold, *idle_own(workload, selection.profiles))
     with _told(remarks):
         model = modelled(workload, book, selection.profiles)
     return Prepared(

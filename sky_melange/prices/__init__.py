@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.prices.book import make_book
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
 from sky_melange.prices.current import current_book
@@ -38,6 +39,7 @@ __all__ = [
     "load_gpus",
     "load_snapshot",
     "parse_bases",
+    "plannable_clouds",
     "snapshot_clouds",
     "warnings_of",
 ]
@@ -46,6 +48,11 @@ __all__ = [
 def launchable_clouds() -> tuple[str, ...]:
     """Clouds that SkyPilot can launch on and whose prices come from catalogs, sorted."""
     return LAUNCHABLE_CLOUDS
+
+
+def plannable_clouds() -> tuple[str, ...]:
+    """All that a plan may be on: with Kubernetes and SSH node pools of one's own."""
+    return (*LAUNCHABLE_CLOUDS, *OWN_CLOUDS)
 
 
 def load_snapshot(trust: Sequence[str] = (), clouds: Collection[str] | None = None) -> PriceBook:

@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cache, lru_cache
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.workload_file.field_types import WORD
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import Reading, key_path
@@ -44,6 +45,7 @@ _CLOUDS: Final = {
     "oracle": "oci",
     "digitalocean": "do",
     "lambdalabs": "lambda",
+    "k8s": "kubernetes",
 }
 _ACCELERATORS: Final = {"a10040gb": "A100"}
 _WHOLE_BELOW: Final = 10**15
@@ -137,7 +139,8 @@ class _Reader:
             return _cloud(text, self._known.clouds)
         if kind == "place":
             cloud, slash, region = text.partition("/")
-            cloud = _cloud(cloud, self._known.clouds) or cloud
+            known = None if self._known.clouds is None else (*self._known.clouds, *OWN_CLOUDS)
+            cloud = _cloud(cloud, known) or cloud
             return cloud + slash + (self._region(region, cloud) if region else "")
         return self._region(text, str(path[2])) if kind == "region" else None
 
@@ -163,6 +166,8 @@ def _kind_of_value(path: KeyPath) -> str:
     if path[:2] in {("candidates", "clouds"), ("prices", "require_clouds")} and len(path) == 3:
         return "cloud"
     if path[:2] == ("candidates", "accelerators") and len(path) == 3:
+        return "accelerator"
+    if path[:2] == ("candidates", "own") and path[3:] == ("accelerator",):
         return "accelerator"
     of_discount = path[:2] == ("prices", "discounts") and len(path) == 4
     return str(path[3]) if of_discount and path[3] in {"cloud", "accelerator"} else ""

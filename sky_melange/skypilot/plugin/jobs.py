@@ -17,7 +17,7 @@ from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.workload import PricePolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
-from sky_melange.prices import current_book, known_accelerators, launchable_clouds
+from sky_melange.prices import current_book, known_accelerators, plannable_clouds
 from sky_melange.prices.filters import check_filters
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.skypilot.plugin.heat import requests_per_usd
@@ -188,4 +188,4 @@ def _policy(policy: object, folder: Path) -> Any:
     path = folder / _POLICY_FILE
     # JSON is YAML where each text is in ASCII.
     path.write_text(json.dumps(policy), encoding="utf-8")
-    return read_policy(path, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
+    return read_policy(path, known_accelerators=known_accelerators(), known_clouds=plannable_clouds())
