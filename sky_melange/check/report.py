@@ -118,7 +118,7 @@ def check_plan(
     bought = {group.cloud for group in plan.groups} | {machine.cloud for machine in plan.overhead}
     required = {name for name in wanted.prices.require_clouds if name != EVERY_CLOUD}
     problems = [
-        *without_prices(today.book, {*bought, *(wanted.candidates.clouds or ()), *required, *doubted}),
+        *without_prices(today.book, {*bought, *(wanted.candidates.stated_clouds or ()), *required, *doubted}),
         *(() if today.offline else not_confirmed(today.book, bought, max_age_hours, today.now)),
     ]
     attainment, simulated = attainment_checks(now_plan, wanted, today.profiles, today.simulator, today.log)

@@ -15,7 +15,7 @@ from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.scaling import most_usd_per_hour
 from sky_melange.domain.units import s_to_ms, usd_per_month
-from sky_melange.domain.workload import Budget, LaunchMode, RoutingPolicy, Workload
+from sky_melange.domain.workload import Budget, CandidateFilter, CloudsFrom, LaunchMode, RoutingPolicy, Workload
 from sky_melange.optimizer.spot import spot_warnings, unknown_surges
 
 _ROUTING = {
@@ -58,8 +58,22 @@ def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tu
         f"{_router(workload)}",
         f"Context limit: {workload.model.max_model_len} tokens (input + output).",
         _PRICES_OWN if workload.prices.discounts or workload.prices.overrides else _PRICES_LISTED,
+        *_clouds(workload.candidates),
         *_own_gpus(workload.candidates.own),
     )
+
+
+def _clouds(wanted: CandidateFilter) -> Iterator[str]:
+    """Which clouds are compared, where the workload does not say."""
+    if wanted.clouds_from is CloudsFrom.STATED:
+        return
+    compared = ", ".join(wanted.clouds or ()) or "none"
+    why = (
+        "those that SkyPilot had enabled where this was planned"
+        if wanted.clouds_from is CloudsFrom.ENABLED
+        else "the usual ones, as no list of the clouds that SkyPilot has enabled was at hand"
+    )
+    yield f"Clouds: candidates.clouds names none, so {compared} are compared: {why}. Write `clouds: all` for every one."
 
 
 def _own_gpus(own: Sequence[OwnGpus]) -> Iterator[str]:

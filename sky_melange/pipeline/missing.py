@@ -28,7 +28,8 @@ def missing_clouds(workload: Workload, book: PriceBook, profiles: Sequence[Profi
     offers = [offer for missing in concerned for offer in missing.last_known]
     candidates = build_candidates(workload, offers, capacities, cloud_features()).candidates
     found = [_missing(workload, missing, candidates) for missing in concerned]
-    return tuple(missing for missing in found if wanted is not None or missing.last_known is not None)
+    is_stated = workload.candidates.stated_clouds is not None
+    return tuple(missing for missing in found if is_stated or missing.last_known is not None)
 
 
 def idle_own(workload: Workload, profiles: Sequence[Profile]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from sky_melange.domain.workload import (
     PERCENTS,
     Budget,
     CandidateFilter,
+    CloudsFrom,
     Constraints,
     KeepExisting,
     Launch,
@@ -133,11 +134,13 @@ def _candidates(section: CandidatesSection) -> CandidateFilter:
         spot=section.spot if section.purchase is None else spot_of(section.purchase),
         purchase=tuple(kind for kind in PriceKind if kind in purchase) if any(k.years for k in purchase) else (),
         own=to_own(section.own),
+        clouds_from=CloudsFrom.USUAL if section.clouds is None else CloudsFrom.STATED,
         **values_of_keys(section, CandidateFilter),
     )
 
 
 def _clouds(section: CandidatesSection) -> tuple[str, ...] | None:
+    """None: all. Where the file states none, whoever knows the usual ones fills them in."""
     if section.clouds == (ALL_CLOUDS,):
         return None
     return () if section.clouds == (NO_CLOUD,) else section.clouds

@@ -48,6 +48,7 @@ _NAMES: Final = {
 """(section, field of the domain) -> key of workload.yaml, where they differ."""
 
 _NOT_WRITTEN: Final = {
+    ("candidates", "clouds_from"),
     ("constraints", "keep", "groups"),
     ("model", "quantization"),
     ("model", "remote_code"),
