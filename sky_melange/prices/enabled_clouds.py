@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from sky_melange.errors import InputError
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
+from sky_melange.untrusted import parse_json
 
 _HOME_VARIABLES: Final = ("SKY_MELANGE_SKYPILOT_HOME", "SKY_RUNTIME_DIR")
 _ELSEWHERE: Final = ("SKYPILOT_API_SERVER_ENDPOINT", "SKYPILOT_DB_CONNECTION_URI")
@@ -40,14 +41,14 @@ def enabled_clouds() -> EnabledClouds:
         return EnabledClouds(None)
     home = next((os.environ[name] for name in _HOME_VARIABLES if os.environ.get(name)), "~")
     path = Path(home).expanduser() / ".sky" / "state.db"
-    if not path.is_file():
-        return EnabledClouds(None)
     try:
+        if not path.is_file():
+            return EnabledClouds(None)
         with closing(_opened(path)) as database:
             lists = dict(database.execute(_QUERY).fetchmany(100))
         text = lists.get(_USUAL_WORKSPACE) or (next(iter(lists.values())) if len(lists) == 1 else None)
-        return EnabledClouds(None if text is None else _names(json.loads(text)))
-    except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        return EnabledClouds(None if text is None else _names(parse_json(text, "value")))
+    except (OSError, sqlite3.Error, InputError, ValueError, TypeError) as error:
         return EnabledClouds(None, f"SkyPilot's list of enabled clouds ({path}) cannot be read: {error}")
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -45,6 +48,17 @@ def note(home: Path, lists: dict[str, object], *, journal: str = "wal") -> Path:
         database.executemany("REPLACE INTO config VALUES (?, ?)", rows)
         database.commit()
     return path
+
+
+def test_the_file_is_skypilots_own(home: Path) -> None:
+    """Written by the installed SkyPilot itself."""
+    write = (
+        "from sky import global_user_state; from sky.clouds import CloudCapability; "
+        "global_user_state.set_enabled_clouds(['AWS', 'Lambda', 'Kubernetes'], CloudCapability.COMPUTE, 'default')"
+    )
+    environment = {**os.environ, "HOME": str(home), "SKY_RUNTIME_DIR": str(home)}
+    subprocess.run([sys.executable, "-c", write], env=environment, check=True, capture_output=True, timeout=60)
+    assert enabled_clouds() == (("aws", "lambda"), "")
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
