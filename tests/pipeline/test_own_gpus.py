@@ -102,6 +102,21 @@ def test_pods_are_fractions_of_a_node(planned: Make) -> None:
     assert any("They are taken to be free" in sentence for sentence in plan.assumptions)
 
 
+def test_a_small_price_takes_no_more_than_is_needed(planned: Make) -> None:
+    """At 0 the fewest instances win, and they are whole nodes."""
+    little = ((4.0, 2.0), (1.0, 1.0))
+    free, cheap = (planned(own(usd_per_gpu_hour=price), rates=little).plan for price in (0.0, 0.001))
+    assert free.cost.total_usd_per_hour == 0
+    assert gpus_on(cheap, "kubernetes") <= gpus_on(free, "kubernetes")
+    assert gpus_on(cheap, "kubernetes") < 8
+
+
+def test_a_quota_holds_a_plan_to_less_than_there_is(planned: Make) -> None:
+    quota = {"max_accelerators_in": {"kubernetes/prod": {"H100": 3}}}
+    assert gpus_on(planned(own()).plan, "kubernetes") == 8
+    assert gpus_on(planned(own(), limits=quota).plan, "kubernetes") == 3
+
+
 def test_pods_ask_for_three_quarters_of_their_share(planned: Make) -> None:
     offers = [offer for offer in own_offers([own(vcpus=96, memory_gib=1000)]) if offer.accelerator]
     assert [(o.accelerators_per_instance, pod_size(o.instance_type)) for o in offers] == [
