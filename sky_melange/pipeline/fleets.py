@@ -113,7 +113,7 @@ def check_fleet_budget(planned: PlannedFleet) -> None:
             )
 
 
-def _members(  # noqa: PLR0913 - as of `plan_fleet`
+def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
     fleet: Fleet,
     path: Path,
     book_of: Callable[[Workload], PriceBook],
