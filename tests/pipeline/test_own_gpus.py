@@ -293,3 +293,17 @@ def test_an_edited_plan_is_refused(folder: Path, tmp_path: Path, key: str, value
     path.write_text(json.dumps(sealed(document)), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_plan(path)
+
+
+def test_workloads_of_a_fleet_share_them(tmp_path: Path) -> None:
+    from sky_melange.pipeline.fleets import plan_fleet
+
+    for name in ("chat", "code"):
+        text = WORKLOAD.replace("name: chat", f"name: {name}").replace("request_rate: 60", "request_rate: 20")
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    path = tmp_path / "fleet.yaml"
+    path.write_text("version: 1\nfleet:\n  name: team\n  workloads: [chat.yaml, code.yaml]\n", encoding="utf-8")
+    members = plan_fleet(path).members
+    alone = pipeline.plan_file(tmp_path / "chat.yaml").plan
+    assert gpus_on(alone, "kubernetes") == 2
+    assert sum(gpus_on(member.plan, "kubernetes") for member in members) == 2
