@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-NOT_RENTED: Final = {"docker", "dummycloud", "kubernetes", "slurm", "ssh", "vsphere"}
-"""Clouds of SkyPilot that bring one's own machines or exist for tests: they have no price."""
+LEFT_OUT: Final = {"docker", "dummycloud", "slurm", "vsphere"}
+"""Clouds of SkyPilot for which no launch files are written, or that exist for tests."""
 
 BROKEN: Final = {"shadeform"}
 """SkyPilot 0.14.1 cannot load a Shadeform resource with a region: it looks up a cloud named `<cloud>`."""
@@ -38,13 +38,17 @@ def features(cloud: Any) -> dict[str, str]:
 
 
 def table() -> list[dict[str, str]]:
-    """All rented clouds, by name."""
+    """All clouds that launch files are written for, by name."""
+    from sky.provision.kubernetes import utils as kubernetes_utils
     from sky.utils.registry import CLOUD_REGISTRY
+
+    # The plain case: no cluster of one's own is asked, nor is Kubernetes' client needed.
+    kubernetes_utils.get_all_kube_context_names = list
 
     rows = [
         {"cloud": name.lower(), **features(cloud)}
         for name, cloud in CLOUD_REGISTRY.items()
-        if name.lower() not in NOT_RENTED | BROKEN
+        if name.lower() not in LEFT_OUT | BROKEN
     ]
     return sorted(rows, key=lambda row: row["cloud"])
 

@@ -127,6 +127,7 @@ def plan(  # noqa: PLR0913 - a keyword for each option
     """
     from sky_melange import pipeline
     from sky_melange.domain.workload import Formulation, Objective
+    from sky_melange.prices.enabled_clouds import enabled_clouds
 
     planned = pipeline.plan_file(
         Path(workload),
@@ -136,6 +137,7 @@ def plan(  # noqa: PLR0913 - a keyword for each option
         book_of=lambda read: _book(read, offline=offline),
         folder=Path(out),
         simulator=pipeline.simulator() if simulate else None,
+        enabled=enabled_clouds().clouds,
     )
     pipeline.check_budget(planned)
     return PlanResult(plan=planned.plan, workload=planned.workload)

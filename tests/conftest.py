@@ -47,6 +47,8 @@ os.environ["SKY_MELANGE_CATALOG_URL"] = "http://127.0.0.1:9"
 os.environ["SKY_MELANGE_CACHE_DIR"] = _CACHE
 # Models that the user of this machine has downloaded are no input of a test.
 os.environ["HF_HUB_CACHE"] = str(Path(_CACHE) / "no-models")
+# Nor are the clouds that SkyPilot has enabled here.
+os.environ["SKY_MELANGE_SKYPILOT_HOME"] = str(Path(_CACHE) / "no-skypilot")
 
 # The simulator is compiled once for all processes of a run, which takes some ten seconds.
 if "SKY_MELANGE_TESTS_COMPILED" not in os.environ:

@@ -17,7 +17,7 @@ from sky_melange.domain.policy import Policy
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_files_beside, read_plan
-from sky_melange.prices import current_book, embedded_regions, known_accelerators, launchable_clouds, warnings_of
+from sky_melange.prices import current_book, embedded_regions, known_accelerators, plannable_clouds, warnings_of
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.workload_file import read_policy
 
@@ -49,7 +49,7 @@ def policy_in(path: Path, told: list[str]) -> Policy:
     return read_policy(
         path,
         known_accelerators=known_accelerators(),
-        known_clouds=launchable_clouds(),
+        known_clouds=plannable_clouds(),
         known_regions=embedded_regions,
         tell=lambda readings: told.extend(map(str, readings)),
     )

@@ -26,6 +26,7 @@ from sky_melange.domain.workload import EVERY_CLOUD, Budget, LaunchMode, Workloa
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake, NotOptimalError
 from sky_melange.optimizer.spot import unknown_surges
 from sky_melange.plan_file import PlanDocument
+from sky_melange.prices.own_gpus import with_own_gpus
 from sky_melange.render import render_files
 from sky_melange.render.engine_command import DTYPE_FLAGS
 from sky_melange.render.plan_json import FILE_NAME
@@ -104,6 +105,7 @@ def check_plan(
 ) -> CheckReport:
     """Every check."""
     plan, wanted, limits = document.plan, asked.workload or document.workload, asked.limits
+    today = replace(today, book=with_own_gpus(today.book, wanted.candidates.own))
     priced = reprice(plan, today.book, today.now)
     violations, now_plan = violations_of(plan, document.workload, wanted, today.profiles)
     now_plan = replace(now_plan, groups=priced.groups_of(now_plan.groups))
@@ -116,7 +118,7 @@ def check_plan(
     bought = {group.cloud for group in plan.groups} | {machine.cloud for machine in plan.overhead}
     required = {name for name in wanted.prices.require_clouds if name != EVERY_CLOUD}
     problems = [
-        *without_prices(today.book, {*bought, *(wanted.candidates.clouds or ()), *required, *doubted}),
+        *without_prices(today.book, {*bought, *(wanted.candidates.stated_clouds or ()), *required, *doubted}),
         *(() if today.offline else not_confirmed(today.book, bought, max_age_hours, today.now)),
     ]
     attainment, simulated = attainment_checks(now_plan, wanted, today.profiles, today.simulator, today.log)

@@ -207,8 +207,12 @@ def _cost(
 
 
 def _ages(changes: Sequence[PriceChange], now: datetime) -> tuple[PriceAge, ...]:
-    """One entry a cloud, source and date."""
-    found = {(c.cloud, c.today.source, c.today.fetched_at, c.today.as_of) for c in changes if c.today is not None}
+    """One entry a cloud, source and date. What the workload itself states is of today."""
+    found = {
+        (c.cloud, c.today.source, c.today.fetched_at, c.today.as_of)
+        for c in changes
+        if c.today is not None and not c.today.is_of_own_gpus
+    }
     return tuple(
         PriceAge(
             cloud=cloud,

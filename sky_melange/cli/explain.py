@@ -45,7 +45,8 @@ def _solved_again(document: PlanDocument, path: Path | None, *, refresh: bool) -
     """Of today's best plan for the same workload; says so where that is another one."""
     workload = document.workload
     if path is not None:
-        workload = pipeline.read(path, tell=say_readings, dtype=workload.model.dtype)
+        read = pipeline.read(path, tell=say_readings, dtype=workload.model.dtype)
+        workload = pipeline.with_clouds_of(read, workload)
     beside = [*workload.profiles.files, *([] if workload.prices.overrides is None else [workload.prices.overrides])]
     if path is None and beside:
         message = f"was made with files beside its workload ({', '.join(map(str, beside))}); give --workload"

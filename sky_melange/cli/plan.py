@@ -23,6 +23,7 @@ from sky_melange.cli.sketch import given_options, sketch, sketch_options
 from sky_melange.domain.fleet import FLEET_FILE, charged_once
 from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
+from sky_melange.prices.enabled_clouds import enabled_clouds
 from sky_melange.prices.records import load_commitments
 from sky_melange.render import (
     explain_table,
@@ -154,6 +155,7 @@ def command(
             simulator=None if no_simulate else _simulator(),
             config_of=hub.fetched_config if fetch_config else hub.cached_config,
             tell=say_readings,
+            enabled=_enabled(),
         )
     plan = planned.plan
     if require_optimal and plan.status != "optimal":
@@ -217,6 +219,7 @@ def _plan_fleet(
         simulator=simulator,
         config_of=config_of,
         tell=say_readings,
+        enabled=_enabled(),
     )
     fleet, plans = planned.plan, [(member.plan, member.workload) for member in planned.members]
     if is_required and fleet.status != "optimal":
@@ -261,6 +264,13 @@ def _print(planned: Planned, output_format: str, charged: tuple[int, int] | None
 
 def _is_said(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _enabled() -> tuple[str, ...] | None:
+    found = enabled_clouds()
+    if found.problem:
+        click.echo(f"Warning: {found.problem}", err=True)
+    return found.clouds
 
 
 @contextmanager

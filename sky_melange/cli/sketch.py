@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sky_melange.cli.options import say_readings
-from sky_melange.domain.workload import ANY_DTYPE, AUTO_DTYPE
+from sky_melange.domain.workload import ANY_DTYPE, AUTO_DTYPE, CloudsFrom
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.workload_yaml import Sketch, sketch_yaml
 
@@ -188,13 +188,14 @@ def sketch(
     )
     workload = _read_back(sketch_yaml(drawn))
     candidates = workload.candidates
+    is_stated = candidates.clouds_from is CloudsFrom.STATED
     return sketch_yaml(
         replace(
             drawn,
             config=None if config is None else path_from(home, config),
             dtype=dtype if dtype is None or dtype.casefold() in {AUTO_DTYPE, ANY_DTYPE} else workload.model.dtype,
             engine=None if engine is None else workload.launch.engine,
-            clouds=candidates.clouds or (),
+            clouds=(candidates.clouds or ("all",)) if is_stated else (),
             accelerators=candidates.accelerators or (),
         )
     )

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from sky_melange.domain.machine import OnMachine
+from sky_melange.domain.own_gpus import OWN_GPUS
 from sky_melange.domain.price_record import Commitment, CommittedPrice
 
 OWN_PRICES: Final = "overrides"
@@ -45,8 +46,13 @@ class PriceProvenance:
 
     @property
     def is_own(self) -> bool:
-        """From the user's own list: SkyPilot's catalogs do not know the price, and may not know the machine."""
-        return self.source == OWN_PRICES
+        """Stated by the user: SkyPilot's catalogs do not know the price, and may not know the machine."""
+        return self.source in {OWN_PRICES, OWN_GPUS}
+
+    @property
+    def is_of_own_gpus(self) -> bool:
+        """Stated in the workload, for GPUs that the user has: it is as old as the workload."""
+        return self.source == OWN_GPUS
 
     @property
     def is_listed(self) -> bool:

@@ -15,6 +15,7 @@ _CLOUDS: Final = {
     "oracle": "oci",
     "digitalocean": "do",
     "lambdalabs": "lambda",
+    "k8s": "kubernetes",
 }
 _ACCELERATORS: Final = {"a10040gb": "A100"}
 

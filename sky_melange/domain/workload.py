@@ -12,6 +12,7 @@ from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.engine import engines_of
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.machine import OnReplica
+from sky_melange.domain.own_gpus import OWN_CLOUDS, OwnGpus
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterSettings
@@ -142,12 +143,24 @@ class Slo:
         )
 
 
+class CloudsFrom(StrEnum):
+    """Where `CandidateFilter.clouds` come from.
+
+    The workload states them, or they are those that SkyPilot has enabled, or, where that is not known, the usual ones.
+    """
+
+    STATED = "stated"
+    ENABLED = "enabled"
+    USUAL = "usual"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateFilter:
     """Which offers are considered. None means no restriction. `regions` restricts only the clouds it names.
 
     `purchase`: all kinds that may be bought where commitments are among them, `spot` agrees then; otherwise empty, and
-    `spot` says it all.
+    `spot` says it all. `clouds` empty: none but `own`, the GPUs that one has, which no other key but `accelerators`
+    and `spot` restricts. Clouds that are not stated shut out no machine of the user's own price list.
     """
 
     accelerators: tuple[str, ...] | None = None
@@ -155,6 +168,24 @@ class CandidateFilter:
     regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spot: SpotUse = SpotUse.NEVER
     purchase: tuple[PriceKind, ...] = ()
+    own: tuple[OwnGpus, ...] = ()
+    clouds_from: CloudsFrom = CloudsFrom.STATED
+
+    @property
+    def stated_clouds(self) -> tuple[str, ...] | None:
+        """Those that the workload names itself."""
+        return self.clouds if self.clouds_from is CloudsFrom.STATED else None
+
+    def own_at(self, cloud: str, region: str) -> tuple[OwnGpus, ...]:
+        """The GPUs that one has in a place."""
+        return tuple(gpus for gpus in self.own if (gpus.cloud, gpus.place) == (cloud, region))
+
+    def has_cloud(self, cloud: str, region: str, *, is_own: bool = False) -> bool:
+        """Whether machines of a cloud are considered at all. `is_own`: at a price that the user states."""
+        if cloud in OWN_CLOUDS:
+            return bool(self.own_at(cloud, region))
+        is_open = self.clouds is None or (is_own and self.clouds_from is not CloudsFrom.STATED)
+        return is_open or cloud in (self.clouds or ())
 
     @property
     def commitments(self) -> tuple[PriceKind, ...]:

@@ -12,7 +12,7 @@ from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.price_record import Commitment, CommittedPrice, Covered, covered
 from sky_melange.domain.profile import Capacity, Profile, Skipped, SkipReason
-from sky_melange.domain.workload import SpotUse, Workload
+from sky_melange.domain.workload import CloudsFrom, SpotUse, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,12 @@ def build_candidates(
     )
 
 
+_NOT_AMONG: Final = {
+    CloudsFrom.STATED: "not among candidates.clouds",
+    CloudsFrom.ENABLED: "not among the clouds that SkyPilot has enabled, and candidates.clouds names none",
+    CloudsFrom.USUAL: "not among the usual clouds, and candidates.clouds names none",
+}
+
 _NOT_COMMITTED: Final = "on-demand, and candidates.purchase wants commitments: no price of one is known"
 
 
@@ -153,8 +159,8 @@ def _refusal(
     reason: str | None = None
     if offer.accelerators_per_instance == 0:
         reason = "has no accelerator"
-    elif wanted.clouds is not None and offer.cloud not in wanted.clouds:
-        reason = "not among candidates.clouds"
+    elif not wanted.has_cloud(offer.cloud, offer.region, is_own=offer.provenance.is_own):
+        reason = _NOT_AMONG[wanted.clouds_from]
     elif offer.cloud in wanted.regions and offer.region not in wanted.regions[offer.cloud]:
         reason = f"not among candidates.regions.{offer.cloud}"
     elif wanted.accelerators is not None and offer.accelerator not in wanted.accelerators:

@@ -114,12 +114,14 @@ def overhead_machines(
 
 
 def is_overhead_offer(offer: Offer) -> bool:
-    """Whether a controller or a router may run on it: on demand, and neither reserved nor at a price of one's own."""
-    return not offer.use_spot and offer.reserved_instances is None and not offer.provenance.is_own
+    """Whether a controller or a router may run on it: on demand, and neither reserved nor at a negotiated price."""
+    if offer.use_spot or offer.reserved_instances is not None:
+        return False
+    return not offer.provenance.is_own or offer.provenance.is_of_own_gpus
 
 
 def _is_allowed(offer: Offer, wanted: CandidateFilter) -> bool:
-    if wanted.clouds is not None and offer.cloud not in wanted.clouds:
+    if not wanted.has_cloud(offer.cloud, offer.region):
         return False
     return offer.region in wanted.regions.get(offer.cloud, (offer.region,))
 

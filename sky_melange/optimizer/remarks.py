@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from sky_melange.domain.buckets import BucketSize, Traffic, log_uniform_mean
 from sky_melange.domain.hours import Scaling, Schedule
 from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, PriceBook
+from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
 from sky_melange.domain.price_record import PriceKind, covered
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.scaling import most_usd_per_hour
 from sky_melange.domain.units import s_to_ms, usd_per_month
-from sky_melange.domain.workload import Budget, LaunchMode, RoutingPolicy, Workload
+from sky_melange.domain.workload import Budget, CandidateFilter, CloudsFrom, LaunchMode, RoutingPolicy, Workload
 from sky_melange.optimizer.spot import spot_warnings, unknown_surges
 
 _ROUTING = {
@@ -57,6 +58,32 @@ def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tu
         f"{_router(workload)}",
         f"Context limit: {workload.model.max_model_len} tokens (input + output).",
         _PRICES_OWN if workload.prices.discounts or workload.prices.overrides else _PRICES_LISTED,
+        *_clouds(workload.candidates),
+        *_own_gpus(workload.candidates.own),
+    )
+
+
+def _clouds(wanted: CandidateFilter) -> Iterator[str]:
+    """Which clouds are compared, where the workload does not say."""
+    if wanted.clouds_from is CloudsFrom.STATED:
+        return
+    compared = ", ".join(wanted.clouds or ()) or "none"
+    why = (
+        "those that SkyPilot had enabled where this was planned"
+        if wanted.clouds_from is CloudsFrom.ENABLED
+        else "the usual ones, as no list of the clouds that SkyPilot has enabled was at hand"
+    )
+    yield f"Clouds: candidates.clouds names none, so {compared} are compared: {why}. Write `clouds: all` for every one."
+
+
+def _own_gpus(own: Sequence[OwnGpus]) -> Iterator[str]:
+    """What is believed of GPUs that one has."""
+    if not own:
+        return
+    listed = "; ".join(f"{gpus} at USD {gpus.usd_per_gpu_hour:g} per GPU and hour" for gpus in own)
+    yield (
+        f"Own GPUs, as candidates.own states them: {listed}. They are taken to be free, a GPU that the plan leaves to "
+        "cost nothing, and pods to be packed: where a cluster spreads them, start the largest first."
     )
 
 
@@ -221,7 +248,12 @@ def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:
 
 def _price_warnings(groups: Sequence[ReplicaGroup], book: PriceBook) -> Iterator[str]:
     """One line for all prices: old ones must be seen, not drowned."""
-    dates = {f"{group.cloud} of {group.price.data_date or 'unknown date'} ({group.price.source})" for group in groups}
+    dates = {
+        f"{group.cloud} as stated ({group.price.source})"
+        if group.price.is_of_own_gpus
+        else f"{group.cloud} of {group.price.data_date or 'unknown date'} ({group.price.source})"
+        for group in groups
+    }
     yield f"Prices are those of {', '.join(sorted(dates))}. Check them before launching."
     for group in groups:
         for mark in (SOURCES_DISAGREE, IN_DOUBT):

@@ -15,11 +15,12 @@ from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.commitments import commitment_faults
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
 from sky_melange.domain.hours import Period, most_changes
-from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, Route
+from sky_melange.domain.own_gpus import OWN_CLOUDS
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan, ReplicaGroup, Route
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.size_estimate import size_estimates
-from sky_melange.domain.workload import ControllerPlace, LaunchMode, RoutingPolicy, SpotUse, Workload
+from sky_melange.domain.workload import CandidateFilter, ControllerPlace, LaunchMode, RoutingPolicy, SpotUse, Workload
 from sky_melange.optimizer.limits import LIMITS
 from sky_melange.optimizer.limits.utilization import TOLERANCE
 from sky_melange.optimizer.problem import GroupCapacities
@@ -92,15 +93,26 @@ def _candidates(plan: Plan, workload: Workload) -> Iterator[str]:
     for group in plan.groups:
         for key, found, among in (
             ("accelerators", group.accelerator, allowed.accelerators),
-            ("clouds", group.cloud, allowed.clouds),
+            ("clouds", group.cloud, None if _has_cloud(allowed, group) else allowed.clouds),
             (f"regions.{group.cloud}", group.region, allowed.regions.get(group.cloud)),
         ):
             if among is not None and found not in among:
                 yield f"{group.name} is {found}, candidates.{key} allows {', '.join(among)}"
+        if group.cloud in OWN_CLOUDS and not any(
+            gpus.accelerator == group.accelerator and group.accelerators_per_instance in gpus.sizes
+            for gpus in allowed.own_at(group.cloud, group.region)
+        ):
+            asked = f"{group.accelerators_per_instance} × {group.accelerator}"
+            yield f"{group.name} has pods with {asked} on {group.cloud} {group.region}, which candidates.own has not"
         if allowed.spot is (SpotUse.NEVER if group.use_spot else SpotUse.ONLY):
             yield f"{group.name} is {'' if group.use_spot else 'not '}spot, candidates.spot is {allowed.spot}"
         if weakest is not None and kinds.index(group.profile.kind) > kinds.index(weakest):
             yield f"the profile of {group.name} is {group.profile.kind}, constraints.min_profile_kind is {weakest}"
+
+
+def _has_cloud(allowed: CandidateFilter, group: ReplicaGroup) -> bool:
+    # Which GPUs there are of one's own is a question of its own.
+    return group.cloud in OWN_CLOUDS or allowed.has_cloud(group.cloud, group.region, is_own=group.price.is_own)
 
 
 def _overhead(plan: Plan, workload: Workload) -> Iterator[str]:

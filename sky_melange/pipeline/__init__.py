@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         profiles_on,
         selected_profiles,
     )
-    from sky_melange.pipeline.reading import embedded_book, read
+    from sky_melange.pipeline.reading import embedded_book, read, with_clouds_of
     from sky_melange.pipeline.simulating import arrivals_log, planned_fleet, usual_requests, workload_file_of
     from sky_melange.pipeline.simulator import simulator, swept
 
@@ -54,6 +54,7 @@ __all__ = [
     "solve_melange",
     "swept",
     "usual_requests",
+    "with_clouds_of",
     "workload_digest",
     "workload_file_of",
 ]
@@ -63,7 +64,7 @@ _NAMES: Final = {
     "melange": ("solve_melange",),
     "planning": ("Planned", "check_budget", "make_plan", "plan_file"),
     "profiling": ("capacities_of", "profiles_digest", "profiles_for", "profiles_on", "selected_profiles"),
-    "reading": ("embedded_book", "read"),
+    "reading": ("embedded_book", "read", "with_clouds_of"),
     "simulating": ("arrivals_log", "planned_fleet", "usual_requests", "workload_file_of"),
     "simulator": ("simulator", "swept"),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -76,6 +76,7 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
     simulator: Simulator | None = None,
     config_of: ConfigOf | None = None,
     tell: Tell | None = None,
+    enabled: Collection[str] | None = None,
 ) -> PlannedFleet:
     """Plans a fleet's file; arguments as of `plan_file`. Plans are to lie in folders of the workloads' names.
 
@@ -84,7 +85,7 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
     """
     text = file_text(path) if text is None else text
     fleet = read_fleet(path, text=text, known_accelerators=known_accelerators(), known_clouds=launchable_clouds())
-    ready = _members(fleet, path, book_of, simulator, config_of, tell)
+    ready = _members(fleet, path, book_of, simulator, config_of, tell, enabled)
     search = _Fleet(fleet=fleet, ready=ready, simulator=simulator)
     found = search.least_cost() if fleet.objective is Objective.LEAST_COST else search.most_traffic()
     planned = [
@@ -112,13 +113,14 @@ def check_fleet_budget(planned: PlannedFleet) -> None:
             )
 
 
-def _members(
+def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
     fleet: Fleet,
     path: Path,
     book_of: Callable[[Workload], PriceBook],
     simulator: Simulator | None,
     config_of: ConfigOf | None,
     tell: Tell | None,
+    enabled: Collection[str] | None,
 ) -> tuple[Prepared, ...]:
     """The workloads, each with what there is to choose from. Raises InputError with the mistakes of all their files."""
     mistakes: list[Mistake] = []
@@ -130,7 +132,7 @@ def _members(
             if is_fleet(file, text):
                 message = f"is a fleet, and no workload: list its workloads in {path} instead"
                 raise InputError([Mistake(source=str(file), message=message)])
-            workload = read(file, text=text, config_of=config_of, tell=tell)
+            workload = read(file, text=text, config_of=config_of, tell=tell, enabled=enabled)
         except InputError as error:
             mistakes += error.mistakes or [Mistake(source=str(file), message=str(error))]
             continue
@@ -156,9 +158,15 @@ def _members(
         chosen = workload
         with _named(workload.name):
             if workload.model.dtypes[1:]:
-                found = plan_file(file, book_of=lambda _, book=book: book, simulator=simulator, config_of=config_of)  # type: ignore[misc]
+                found = plan_file(
+                    file,
+                    book_of=lambda _, book=book: book,  # type: ignore[misc]
+                    simulator=simulator,
+                    config_of=config_of,
+                    enabled=enabled,
+                )
                 dtype = found.workload.model.dtype
-                chosen = read(file, text=text, config_of=config_of, dtype=dtype)
+                chosen = read(file, text=text, config_of=config_of, dtype=dtype, enabled=enabled)
             ready.append(prepared_file(file, text, chosen, book, is_simulated=simulator is not None))
     return tuple(ready)
 

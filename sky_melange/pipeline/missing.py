@@ -1,4 +1,4 @@
-"""What the candidate clouds without prices could change: the best offer that each was last known to have."""
+"""What a plan has to do without: clouds without prices, regions without offers, own GPUs that cannot serve."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.offer import MissingPrices, PriceBook
+from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import LastKnownOffer, MissingCloud
-from sky_melange.domain.profile import Capacity, Profile
+from sky_melange.domain.profile import Capacity, Profile, Skipped
 from sky_melange.domain.workload import Workload
-from sky_melange.optimizer.candidates import build_candidates
+from sky_melange.optimizer.candidates import ProfileCapacities, build_candidates
 from sky_melange.pipeline.profiling import capacities_of
+from sky_melange.prices.own_gpus import own_offers
 from sky_melange.resources import cloud_features
 from sky_melange.workload_file import did_you_mean
 
@@ -26,7 +28,30 @@ def missing_clouds(workload: Workload, book: PriceBook, profiles: Sequence[Profi
     offers = [offer for missing in concerned for offer in missing.last_known]
     candidates = build_candidates(workload, offers, capacities, cloud_features()).candidates
     found = [_missing(workload, missing, candidates) for missing in concerned]
-    return tuple(missing for missing in found if wanted is not None or missing.last_known is not None)
+    is_stated = workload.candidates.stated_clouds is not None
+    return tuple(missing for missing in found if is_stated or missing.last_known is not None)
+
+
+def idle_own(workload: Workload, profiles: Sequence[Profile]) -> tuple[str, ...]:
+    """A sentence for each of `candidates.own` that cannot serve any request, by name and with the reason."""
+    if not workload.candidates.own:
+        return ()
+    capacities = capacities_of(workload, profiles)
+    reasons = ((gpus, _idle(workload, gpus, capacities)) for gpus in workload.candidates.own)
+    return tuple(
+        f"candidates.own: {gpus} cannot serve {workload.model.id}: {reason}" for gpus, reason in reasons if reason
+    )
+
+
+def _idle(workload: Workload, gpus: OwnGpus, capacities: Sequence[ProfileCapacities]) -> str:
+    """Why the GPUs are of no use; empty where they are of some."""
+    pods = [offer for offer in own_offers([gpus]) if offer.accelerators_per_instance]
+    found = build_candidates(workload, pods, capacities, cloud_features())
+    able = [each for candidate in found.candidates for each in candidate.capacities]
+    if any(isinstance(each, Capacity) for each in able):
+        return ""
+    refused = [each.detail for each in able if isinstance(each, Skipped)]
+    return next(iter([*refused, *(each.reason for each in found.rejected)]), "")
 
 
 def unsold_regions(wanted: Mapping[str, Sequence[str]], book: PriceBook) -> tuple[str, ...]:

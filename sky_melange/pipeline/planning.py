@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +39,7 @@ from sky_melange.optimizer.verify import verify
 from sky_melange.optimizer.why.not_believed import missed, missed_warnings
 from sky_melange.pipeline.answering import Answer, answer_of, check_size, modelled
 from sky_melange.pipeline.digests import digest_of, relative_path, workload_digest
-from sky_melange.pipeline.missing import missing_clouds, unsold_regions
+from sky_melange.pipeline.missing import idle_own, missing_clouds, unsold_regions
 from sky_melange.pipeline.precisions import cheapest_precision
 from sky_melange.pipeline.profiling import (
     capacities_of,
@@ -51,6 +51,7 @@ from sky_melange.pipeline.profiling import (
     trusted_profiles,
 )
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
+from sky_melange.prices.own_gpus import with_own_gpus
 from sky_melange.prices.records import spot_swings
 from sky_melange.profiles import (
     Selection,
@@ -93,16 +94,19 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
     simulator: Simulator | None = None,
     config_of: ConfigOf | None = None,
     tell: Tell | None = None,
+    enabled: Collection[str] | None = None,
 ) -> Planned:
     """Plans a workload file; `formulation` and `objective` override the file's.
 
     `book_of` gives the prices for the workload as read: the clock and the network are the caller's. `folder` is where
     the plan is to lie, which finds its workload from there; None: nowhere. `simulator` finds out which plans hold
     `slo.attainment`; None: nothing is simulated. `config_of` finds the config.json of a model's page.
-    `tell` gets what the file says that is not read as it is spelled.
+    `tell` gets what the file says that is not read as it is spelled. `enabled`: see `read`.
     """
     text = file_text(path)
-    workload = _overridden(read(path, text=text, config_of=config_of, tell=tell), formulation, objective)
+    workload = _overridden(
+        read(path, text=text, config_of=config_of, tell=tell, enabled=enabled), formulation, objective
+    )
     book = book_of(workload)
 
     def at(workload: Workload) -> Planned:
@@ -110,7 +114,7 @@ def plan_file(  # noqa: PLR0913 - what a caller may choose
         return whole_plan(ready, answered(ready, simulator), is_explained=is_explained, simulator=simulator)
 
     others = [
-        _overridden(read(path, text=text, config_of=config_of, dtype=dtype), formulation, objective)
+        _overridden(read(path, text=text, config_of=config_of, dtype=dtype, enabled=enabled), formulation, objective)
         for dtype in workload.model.dtypes[1:]
     ]
     planned = cheapest_precision([workload, *others], at) if others else at(workload)
@@ -195,9 +199,11 @@ def prepared(
     """The first third of `make_plan`."""
     if not profiles:
         raise no_profile(workload)
+    book = with_own_gpus(book, workload.candidates.own)
     kept, refused = trusted_profiles(workload, profiles)
     selection = select(kept, planned_sizes(workload), extrapolate=workload.profiles.extrapolate)
-    remarks = (*refused, *unsold_regions(workload.candidates.regions, book))
+    unsold = unsold_regions(workload.candidates.regions, book)
+    remarks = (*refused, *unsold, *idle_own(workload, selection.profiles))
     with _told(remarks):
         able = tuple(capacities_of(workload, selection.profiles))
         model = modelled(workload, book, selection.profiles, able)

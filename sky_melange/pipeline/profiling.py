@@ -45,6 +45,7 @@ def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Pro
     """
     wanted = workload.candidates.accelerators
     offered = {offer.accelerator for offer in book.offers if offer.accelerators_per_instance > 0}
+    offered |= {gpus.accelerator for gpus in workload.candidates.own}
     return profiles_on(workload, wanted, offered if wanted is None else offered & set(wanted), folder)
 
 

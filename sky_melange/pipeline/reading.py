@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.hours import DAY, Hours
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.workload import ANY_DTYPE, AUTO_DTYPE, Launch, Model, RunningGroup, Workload
+from sky_melange.domain.workload import ANY_DTYPE, AUTO_DTYPE, CloudsFrom, Launch, Model, RunningGroup, Workload
 from sky_melange.plan_file import read_plan
-from sky_melange.prices import embedded_regions, known_accelerators, launchable_clouds, load_snapshot
+from sky_melange.prices import embedded_regions, known_accelerators, launchable_clouds, load_snapshot, usual_clouds
 from sky_melange.traces import preset_names, read_hours, resolve_traffic
 from sky_melange.workload_file import Reading, read_workload
 
@@ -24,7 +24,7 @@ Tell = Callable[[tuple[Reading, ...]], None]
 """Takes what a file says that is not read as it is spelled."""
 
 
-def read(
+def read(  # noqa: PLR0913 - what a caller may know
     path: Path,
     *,
     planned: Workload | None = None,
@@ -32,13 +32,15 @@ def read(
     config_of: ConfigOf | None = None,
     tell: Tell | None = None,
     dtype: str | None = None,
+    enabled: Collection[str] | None = None,
 ) -> Workload:
     """Reads a workload file, its names of accelerators and clouds checked, its context limit and dtype filled in.
 
     `planned` stands in for the files that it names: the counts of its log, the groups that run, the model's config.
     `text` is the file's where it was read already, as pipes can be once. `config_of` looks for the config.json of a
     model for which the workload names none. `tell` gets what is not read as it is spelled. `dtype` is the choice where
-    there is one; None, or none of them: the first.
+    there is one; None, or none of them: the first. `enabled` are the clouds that SkyPilot has enabled, which count
+    where the file states none; None: not known.
     """
     workload = read_workload(
         path,
@@ -53,6 +55,9 @@ def read(
             read_hours(reference, path.parent) if planned is None else hours_of(planned.traffic)
         ),
     )
+    workload = _with_clouds(workload, enabled)
+    if planned is not None:
+        workload = with_clouds_of(workload, planned)
     if workload.prices.overrides is not None:
         # Like every path in a workload file it is relative to the file.
         own = replace(workload.prices, overrides=path.parent / workload.prices.overrides)
@@ -70,6 +75,26 @@ def read(
     grid = workload.traffic.grid
     longest = grid.input_edges[-1] + grid.output_edges[-1]
     return replace(workload, model=replace(workload.model, max_model_len=longest))
+
+
+def _with_clouds(workload: Workload, enabled: Collection[str] | None) -> Workload:
+    """With the clouds that count where the file states none, among them those that it names regions of."""
+    wanted = workload.candidates
+    if wanted.clouds_from is CloudsFrom.STATED:
+        return workload
+    is_known = bool(enabled) or (enabled is not None and bool(wanted.own))
+    clouds = set(enabled or ()) if is_known else set(usual_clouds())
+    clouds_from = CloudsFrom.ENABLED if is_known else CloudsFrom.USUAL
+    wanted = replace(wanted, clouds=tuple(sorted(clouds | set(wanted.regions))), clouds_from=clouds_from)
+    return replace(workload, candidates=wanted)
+
+
+def with_clouds_of(workload: Workload, planned: Workload) -> Workload:
+    """Where the file states no clouds, those that were planned with: each machine may have enabled others."""
+    wanted, then = workload.candidates, planned.candidates
+    if wanted.clouds_from is CloudsFrom.STATED or (then.clouds_from is CloudsFrom.STATED and then.clouds is not None):
+        return workload
+    return replace(workload, candidates=replace(wanted, clouds=then.clouds, clouds_from=then.clouds_from))
 
 
 def hours_of(planned: Traffic) -> tuple[Hours, tuple[str, ...]]:

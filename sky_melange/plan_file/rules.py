@@ -15,6 +15,7 @@ from sky_melange.domain.emissions import summed
 from sky_melange.domain.engine import ENGINES, can_launch
 from sky_melange.domain.hosted import hosted_api
 from sky_melange.domain.machine import Machine
+from sky_melange.domain.own_gpus import OWN_CLOUDS, infra_fault, infra_of, pod_size
 from sky_melange.domain.plan import MOST_SIMULATED_REQUESTS, MOST_UTILIZATION, Plan, ReplicaGroup
 from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.unit_costs import token_rates, unit_costs
@@ -71,7 +72,7 @@ def _check_prices(groups: Sequence[ReplicaGroup], decoder: Decoder) -> None:
         if group.price.is_own:
             continue
         if price <= 0:
-            message = "must be above 0: only machines of your own (prices.overrides) cost nothing"
+            message = "must be above 0: only machines of your own (prices.overrides, candidates.own) cost nothing"
             decoder.mistake(f"groups[{index}].price_usd_per_hour", message)
         known = listed.setdefault(group.machine, price)
         if not math.isclose(known, price, abs_tol=5e-5):
@@ -109,6 +110,8 @@ def _check_group(key: str, group: ReplicaGroup, entry: Mapping[str, Any], decode
     if group.cloud not in cloud_features():
         known = ", ".join(sorted(cloud_features()))
         decoder.mistake(f"{key}.cloud", f"SkyPilot launches on no cloud {group.cloud[:60]!r}; it launches on {known}")
+    if group.cloud in OWN_CLOUDS:
+        _check_pod(key, group, decoder)
     if not _FILE_NAME.fullmatch(group.file):
         decoder.mistake(f"{key}.file", f"want a plain file name in the plan's folder, found {group.file[:60]!r}")
     stated = entry.get("cost_usd_per_hour")
@@ -116,6 +119,17 @@ def _check_group(key: str, group: ReplicaGroup, entry: Mapping[str, Any], decode
         found = f"is {stated!r}"[:60]
         wanted = f"{group.instances} instances at {group.price_usd_per_hour!r} cost {group.cost_usd_per_hour!r}"
         decoder.mistake(f"{key}.cost_usd_per_hour", f"{found}, but {wanted}; {_EDITED}")
+
+
+def _check_pod(key: str, group: ReplicaGroup, decoder: Decoder) -> None:
+    """Launch files say what a pod asks for by the name that SkyPilot would give it."""
+    try:
+        pod_size(group.instance_type)
+    except ValueError as error:
+        decoder.mistake(f"{key}.instance_type", str(error))
+    fault = infra_fault(infra_of(group.cloud, group.region))
+    if fault:
+        decoder.mistake(f"{key}.region", f"makes an infra that {fault}")
 
 
 def _check_traffic(plan: Plan, workload: Workload, decoder: Decoder) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.prices.book import make_book
-from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
+from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS, USUAL_CLOUDS
 from sky_melange.prices.current import current_book
 from sky_melange.prices.freshness import warnings_of
 from sky_melange.prices.gpus import known_accelerators, load_gpus
@@ -38,7 +39,9 @@ __all__ = [
     "load_gpus",
     "load_snapshot",
     "parse_bases",
+    "plannable_clouds",
     "snapshot_clouds",
+    "usual_clouds",
     "warnings_of",
 ]
 
@@ -46,6 +49,16 @@ __all__ = [
 def launchable_clouds() -> tuple[str, ...]:
     """Clouds that SkyPilot can launch on and whose prices come from catalogs, sorted."""
     return LAUNCHABLE_CLOUDS
+
+
+def usual_clouds() -> tuple[str, ...]:
+    """Those that are compared where a workload names none and nothing better is known."""
+    return USUAL_CLOUDS
+
+
+def plannable_clouds() -> tuple[str, ...]:
+    """All that a plan may be on: with Kubernetes and SSH node pools of one's own."""
+    return (*LAUNCHABLE_CLOUDS, *OWN_CLOUDS)
 
 
 def load_snapshot(trust: Sequence[str] = (), clouds: Collection[str] | None = None) -> PriceBook:

@@ -40,6 +40,11 @@ Left out: primeintellect (no price list at hand), shadeform (its optimizer fails
 kubernetes, slurm, ssh, vsphere (machines already paid for).
 """
 
+USUAL_CLOUDS: Final[tuple[str, ...]] = ("aws", "azure", "gcp", "lambda")
+"""Compared where a workload names no cloud and SkyPilot's own list is not at hand: the large ones and Lambda, and no
+marketplace, whose machines change by the hour.
+"""
+
 ZONES_NOT_PINNABLE: Final[frozenset[str]] = frozenset({"aws"})
 """Clouds whose catalogs name zones by IDs that are the same in every account (`use1-az2`), while a launch can only ask
 for the account's own names (`us-east-1a`). SkyPilot then starts with the region's cheapest zone.

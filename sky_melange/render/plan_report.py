@@ -9,6 +9,7 @@ from datetime import date
 from typing import Final
 
 from sky_melange.domain.hours import Schedule
+from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.plan import Plan, mean_cost
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.units import s_to_ms
@@ -238,14 +239,20 @@ def _prices(plan: Plan, today: date) -> Iterator[tuple[str, ...]]:
     for group in plan.groups:
         spot = "spot " if group.use_spot else ""
         name = f"{spot}{group.cloud} {group.instance_type}, {group.zone or group.region}"
-        dated = group.price.data_date
-        yield name, hourly(group.price_usd_per_hour), group.price.source, dated or "not known", _age(dated, today)
+        yield (name, hourly(group.price_usd_per_hour), *_dated(group.price, today))
     for machine in plan.overhead:
         name = f"{machine.purpose}: {machine.cloud} {machine.instance_type or 'machine'}, {machine.region}"
         price = "not known" if machine.price_usd_per_hour is None else hourly(machine.price_usd_per_hour)
-        provenance = machine.price
-        dated = "" if provenance is None else provenance.data_date
-        yield name, price, "" if provenance is None else provenance.source, dated or "not known", _age(dated, today)
+        yield (name, price, *_dated(machine.price, today))
+
+
+def _dated(price: PriceProvenance | None, today: date) -> tuple[str, str, str]:
+    """Source, date and age in days."""
+    if price is None:
+        return "", "not known", "not known"
+    if price.is_of_own_gpus:
+        return price.source, "as stated", "0"
+    return price.source, price.data_date or "not known", _age(price.data_date, today)
 
 
 def _age(dated: str, today: date) -> str:

@@ -193,7 +193,7 @@ def _each(group: ReplicaGroup) -> str:
         if group.accelerators_per_instance > 1 or group.layout_text != "TP 1"
         else ""
     )
-    dated = group.price.data_date or "of unknown date"
+    dated = "as stated" if group.price.is_of_own_gpus else group.price.data_date or "of unknown date"
     return (
         f"{spot}{group.instance_type}\n{place}, {counted(group.accelerators_per_instance, group.accelerator)}{layout}\n"
         f"price {dated}\nthroughput {group.profile.kind}, {error_text(group.profile.error)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
+from sky_melange.domain.own_gpus import infra_of
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.domain.workload import Workload
 
@@ -24,6 +25,6 @@ def render(plan: Plan, _workload: Workload) -> dict[str, str]:
     machine = next((machine for machine in plan.overhead if machine.purpose == CONTROLLER_PURPOSE), None)
     if machine is None or not machine.instance_type:
         return {}
-    infra = json.dumps(f"{machine.cloud}/{machine.region}", ensure_ascii=False)
+    infra = json.dumps(infra_of(machine.cloud, machine.region), ensure_ascii=False)
     instance_type = json.dumps(machine.instance_type, ensure_ascii=False)
     return {PROJECT_CONFIG_FILE: _TEXT.format(infra=infra, instance_type=instance_type)}

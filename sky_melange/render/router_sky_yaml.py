@@ -6,6 +6,7 @@ import shlex
 from typing import Final
 
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
+from sky_melange.domain.own_gpus import infra_of
 from sky_melange.domain.plan import Overhead, Plan
 from sky_melange.domain.router import RouterKind, router_cluster
 from sky_melange.domain.workload import Workload
@@ -38,13 +39,15 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
     check_names(plan, workload)
     is_haproxy = workload.router.kind is RouterKind.HAPROXY
     variables = [name for group in plan.groups for name in endpoint_variables(group, workload.launch.mode)]
+    machine = next((machine for machine in plan.overhead if machine.purpose == ROUTER_PURPOSE), _ANYWHERE)
     text = (
         template_environment()
         .get_template("router.sky.yaml.j2")
         .render(
             cluster=router_cluster(plan.name),
             groups=plan.groups,
-            machine=next((machine for machine in plan.overhead if machine.purpose == ROUTER_PURPOSE), _ANYWHERE),
+            machine=machine,
+            infra=infra_of(machine.cloud, machine.region),
             cpus=CPUS,
             memory_gib=MEMORY_GIB,
             kind=workload.router.kind.value,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.engine import ENGINES, version_gap
 from sky_melange.domain.hours import Scaling
+from sky_melange.domain.own_gpus import OWN_CLOUDS, infra_of, pod_size
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy, most_replicas, scaling_of
 from sky_melange.domain.workload import LaunchMode, Workload
@@ -105,7 +106,8 @@ def render_group(group: ReplicaGroup, workload: Workload, policy: ReplicaPolicy 
             mode=mode.value,
             summary=summary(group),
             launch_command=launch_command(group, workload),
-            infra="/".join(filter(None, (group.cloud, group.region, group.zone))),
+            infra=infra_of(group.cloud, group.region, group.zone),
+            pod=pod_size(group.instance_type) if group.cloud in OWN_CLOUDS else None,
             num_nodes=nodes_per_launch(group),
             secrets=workload.launch.all_secrets,
             api_key=workload.launch.api_key_secret,

@@ -99,7 +99,7 @@ def _sketched(sketch: Sketch) -> Iterator[str]:
         yield "candidates:"
         yield from (f"  {key}: [{', '.join(map(_scalar, values))}]" for key, values in chosen.items() if values)
     else:
-        yield "# candidates: {clouds: [aws, gcp], accelerators: [L4, H100]}   # without it: all that are for sale"
+        yield "# candidates: {clouds: [aws, gcp], accelerators: [L4, H100]}   # without it: SkyPilot's enabled clouds"
     if sketch.min_profile_kind is not None:
         yield f"constraints: {{min_profile_kind: {_scalar(sketch.min_profile_kind)}}}"
     if sketch.engine is not None:

@@ -18,7 +18,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Resources that a file asks for (None where it leaves the choice to SkyPilot) or that SkyPilot picked."""
+    """Resources that a file asks for (None where it leaves the choice to SkyPilot) or that SkyPilot picked.
+
+    `is_sized`: vCPUs and memory are named.
+    """
 
     cloud: str | None
     region: str | None
@@ -26,6 +29,7 @@ class Resources:
     instance_type: str | None
     accelerators: Mapping[str, float] | None
     use_spot: bool
+    is_sized: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,4 +70,5 @@ def _resources(data: Mapping[str, Any]) -> Resources:
         instance_type=data["instance_type"],
         accelerators=data["accelerators"],
         use_spot=data["use_spot"],
+        is_sized=data.get("is_sized", False),
     )

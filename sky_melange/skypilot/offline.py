@@ -21,8 +21,12 @@ _KEPT_VARIABLES: Final = ("LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEM
 _INSTALL_HINT: Final = "install it with `pip install 'skypilot>=0.14.1,<0.15'`"
 
 
-def observe_offline(*, catalogs: Mapping[str, str], yamls: Sequence[str], timeout_s: float) -> tuple[Observation, ...]:
+def observe_offline(
+    *, catalogs: Mapping[str, str], yamls: Sequence[str], timeout_s: float, own: Sequence[tuple[str, str]] = ()
+) -> tuple[Observation, ...]:
     """What SkyPilot makes of each YAML text when `catalogs` (CSV text by path below v8/) are all that it knows.
+
+    `own` are the Kubernetes contexts and SSH node pools that there are, as (cloud, name), with room for everything.
 
     Raises MissingDataError when SkyPilot is not installed or cannot be imported, CheckFailedError when it takes
     longer than `timeout_s`, SkyMelangeError when it dies.
@@ -35,7 +39,7 @@ def observe_offline(*, catalogs: Mapping[str, str], yamls: Sequence[str], timeou
             target = Path(home) / _CATALOG_FOLDER / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
-        request = json.dumps({"clouds": clouds, "yamls": list(yamls)})
+        request = json.dumps({"clouds": clouds, "own": list(own), "yamls": list(yamls)})
         response = _run(Path(home), request, timeout_s)
     if "import_error" in response:
         raise MissingDataError(f"SkyPilot cannot be imported ({response['import_error']}); {_INSTALL_HINT}")

@@ -2,10 +2,10 @@
 
     python -m sky_melange.skypilot.offline_worker <request.json >response.json
 
-Request: `{"clouds": [name, ...], "yamls": [text, ...]}`. Response: `{"version": ..., "files": [...]}`, one object a
-file, as `observation.Observation` reads it; or `{"import_error": ...}`. `HOME` and `SKY_RUNTIME_DIR` must point at
-seeded catalogs before the start: SkyPilot fixes its paths while it is imported. It logs to stdout, hence the private
-copy of it that the response is written to.
+Request: `{"clouds": [name, ...], "own": [[cloud, name], ...], "yamls": [text, ...]}`. Response: `{"version": ...,
+"files": [...]}`, one object a file, as `observation.Observation` reads it; or `{"import_error": ...}`. `HOME` and
+`SKY_RUNTIME_DIR` must point at seeded catalogs before the start: SkyPilot fixes its paths while it is imported. It logs
+to stdout, hence the private copy of it that the response is written to.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     sys.addaudithook(_refuse_network)
     request = json.load(sys.stdin)
     with response:
-        json.dump(_respond(request["clouds"], request["yamls"]), response)
+        json.dump(_respond(request["clouds"], request["own"], request["yamls"]), response)
 
 
 def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
@@ -44,12 +44,14 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
     raise OSError("no network while a plan is validated")
 
 
-def _respond(clouds: Sequence[str], yamls: Sequence[str]) -> _Json:
+def _respond(clouds: Sequence[str], own: Sequence[Sequence[str]], yamls: Sequence[str]) -> _Json:
     try:
         import sky
     except ImportError as error:
         return {"import_error": str(error)}
-    _enable_clouds(clouds)
+    _enable_clouds([*clouds, *{cloud for cloud, _ in own}])
+    if own:
+        _set_up(own)
     failures = refusals()
     return {"version": sky.__version__, "files": [_observe(text, failures) for text in yamls]}
 
@@ -61,6 +63,22 @@ def _enable_clouds(names: Sequence[str]) -> None:
 
     enabled = [registry.CLOUD_REGISTRY[name] for name in names if name in registry.CLOUD_REGISTRY]
     check.get_cached_enabled_clouds_or_refresh = lambda *_arguments, **_options: enabled
+
+
+def _set_up(own: Sequence[Sequence[str]]) -> None:
+    """Make exactly these contexts and pools exist, with room: there is no cluster to ask, nor Kubernetes' client."""
+    from sky.clouds import SSH, Kubernetes
+    from sky.provision.kubernetes import utils
+
+    names = {name: [place for cloud, place in own if cloud == name] for name in ("kubernetes", "ssh")}
+    pools = [f"ssh-{name}" for name in names["ssh"]]
+    plain = utils.KubernetesHighPerformanceNetworkType.NONE
+    utils.get_all_kube_context_names = lambda: [*names["kubernetes"], *pools]
+    Kubernetes.existing_allowed_contexts = classmethod(lambda *_, **__: names["kubernetes"])
+    SSH.existing_allowed_contexts = classmethod(lambda *_, **__: pools)
+    Kubernetes._detect_network_type = classmethod(lambda *_: (plain, None))
+    utils.get_spot_label = lambda _context: (None, None)
+    utils.check_instance_fits = lambda *_arguments, **_options: (True, None)
 
 
 def _observe(text: str, failures: tuple[type[Exception], ...]) -> _Json:
@@ -130,12 +148,19 @@ def _optimize(task: Any) -> Any:
 def _resources(resources: Any) -> _Json:
     return {
         "cloud": None if resources.cloud is None else str(resources.cloud).lower(),
-        "region": resources.region,
+        "region": _region(resources),
         "zone": resources.zone,
         "instance_type": resources.instance_type,
         "accelerators": resources.accelerators,
         "use_spot": resources.use_spot,
+        "is_sized": resources.cpus is not None and resources.memory is not None,
     }
+
+
+def _region(resources: Any) -> str | None:
+    """As it stands in the file: within SkyPilot, pools have a mark."""
+    region: str | None = resources.region
+    return region.removeprefix("ssh-") if region is not None and str(resources.cloud) == "SSH" else region
 
 
 if __name__ == "__main__":

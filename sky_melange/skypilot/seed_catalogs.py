@@ -15,6 +15,7 @@ from typing import Final
 
 from sky_melange.domain.machine import Machine
 from sky_melange.domain.offer import Offer
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.skypilot.gcp_split import split_prices
 
@@ -65,8 +66,11 @@ def seed_catalogs(planned: Sequence[Offer], offers: Sequence[Offer] | None) -> d
 
     They hold the planned machines, cheaper and dearer decoys around each, and those of `offers` that have a planned
     accelerator or none at all (controllers and routers). Where `offers` price a planned machine, theirs is the price
-    that counts: a plan whose figure differs is then found out.
+    that counts: a plan whose figure differs is then found out. There are none of GPUs that one has: those have names
+    alone.
     """
+    own = [offer for offer in planned if offer.cloud in OWN_CLOUDS]
+    planned = [offer for offer in planned if offer.cloud not in OWN_CLOUDS]
     known = [] if offers is None else _relevant(planned, offers)
     sold = {offer.machine for offer in known}
     bought = {offer.machine for offer in planned}
@@ -76,7 +80,7 @@ def seed_catalogs(planned: Sequence[Offer], offers: Sequence[Offer] | None) -> d
     entries = [*missing, *first, *_decoys([*missing, *first]), *known]
     for offer in _with_sizes(entries):
         by_cloud[offer.cloud].append(offer)
-    files = {"common/accelerators.csv": _accelerators_csv(entries)}
+    files = {"common/accelerators.csv": _accelerators_csv([*entries, *own])}
     for cloud, sold_there in sorted(by_cloud.items()):
         files[f"{cloud}/vms.csv"] = _vms_csv(cloud, sold_there)
     return files

@@ -7,6 +7,7 @@ from typing import Final
 
 from sky_melange.domain.machine import Machine
 from sky_melange.domain.offer import Offer
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render.skypilot_yaml import replica_policies
@@ -33,8 +34,9 @@ def validate_plan(
     """
     plan, workload = document.plan, document.workload
     yamls = read_launch_files(document)
+    own = sorted({(group.cloud, group.region) for group in plan.groups if group.cloud in OWN_CLOUDS})
     catalogs = seed_catalogs([offer_of(group) for group in plan.groups], offers)
-    observations = observe_offline(catalogs=catalogs, yamls=yamls, timeout_s=timeout_s)
+    observations = observe_offline(catalogs=catalogs, own=own, yamls=yamls, timeout_s=timeout_s)
     policies = replica_policies(plan, workload)
     on_sale = None if offers is None else frozenset(offer.machine for offer in offers)
     return tuple(
@@ -56,7 +58,8 @@ def _offer_checks(group: ReplicaGroup, on_sale: frozenset[Machine] | None) -> tu
     if on_sale is None:
         return ()
     if group.price.is_own:
-        return (Check(name="offer", passed=True, detail="by your own list (prices.overrides)"),)
+        where = "candidates.own" if group.price.is_of_own_gpus else "prices.overrides"
+        return (Check(name="offer", passed=True, detail=f"by your own list ({where})"),)
     known = group.machine in on_sale
     spot = "spot " if group.use_spot else ""
     machine = f"{spot}{group.instance_type} with {group.accelerators_per_instance} x {group.catalog_accelerator}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.scaling import ReplicaPolicy
 from sky_melange.domain.workload import LaunchMode
@@ -84,19 +85,21 @@ def _pinned(observation: Observation) -> Check:
     if len(observation.asked) != 1:
         return Check(name="pinned", passed=False, detail=f"asks for any of {len(observation.asked)} resources, not one")
     asked = observation.asked[0]
-    wanted = {
+    wanted: dict[str, object] = {
         "infra: cloud": asked.cloud,
         "infra: region": asked.region,
-        "instance_type": asked.instance_type,
         "accelerators": asked.accelerators,
     }
+    is_own = asked.cloud in OWN_CLOUDS
+    wanted |= {"cpus and memory": asked.is_sized} if is_own else {"instance_type": asked.instance_type}
     missing = [key for key, value in wanted.items() if not value]
     if missing:
         return Check(name="pinned", passed=False, detail=f"leaves open: {', '.join(missing)}")
     if asked.cloud == "aws" and asked.zone is not None and _AWS_ZONE_ID.fullmatch(asked.zone):
         detail = f"{asked.zone} is a zone ID, which names another zone in each AWS account: write cloud/region only"
         return Check(name="pinned", passed=False, detail=detail)
-    return Check(name="pinned", passed=True, detail="cloud, region, instance type and accelerators")
+    size = "cpus, memory" if is_own else "instance type"
+    return Check(name="pinned", passed=True, detail=f"cloud, region, {size} and accelerators")
 
 
 def _machine_checks(group: ReplicaGroup, machine: Resources, *, finder: str) -> Iterator[Check]:
@@ -104,7 +107,9 @@ def _machine_checks(group: ReplicaGroup, machine: Resources, *, finder: str) -> 
     yield _equal("region", group.region, machine.region, finder)
     if group.zone is not None and group.cloud != "aws":
         yield _equal("zone", group.zone, machine.zone, finder)
-    yield _equal("instance_type", group.instance_type, machine.instance_type, finder)
+    if machine.instance_type is not None or group.cloud not in OWN_CLOUDS:
+        # SkyPilot names a pod by what the file asks for; the file itself does not.
+        yield _equal("instance_type", group.instance_type, machine.instance_type, finder)
     planned = {group.catalog_accelerator: float(group.accelerators_per_instance)}
     found = {name: float(count) for name, count in (machine.accelerators or {}).items()}
     yield _equal("accelerators", _accelerators(planned), _accelerators(found), finder)

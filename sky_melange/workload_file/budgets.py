@@ -13,8 +13,8 @@ from sky_melange.workload_file.report import Reading, input_error, key_path
 
 if TYPE_CHECKING:
     from sky_melange.workload_file.budgets_schema import BudgetsFile
+    from sky_melange.workload_file.field_types import Section
     from sky_melange.workload_file.nodes import KeyPath, YamlDocument
-    from sky_melange.workload_file.sections import Section
 
 SCHEMA_ID: Final = "urn:sky-melange:budgets:1"
 _LIMIT_BYTES: Final = 1024 * 1024

@@ -8,8 +8,7 @@ from pydantic import ConfigDict, Field, Strict
 
 from sky_melange.domain.spending import GuardMode, WhenUnknown
 from sky_melange.domain.units import HOURS_PER_MONTH
-from sky_melange.workload_file.field_types import OneLine
-from sky_melange.workload_file.sections import Section
+from sky_melange.workload_file.field_types import OneLine, Section
 
 MOST_USD_PER_HOUR: Final = 1e6
 SCOPES: Final = ("users", "workspaces", "prefixes")

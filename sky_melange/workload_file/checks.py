@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import islice, pairwise
 from typing import Final
 
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.workload import SpotUse
 from sky_melange.errors import Mistake
@@ -15,8 +16,10 @@ from sky_melange.workload_file.convert import spot_of
 from sky_melange.workload_file.limit_checks import check_limits
 from sky_melange.workload_file.nearest import did_you_mean, nearest
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.own_gpus import check_own
 from sky_melange.workload_file.report import key_path, plural, quote
 from sky_melange.workload_file.scalars import Unreadable
+from sky_melange.workload_file.sections import ALL_CLOUDS, NO_CLOUD
 from sky_melange.workload_file.traffic_checks import check_traffic
 from sky_melange.workload_file.understood import KnownNames
 
@@ -29,6 +32,7 @@ _ACCELERATORS: Final = ("candidates", "accelerators")
 _CLOUDS: Final = ("candidates", "clouds")
 _REQUIRED_CLOUDS: Final = ("prices", "require_clouds")
 _REGIONS: Final = ("candidates", "regions")
+_OWN: Final = ("candidates", "own")
 _MAX_ACCELERATORS: Final = ("constraints", "max_accelerators")
 _HOLDERS: Final[dict[KeyPath, type[YamlNode]]] = {
     _ACCELERATORS: SequenceNode,
@@ -84,6 +88,7 @@ def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
     yield from _check_regions(document, known)
     yield from _check_known(document, known)
     yield from check_limits(document, known.accelerators, known.clouds)
+    yield from check_own(document, known.accelerators)
 
 
 def _check_slo(document: YamlDocument) -> Iterator[Mistake]:
@@ -216,7 +221,10 @@ def _check_purchase(document: YamlDocument) -> Iterator[Mistake]:
 
 def _check_regions(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
     clouds = list(_names(document, _CLOUDS).values())
-    if not clouds:
+    if clouds == [NO_CLOUD] and not _items(document, _OWN):
+        message = "leaves nothing to plan with: state GPUs that you have under candidates.own, or name clouds"
+        yield _mistake(document, _CLOUDS, message)
+    if clouds in ([], [ALL_CLOUDS]):
         return
     if known.clouds is not None:
         # A mistyped cloud is one mistake, where it is listed; its regions are as they should be.
@@ -240,6 +248,8 @@ def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]
             for place, name in islice(_names(document, path).items(), _MAX_NAMES):
                 if names is not None and name not in names:
                     near = did_you_mean(name, sorted(names), f"known {noun}s")
+                    if noun == "cloud" and name in (*OWN_CLOUDS, "k8s"):
+                        near = ": GPUs that you have are stated under candidates.own"
                     yield _mistake(document, place, f"unknown {noun} {quote(name)}{near}")
 
 

@@ -15,6 +15,7 @@ from sky_melange.domain.workload import (
     PERCENTS,
     Budget,
     CandidateFilter,
+    CloudsFrom,
     Constraints,
     KeepExisting,
     Launch,
@@ -27,10 +28,13 @@ from sky_melange.domain.workload import (
     Workload,
 )
 from sky_melange.workload_file.hours import StatedHours
+from sky_melange.workload_file.own_gpus import to_own
 from sky_melange.workload_file.prices import to_prices
 from sky_melange.workload_file.router import to_router
 from sky_melange.workload_file.schema import WorkloadFile
 from sky_melange.workload_file.sections import (
+    ALL_CLOUDS,
+    NO_CLOUD,
     BudgetSection,
     CandidatesSection,
     ConstraintsSection,
@@ -125,12 +129,21 @@ def _candidates(section: CandidatesSection) -> CandidateFilter:
     purchase = section.purchase or ()
     return CandidateFilter(
         accelerators=section.accelerators,
-        clouds=section.clouds,
+        clouds=_clouds(section),
         regions=dict(section.regions),
         spot=section.spot if section.purchase is None else spot_of(section.purchase),
         purchase=tuple(kind for kind in PriceKind if kind in purchase) if any(k.years for k in purchase) else (),
+        own=to_own(section.own),
+        clouds_from=CloudsFrom.USUAL if section.clouds is None else CloudsFrom.STATED,
         **values_of_keys(section, CandidateFilter),
     )
+
+
+def _clouds(section: CandidatesSection) -> tuple[str, ...] | None:
+    """None: all. Where the file states none, whoever knows the usual ones fills them in."""
+    if section.clouds == (ALL_CLOUDS,):
+        return None
+    return () if section.clouds == (NO_CLOUD,) else section.clouds
 
 
 def spot_of(purchase: Collection[PriceKind]) -> SpotUse:

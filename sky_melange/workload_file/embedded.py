@@ -18,8 +18,10 @@ from sky_melange.workload_file.convert import spot_of
 from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
 from sky_melange.workload_file.hours import rate_mistakes, zone_fault
 from sky_melange.workload_file.messages import rule_text
+from sky_melange.workload_file.own_gpus import own_mistakes
 from sky_melange.workload_file.report import key_path
 from sky_melange.workload_file.schema import WorkloadFile
+from sky_melange.workload_file.sections import NO_CLOUD
 from sky_melange.workload_file.traffic import MAX_RPS
 from sky_melange.workload_file.traffic_checks import part_mistakes
 
@@ -46,6 +48,7 @@ _NAMES: Final = {
 """(section, field of the domain) -> key of workload.yaml, where they differ."""
 
 _NOT_WRITTEN: Final = {
+    ("candidates", "clouds_from"),
     ("constraints", "keep", "groups"),
     ("model", "quantization"),
     ("model", "remote_code"),
@@ -107,6 +110,8 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
                 found = "mean"
             if place == ("candidates", "purchase"):
                 found = found or None
+            if place == ("candidates", "clouds") and found == ():
+                found = NO_CLOUD
             if place == ("slo", "percentiles"):
                 entries.update({f"p{each.percent}_{each.latency}_ms": s_to_ms(each.limit_s) for each in found})
                 continue
@@ -152,6 +157,7 @@ def _several_keys(workload: Workload) -> Iterator[tuple[str, str]]:
         if entries is not None and len(set(entries)) < len(entries):
             yield name, "lists an entry twice"
     yield from _purchase(candidates)
+    yield from ((f"candidates.own[{index}].{name}", message) for index, name, message in own_mistakes(candidates.own))
     keep = workload.constraints.keep
     for index, group in enumerate(() if keep is None else keep.groups):
         for name in ("instances", "tensor_parallel", "accelerators_per_instance"):

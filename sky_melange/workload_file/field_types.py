@@ -1,10 +1,10 @@
-"""The kinds of value in workload.yaml: patterns of text, ranges of numbers, lists."""
+"""The kinds of value in workload.yaml: patterns of text, ranges of numbers, lists, and what all sections share."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final, TypeAlias, TypeVar
 
-from pydantic import Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 NAME: Final = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
 WORD: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -41,3 +41,10 @@ Edge: TypeAlias = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Weight: TypeAlias = Annotated[float, Field(ge=0)]
 Milliseconds: TypeAlias = Annotated[float | None, Field(gt=0, le=MS_PER_DAY)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+
+
+class Section(BaseModel):
+    """What all sections share: no unknown keys, no silent conversions, no NaN."""
+
+    # Pydantic 2.9 keeps names that begin with `model_` for itself.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from sky_melange.domain.fleet import LEAST_PRIORITY, MIDDLE_PRIORITY, MOST_PRIORITY
-from sky_melange.workload_file.field_types import MAX_COUNT, NAME, ListOf, OneLine, Place, Word
-from sky_melange.workload_file.sections import BudgetSection, ConstraintsSection, Section
+from sky_melange.workload_file.field_types import MAX_COUNT, NAME, ListOf, OneLine, Place, Section, Word
+from sky_melange.workload_file.sections import BudgetSection, ConstraintsSection
 
 _MOST_WORKLOADS = 100
 _Limit = Annotated[int, Field(ge=0, le=MAX_COUNT)]

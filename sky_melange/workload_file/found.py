@@ -49,7 +49,7 @@ def hint_for_list(node: YamlNode, path: KeyPath) -> str:
     if not isinstance(node, ScalarNode) or is_secret(path) or len(node.text) > 60:
         return ""
     if node.text.casefold() in {"all", "any"}:
-        return "; leave out the key for all of them"
+        return "; write all" if path == ("candidates", "clouds") else "; leave out the key for all of them"
     return f"; write [{', '.join(part.strip() for part in node.text.split(','))}]"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Final
 
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, YamlDocument
@@ -31,8 +32,9 @@ def _check_places(
         return
     for place in islice(places.entries, _MAX_NAMES):
         cloud = place.partition("/")[0]
-        if clouds is not None and cloud not in clouds:
-            yield _unknown(document, (*_PLACES, place), "cloud", cloud, clouds)
+        known = () if clouds is None else (*clouds, *OWN_CLOUDS)
+        if known and cloud not in known:
+            yield _unknown(document, (*_PLACES, place), "cloud", cloud, known)
         names = document.find((*_PLACES, place))
         if accelerators is None or not isinstance(names, MappingNode):
             continue

@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
 from sky_melange.domain.workload import EVERY_CLOUD, Disagreement, Discount, PricePolicy
 from sky_melange.extensions import PRICE_SOURCES
-from sky_melange.workload_file.field_types import ListOf, OneLine, Word
-from sky_melange.workload_file.sections import Section, values_of_keys, with_keys_of
+from sky_melange.workload_file.field_types import ListOf, OneLine, Section, Word
+from sky_melange.workload_file.sections import values_of_keys, with_keys_of
 
 if TYPE_CHECKING:
     SourceName = str

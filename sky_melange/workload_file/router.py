@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, Strict
 
 from sky_melange.domain.router import RouterKind, RouterSettings, SizeFit
-from sky_melange.workload_file.sections import Section, values_of_keys, with_keys_of
+from sky_melange.workload_file.field_types import Section
+from sky_melange.workload_file.sections import values_of_keys, with_keys_of
 
 
 @with_keys_of(RouterSettings)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, Strict
 
 from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
-from sky_melange.workload_file.field_types import NAME
+from sky_melange.workload_file.field_types import NAME, Section
 from sky_melange.workload_file.prices import PricesSection
 from sky_melange.workload_file.router import RouterSection
 from sky_melange.workload_file.sections import (
@@ -18,7 +18,6 @@ from sky_melange.workload_file.sections import (
     LaunchSection,
     ModelSection,
     ProfilesSection,
-    Section,
     SloSection,
     SolverSection,
 )

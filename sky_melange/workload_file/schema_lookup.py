@@ -37,6 +37,9 @@ _OTHER_NAMES: Final = {
     "provider": "candidates.clouds",
     "providers": "candidates.clouds",
     "on_demand": "candidates.spot",
+    "candidates.own.usd_per_hour": "candidates.own.usd_per_gpu_hour",
+    "candidates.own.price": "candidates.own.usd_per_gpu_hour",
+    "kubernetes": "candidates.own",
     "commitments": "candidates.purchase",
     "reservations": "candidates.purchase",
     "max_gpus": "constraints.max_accelerators",
@@ -56,6 +59,10 @@ def valid_keys(path: KeyPath) -> tuple[str, ...]:
     return tuple(section.model_fields) if section is not None else ()
 
 
+_LISTS: Final = (("prices", "discounts"), ("candidates", "own"))
+"""Sections that stand in lists: their keys are meant only there."""
+
+
 def sections_with(key: str) -> tuple[KeyPath, ...]:
     """The paths of the sections that have a key of this name."""
     return tuple(path for path, section in _SECTIONS.items() if key in section.model_fields)
@@ -70,7 +77,7 @@ def meant_key(key: str, section: KeyPath) -> str | None:
         return name if place == key_path(section) else meant
     keys = valid_keys(section)
     near = nearest(key, keys)
-    elsewhere = [path for path in sections_with(key) if path != ("prices", "discounts")]
+    elsewhere = [path for path in sections_with(key) if path not in _LISTS]
     if elsewhere and (near is None or len(key) + 1 != len(near)):
         return key_path((*elsewhere[0], key))
     return near

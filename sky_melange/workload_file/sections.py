@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema, create_model
 
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.workload import (
@@ -40,21 +40,16 @@ from sky_melange.workload_file.field_types import (
     MAX_TOKENS,
     MODEL_ID,
     VARIABLE_OR_NONE,
+    WORD,
     Count,
     ListOf,
     Milliseconds,
     OneLine,
     Place,
+    Section,
     Word,
 )
-
-
-class Section(BaseModel):
-    """What all sections share: no unknown keys, no silent conversions, no NaN."""
-
-    # Pydantic 2.9 keeps names that begin with `model_` for itself.
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
+from sky_melange.workload_file.own_gpus import MOST_OWN, OwnGpusSection
 
 S = TypeVar("S", bound=Section)
 
@@ -191,6 +186,23 @@ class SloSection(Section):
     )
 
 
+ALL_CLOUDS: Final = "all"
+NO_CLOUD: Final = "none"
+
+Clouds: TypeAlias = Annotated[
+    ListOf[Word],
+    BeforeValidator(lambda found: (found,) if found in (ALL_CLOUDS, NO_CLOUD) else found),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": [ALL_CLOUDS, NO_CLOUD]},
+                {"type": "array", "items": {"type": "string", "pattern": WORD}, "minItems": 1, "uniqueItems": True},
+            ]
+        }
+    ),
+]
+
+
 @with_keys_of(CandidateFilter)
 class CandidatesSection(Section):
     """Which offers are considered; a key that is left out restricts nothing."""
@@ -203,13 +215,12 @@ class CandidatesSection(Section):
         examples=[["L4", "A100-80GB", "H100"]],
         json_schema_extra={"uniqueItems": True},
     )
-    clouds: ListOf[Word] | None = Field(
+    clouds: Clouds | None = Field(
         default=None,
         min_length=1,
         max_length=100,
-        description="Clouds by SkyPilot's lower-case name.",
-        examples=[["aws", "gcp"]],
-        json_schema_extra={"uniqueItems": True},
+        description="Clouds by SkyPilot's lower-case name; `all` of them, or `none` beside `own`.",
+        examples=[["aws", "gcp"], "all"],
     )
     regions: dict[Word, Annotated[ListOf[OneLine], Field(min_length=1, max_length=100)]] = Field(
         default_factory=dict,
@@ -229,6 +240,14 @@ class CandidatesSection(Section):
         "Without it: as `spot` says, and never for a term.",
         examples=[["on_demand", "commit_1y"]],
         json_schema_extra={"uniqueItems": True},
+    )
+    own: ListOf[OwnGpusSection] = Field(
+        default=(),
+        max_length=MOST_OWN,
+        description="GPUs that you have: candidates whatever `clouds` says, at their price and as many as there are.",
+        examples=[
+            [{"infra": "k8s/prod-cluster", "accelerator": "H100", "per_node": 8, "nodes": 4, "usd_per_gpu_hour": 0.35}]
+        ],
     )
 
 

@@ -9,8 +9,7 @@ from pydantic import Field, Strict
 from sky_melange.domain.buckets import MOST_CV, BucketSize
 from sky_melange.domain.hours import MOST_HEADROOM
 from sky_melange.domain.trace import TimeUnit, TraceOptions
-from sky_melange.workload_file.field_types import ONE_LINE, Edge, ListOf, OneLine, Weight, Word
-from sky_melange.workload_file.sections import Section
+from sky_melange.workload_file.field_types import ONE_LINE, Edge, ListOf, OneLine, Section, Weight, Word
 
 SOURCES: Final = ("histogram", "trace", "preset")
 """Exactly one of these keys says how sizes are distributed."""

@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.spelling import accelerator_name, cloud_name, same_letters
 from sky_melange.workload_file.field_types import WORD
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
@@ -147,15 +148,16 @@ class _Reader:
             known = self._known.accelerators
             return None if known is None else accelerator_name(text, known)
         if kind == "cloud":
-            return self._cloud(text)
+            return self._cloud(text, self._known.clouds)
         if kind == "place":
             cloud, slash, region = text.partition("/")
-            cloud = self._cloud(cloud) or cloud
+            known = None if self._known.clouds is None else (*self._known.clouds, *OWN_CLOUDS)
+            cloud = self._cloud(cloud, known) or cloud
             return cloud + slash + (self._region(region, cloud) if region else "")
         return self._region(text, str(path[-2])) if kind == "region" else None
 
-    def _cloud(self, text: str) -> str | None:
-        known = self._known.clouds
+    @staticmethod
+    def _cloud(text: str, known: Collection[str] | None) -> str | None:
         return None if known is None or not re.fullmatch(WORD, text) else cloud_name(text, known)
 
     def _region(self, text: str, cloud: str) -> str:
@@ -180,6 +182,8 @@ def _kind_of_value(path: KeyPath) -> str:
     if path[:2] in {("candidates", "clouds"), ("prices", "require_clouds")} and len(path) == 3:
         return "cloud"
     if path[:2] == ("candidates", "accelerators") and len(path) == 3:
+        return "accelerator"
+    if path[:2] == ("candidates", "own") and path[3:] == ("accelerator",):
         return "accelerator"
     of_discount = path[:2] == ("prices", "discounts") and len(path) == 4
     return str(path[3]) if of_discount and path[3] in {"cloud", "accelerator"} else ""

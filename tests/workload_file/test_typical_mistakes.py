@@ -112,7 +112,8 @@ MISTAKES = [
     ),
     ("[aws, gcp]", "aws", "13: candidates.clouds: want a list such as `[aws, gcp]`, found the text 'aws'; write [aws]"),
     ("[aws, gcp]", "aws, gcp", "found the text 'aws, gcp'; write [aws, gcp]"),
-    ("[aws, gcp]", "all", "found the text 'all'; leave out the key for all of them"),
+    ("[aws, gcp]", "any", "found the text 'any'; write all"),
+    ("[L4, H100]", "all", "found the text 'all'; leave out the key for all of them"),
     ("[aws, gcp]", "[ec2]", "13: candidates.clouds[0]: unknown cloud 'ec2'; known clouds: aws, azure, cudo"),
     ("clouds: [aws, gcp]", "cloud: aws", "13: candidates.cloud: unknown key; did you mean 'clouds'?"),
     (

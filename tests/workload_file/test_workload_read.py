@@ -12,6 +12,7 @@ import pytest
 from sky_melange.domain.workload import (
     Budget,
     CandidateFilter,
+    CloudsFrom,
     Constraints,
     Formulation,
     Launch,
@@ -85,7 +86,8 @@ def test_defaults_are_those_of_the_domain(tmp_path: Path, good: str) -> None:
     workload = read_workload(_write(tmp_path, good))
 
     assert workload.slo == Slo(tpot_s=0.04, attainment=0.99)
-    assert workload.candidates == CandidateFilter()
+    # Whoever knows the usual clouds fills them in.
+    assert workload.candidates == CandidateFilter(clouds_from=CloudsFrom.USUAL)
     assert workload.constraints == Constraints(max_utilization=None)
     of_means = read_workload(_write(tmp_path, good.replace("tpot_ms: 40", "tpot_ms: 40\n  attainment: mean")))
     assert (of_means.slo, of_means.constraints) == (Slo(tpot_s=0.04), Constraints())

@@ -1,10 +1,10 @@
-"""What can be bought is limited: GPUs by quota, machines by what is reserved."""
+"""What can be bought is limited: GPUs by quota or by what one has, machines by what is reserved."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from sky_melange.domain.candidate import Candidate
@@ -16,7 +16,7 @@ from sky_melange.optimizer.problem import GroupCapacities
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap(Counted):
-    """`constraints.max_accelerators` and `max_accelerators_in` in GPUs; what is reserved in instances."""
+    """`constraints.max_accelerators`, `max_accelerators_in` and one's own in GPUs; what is reserved in instances."""
 
     row: ClassVar[str] = "cap_#"
 
@@ -32,8 +32,15 @@ class Cap(Counted):
             for accelerator, limit in sorted(by_accelerator.items()):
                 name = f"constraints.max_accelerators_in.{place}.{accelerator}"
                 yield cls.on(name, accelerator, limit, candidates, lambda c, place=place: is_in(c, place))  # type: ignore[misc]
+        for gpus in workload.candidates.own:
+            place = f"{gpus.cloud}/{gpus.place}"
+            name = f"{gpus.accelerator} on {gpus.infra} (candidates.own)"
+            cap = cls.on(name, gpus.accelerator, gpus.gpus, candidates, lambda c, place=place: is_in(c, place))  # type: ignore[misc]
+            yield replace(cap, is_shared=True)
+        # Pods of own GPUs are counted together above.
         offers = [candidate.offer for candidate in candidates]
-        reserved = {offer.name: offer.reserved_instances for offer in offers if offer.reserved_instances is not None}
+        bounded = (offer for offer in offers if not offer.provenance.is_of_own_gpus)
+        reserved = {offer.name: offer.reserved_instances for offer in bounded if offer.reserved_instances is not None}
         for name, instances in sorted(reserved.items()):
             weights = tuple(int(offer.name == name) for offer in offers)
             yield cls(name=f"reserved capacity {name}", weights=weights, limit=instances, is_shared=True)
@@ -68,6 +75,10 @@ class Cap(Counted):
                     yield (
                         f"{used} × {accelerator} are planned in {place}, constraints.max_accelerators_in allows {limit}"
                     )
+        for gpus in workload.candidates.own:
+            used = _gpus((g for g in plan.groups if (g.cloud, g.region) == (gpus.cloud, gpus.place)), gpus.accelerator)
+            if used > gpus.gpus:
+                yield f"{used} × {gpus.accelerator} are planned on {gpus.infra}, which has {gpus.gpus}"
         sold = Counter[tuple[str, int]]()
         for group in plan.groups:
             if group.reserved_instances is not None:

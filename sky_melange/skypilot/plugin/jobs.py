@@ -19,6 +19,7 @@ from sky_melange.domain.workload import PricePolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
 from sky_melange.prices import current_book
+from sky_melange.prices.enabled_clouds import enabled_clouds
 from sky_melange.prices.filters import check_filters
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.skypilot.plugin.heat import requests_per_usd
@@ -56,6 +57,7 @@ def _planned(head: Mapping[str, Any], text: str, folder: Path, *, is_explained: 
         book_of=lambda read: _book(read.prices, head, needed=read.candidates.clouds),
         folder=folder / "plan",
         simulator=pipeline.simulator(),
+        enabled=enabled_clouds().clouds,
     )
     pipeline.check_budget(planned)
     return plan_json.text(planned.plan, planned.workload)
