@@ -26,7 +26,8 @@ def fleet_checks(
 ) -> tuple[Check, ...]:
     """`reports` of the plans, as of today; `vcpus` of an instance by machine, for quotas that count them."""
     fleet = document.plan
-    violations = tuple(fleet_violations([plan.plan for plan in plans], fleet.constraints, vcpus))
+    own = [gpus for plan in plans for gpus in plan.workload.candidates.own]
+    violations = tuple(fleet_violations([plan.plan for plan in plans], fleet.constraints, vcpus, own))
     totals = [None if report.today is None else report.today.total_usd_per_hour for report in reports]
     peaks = [
         next((check.figure for check in report.checks if check.name == "budget-total"), None) for report in reports

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from sky_melange.domain.fleet import FleetConstraints
 from sky_melange.domain.machine import Machine
+from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Plan, ReplicaGroup
 
 
 def fleet_violations(
-    plans: Sequence[Plan], constraints: FleetConstraints, vcpus: Mapping[Machine, float | None]
+    plans: Sequence[Plan],
+    constraints: FleetConstraints,
+    vcpus: Mapping[Machine, float | None],
+    own: Collection[OwnGpus] = (),
 ) -> Iterator[str]:
-    """How plans break together what they share. `vcpus` of one instance by machine; None, or absent: not known."""
+    """How plans break together what they share.
+
+    `vcpus` of one instance by machine; None, or absent: not known. `own`: the GPUs that any of the workloads names.
+    """
     groups = [group for plan in plans for group in plan.groups]
     for accelerator, most in constraints.max_accelerators.items():
         used = _gpus(groups, accelerator)
@@ -38,6 +45,12 @@ def fleet_violations(
                 yield (
                     f"{total:g} vCPUs of {pattern} are planned in {place}, fleet.constraints.max_vcpus_in allows {most}"
                 )
+    for gpus in dict.fromkeys(own):
+        used = _gpus(
+            [group for group in groups if (group.cloud, group.region) == (gpus.cloud, gpus.place)], gpus.accelerator
+        )
+        if used > gpus.gpus:
+            yield f"{used} × {gpus.accelerator} are planned on {gpus.infra}, which has {gpus.gpus}"
     yield from _beyond_reserved(groups)
 
 

@@ -501,7 +501,8 @@ def _verify(fleet: Fleet, ready: Sequence[Prepared], plans: Sequence[Plan]) -> N
     vcpus = {
         offer.machine: offer.vcpus for each in ready for offer in each.book.offers if fleet.constraints.max_vcpus_in
     }
-    violations = list(fleet_violations(plans, fleet.constraints, vcpus))
+    own = [gpus for each in ready for gpus in each.workload.candidates.own]
+    violations = list(fleet_violations(plans, fleet.constraints, vcpus, own))
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)
         raise SkyMelangeError(f"the fleet failed its own verification and was discarded; please report this:\n{listed}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from fleet_files import fleet, workload
 
 from sky_melange import pipeline
 from sky_melange.domain.fleet import FleetConstraints
+from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.errors import InfeasibleError, InputError
 from sky_melange.optimizer.verify_fleet import fleet_violations
 from sky_melange.pipeline.fleets import PlannedFleet, check_fleet_budget, plan_fleet
@@ -154,3 +156,23 @@ def test_the_verifier_counts_plans_by_itself(tmp_path: Path) -> None:
     assert any("vCPUs" in each for each in told)
     assert any("not known" in each for each in fleet_violations(plans, limits, {}))
     assert not list(fleet_violations(plans, FleetConstraints(), {}))
+    nodes = OwnGpus(infra="k8s/prod", accelerator="H100", per_node=8, nodes=1, usd_per_gpu_hour=0.5)
+    pods = [
+        replace(
+            plan,
+            groups=(
+                replace(
+                    plan.groups[0],
+                    cloud="kubernetes",
+                    region="prod",
+                    accelerator="H100",
+                    instances=n,
+                    accelerators_per_instance=size,
+                ),
+            ),
+        )
+        for plan, n, size in zip(plans, (1, 2), (8, 4), strict=True)
+    ]
+    assert "16 × H100 are planned on k8s/prod, which has 8" in list(
+        fleet_violations(pods, FleetConstraints(), {}, [nodes, nodes])
+    )
