@@ -9,7 +9,7 @@ judging.py     whether one holds; drawn_errors.py with profiles that are off
 learning.py    what it teaches of the loads at which others do
 simulating.py  a plan.json -> the fleet and the requests to simulate
 simulator.py   the simulator, with a place for its compiled code
-fleets.py      a fleet.yaml -> a verified plan of each workload; sharing.py: plans chosen together
+fleets.py      a fleet.yaml -> a verified plan of each workload; fleet_search.py, sharing.py: plans chosen together
 melange.py     the released Mélange solver's JSON, solved
 digests.py     digests of the inputs
 
