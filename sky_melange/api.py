@@ -149,7 +149,7 @@ def plan_fleet(fleet: PathLike, *, offline: bool = False, out: PathLike = "plan"
     Raises what `plan` does: with the mistakes of all files, or with the name of the workload.
     """
     from sky_melange import pipeline
-    from sky_melange.pipeline.fleets import check_fleet_budget
+    from sky_melange.pipeline.fleets import check_budgets
     from sky_melange.pipeline.fleets import plan_fleet as planned_fleet
 
     planned = planned_fleet(
@@ -158,7 +158,7 @@ def plan_fleet(fleet: PathLike, *, offline: bool = False, out: PathLike = "plan"
         folder=Path(out),
         simulator=pipeline.simulator() if simulate else None,
     )
-    check_fleet_budget(planned)
+    check_budgets(planned)
     members = tuple(PlanResult(plan=member.plan, workload=member.workload) for member in planned.members)
     return FleetResult(plan=planned.plan, members=members)
 

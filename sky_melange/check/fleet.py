@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from sky_melange.check.checks import within
 from sky_melange.domain.check import Check, CheckReport, Unit, Verdict
-from sky_melange.domain.machine import Machine
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget
 from sky_melange.errors import InputError, Mistake
@@ -22,12 +21,11 @@ def fleet_checks(
     document: FleetDocument,
     plans: Sequence[PlanDocument],
     reports: Sequence[CheckReport],
-    vcpus: Mapping[Machine, float | None],
 ) -> tuple[Check, ...]:
-    """`reports` of the plans, as of today; `vcpus` of an instance by machine, for quotas that count them."""
+    """`reports` of the plans, as of today."""
     fleet = document.plan
     own = [gpus for plan in plans for gpus in plan.workload.candidates.own]
-    violations = tuple(fleet_violations([plan.plan for plan in plans], fleet.constraints, vcpus, own))
+    violations = tuple(fleet_violations([plan.plan for plan in plans], fleet.constraints, fleet.vcpus, own))
     totals = [None if report.today is None else report.today.total_usd_per_hour for report in reports]
     peaks = [
         next((check.figure for check in report.checks if check.name == "budget-total"), None) for report in reports

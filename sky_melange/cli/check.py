@@ -20,8 +20,6 @@ from sky_melange.extensions import CHECK_FORMATS
 if TYPE_CHECKING:
     from sky_melange.check.report import Limits
     from sky_melange.domain.check import Check, CheckReport
-    from sky_melange.domain.machine import Machine
-    from sky_melange.plan_file.fleet import FleetDocument
 
 
 @click.command(
@@ -115,6 +113,7 @@ def command(
 
     if is_fleet_folder(plan):
         given = {"--workload": workload, "--base": base, "--budget": budget, "--monthly-budget": monthly_budget}
+        given["--max-drift"] = max_drift
         said = [name for name, value in {**given, "--write": writes}.items() if value]
         if said or output_format not in {"table", "json"}:
             message = f"{', '.join(said) or f'--format {output_format}'}: of one plan; a fleet's are in its folders"
@@ -172,7 +171,7 @@ def fleet_errors(
     document = read_fleet_plan(folder)
     plans = read_member_plans(document)
     reports = [checked(plan.path) for plan in plans]
-    checks = fleet_checks(document, plans, reports, _vcpus(document))
+    checks = fleet_checks(document, plans, reports)
     errors: list[tuple[str, SkyMelangeError]] = []
     for report in reports:
         try:
@@ -187,15 +186,6 @@ def fleet_errors(
         ]
         errors.append((document.plan.name, CheckFailedError("\n".join(lines))))
     return errors, (document.plan.name, reports, checks)
-
-
-def _vcpus(document: FleetDocument) -> dict[Machine, float | None]:
-    """Of machines that a quota may count; sizes do not change, so the embedded catalogs do."""
-    from sky_melange.prices import load_snapshot
-
-    if not document.plan.constraints.max_vcpus_in:
-        return {}
-    return {offer.machine: offer.vcpus for offer in load_snapshot().offers}
 
 
 def write_targets(writes: Sequence[str], formats: Collection[str]) -> list[tuple[str, Path]]:

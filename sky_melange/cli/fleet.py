@@ -23,6 +23,7 @@ from sky_melange.render.plan_json import FILE_NAME
 from sky_melange.untrusted import parse_json
 
 if TYPE_CHECKING:
+    from sky_melange.domain.plan import Plan
     from sky_melange.pipeline.fleets import PlannedFleet
 
 
@@ -49,9 +50,18 @@ def write_fleet_folder(folder: Path, planned: PlannedFleet) -> None:
 
 def check_fleet_folder(folder: Path) -> None:
     """Raises InputError where no fleet may be written: before the time of planning is spent."""
-    _left_over(folder, [path.name for path in folder.iterdir()] if folder.is_dir() else [])
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / FLEET_FILE).is_file():
-        raise _mistake(folder, "holds something else than a fleet; choose another --out")
+    foreign = [
+        path.name
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if not (path.name == FLEET_FILE or path.name.startswith(".") or _is_plan(path))
+    ]
+    if foreign:
+        listed = ", ".join(foreign[:5]) + (" …" if len(foreign) > 5 else "")
+        raise _mistake(folder, f"holds files that no plan wrote ({listed}); move them or choose another --out")
+
+
+def _is_plan(path: Path) -> bool:
+    return not path.is_symlink() and path.is_dir() and ((path / FILE_NAME).is_file() or not any(path.iterdir()))
 
 
 def _left_over(folder: Path, names: list[str]) -> list[Path]:
@@ -98,11 +108,15 @@ Run = TypeVar("Run", bound=Callable[..., None])
 
 
 def of_each_plan(
-    argument: str, *, stops: bool = False, first: Callable[[Path, Mapping[str, Any]], None] | None = None
+    argument: str,
+    *,
+    stops: bool = False,
+    first: Callable[[Path, Mapping[str, Any]], None] | None = None,
+    only: Callable[[Plan], bool] | None = None,
 ) -> Callable[[Run], Run]:
     """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`.
 
-    `first` is done before, with the folder of the fleet and what the command was given.
+    `first` is done before, with the folder of the fleet and what the command was given. `only`: plans that it is for.
     """
 
     def wrapped(run: Run) -> Run:
@@ -121,6 +135,7 @@ def of_each_plan(
                 lambda folder: run(**{**given, argument: folder}),
                 output_format=output_format,
                 stops=stops,
+                only=only,
             )
 
         return cast("Run", command)
@@ -128,7 +143,14 @@ def of_each_plan(
     return wrapped
 
 
-def for_each_plan(folder: Path, run: Callable[[Path], None], *, output_format: str, stops: bool = False) -> None:
+def for_each_plan(
+    folder: Path,
+    run: Callable[[Path], None],
+    *,
+    output_format: str,
+    stops: bool = False,
+    only: Callable[[Plan], bool] | None = None,
+) -> None:
     """Does for each plan of a fleet what `run` does for the folder of one.
 
     What `run` prints comes under the plan's name; as JSON it is one object, by name. `stops`: at the first error;
@@ -138,10 +160,12 @@ def for_each_plan(folder: Path, run: Callable[[Path], None], *, output_format: s
     from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
 
     document = read_fleet_plan(folder)
-    read_member_plans(document)
+    plans = read_member_plans(document)
     errors: list[tuple[str, SkyMelangeError]] = []
     answers: dict[str, object] = {}
-    for member, each in zip(document.plan.members, document.folders, strict=True):
+    for member, each, plan in zip(document.plan.members, document.folders, plans, strict=True):
+        if only is not None and not only(plan.plan):
+            continue
         heard = io.StringIO()
         try:
             with contextlib.redirect_stdout(heard) if output_format == "json" else _under(member.name):

@@ -204,7 +204,7 @@ def _plan_fleet(
     charged: tuple[int, int] | None,
 ) -> None:
     from sky_melange.cli.fleet import check_fleet_folder, write_fleet_folder
-    from sky_melange.pipeline.fleets import check_fleet_budget, plan_fleet
+    from sky_melange.pipeline.fleets import check_budgets, plan_fleet
     from sky_melange.render import fleet_json, fleet_table
 
     if output_format == "markdown":
@@ -234,7 +234,7 @@ def _plan_fleet(
     else:
         table = fleet_table.render(fleet, plans, color=use_color(), width=terminal_width(), is_verbose=is_verbose)
         click.echo(table, nl=False)
-    check_fleet_budget(planned)
+    check_budgets(planned)
     if out is not None:
         write_fleet_folder(out, planned)
         click.echo(f"{out}/{FLEET_FILE} and the plan of each workload written.", err=True)

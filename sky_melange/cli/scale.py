@@ -41,7 +41,7 @@ _YEARS: Final = range(1971, 9999)
 )
 @click.option("--dry-run", is_flag=True, help="Print what would change; ask SkyPilot nothing, change nothing.")
 @format_option
-@of_each_plan("folder")
+@of_each_plan("folder", only=lambda plan: plan.schedule is not None)
 def command(*, folder: Path, at: str | None, every_minutes: float, dry_run: bool, output_format: str) -> None:
     """Bring what runs of the plan in FOLDER to the instances that its schedule wants now. For a timer.
 

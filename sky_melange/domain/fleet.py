@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from sky_melange.domain.machine import Machine
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.domain.workload import Budget, Objective
 
@@ -71,6 +72,11 @@ class MemberPlan:
     mean_usd_per_hour: float
     alone_usd_per_hour: float | None
     plan_sha256: str = ""
+
+
+def machine_place(machine: Machine) -> str:
+    """`cloud/region/instance type`: what has one number of vCPUs."""
+    return f"{machine.cloud}/{machine.region}/{machine.instance_type}"
 
 
 def charged_once(plans: Sequence[Plan], shared_usd_per_hour: float) -> list[Plan]:
@@ -141,7 +147,8 @@ class FleetPlan:
 
     `usd_per_hour` is the sum of the plans less `shared_usd_per_hour`: controllers of SkyServe that each plan counts by
     itself, where one runs all services. `needed_usd_per_hour`: what all the traffic of all would cost, where some
-    yields; None: none does, or no such fleet exists.
+    yields; None: none does, or no such fleet exists. `vcpus` of an instance by `machine_place`, where quotas
+    count them.
     """
 
     name: str
@@ -158,4 +165,5 @@ class FleetPlan:
     budget: Budget | None
     warnings: tuple[str, ...] = ()
     priorities: tuple[PriorityCost, ...] = ()
+    vcpus: Mapping[str, float] = field(default_factory=dict)
     needed_usd_per_hour: float | None = None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from sky_melange.domain.fleet import FleetConstraints
+from sky_melange.domain.fleet import FleetConstraints, machine_place
 from sky_melange.domain.machine import Machine
 from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Plan, ReplicaGroup
@@ -15,12 +15,12 @@ from sky_melange.domain.plan import Plan, ReplicaGroup
 def fleet_violations(
     plans: Sequence[Plan],
     constraints: FleetConstraints,
-    vcpus: Mapping[Machine, float | None],
+    vcpus: Mapping[str, float],
     own: Collection[OwnGpus] = (),
 ) -> Iterator[str]:
     """How plans break together what they share.
 
-    `vcpus` of one instance by machine; None, or absent: not known. `own`: the GPUs that any of the workloads names.
+    `vcpus` of one instance by `machine_place`; absent: not known. `own`: the GPUs that any of the workloads names.
     """
     groups = [group for plan in plans for group in plan.groups]
     for accelerator, most in constraints.max_accelerators.items():
@@ -36,7 +36,7 @@ def fleet_violations(
     for place, by_pattern in constraints.max_vcpus_in.items():
         for pattern, most in by_pattern.items():
             fitting = [group for group in groups if _is_in(group, place) and fnmatchcase(group.instance_type, pattern)]
-            sizes = [vcpus.get(group.machine) for group in fitting]
+            sizes = [vcpus.get(machine_place(group.machine)) for group in fitting]
             if None in sizes:
                 yield f"the vCPUs of machines that fit {pattern!r} in {place} are not known"
                 continue

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.fleet import Fleet, PriorityCost
+from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead
-from sky_melange.domain.workload import LaunchMode, SolverSettings
+from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, NotOptimalError
 from sky_melange.optimizer import FleetProblem, FleetSolution, SharedLimit, solve_fleet
 from sky_melange.optimizer.fleet import shared_limits
@@ -78,7 +79,11 @@ class FleetSearch:
     def settings(self) -> SolverSettings:
         """Of the workloads the most patient."""
         given = [ready.workload.solver for ready in self.ready]
-        return replace(given[0], time_limit_s=max(each.time_limit_s for each in given))
+        return replace(
+            given[0],
+            time_limit_s=max(each.time_limit_s for each in given),
+            mip_gap=max(each.mip_gap for each in given),
+        )
 
     def ready_at(self, k: int, fraction: float) -> Prepared:
         """Workload k with this fraction of its traffic."""
@@ -134,29 +139,40 @@ class FleetSearch:
         priorities = self.by_priority(found.fractions)
         return replace(found, priorities=priorities, needed_usd_per_hour=self.estimate([1.0] * len(floors)))
 
+    def within(self, fractions: Sequence[float], budget: float) -> Found | None:
+        """The plans of these fractions; None where there are none, or the budget does not pay for them."""
+        try:
+            found = self.together(tuple(fractions))
+        except (InfeasibleError, NotOptimalError):
+            return None
+        return found if self.paid(found) <= budget * (1 + _SAME) else None
+
     def within_budget(self, least: Found, fractions: Sequence[float], budget: float) -> Found:
         """The most of these fractions that the budget pays for when their plans are simulated.
 
         What plans cost by their loads alone is a little less than what holds: the lowest priority yields until it does.
         """
-        found = self.together(tuple(fractions))
-        levels = sorted({member.priority for member in self.fleet.members})
-        for level in levels:
-            if self.paid(found) <= budget * (1 + _SAME):
-                return found
-            best, low, high = self.together(tuple(self.raised(level, fractions, 0.0))), 0.0, 1.0
-            if self.paid(best) <= budget * (1 + _SAME):
-                wanted = fractions
-                for _ in range(_STEPS_SIMULATED):
-                    middle = (low + high) / 2
-                    tried = self.together(tuple(self.between(level, wanted, middle)))
-                    if self.paid(tried) <= budget * (1 + _SAME):
-                        best, low = tried, middle
-                    else:
-                        high = middle
-                return best
-            fractions, found = self.raised(level, fractions, 0.0), best
-        return least
+        best = self.within(fractions, budget)
+        for level in sorted({member.priority for member in self.fleet.members}):
+            if best is not None:
+                break
+            wanted, fractions = fractions, self.raised(level, fractions, 0.0)
+            best = self.within(fractions, budget)
+            low, high = 0.0, 1.0
+            for _ in range(_STEPS_SIMULATED if best is not None else 0):
+                middle = (low + high) / 2
+                tried = self.within(self.between(level, wanted, middle), budget)
+                best, low, high = (best, low, middle) if tried is None else (tried, middle, high)
+        return self.filled(best or least, budget)
+
+    def filled(self, found: Found, budget: float) -> Found:
+        """With all the traffic of those workloads for which what is bought, or left of the budget, suffices."""
+        members = self.fleet.members
+        for k in sorted(range(len(members)), key=lambda k: (-members[k].priority, k)):
+            if found.fractions[k] < 1:
+                wanted = [1.0 if other == k else fraction for other, fraction in enumerate(found.fractions)]
+                found = self.within(wanted, budget) or found
+        return found
 
     def between(self, level: int, fractions: Sequence[float], part: float) -> list[float]:
         """The fractions where the workloads of a priority are so far on the way from their floors to these."""
@@ -166,11 +182,6 @@ class FleetSearch:
             else fraction
             for member, fraction in zip(self.fleet.members, fractions, strict=True)
         ]
-
-    def paid(self, found: Found) -> float:
-        """USD per hour of all plans, with one controller."""
-        overheads = [member.answer.optimum.overhead for member in found.members]
-        return found.usd_per_hour - self.shared_of(overheads, found)[0]
 
     def by_priority(self, fractions: Sequence[float]) -> tuple[PriorityCost, ...]:
         """What the traffic above the floors costs by priority, the highest first, each on top of those before it."""
@@ -221,7 +232,14 @@ class FleetSearch:
         """USD per hour of the cheapest fleet at the loads that held for each workload alone; None: there is none."""
         problems = []
         for k, fraction in enumerate(fractions):
-            held = self.alone_at(k, 1.0).held
+            try:
+                held = self.alone_at(k, 1.0).held
+            except (InfeasibleError, NotOptimalError):
+                # Its own limits do not allow all of its traffic.
+                held = self.alone_at(k, self.fleet.members[k].min_fraction).held
+                if held is not None:
+                    back = 1 / self.fleet.members[k].min_fraction
+                    held = replace(held, solved=replace(held.solved, model=held.solved.model.at_traffic(back)))
             model = by_means(self.ready[k].model)
             if held is not None:
                 model = held.solved.model
@@ -231,39 +249,56 @@ class FleetSearch:
             found = solve_fleet(FleetProblem.of(problems, shared, self.names), self.settings)
         except InfeasibleError:
             return None
-        groups = sum(sum(count > 0 for count in each) for each in found.counts)
-        return found.cost_usd_per_hour - self.saved(
-            [problem.charges.base_usd_per_hour for problem in problems if problem.charges.base_usd_per_hour], groups
-        )
+        return found.cost_usd_per_hour - _but_one([problem.charges.base_usd_per_hour for problem in problems])
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the workloads."""
         return tuple(ready.workload.name for ready in self.ready)
 
-    def saved(self, controllers: Sequence[float], services: int) -> float:
-        """What is not paid where one controller runs so many services, instead of these."""
-        if len(controllers) < 2:
-            return 0.0
-        sizes = [size for ready in self.ready for size in ready.model.machines.controllers]
-        fitting = [offer.price_usd_per_hour for most, offer in sizes if offer is not None and most >= services]
-        if not fitting:
-            most = max((most for most, _ in sizes), default=0)
-            raise InfeasibleError(
-                f"the fleet has {services} services, and one SkyServe controller runs at most {most}: lower "
-                "constraints.max_groups of workloads, or write `launch: {controller: consolidated}`"
-            )
-        return math.fsum(controllers) - min(fitting)
+    def paid(self, found: Found) -> float:
+        """USD per hour of all plans, with one controller."""
+        return found.usd_per_hour - shared_usd([member.answer.optimum.overhead for member in found.members])
 
-    def shared_of(self, overheads: Sequence[Sequence[Overhead]], found: Found) -> tuple[float, tuple[str, ...]]:
-        """(USD per hour of controllers that the plans count and the fleet does not start, warnings)."""
-        serving = [k for k, member in enumerate(found.members) if member.ready.workload.launch.mode is LaunchMode.SERVE]
-        machines = [each for k in serving for each in overheads[k] if each.purpose == CONTROLLER_PURPOSE]
-        prices = [each.price_usd_per_hour for each in machines]
-        if None in prices:
-            return 0.0, ("The price of SkyServe's controller is not known: it is not in the total.",)
-        services = sum(len(found.members[k].answer.optimum.groups) for k in serving)
-        return self.saved([price for price in prices if price is not None], services), ()
+
+def shared_usd(overheads: Sequence[Sequence[Overhead]]) -> float:
+    """USD per hour of controllers that the plans count and the fleet does not start: it has one."""
+    machines = [each for overhead in overheads for each in overhead if each.purpose == CONTROLLER_PURPOSE]
+    return _but_one([each.price_usd_per_hour or 0.0 for each in machines])
+
+
+def _but_one(controllers: Sequence[float]) -> float:
+    return math.fsum(controllers) - max(controllers, default=0.0)
+
+
+def with_one_controller(ready: Sequence[Prepared], services: int) -> tuple[tuple[Prepared, ...], int]:
+    """(the workloads where each counts the machine that runs so many services of all, how many it runs at most).
+
+    The cheapest that any of them may use. Raises InfeasibleError where there are more services than one can run.
+    """
+    own = [each.model.machines.controllers for each in ready if each.model.machines.controllers]
+    sizes: dict[int, Offer] = {}
+    for most, offer in (size for controllers in own for size in controllers):
+        if offer is not None and (most not in sizes or offer.price_usd_per_hour < sizes[most].price_usd_per_hour):
+            sizes[most] = offer
+    if len(own) < 2 or not sizes:
+        return tuple(ready), services
+    fitting = tuple((most, offer) for most, offer in sorted(sizes.items()) if most >= services)
+    if not fitting:
+        raise InfeasibleError(
+            f"the fleet has {services} services, and one SkyServe controller runs at most {max(sizes)}: lower "
+            "constraints.max_groups of workloads, or write `launch: {controller: consolidated}`"
+        )
+    return tuple(_with_controllers(each, fitting) for each in ready), fitting[0][0]
+
+
+def _with_controllers(ready: Prepared, controllers: tuple[tuple[int, Offer], ...]) -> Prepared:
+    model = ready.model
+    if not model.machines.controllers:
+        return ready
+    machines = replace(model.machines, controllers=controllers)
+    problem = replace(model.problem, charges=machines.charges(model.candidates))
+    return replace(ready, model=replace(model, machines=machines, problem=problem))
 
 
 def _shared(fleet: Fleet, ready: Sequence[Prepared]) -> tuple[SharedLimit, ...]:

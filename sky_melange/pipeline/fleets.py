@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sky_melange.domain.fleet import Fleet, FleetInputs, FleetMember, FleetPlan, MemberPlan, SharedUse
+from sky_melange.domain.fleet import Fleet, FleetInputs, FleetMember, FleetPlan, MemberPlan, SharedUse, machine_place
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Objective, Workload
 from sky_melange.errors import (
@@ -24,9 +24,10 @@ from sky_melange.errors import (
     Mistake,
     SkyMelangeError,
 )
+from sky_melange.pipeline.answering import Answer
 from sky_melange.pipeline.digests import relative_path, workload_digest
-from sky_melange.pipeline.fleet_search import FleetSearch, Found, Member, named
-from sky_melange.pipeline.planning import Planned, Prepared, plan_file, prepared_file, whole_plan
+from sky_melange.pipeline.fleet_search import FleetSearch, Found, Member, named, shared_usd, with_one_controller
+from sky_melange.pipeline.planning import Planned, Prepared, check_budget, plan_file, prepared_file, whole_plan
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.prices import known_accelerators, plannable_clouds
 from sky_melange.workload_file import file_text, is_fleet, read_fleet
@@ -65,8 +66,16 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
     text = file_text(path) if text is None else text
     fleet = read_fleet(path, text=text, known_accelerators=known_accelerators(), known_clouds=plannable_clouds())
     ready = _members(fleet, path, book_of, simulator, config_of, tell, enabled)
-    search = FleetSearch(fleet=fleet, ready=ready, simulator=simulator)
-    found = search.least_cost() if fleet.objective is Objective.LEAST_COST else search.most_traffic()
+    services = len(ready)
+    while True:
+        with_one, most = with_one_controller(ready, services)
+        search = FleetSearch(fleet=fleet, ready=with_one, simulator=simulator)
+        found = search.least_cost() if fleet.objective is Objective.LEAST_COST else search.most_traffic()
+        services = sum(
+            len(member.answer.optimum.groups) for member in found.members if member.ready.model.machines.controllers
+        )
+        if services <= most:
+            break
     planned = [
         _located(_told(whole_plan(member.ready, member.answer, simulator=simulator), member, part), path, each, folder)
         for member, each, part in zip(found.members, fleet.members, found.fractions, strict=True)
@@ -90,6 +99,16 @@ def check_fleet_budget(planned: PlannedFleet) -> None:
                 f"the fleet costs USD {cost:.4f} per {unit} with overhead, over fleet.budget.{key} {limit:.12g}; raise "
                 "the budget, or write `objective: most_traffic` and who may yield: `priority`, `min_fraction`"
             )
+
+
+def check_budgets(planned: PlannedFleet) -> None:
+    """The budget of the fleet, and of each workload that has one. Raises CheckFailedError."""
+    for member in planned.members:
+        try:
+            check_budget(member)
+        except CheckFailedError as error:
+            raise CheckFailedError(f"{member.plan.name}: {error}") from error
+    check_fleet_budget(planned)
 
 
 def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
@@ -127,6 +146,9 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
             files = " and ".join(str(file) for file, _, workload in workloads if workload.name == name)
             message = f"{files} are both called {name!r}; services of one name would replace each other"
             mistakes.append(Mistake(source=str(path), key="fleet.workloads", message=message))
+    if len({workload.solver.formulation for _, _, workload in workloads}) > 1:
+        message = "some workloads have solver.formulation: sliced and some exact; write the same in all"
+        mistakes.append(Mistake(source=str(path), key="fleet.workloads", message=message))
     if mistakes:
         raise InputError(mistakes)
     books: dict[object, PriceBook] = {}
@@ -152,7 +174,7 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
 
 def _told(planned: Planned, member: Member, fraction: float) -> Planned:
     """The plan says that it is part of a fleet, where that changed it."""
-    plan, alone = replace(planned.plan, served_fraction=fraction), member.alone.optimum.cost.total_usd_per_hour
+    plan, alone = replace(planned.plan, served_fraction=fraction), _mean_of(member.alone)
     if member.answer is member.alone:
         return replace(planned, plan=plan)
     said = (
@@ -170,12 +192,16 @@ def _located(planned: Planned, path: Path, member: FleetMember, folder: Path | N
     return replace(planned, plan=replace(planned.plan, inputs=replace(planned.plan.inputs, workload_file=way)))
 
 
-def _verify(fleet: Fleet, ready: Sequence[Prepared], plans: Sequence[Plan]) -> None:
+def _mean_of(answer: Answer) -> float:
+    optimum = answer.optimum
+    if answer.scheduled is None:
+        return optimum.cost.total_usd_per_hour
+    return answer.scheduled.schedule(optimum.overhead, answer.fixed.cost.total_usd_per_hour).usd_per_hour
+
+
+def _verify(fleet: Fleet, ready: Sequence[Prepared], plans: Sequence[Plan], vcpus: Mapping[str, float]) -> None:
     from sky_melange.optimizer.verify_fleet import fleet_violations
 
-    vcpus = {
-        offer.machine: offer.vcpus for each in ready for offer in each.book.offers if fleet.constraints.max_vcpus_in
-    }
     own = [gpus for each in ready for gpus in each.workload.candidates.own]
     violations = list(fleet_violations(plans, fleet.constraints, vcpus, own))
     if violations:
@@ -186,8 +212,13 @@ def _verify(fleet: Fleet, ready: Sequence[Prepared], plans: Sequence[Plan]) -> N
 def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inputs: FleetInputs) -> FleetPlan:
     """The fleet's own plan."""
     plans = [each.plan for each in planned]
-    shared_usd, warnings = search.shared_of([plan.overhead for plan in plans], found)
-    total = math.fsum(plan.cost.total_usd_per_hour for plan in plans) - shared_usd
+    saved = shared_usd([plan.overhead for plan in plans])
+    total = math.fsum(plan.cost.total_usd_per_hour for plan in plans) - saved
+    warnings = [
+        "The price of SkyServe's controller is not known: it is not in the total."
+        for plan in plans[:1]
+        if any(each.purpose == CONTROLLER_PURPOSE and each.price_usd_per_hour is None for each in plan.overhead)
+    ]
     solution = found.solution
     gaps = [plan.mip_gap for plan in plans]
     status = solution.status if solution is not None else "optimal"
@@ -198,9 +229,19 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
             each * plan.cost.total_usd_per_hour for each, plan in zip(gaps, plans, strict=True) if each is not None
         ]
         gap = math.fsum(known) / total if len(known) == len(gaps) and total else None
+    if solution is not None and any(plan.schedule is not None for plan in plans):
+        # What is short was divided by what fleets around the clock cost.
+        status, gap = "feasible", None
     worth = (0.0,) * len(found.shared) if solution is None else solution.worth_usd_per_hour
     counts = [member.answer.optimum.solution.counts for member in found.members]
-    _verify(search.fleet, search.ready, plans)
+    bought = {machine_place(group.machine) for plan in plans for group in plan.groups}
+    vcpus = {
+        place: offer.vcpus
+        for each in (search.ready if search.fleet.constraints.max_vcpus_in else ())
+        for offer in each.book.offers
+        if offer.vcpus is not None and (place := machine_place(offer.machine)) in bought
+    }
+    _verify(search.fleet, search.ready, plans, vcpus)
     return FleetPlan(
         name=search.fleet.name,
         objective=search.fleet.objective,
@@ -215,7 +256,7 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
                 served_fraction=fraction,
                 usd_per_hour=plan.cost.total_usd_per_hour,
                 mean_usd_per_hour=plan.mean_usd_per_hour,
-                alone_usd_per_hour=each.alone.optimum.cost.total_usd_per_hour,
+                alone_usd_per_hour=_mean_of(each.alone),
             )
             for plan, member, fraction, each in zip(
                 plans, search.fleet.members, found.fractions, found.members, strict=True
@@ -231,12 +272,13 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
             for limit, each_worth in zip(found.shared, worth, strict=True)
         ),
         usd_per_hour=total,
-        mean_usd_per_hour=math.fsum(plan.mean_usd_per_hour for plan in plans) - shared_usd,
-        shared_usd_per_hour=shared_usd,
+        mean_usd_per_hour=math.fsum(plan.mean_usd_per_hour for plan in plans) - saved,
+        shared_usd_per_hour=saved,
         constraints=search.fleet.constraints,
         inputs=inputs,
         budget=search.fleet.budget,
-        warnings=warnings,
+        warnings=tuple(warnings),
         priorities=found.priorities,
+        vcpus=dict(sorted(vcpus.items())),
         needed_usd_per_hour=found.needed_usd_per_hour,
     )

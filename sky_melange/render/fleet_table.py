@@ -10,7 +10,8 @@ from rich.text import Text
 
 from sky_melange.domain.fleet import FleetPlan
 from sky_melange.domain.plan import Plan
-from sky_melange.domain.workload import Objective, Workload
+from sky_melange.domain.units import usd_per_month
+from sky_melange.domain.workload import Budget, Objective, Workload
 from sky_melange.render import plan_table
 from sky_melange.render.money import dollars, monthly
 from sky_melange.render.plan_answer import attained
@@ -64,11 +65,15 @@ def sentences(fleet: FleetPlan) -> Iterator[str]:
             f"One SkyServe controller runs all services: USD {dollars(fleet.shared_usd_per_hour)} per hour less than "
             "the plans by themselves add up to."
         )
-    budget = None if fleet.budget is None else fleet.budget.limit_usd_per_hour
-    if budget is not None:
-        left = budget - fleet.usd_per_hour
-        said = f"{dollars(left)} left" if left >= 0 else f"{dollars(-left)} over"
-        yield f"Budget: USD {dollars(budget)} per hour, {said}."
+    budget = fleet.budget or Budget()
+    for unit, limit, cost in (
+        ("hour", budget.usd_per_hour, fleet.usd_per_hour),
+        ("month", budget.usd_per_month, usd_per_month(fleet.mean_usd_per_hour)),
+    ):
+        if limit is not None:
+            left = limit - cost
+            said = f"{dollars(left)} left" if left >= 0 else f"{dollars(-left)} over"
+            yield f"Budget: USD {dollars(limit)} per {unit}, {said}."
     if fleet.objective is Objective.MOST_TRAFFIC:
         lost = [member for member in fleet.members if member.served_fraction < 1]
         if not lost:

@@ -15,7 +15,7 @@ from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import PATTERN_MEANINGS
 from sky_melange.workload_file.found import found_text, hint_for_number, problem_of
 from sky_melange.workload_file.nearest import did_you_mean
-from sky_melange.workload_file.nodes import KeyPath, YamlDocument, YamlNode
+from sky_melange.workload_file.nodes import KeyPath, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
 from sky_melange.workload_file.schema_lookup import flow
 from sky_melange.workload_file.understood import units_hint
@@ -33,7 +33,11 @@ def file_mistakes(error: ValidationError, document: YamlDocument, root: type[Bas
     found = sorted(error.errors(include_url=False), key=lambda details: document.line_of(details["loc"]))
     for details in found[: MAX_MISTAKES + 1]:
         path = details["loc"][:-1] if details["loc"][-1] == _KEY_MARKER else details["loc"]
-        message = _message(details, path, document.find(path), root)
+        node = document.find(path)
+        if details["type"] == "too_short" and isinstance(node, SequenceNode) and node.items:
+            # pydantic counts only the items that fit, and each of the others has its own mistake.
+            continue
+        message = _message(details, path, node, root)
         if message:
             yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
 

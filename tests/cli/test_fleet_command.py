@@ -184,3 +184,56 @@ def test_reserved_capacity_that_two_workloads_may_use_is_sold_once(tmp_path: Pat
     (shared,) = answer["shared"]
     assert shared["name"].startswith("reserved capacity")
     assert shared["worth_usd_per_hour"] > 0
+
+
+def test_every_plan_names_the_controller_that_runs_all_services(fleet: Path) -> None:
+    machines = []
+    for name in ("chat", "talk"):
+        plan = json.loads((fleet / "out" / name / "plan.json").read_text(encoding="utf-8"))
+        machines += [machine for machine in plan["overhead"] if "controller" in machine["purpose"]]
+    assert len(machines) == 2
+    assert machines[0]["instance_type"] == machines[1]["instance_type"]
+    assert document(fleet)["shared_usd_per_hour"] == pytest.approx(machines[0]["price_usd_per_hour"])
+
+
+def test_what_a_killed_plan_leaves_does_not_lock_the_folder(fleet: Path) -> None:
+    out = fleet / "new"
+    (out / ".chat-abcdef").mkdir(parents=True)
+    (out / "chat").mkdir()
+    assert run("plan", fleet / "fleet.yaml", "--out", out, "--offline").exit_code == 0
+
+
+def test_a_workload_keeps_its_own_budget_in_a_fleet(fleet: Path) -> None:
+    path = fleet / "chat.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "budget: {usd_per_hour: 0.5}\n", encoding="utf-8")
+    done = run("plan", fleet / "fleet.yaml", "--out", fleet / "new", "--offline")
+    assert done.exit_code == 3
+    assert "chat: the cheapest plan costs" in done.stderr
+    assert not (fleet / "new").exists()
+
+
+def test_plans_without_hours_are_not_scaled_and_drift_is_of_one_plan(fleet: Path) -> None:
+    done = run("scale", fleet / "out", "--dry-run", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["plans"] == {}
+    refused = run("check", fleet / "out", "--offline", "--max-drift", "5")
+    assert refused.exit_code == 2
+    assert "of one plan" in refused.stderr
+
+
+def test_quotas_of_vcpus_count_machines_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text(
+        "cloud,region,instance_type,accelerator,accelerators,vcpus,memory_gib,price_usd_per_hour\n"
+        "lambda,us-east-1,myh100,H100,1,20,200,0.5\n",
+        encoding="utf-8",
+    )
+    path = tmp_path / workload(tmp_path, "chat", rate=12)
+    path.write_text(path.read_text(encoding="utf-8") + "prices: {overrides: own.csv}\n", encoding="utf-8")
+    fleet = tmp_path / "fleet.yaml"
+    limits = 'constraints: {max_vcpus_in: {lambda: {"my*": 200}}}'
+    fleet.write_text(f"version: 1\nfleet: {{name: one, workloads: [chat.yaml], {limits}}}\n", encoding="utf-8")
+    done = run("plan", fleet, "--out", tmp_path / "out", "--offline")
+    assert done.exit_code == 0, done.stderr
+    assert "myh100" in (tmp_path / "out" / "chat" / "plan.json").read_text(encoding="utf-8")
+    checked = run("check", tmp_path / "out", "--offline")
+    assert checked.exit_code == 0, checked.stdout + checked.stderr

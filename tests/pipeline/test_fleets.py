@@ -9,22 +9,29 @@ import pytest
 from fleet_files import fleet, workload
 
 from sky_melange import pipeline
-from sky_melange.domain.fleet import FleetConstraints
+from sky_melange.domain.fleet import FleetConstraints, machine_place
 from sky_melange.domain.own_gpus import OwnGpus
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.errors import InfeasibleError, InputError
 from sky_melange.optimizer.verify_fleet import fleet_violations
 from sky_melange.pipeline.fleets import PlannedFleet, check_fleet_budget, plan_fleet
 
 
 def total(planned: PlannedFleet) -> float:
-    return sum(member.plan.cost.total_usd_per_hour for member in planned.members)
+    return sum(but_controller(member.plan) for member in planned.members)
+
+
+def but_controller(plan: Plan) -> float:
+    """USD per hour without the controller, whose size depends on the services of all."""
+    controllers = [each.price_usd_per_hour or 0.0 for each in plan.overhead if each.purpose == CONTROLLER_PURPOSE]
+    return plan.cost.total_usd_per_hour - sum(controllers)
 
 
 def alone(folder: Path, name: str, *, rate: float, h100: int) -> float | None:
     """USD per hour of a workload planned by itself with a quota of its own."""
     file = workload(folder, name, rate=rate, constraints=f"max_accelerators: {{H100: {h100}, A100-80GB: 8}}")
     try:
-        return pipeline.plan_file(folder / file).plan.cost.total_usd_per_hour
+        return but_controller(pipeline.plan_file(folder / file).plan)
     except InfeasibleError:
         return None
 
@@ -47,23 +54,16 @@ def test_a_fleet_costs_what_the_best_division_of_its_quota_costs(tmp_path: Path,
     assert planned.plan.status == "optimal"
     (shared,) = planned.plan.shared
     assert shared.total <= quota
-    # One controller instead of two, of a size for all services.
-    controllers = [
-        machine.price_usd_per_hour or 0.0
-        for member in planned.members
-        for machine in member.plan.overhead
-        if "controller" in machine.purpose
-    ]
-    assert len(controllers) == 2
-    assert 0 < planned.plan.shared_usd_per_hour <= min(controllers)
-    assert planned.plan.usd_per_hour == pytest.approx(total(planned) - planned.plan.shared_usd_per_hour)
+    # One controller, of a size for all services, instead of two.
+    assert planned.plan.shared_usd_per_hour > 0
+    assert planned.plan.usd_per_hour == pytest.approx(total(planned) + planned.plan.shared_usd_per_hour)
 
 
 def test_what_is_enough_for_all_leaves_every_plan_as_it_is_alone(tmp_path: Path) -> None:
     files = [workload(tmp_path, name, rate=rate) for name, rate in (("chat", 10), ("talk", 20))]
     planned = plan_fleet(fleet(tmp_path, *files, more="  constraints: {max_accelerators: {H100: 64}}\n"))
     by_themselves = [pipeline.plan_file(tmp_path / file).plan for file in files]
-    assert [member.plan for member in planned.members] == by_themselves
+    assert [member.plan.groups for member in planned.members] == [plan.groups for plan in by_themselves]
 
 
 def test_plans_that_share_hold_in_simulation_and_say_what_they_would_cost_alone(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_the_verifier_counts_plans_by_itself(tmp_path: Path) -> None:
         max_accelerators_in={group.cloud: {group.accelerator: 0}},
         max_vcpus_in={group.cloud: {group.instance_type: 0}},
     )
-    told = list(fleet_violations(plans, limits, {group.machine: 26.0}))
+    told = list(fleet_violations(plans, limits, {machine_place(group.machine): 26.0}))
     assert len(told) == 3
     assert any("vCPUs" in each for each in told)
     assert any("not known" in each for each in fleet_violations(plans, limits, {}))

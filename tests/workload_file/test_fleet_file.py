@@ -84,6 +84,7 @@ fleet:
     assert "must not be empty" in told[13, f"{limits}.max_vcpus_in.aws/us-east-1"]
     assert "needs a budget" in told[14, "fleet.objective"]
     assert len(told) == 11
+    assert not any("must not be empty, found a list" in message for message in told.values())
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ class _Decomposed:
             alone = self.of_all(lambda k: solve(self.fleet.problems[k], self.settings))
         except InfeasibleError:
             self.check_enough(range(len(self.fleet.shared)))
-            raise
+            names = ", ".join(limit.name for limit in self.fleet.shared)
+            raise InfeasibleError(f"no plans of the workloads keep to all that they share: {names}") from None
         for k, found in enumerate(alone):
             self.add(k, found)
         self.bound = math.fsum(
