@@ -153,8 +153,15 @@ def _resources(resources: Any) -> _Json:
         "instance_type": resources.instance_type,
         "accelerators": resources.accelerators,
         "use_spot": resources.use_spot,
-        "is_sized": resources.cpus is not None and resources.memory is not None,
+        "is_sized": _is_sized(resources),
     }
+
+
+def _is_sized(resources: Any) -> bool:
+    """Whether a pod's vCPUs and memory are stated; elsewhere the instance type says them, which may not exist."""
+    if str(resources.cloud).lower() not in {"kubernetes", "ssh"}:
+        return False
+    return resources.cpus is not None and resources.memory is not None
 
 
 def _region(resources: Any) -> str | None:
