@@ -70,6 +70,8 @@ class Browser:
         self.shots = shots
 
     def open(self, url: str) -> None:
+        """The page, at the window's own width: a test may end while it emulates another."""
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         self.driver.get(url)
 
     def wait(self, what: Callable[[], Any]) -> Any:

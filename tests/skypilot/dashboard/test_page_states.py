@@ -65,6 +65,7 @@ def test_a_plan_says_all_that_the_report_says_first(
     shown.update(missing=["NO PRICES of aws"], sentences=["It survives."], commitments=["Committed: USD 1"], week=WEEK)
     assert all(planned["figures"][key] for key in ("tiles", "promise", "beyond", "carried"))
     browser.open(f"{stub.url}{PLAN}")
+    browser.wait(lambda: "NO PRICES of aws" in browser.find(".melange .page").text)
     page = browser.find(".melange .page").text
     for name in ("missing", "sentences", "promise", "commitments", "beyond", "carried"):
         for text in shown[name]:

@@ -20,6 +20,8 @@ HARMLESS = {
     "model.id",
     "model.checkpoints",
     "model.profile_as",
+    "candidates.own.infra",
+    "candidates.own.accelerator",
     "traffic.histogram.source",
     "traffic.preset",
     "traffic.columns.input",
