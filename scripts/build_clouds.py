@@ -42,7 +42,7 @@ def table() -> list[dict[str, str]]:
     from sky.provision.kubernetes import utils as kubernetes_utils
     from sky.utils.registry import CLOUD_REGISTRY
 
-    # The plain case: no cluster of one's own is asked, nor is Kubernetes' client needed.
+    # The plain case: SkyPilot asks no cluster, and Kubernetes' client is not needed.
     kubernetes_utils.get_all_kube_context_names = list
 
     rows = [

@@ -261,7 +261,7 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
     if is_fleet_folder(Path(plan)):
         fleet = read_fleet_plan(Path(plan))
         documents = read_member_plans(fleet)
-        bought = charged_once([document.plan for document in documents], fleet.plan.shared_usd_per_hour)
+        bought = charged_once([document.plan for document in documents])
     else:
         documents = (read_plan(Path(plan)),)
         bought = [documents[0].plan]

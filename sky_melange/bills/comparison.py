@@ -99,6 +99,7 @@ def compare_bill(
     `limit`: USD, or a percentage of what is planned such as `5%`. Raises InputError with the mistakes in a file.
     """
     _require_limit(limit)
+    _require_once(files)
     lines = [line for plan, workload in plans for line in planned_lines(plan, workload)]
     sums = _Sums(owners=Owners(lines))
     columns: dict[str, None] = {}
@@ -298,6 +299,15 @@ def _workloads(
             )
         )
     return tuple(found)
+
+
+def _require_once(files: Sequence[Path]) -> None:
+    """Raises InputError where a file is named twice: its rows would count twice."""
+    seen: set[Path] = set()
+    for path in files:
+        if path.resolve() in seen:
+            raise InputError([Mistake(source=str(path), message="is given twice, and would count twice; name it once")])
+        seen.add(path.resolve())
 
 
 def _require_limit(limit: str | None) -> None:

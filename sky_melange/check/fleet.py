@@ -81,7 +81,11 @@ def _lock(document: FleetDocument) -> Check:
             raise InputError([Mistake(source=str(document.path), key="inputs.fleet_file", message=message)])
         path = document.path.parent / name
     if path is None or path.is_symlink() or not path.is_file():
-        said = "names no file of the fleet" if path is None else f"was made from {path}, which is no file"
+        said = (
+            "does not name the fleet.yaml that it was made from"
+            if path is None
+            else f"was made from {path}, and there is no such file"
+        )
         differences = (f"{document.path} {said}; plan again",)
     elif workload_digest(Path(path)) != inputs.fleet_sha256:
         differences = (f"{path} was edited since; plan again",)

@@ -152,7 +152,12 @@ def check_fleet(folder: Path, checked: Callable[[Path], CheckReport], *, output_
         for report in reports:
             click.echo(table.render(report, color=use_color()))
         rows = [
-            (name, check.name, check.verdict is not Verdict.FAIL, f"{words.figure(check)}: {check.says}")
+            (
+                name,
+                check.name,
+                check.verdict is not Verdict.FAIL,
+                f"{'skipped, ' if check.verdict is Verdict.SKIPPED else ''}{words.figure(check)}: {check.says}",
+            )
             for check in checks
         ]
         click.echo(verdict_table.render(rows, color=use_color()), nl=False)

@@ -228,7 +228,7 @@ def _plan_fleet(
     if output_format == "json":
         click.echo(fleet_json.with_plans(fleet, plans), nl=False)
     elif output_format == "focus-csv":
-        bought = charged_once([plan for plan, _ in plans], fleet.shared_usd_per_hour)
+        bought = charged_once([plan for plan, _ in plans])
         pairs = [(plan, workload) for plan, (_, workload) in zip(bought, plans, strict=True)]
         click.echo(focus_csv.render(pairs, charged), nl=False)
     else:

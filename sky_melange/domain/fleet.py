@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -79,31 +78,14 @@ def machine_place(machine: Machine) -> str:
     return f"{machine.cloud}/{machine.region}/{machine.instance_type}"
 
 
-def charged_once(plans: Sequence[Plan], shared_usd_per_hour: float) -> list[Plan]:
-    """The plans as they are paid for together: with one controller of SkyServe, in the plan whose own is the dearest.
-
-    `shared_usd_per_hour` is `FleetPlan.shared_usd_per_hour`: 0 leaves every plan as it is.
-    """
-    if not shared_usd_per_hour:
-        return list(plans)
-    own = [
-        next((m.price_usd_per_hour or 0.0 for m in plan.overhead if m.purpose == CONTROLLER_PURPOSE), None)
-        for plan in plans
-    ]
-    known = [price for price in own if price is not None]
-    kept = own.index(max(known))
-    price = math.fsum(known) - shared_usd_per_hour
-    return [
-        replace(
-            plan,
-            overhead=tuple(
-                replace(machine, price_usd_per_hour=price) if machine.purpose == CONTROLLER_PURPOSE else machine
-                for machine in plan.overhead
-                if k == kept or machine.purpose != CONTROLLER_PURPOSE
-            ),
-        )
-        for k, plan in enumerate(plans)
-    ]
+def charged_once(plans: Sequence[Plan]) -> list[Plan]:
+    """The plans of a fleet as they are paid for together: SkyServe's controller, which each names, in one of them."""
+    found, is_charged = [], False
+    for plan in plans:
+        kept = tuple(each for each in plan.overhead if not is_charged or each.purpose != CONTROLLER_PURPOSE)
+        is_charged = is_charged or any(each.purpose == CONTROLLER_PURPOSE for each in kept)
+        found.append(replace(plan, overhead=kept))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 OWN_CLOUDS: Final = ("kubernetes", "ssh")
-"""Infrastructure of one's own, by the names that SkyPilot's resources have for it."""
+"""The user's own infrastructure, as SkyPilot names it."""
 
 OWN_GPUS: Final = "candidates.own"
 """The source of prices that the workload itself states for GPUs that one has."""

@@ -737,3 +737,12 @@ class TestFocusCsv:
 def test_offers_here_are_those_of_the_plans() -> None:
     assert {line.purchase for line in _gcp_lines()} == {Purchase.ON_DEMAND}
     assert (H100.instance_type, GCP.cloud) == ("p5.48xlarge", "gcp")
+
+
+def test_a_bill_that_is_given_twice_is_refused_and_not_counted_twice() -> None:
+    from sky_melange import api
+
+    plan, bill = FOLDER / "plan-aws.json", next(FOLDER.glob("*.csv"))
+    for again in (bill, bill.parent / "." / bill.name, bill.parent.parent / bill.parent.name / bill.name):
+        with pytest.raises(InputError, match="is given twice"):
+            api.check_bill(plan, [bill, again])
