@@ -254,17 +254,9 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
 
     """
     from sky_melange.bills import BillOptions, compare_bill
-    from sky_melange.domain.fleet import charged_once
-    from sky_melange.plan_file import read_plan
-    from sky_melange.plan_file.fleet import is_fleet_folder, read_fleet_plan, read_member_plans
+    from sky_melange.plan_file.fleet import read_charged
 
-    if is_fleet_folder(Path(plan)):
-        fleet = read_fleet_plan(Path(plan))
-        documents = read_member_plans(fleet)
-        bought = charged_once([document.plan for document in documents])
-    else:
-        documents = (read_plan(Path(plan)),)
-        bought = [documents[0].plan]
+    plans = read_charged(Path(plan))
     options = BillOptions(
         start_s=start_s,
         end_s=end_s,
@@ -272,7 +264,6 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
         accounts=tuple(billing_accounts),
         ignores_others=ignore_others,
     )
-    plans = [(each, document.workload) for each, document in zip(bought, documents, strict=True)]
     return compare_bill(plans, [Path(path) for path in billed], options, max_difference)
 
 

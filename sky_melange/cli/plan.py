@@ -205,10 +205,8 @@ def _plan_fleet(
 ) -> None:
     from sky_melange.cli.fleet import check_fleet_folder, write_fleet_folder
     from sky_melange.pipeline.fleets import check_budgets, plan_fleet
-    from sky_melange.render import fleet_json, fleet_table
+    from sky_melange.render import fleet_json, fleet_markdown, fleet_table
 
-    if output_format == "markdown":
-        raise InputError([Mistake(source="--format", message="markdown is of one workload; take another")])
     if out is not None:
         check_fleet_folder(out)
     planned = plan_fleet(
@@ -228,9 +226,9 @@ def _plan_fleet(
     if output_format == "json":
         click.echo(fleet_json.with_plans(fleet, plans), nl=False)
     elif output_format == "focus-csv":
-        bought = charged_once([plan for plan, _ in plans])
-        pairs = [(plan, workload) for plan, (_, workload) in zip(bought, plans, strict=True)]
-        click.echo(focus_csv.render(pairs, charged), nl=False)
+        click.echo(focus_csv.render(charged_once(plans), charged), nl=False)
+    elif output_format == "markdown":
+        click.echo(fleet_markdown.render(fleet, plans), nl=False)
     else:
         table = fleet_table.render(fleet, plans, color=use_color(), width=terminal_width(), is_verbose=is_verbose)
         click.echo(table, nl=False)

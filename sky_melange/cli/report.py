@@ -35,29 +35,47 @@ if TYPE_CHECKING:
 @period_option
 @click.option("--no-simulate", is_flag=True, help="Without the curve of attainment by rate, which takes seconds.")
 def command(*, plan: Path, output_file: Path | None, output_format: str, period: str | None, no_simulate: bool) -> None:
-    """Write PLAN (a plan.json or its folder) as one HTML page: the bill, why this mix, what to watch, the evidence.
+    """Write PLAN (a plan.json or its folder, or a fleet's) as one HTML page: the bill, why this mix, what to watch.
 
     The page needs no network and no scripts, and prints well. Prices are those of the plan, with their age today;
     `sky-melange check` asks for new ones.
     """
-    from sky_melange.plan_file import read_plan
-    from sky_melange.render import focus_csv, plan_report
+    from sky_melange.plan_file.fleet import is_fleet_folder, read_charged
+    from sky_melange.render import focus_csv
 
     require_period_format(period, output_format, "--as")
     charged = parse_period(period)
     output_file = output_file or Path("report.csv" if output_format == "focus-csv" else "report.html")
     refuse_device(output_file)
-    document = read_plan(plan)
     if output_format == "focus-csv":
-        write_atomically(output_file, focus_csv.render([(document.plan, document.workload)], charged))
-        click.echo(f"Wrote {output_file}", err=True)
-        return
-    folder = plan if plan.is_dir() else plan.parent
-    drawn = None if no_simulate or document.plan.simulated is None else _plot(document)
-    today = datetime.now(UTC).date()
-    text = plan_report.page(document.plan, document.workload, today=today, folder=str(folder), plot=drawn)
+        text = focus_csv.render(read_charged(plan), charged)
+    else:
+        text = _page_of_fleet(plan) if is_fleet_folder(plan) else _page_of_plan(plan, is_drawn=not no_simulate)
     write_atomically(output_file, text)
     click.echo(f"Wrote {output_file}", err=True)
+
+
+def _page_of_plan(path: Path, *, is_drawn: bool) -> str:
+    from sky_melange.plan_file import read_plan
+    from sky_melange.render import plan_report
+
+    document = read_plan(path)
+    drawn = _plot(document) if is_drawn and document.plan.simulated is not None else None
+    today = datetime.now(UTC).date()
+    return plan_report.page(document.plan, document.workload, today=today, folder=_folder(path), plot=drawn)
+
+
+def _page_of_fleet(path: Path) -> str:
+    from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
+    from sky_melange.render import fleet_report
+
+    document = read_fleet_plan(path)
+    plans = [(each.plan, each.workload) for each in read_member_plans(document)]
+    return fleet_report.page(document.plan, plans, today=datetime.now(UTC).date(), folder=_folder(path))
+
+
+def _folder(path: Path) -> str:
+    return str(path if path.is_dir() else path.parent)
 
 
 def _plot(document: PlanDocument) -> SimulationPlot:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sky_melange.domain.machine import Machine
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
-from sky_melange.domain.workload import Budget, Objective
+from sky_melange.domain.workload import Budget, Objective, Workload
 
 FLEET_SCHEMA_VERSION: Final = 1
 FLEET_FILE: Final = "fleet.json"
@@ -78,13 +78,13 @@ def machine_place(machine: Machine) -> str:
     return f"{machine.cloud}/{machine.region}/{machine.instance_type}"
 
 
-def charged_once(plans: Sequence[Plan]) -> list[Plan]:
+def charged_once(plans: Sequence[tuple[Plan, Workload]]) -> list[tuple[Plan, Workload]]:
     """The plans of a fleet as they are paid for together: SkyServe's controller, which each names, in one of them."""
     found, is_charged = [], False
-    for plan in plans:
+    for plan, workload in plans:
         kept = tuple(each for each in plan.overhead if not is_charged or each.purpose != CONTROLLER_PURPOSE)
         is_charged = is_charged or any(each.purpose == CONTROLLER_PURPOSE for each in kept)
-        found.append(replace(plan, overhead=kept))
+        found.append((replace(plan, overhead=kept), workload))
     return found
 
 

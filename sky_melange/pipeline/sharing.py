@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from sky_melange.domain.profile import ProfileKey
 from sky_melange.domain.workload import SolverSettings
-from sky_melange.errors import NotOptimalError
+from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import FleetProblem, FleetSolution, Model, SharedLimit, Solved, assembled_of, solve_fleet
 from sky_melange.optimizer.fleet import shared_caps
 from sky_melange.pipeline.answering import Answer, answer_by_means, answer_held, by_means, simulating
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from sky_melange.pipeline.simulator import Simulator
 
 _MOST_ROUNDS: Final = 24
+_SAME: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """Plans that were chosen together, by workload, and what the groups of each were taken to carry."""
+
+    found: tuple[Solved, ...]
+    solution: FleetSolution
+    used_to: tuple[Mapping[ProfileKey, float], ...]
+
+    def is_cheaper_than(self, other: _Chosen) -> bool:
+        return self.solution.cost_usd_per_hour < other.solution.cost_usd_per_hour * (1 - _SAME)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,29 +59,52 @@ class Coupled:
         return cls(names=names, ready=ready, shared=shared, settings=settings, searches=searches)
 
     def answers(self) -> tuple[list[Answer], FleetSolution]:
-        """The answer of each workload. Raises InfeasibleError where they cannot share what there is."""
+        """The answer of each workload. Raises InfeasibleError where they cannot share what there is.
+
+        Plans that hold teach what their groups have to spare; they are the answer when nothing that holds is cheaper
+        with that, and what is said of them is of the loads at which they were chosen.
+        """
+        best: _Chosen | None = None
         for _ in range(_MOST_ROUNDS):
-            models = [
-                by_means(ready.model) if search is None else search.model.used_to(search.parts(search.used_to))
-                for ready, search in zip(self.ready, self.searches, strict=True)
-            ]
-            problem = FleetProblem.of([model.problem for model in models], self.shared, self.names)
+            chosen = self.chosen(is_required=best is None)
+            if chosen is None or (best is not None and not chosen.is_cheaper_than(best)):
+                break
+            pairs = zip(self.searches, chosen.found, strict=True)
+            holds = [search is None or _holds(search, found) for search, found in pairs]
+            if all(holds):
+                best = chosen
+        if best is None:
+            raise NotOptimalError(
+                f"no plans of {', '.join(self.names)} were found within {_MOST_ROUNDS} attempts that share what there "
+                "is and hold in simulation; give them more room, or loosen slo"
+            )
+        for search, used_to in zip(self.searches, best.used_to, strict=True):
+            if search is not None:
+                search.used_to, search.given = dict(used_to), dict(used_to)
+        return [self.answer(k, found, best.solution) for k, found in enumerate(best.found)], best.solution
+
+    def chosen(self, *, is_required: bool) -> _Chosen | None:
+        """The plans that cost least together at what is known of their groups; None: there are none.
+
+        Raises InfeasibleError and NotOptimalError where they are required.
+        """
+        used_to = tuple({} if search is None else dict(search.used_to) for search in self.searches)
+        models = [
+            by_means(ready.model) if search is None else search.model.used_to(search.parts(search.used_to))
+            for ready, search in zip(self.ready, self.searches, strict=True)
+        ]
+        problem = FleetProblem.of([model.problem for model in models], self.shared, self.names)
+        try:
             solution = solve_fleet(problem, self.settings)
-            found = [
-                Solved(model=model, solution=each, assembled=assembled_of(model, each))
-                for model, each in zip(models, solution.solutions, strict=True)
-            ]
-            given = [None if search is None else dict(search.used_to) for search in self.searches]
-            hold = [search is None or _holds(search, each) for search, each in zip(self.searches, found, strict=True)]
-            if all(hold):
-                for search, before in zip(self.searches, given, strict=True):
-                    if search is not None and before is not None:
-                        search.given = before
-                return [self.answer(k, each, solution) for k, each in enumerate(found)], solution
-        raise NotOptimalError(
-            f"no plans of {', '.join(self.names)} were found within {_MOST_ROUNDS} attempts that share what there is "
-            "and hold in simulation; give them more room, or loosen slo"
+        except (InfeasibleError, NotOptimalError):
+            if is_required:
+                raise
+            return None
+        found = tuple(
+            Solved(model=model, solution=each, assembled=assembled_of(model, each))
+            for model, each in zip(models, solution.solutions, strict=True)
         )
+        return _Chosen(found=found, solution=solution, used_to=used_to)
 
     def answer(self, k: int, found: Solved, solution: FleetSolution) -> Answer:
         """Of workload k, which has what the others leave it."""
@@ -89,7 +126,6 @@ class Coupled:
 
         search.judge = replace(search.judge, model=allotted(search.model))
         simulated = search.summary(found)
-        search.allow(found)
         model = search.model.used_to(search.parts(search.used_to))
         solved = Solved(model=model, solution=found.solution, assembled=assembled_of(model, found.solution))
         held = Held(solved=solved, simulated=simulated, known=search.known, used_to=search.used_to)

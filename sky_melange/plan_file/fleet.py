@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from sky_melange.domain.digest import json_sha256
-from sky_melange.domain.fleet import FLEET_FILE, FLEET_SCHEMA_VERSION, FleetPlan
+from sky_melange.domain.fleet import FLEET_FILE, FLEET_SCHEMA_VERSION, FleetPlan, charged_once
+from sky_melange.domain.plan import Plan
+from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file.decode import Decoder, shown
 from sky_melange.plan_file.reader import SEAL, PlanDocument, read_document, read_plan
@@ -58,6 +60,12 @@ def read_fleet_plan(path: Path) -> FleetDocument:
         message = f"{shown(unfit[0])} is no name of a folder"
         raise InputError([Mistake(source=str(path), key="members", message=message)])
     return FleetDocument(path=path, plan=plan)
+
+
+def read_charged(path: Path) -> list[tuple[Plan, Workload]]:
+    """A plan, or the plans of a fleet as they are paid for together. Raises InputError as the readers of both do."""
+    documents = read_member_plans(read_fleet_plan(path)) if is_fleet_folder(path) else (read_plan(path),)
+    return charged_once([(document.plan, document.workload) for document in documents])
 
 
 def read_member_plans(document: FleetDocument) -> tuple[PlanDocument, ...]:

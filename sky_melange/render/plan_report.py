@@ -45,7 +45,9 @@ class _Tile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Bar:
+class Bar:
+    """A row of a chart of costs: its length in percent of the longest."""
+
     name: str
     percent: str
     value: str
@@ -102,7 +104,7 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
         template_environment(is_html=True)
         .get_template(_TEMPLATE)
         .render(
-            title=f"{plan.name}: {workload.model.id} at {workload.traffic.request_rate_rps:,.6g} requests per second",
+            title=f"{plan.name}: {served(workload)}",
             shown=figures(plan, workload),
             scenario_head=SCENARIO_HEAD,
             scenario_rows=list(scenario_rows(plan)),
@@ -116,7 +118,7 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
             place_numbers=range(1, 2 + len(plan.groups)),
             places=list(_places(plan)) if len(plan.groups) > 1 else [],
             curve="" if plot is None else simulation_plot.curve(plot),
-            risks=plan.warnings or ("Nothing was found that deserves doubt.",),
+            risks=risks(plan),
             explanation="" if plan.explanation is None else explain_table.render(plan.explanation, color=False),
             unit_rows=unit_rows(unit_costs(plan.mean_usd_per_hour, workload.traffic)),
             price_rows=list(_prices(plan, today)),
@@ -127,6 +129,16 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
             today=today.isoformat(),
         )
     )
+
+
+def served(workload: Workload) -> str:
+    """What the plan is for."""
+    return f"{workload.model.id} at {workload.traffic.request_rate_rps:,.6g} requests per second"
+
+
+def risks(plan: Plan) -> tuple[str, ...]:
+    """What to watch."""
+    return plan.warnings or ("Nothing was found that deserves doubt.",)
 
 
 def _week(plan: Plan, schedule: Schedule, workload: Workload) -> str:
@@ -188,25 +200,26 @@ def _unsimulated(slo: Slo) -> str:
     return "The plan was not simulated (--no-simulate): nobody knows how many requests meet the targets."
 
 
-def _alternatives(plan: Plan) -> Iterator[_Bar]:
+def _alternatives(plan: Plan) -> Iterator[Bar]:
     """The plan, then each type alone, to one scale."""
     total = plan.mean_usd_per_hour
     costs = [a.total_usd_per_hour for a in plan.alternatives if a.total_usd_per_hour is not None]
     most = max([total, *costs]) or 1.0
-    yield _Bar(name="The plan", percent=_part(total, most), value=hourly(total), note="", is_ours=True)
+    yield Bar(name="The plan", percent=part(total, most), value=hourly(total), note="", is_ours=True)
     for alternative, row in zip(plan.alternatives, words.type_rows(plan), strict=True):
         cost = alternative.total_usd_per_hour
         machines = "" if cost is None else counted(alternative.accelerators or 0, alternative.label)
-        yield _Bar(
+        yield Bar(
             name=alternative.label,
-            percent=_part(cost or 0.0, most),
+            percent=part(cost or 0.0, most),
             value="-" if cost is None else hourly(cost),
             note=", ".join(filter(None, (row[-1], machines))),
             is_ours=False,
         )
 
 
-def _part(value: float, most: float) -> str:
+def part(value: float, most: float) -> str:
+    """The length of a bar, percent."""
     return f"{100 * value / most:.1f}"
 
 

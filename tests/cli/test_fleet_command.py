@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -68,6 +70,32 @@ def test_the_table_says_who_costs_what_and_what_is_shared(fleet: Path) -> None:
     assert "max_accelerators.H100" in done.stdout
     assert "Budget: USD 60.00 per hour" in done.stdout
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+def test_markdown_and_the_page_say_what_the_table_says(fleet: Path) -> None:
+    told = run("plan", fleet / "fleet.yaml", "--no-files", "--offline", "--format", "markdown")
+    assert told.exit_code == 0, told.stderr
+    assert told.stdout.startswith("**assistants: USD ")
+    assert "| talk | " in told.stdout
+    done = run("report", fleet / "out", "-o", fleet / "fleet.html")
+    assert (done.exit_code, done.stdout) == (0, "")
+    page = (fleet / "fleet.html").read_text(encoding="utf-8")
+    for name in ("chat", "talk"):
+        plan = json.loads((fleet / "out" / name / "plan.json").read_text(encoding="utf-8"))
+        assert f"<h2>{name}</h2>" in page
+        assert f"{plan['cost']['total_usd_per_hour']:.4f}" in page
+        assert f"sky-melange report {fleet / 'out' / name}" in page
+    assert '<th scope="row">max_accelerators.H100</th>' in page
+    assert "<script" not in page
+
+
+def test_the_charges_of_a_fleet_are_those_of_its_plans_with_one_controller(fleet: Path) -> None:
+    done = run("report", fleet / "out", "--as", "focus-csv", "-o", fleet / "fleet.csv")
+    assert done.exit_code == 0, done.stderr
+    written = (fleet / "fleet.csv").read_text(encoding="utf-8")
+    assert written == run("plan", fleet / "fleet.yaml", "--no-files", "--offline", "--format", "focus-csv").stdout
+    charged = sum(float(row["EffectiveCost"]) for row in csv.DictReader(io.StringIO(written)))
+    assert charged == pytest.approx(document(fleet)["usd_per_hour"], abs=1e-6)
 
 
 def test_check_holds_and_fails_closed(fleet: Path) -> None:
@@ -149,9 +177,7 @@ def test_a_folder_of_something_else_is_not_touched(fleet: Path, tmp_path: Path) 
     assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize(
-    "option", [("--explain",), ("--formulation", "sliced"), ("--rate", "3"), ("--format", "markdown")]
-)
+@pytest.mark.parametrize("option", [("--explain",), ("--formulation", "sliced"), ("--rate", "3")])
 def test_options_of_one_workload_are_refused(fleet: Path, option: tuple[str, ...]) -> None:
     done = run("plan", fleet / "fleet.yaml", "--no-files", "--offline", *option)
     assert done.exit_code == 2

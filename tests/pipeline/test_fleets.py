@@ -86,6 +86,10 @@ def test_plans_that_share_hold_in_simulation_and_say_what_they_would_cost_alone(
     changed = [m for m, before in zip(short.members, free.members, strict=True) if m.plan.groups != before.plan.groups]
     assert changed
     assert all("Part of a fleet" in member.plan.assumptions[0] for member in changed)
+    # What is said of other plans is of the loads at which this one was proven.
+    for member in short.members:
+        costs = [each.total_usd_per_hour for each in member.plan.alternatives if each.total_usd_per_hour is not None]
+        assert member.plan.status != "optimal" or min(costs) >= member.plan.cost.total_usd_per_hour * (1 - 1e-9)
 
 
 def test_vcpu_quotas_count_the_machines_of_a_family(tmp_path: Path) -> None:
