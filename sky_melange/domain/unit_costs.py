@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.units import SECONDS_PER_HOUR, usd_per_month
+from sky_melange.domain.workload import Model
 
 
 class TokenBasis(StrEnum):
@@ -85,4 +86,29 @@ def unit_costs(usd_per_hour: float, traffic: Traffic) -> UnitCosts:
         usd_per_million_tokens=1e6 * usd_per_s / (rates.input_tokens_per_s + rates.output_tokens_per_s),
         usd_per_1000_requests=1e3 * usd_per_s / rates.request_rate_rps,
         rates=rates,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """What the base model, or an adapter, has of a plan's cost: as much as its requests have of all requests."""
+
+    id: str
+    share: float
+    request_rate_rps: float
+    usd_per_hour: float
+
+
+def served_models(model: Model, units: UnitCosts) -> tuple[ServedModel, ...]:
+    """The adapters in their order, then the base model: shares add up to 1. Empty where there are no adapters."""
+    left = max(0.0, 1.0 - math.fsum(adapter.share for adapter in model.adapters))
+    shares = [*((adapter.id, adapter.share) for adapter in model.adapters), (model.id, left)]
+    return tuple(
+        ServedModel(
+            id=name,
+            share=share,
+            request_rate_rps=share * units.rates.request_rate_rps,
+            usd_per_hour=share * units.usd_per_hour,
+        )
+        for name, share in (shares if model.adapters else ())
     )

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from sky_melange.domain.adapter import Adapter
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.engine import engines_of
 from sky_melange.domain.hours import Scaling
@@ -77,7 +78,8 @@ class Model:
     relative to the workload's file. `quantization` is the method by which the checkpoint was quantised; None: it has
     16 bits, or is not known. `sizes` is what a config.json said that the table of architectures does not, as JSON.
     `remote_code`: engines run code of its repository, or do not start. `dtypes` are those that a plan chooses among,
-    `dtype` being the choice; empty: there is none. `checkpoints`: other ids, by dtype.
+    `dtype` being the choice; empty: there is none. `checkpoints`: other ids, by dtype. `adapters`: LoRA adapters that
+    its replicas serve, too; engines take `adapter_overhead` (a fraction) longer then.
     """
 
     id: str
@@ -90,6 +92,15 @@ class Model:
     remote_code: bool = False
     dtypes: tuple[str, ...] = ()
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    adapters: tuple[Adapter, ...] = ()
+    adapter_overhead: float | None = key(
+        default=None,
+        description="By which part longer engines take where `adapters` are served: a step, or the first token, of "
+        "0.5 one and a half times as long.",
+        example=0.5,
+        ge=0,
+        le=10,
+    )
 
     @property
     def profiled_id(self) -> str:

@@ -28,6 +28,7 @@ from sky_melange.profiles import (
     refusals,
     select,
     trusted,
+    with_overhead,
 )
 from sky_melange.profiles.architectures import known_models, nearest
 from sky_melange.profiles.estimates import has_shape, shape_of
@@ -57,7 +58,7 @@ def profiles_on(
     Accelerators for which the engine has no kernels have none.
 
     Each as this traffic is planned with it: laws are continued to its sizes, and all are as slow as the pessimistic end
-    of their stated error (`profiles.confidence`).
+    of their stated error (`profiles.confidence`), and as adapters make them.
     """
     model, policy, engines = workload.model, workload.profiles, workload.launch.engines
     found = profiles_of(model, engines, wanted)
@@ -76,7 +77,8 @@ def profiles_on(
         longest = (max(inputs for inputs, _ in shapes), max(outputs for _, outputs in shapes))
         for engine in engines:
             made += estimated_profiles(shape_of(model), model.dtype, engine, missing, longest)[0]
-    return tuple(pessimistic(profile, policy.confidence) for profile in made)
+    overhead = model.adapter_overhead or 0.0
+    return tuple(with_overhead(pessimistic(profile, policy.confidence), overhead) for profile in made)
 
 
 def _may_estimate(workload: Workload) -> bool:

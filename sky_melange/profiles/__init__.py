@@ -17,7 +17,7 @@ from sky_melange.profiles import bundled
 from sky_melange.profiles.bundled import models as known_models
 from sky_melange.profiles.capacity import max_capacity
 from sky_melange.profiles.continuation import continued
-from sky_melange.profiles.pessimism import pessimistic
+from sky_melange.profiles.pessimism import pessimistic, with_overhead
 from sky_melange.profiles.profile_json import read_profile
 from sky_melange.profiles.remarks import (
     beyond_laws,
@@ -47,6 +47,7 @@ __all__ = [
     "select",
     "trusted",
     "unprofiled",
+    "with_overhead",
 ]
 
 ProfileSource = Callable[[str, str, str, Collection[str] | None], tuple[Profile, ...]]

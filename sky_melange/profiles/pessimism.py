@@ -51,6 +51,11 @@ def slowed(profile: Profile, factor: float) -> Profile:
     )
 
 
+def with_overhead(profile: Profile, fraction: float) -> Profile:
+    """The profile of engines that take this part longer for what is known, not for what may be off (`slower_by`)."""
+    return profile if fraction == 0.0 else replace(profile, form=_slowed(profile.form, 1.0 + fraction))
+
+
 def _slowed(
     form: PointsForm | LatencyModelForm | MatrixForm, factor: float
 ) -> PointsForm | LatencyModelForm | MatrixForm:

@@ -143,6 +143,12 @@ def profile_assumptions(workload: Workload, used: Mapping[str, Profile]) -> Iter
             f"Throughput is that of {model.profiled_id}, as model.profile_as says: {model.id} is taken to be as fast "
             "and to need as much memory."
         )
+    if model.adapters:
+        yield (
+            f"Engines are taken to be {model.adapter_overhead or 0.0:.0%} slower for the {len(model.adapters)} "
+            "adapters, as model.adapter_overhead says, whichever of them a request asks for; their weights, "
+            "which take some of the memory of the KV cache, are not counted."
+        )
     yield from engine_versions(used)
     confidence = workload.profiles.confidence
     yield (

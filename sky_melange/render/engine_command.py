@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from sky_melange.domain.adapter import Adapter, max_rank
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.profile import attention_ranks
 from sky_melange.domain.workload import Workload
@@ -59,6 +60,9 @@ def _vllm(group: ReplicaGroup, workload: Workload) -> Iterator[str]:
     if workload.model.max_model_len is not None:
         yield f"--max-model-len {workload.model.max_model_len}"
     yield f"--max-num-seqs {math.ceil(group.max_concurrency / ranks)}"
+    if adapters := workload.model.adapters:
+        yield f"--enable-lora --max-loras {len(adapters)} --max-lora-rank {max_rank(adapters)}"
+        yield f"--lora-modules {_named(adapters)}"
 
 
 def _sglang(group: ReplicaGroup, workload: Workload) -> Iterator[str]:
@@ -75,3 +79,12 @@ def _sglang(group: ReplicaGroup, workload: Workload) -> Iterator[str]:
     if workload.model.max_model_len is not None:
         yield f"--context-length {workload.model.max_model_len}"
     yield f"--max-running-requests {group.max_concurrency}"
+    if adapters := workload.model.adapters:
+        # The base model takes a place of a batch's adapters.
+        yield f"--enable-lora --max-loras-per-batch {len(adapters) + 1} --max-lora-rank {max_rank(adapters)}"
+        yield f"--lora-paths {_named(adapters)}"
+
+
+def _named(adapters: Sequence[Adapter]) -> str:
+    """Each under its id, by which requests ask for it."""
+    return " ".join(shlex.quote(f"{adapter.id}={adapter.id}") for adapter in adapters)

@@ -18,7 +18,7 @@ from sky_melange.domain.plan import (
     ReplicaGroup,
     Route,
 )
-from sky_melange.domain.unit_costs import unit_costs
+from sky_melange.domain.unit_costs import served_models, unit_costs
 from sky_melange.domain.workload import Workload
 
 FILE_NAME: Final = "plan.json"
@@ -45,6 +45,8 @@ def document(plan: Plan, workload: Workload) -> dict[str, object]:
 
 
 def _values(plan: Plan, workload: Workload) -> dict[str, object]:
+    units = unit_costs(plan.mean_usd_per_hour, workload.traffic)
+    served = served_models(workload.model, units)
     return {
         "schema_version": PLAN_SCHEMA_VERSION,
         "name": plan.name,
@@ -58,7 +60,8 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "mip_gap": plan.mip_gap,
         "prices": {"missing_clouds": [dataclasses.asdict(missing) for missing in plan.missing_clouds]},
         "cost": dataclasses.asdict(plan.cost),
-        "unit_costs": dataclasses.asdict(unit_costs(plan.mean_usd_per_hour, workload.traffic)),
+        "unit_costs": dataclasses.asdict(units),
+        **({"adapters": [dataclasses.asdict(each) for each in served]} if served else {}),
         "groups": [_group(group) for group in plan.groups],
         "overhead": [_overhead(machine) for machine in plan.overhead],
         "size_aware_total_usd_per_hour": plan.size_aware_total_usd_per_hour,

@@ -7,10 +7,12 @@ from typing import Final
 
 from sky_melange.domain.plan import HostedApi, LastKnownOffer, Plan, SimulatedPlan
 from sky_melange.domain.simulation import Simulation
+from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Objective, Workload
 from sky_melange.render.money import dollars, hourly
 from sky_melange.render.text import counted
+from sky_melange.render.unit_text import served_sentences
 
 _SAME: Final = 1e-6
 _MOST_SHOWN: Final = 3
@@ -121,6 +123,7 @@ def _last_known(offer: LastKnownOffer) -> str:
 
 def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
     """Sentences, only where there is something to say."""
+    yield from served_sentences(workload.model, unit_costs(plan.mean_usd_per_hour, workload.traffic))
     total, best = plan.cost.total_usd_per_hour, plan.size_aware_total_usd_per_hour
     if best is not None and total > best * (1 + _SAME):
         # The comparison is free of the charge for changes, so with it the policy is not all that differs.

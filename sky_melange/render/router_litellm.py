@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.front_door import RequestClass, needs_router, request_classes
@@ -89,15 +90,15 @@ def _deployments(group: ReplicaGroup, workload: Workload, classes: tuple[Request
     ]
     return [
         {
-            "model_name": workload.model.id,
+            "model_name": served,
             "litellm_params": {
-                "model": f"hosted_vllm/{workload.model.id}",
+                "model": f"hosted_vllm/{served}",
                 "api_base": f"os.environ/{api_base_variable(variable)}",
                 **({} if api_key is None else {"api_key": f"os.environ/{api_key}"}),
                 "max_parallel_requests": max(1, group.max_concurrency * group.replicas // len(variables)),
             },
             "model_info": {
-                "id": group.name if len(variables) == 1 else f"{group.name}-{number}",
+                "id": "-".join([group.name, *_number(number, variables), *_adapter(served, workload)]),
                 "sky_melange": {
                     "group": group.name,
                     "tokenizer": workload.model.id,
@@ -105,8 +106,17 @@ def _deployments(group: ReplicaGroup, workload: Workload, classes: tuple[Request
                 },
             },
         }
+        for served in (workload.model.id, *(adapter.id for adapter in workload.model.adapters))
         for number, variable in enumerate(variables, start=1)
     ]
+
+
+def _number(number: int, variables: Sequence[str]) -> list[str]:
+    return [str(number)] if len(variables) > 1 else []
+
+
+def _adapter(served: str, workload: Workload) -> list[str]:
+    return [] if served == workload.model.id else [served]
 
 
 def _spare_weight(group: ReplicaGroup) -> float:

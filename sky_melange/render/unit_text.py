@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sky_melange.domain.unit_costs import TokenBasis, UnitCosts
+from collections.abc import Iterator
+
+from sky_melange.domain.unit_costs import TokenBasis, UnitCosts, served_models
+from sky_melange.domain.workload import Model
 from sky_melange.render.money import hourly, monthly, unit
 
 LOWER_BOUND_NOTE = (
@@ -19,6 +22,14 @@ def unit_line(units: UnitCosts) -> str:
         f"{bound}{unit(units.usd_per_million_input_tokens)} in, {bound}{unit(units.usd_per_million_output_tokens)} "
         f"out, {bound}{unit(units.usd_per_million_tokens)} both."
     )
+
+
+def served_sentences(model: Model, units: UnitCosts) -> Iterator[str]:
+    """What each adapter and the base model cost, by their requests; nothing where there are no adapters."""
+    served = served_models(model, units)
+    if served:
+        costs = [f"{each.id} USD {hourly(each.usd_per_hour)} ({each.share:.1%})" for each in served]
+        yield f"Per hour by share of the requests: {', '.join(costs)}."
 
 
 def unit_rows(units: UnitCosts) -> tuple[tuple[str, str], ...]:

@@ -12,6 +12,7 @@ from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.workload import SpotUse
 from sky_melange.errors import Mistake
+from sky_melange.workload_file.adapters import check_adapters
 from sky_melange.workload_file.convert import spot_of
 from sky_melange.workload_file.limit_checks import check_limits
 from sky_melange.workload_file.nearest import did_you_mean, nearest
@@ -89,6 +90,7 @@ def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
     yield from _check_known(document, known)
     yield from check_limits(document, known.accelerators, known.clouds)
     yield from check_own(document, known.accelerators)
+    yield from check_adapters(document)
 
 
 def _check_slo(document: YamlDocument) -> Iterator[Mistake]:
@@ -131,6 +133,10 @@ _INSTEAD: Final = {
         *("--data-parallel-size", "-dp", "--dp-size", "--dp", "--attn-dp-size", "--enable-dp-attention"),
         *("--enable-expert-parallel", "-ep", "--ep-size", "--ep", "--expert-parallel-size"),
         *("--pipeline-parallel-size", "-pp", "--pp-size", "--pp", "--nnodes"),
+    ),
+    "is planned: write model.adapters instead": (
+        *("--enable-lora", "--lora-modules", "--lora-paths", "--max-loras", "--max-loras-per-batch"),
+        "--max-lora-rank",
     ),
     "is set where an instance holds several replicas: leave it out": ("--load-balance-method",),
     "is where SkyServe and the router look for the replica: leave it out": ("--host", "--port"),

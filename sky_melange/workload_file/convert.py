@@ -27,6 +27,7 @@ from sky_melange.domain.workload import (
     SpotUse,
     Workload,
 )
+from sky_melange.workload_file.adapters import to_adapters
 from sky_melange.workload_file.hours import StatedHours
 from sky_melange.workload_file.own_gpus import to_own
 from sky_melange.workload_file.prices import to_prices
@@ -92,6 +93,7 @@ def _model(section: ModelSection) -> Model:
         max_model_len=section.max_model_len,
         profile_as=section.profile_as,
         config=section.config,
+        adapters=to_adapters(section.adapters),
         **values_of_keys(section, Model),
     )
 

@@ -14,6 +14,7 @@ from sky_melange.domain.buckets import MOST_CV, Traffic
 from sky_melange.domain.hours import MOST_HEADROOM, MOST_WINDOWS, Hours
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import CandidateFilter, Formulation, Objective, Slo, Workload
+from sky_melange.workload_file.adapters import adapter_mistakes
 from sky_melange.workload_file.convert import spot_of
 from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
 from sky_melange.workload_file.hours import rate_mistakes, zone_fault
@@ -158,6 +159,7 @@ def _several_keys(workload: Workload) -> Iterator[tuple[str, str]]:
             yield name, "lists an entry twice"
     yield from _purchase(candidates)
     yield from ((f"candidates.own[{index}].{name}", message) for index, name, message in own_mistakes(candidates.own))
+    yield from ((f"model.{name}", message) for name, message in adapter_mistakes(workload.model))
     keep = workload.constraints.keep
     for index, group in enumerate(() if keep is None else keep.groups):
         for name in ("instances", "tensor_parallel", "accelerators_per_instance"):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast, get
 
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema, create_model
 
+from sky_melange.domain.adapter import MOST_ADAPTERS
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.workload import (
     AUTO_DTYPE,
@@ -32,6 +33,7 @@ from sky_melange.domain.workload import (
     SolverSettings,
     SpotUse,
 )
+from sky_melange.workload_file.adapters import AdapterSection
 from sky_melange.workload_file.field_types import (
     ENGINE_ARGUMENT,
     ENVIRONMENT_VARIABLE,
@@ -119,6 +121,13 @@ class ModelSection(Section):
         max_length=5,
         description="Ids of other checkpoints of the model, by the type of their weights; `id` has the other ones.",
         examples=[{"fp8": "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8"}],
+    )
+    adapters: ListOf[AdapterSection] = Field(
+        default=(),
+        max_length=MOST_ADAPTERS,
+        description="LoRA adapters of the model that its replicas serve, too; the rest of the requests is for the "
+        "model itself. All replicas serve all of them.",
+        examples=[[{"id": "acme/llama-3.1-8b-sql", "share": 0.3, "rank": 16}]],
     )
     max_model_len: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = Field(
         default=None,

@@ -18,6 +18,7 @@ HARMLESS = {
     "traffic.columns.bytes",
     "name",
     "model.id",
+    "model.adapters.id",
     "model.checkpoints",
     "model.profile_as",
     "candidates.own.infra",
