@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sky_melange.cli import workload_own
 from sky_melange.cli.atomic_file import refuse_device, write_atomically, write_new
 from sky_melange.cli.options import format_option, reading_options, trace_options, use_color
 from sky_melange.cli.sketch import config_option, path_from
@@ -39,6 +40,9 @@ _MODEL_ID: Final = re.compile(r"(?!.*(^|/)\.+(/|$))[\w.:@+-]+(/[\w.:@+-]+)*")
 @click.group(name="workload", epilog="Example: sky-melange workload from-trace requests.csv.gz -o workload.yaml")
 def command() -> None:
     """Make a workload.yaml from what you have."""
+
+
+command.add_command(workload_own.command)
 
 
 @command.command(

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.skypilot.launch.cloud import ClusterState, LaunchError, ServiceState, Task
+from sky_melange.skypilot.own_nodes import Node
 
 _FAILED: Final = frozenset({"CONTROLLER_FAILED", "FAILED_CLEANUP", "FAILED"})
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -112,6 +113,15 @@ class SkyPilot:
         except requests.RequestException:
             return False
         return bool(answer.status_code == 200)
+
+    def nodes(self, infra: str) -> list[Node]:
+        """The nodes of a place of one's own, `k8s/<context>` or `ssh/<pool>`."""
+        kind, _, place = infra.partition("/")
+        with self._asking():
+            # SkyPilot's name for the context of a pool.
+            context = f"ssh-{place}" if kind == "ssh" else place
+            found = self._sky.get(self._sky.client.sdk.kubernetes_node_info(context=context))
+        return [_node(name, each) for name, each in found.node_info_dict.items()]
 
     def _has_controller(self) -> bool:
         clusters = self._sky.get(self._sky.status(all_users=True))
@@ -213,3 +223,18 @@ def _word(value: object) -> str:
 def _one_line(error: Exception) -> str:
     text = _COLOURS.sub("", str(error)) or type(error).__name__
     return " ".join(text.split())[:1000]
+
+
+def _node(name: str, found: Any) -> Node:
+    gpus, free = found.total["accelerator_allocatable"], found.free["accelerators_available"]
+    return Node(
+        name=name,
+        accelerator=found.accelerator_type,
+        gpus=gpus,
+        # -1: SkyPilot may not list the pods of all namespaces.
+        free_gpus=free if 0 <= free <= gpus else None,
+        vcpus=found.cpu_count,
+        memory_gib=found.memory_gb,
+        is_ready=found.is_ready,
+        is_cordoned=found.is_cordoned,
+    )
