@@ -85,7 +85,7 @@ def _worst(
     from sky_melange.simulation import fleet_of, without
 
     if plan.schedule is not None:
-        views = [in_period(plan, workload, period) for period in plan.schedule.periods]
+        views = [in_period(plan, workload, period) for period in plan.schedule.periods if period.rate_rps]
         found = [_worst(view, asked, profiles, simulator, log) for view, asked in views]
         number = max(range(len(found)), key=lambda each: found[each][1])
         hours = f"in the hours of up to {plan.schedule.periods[number].rate_rps:g} req/s"

@@ -10,6 +10,7 @@ import click
 
 from sky_melange.cli.atomic_file import refuse_device, write_atomically
 from sky_melange.cli.bill_options import parse_period, period_option, require_period_format
+from sky_melange.errors import InputError, Mistake
 
 if TYPE_CHECKING:
     from sky_melange.plan_file import PlanDocument
@@ -22,19 +23,20 @@ if TYPE_CHECKING:
     "--output-file",
     "-o",
     type=click.Path(path_type=Path),
-    help="Where it is written.  [default: report.html, or report.csv]",
+    help="Where it is written.  [default: report.html, report.csv or report.png]",
 )
 @click.option(
     "--as",
     "output_format",
-    type=click.Choice(["html", "focus-csv"]),
-    default="html",
-    show_default=True,
-    help="A page, or projected charges in the columns of FOCUS.",
+    type=click.Choice(["html", "focus-csv", "png"]),
+    help="A page, projected charges in the columns of FOCUS, or the week alone as a picture (extra `plot`).  [default: "
+    "png for a .png file, otherwise html]",
 )
 @period_option
 @click.option("--no-simulate", is_flag=True, help="Without the curve of attainment by rate, which takes seconds.")
-def command(*, plan: Path, output_file: Path | None, output_format: str, period: str | None, no_simulate: bool) -> None:
+def command(
+    *, plan: Path, output_file: Path | None, output_format: str | None, period: str | None, no_simulate: bool
+) -> None:
     """Write PLAN (a plan.json or its folder, or a fleet's) as one HTML page: the bill, why this mix, what to watch.
 
     The page needs no network and no scripts, and prints well. Prices are those of the plan, with their age today;
@@ -43,12 +45,17 @@ def command(*, plan: Path, output_file: Path | None, output_format: str, period:
     from sky_melange.plan_file.fleet import is_fleet_folder, read_charged
     from sky_melange.render import focus_csv
 
+    if output_format is None:
+        output_format = "png" if output_file is not None and output_file.suffix.lower() == ".png" else "html"
     require_period_format(period, output_format, "--as")
     charged = parse_period(period)
-    output_file = output_file or Path("report.csv" if output_format == "focus-csv" else "report.html")
+    output_file = output_file or Path(f"report.{output_format.removeprefix('focus-')}")
     refuse_device(output_file)
+    text: str | bytes
     if output_format == "focus-csv":
         text = focus_csv.render(read_charged(plan), charged)
+    elif output_format == "png":
+        text = _week(plan)
     else:
         text = _page_of_fleet(plan) if is_fleet_folder(plan) else _page_of_plan(plan, is_drawn=not no_simulate)
     write_atomically(output_file, text)
@@ -76,6 +83,21 @@ def _page_of_fleet(path: Path) -> str:
 
 def _folder(path: Path) -> str:
     return str(path if path.is_dir() else path.parent)
+
+
+def _week(path: Path) -> bytes:
+    """Raises InputError where every hour is alike."""
+    from sky_melange.plan_file import read_plan
+    from sky_melange.render import hours_plot
+    from sky_melange.render.heat_map_png import require_matplotlib
+
+    document = read_plan(path)
+    schedule, hours = document.plan.schedule, document.workload.traffic.hours
+    if schedule is None or hours is None or schedule.is_even:
+        message = "runs as many instances in every hour, so there is no week to draw: plan with `traffic.hours`"
+        raise InputError([Mistake(source=str(document.path), key="schedule", message=message)])
+    require_matplotlib()
+    return hours_plot.png(document.plan, schedule, hours.rates_rps)
 
 
 def _plot(document: PlanDocument) -> SimulationPlot:

@@ -56,7 +56,7 @@ class BoughtFleet:
             beside += traffic * (planned - by_the_clock(counts))
         if not is_whole:
             return traffic * by_the_clock(counts) + beside
-        return by_the_clock([[max(1, math.ceil(n * traffic - _SAME)) for n in row] for row in counts]) + beside
+        return by_the_clock([[max(min(n, 1), math.ceil(n * traffic - _SAME)) for n in row] for row in counts]) + beside
 
 
 def fleet_of(plan: Plan) -> BoughtFleet:

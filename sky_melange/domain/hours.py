@@ -127,7 +127,7 @@ class Period:
     """Hours in which the same instances run, planned for the largest rate among them.
 
     `hours` of a cycle; `instances` of each group, in the order of `Plan.groups`; `cost_usd_per_hour` with overhead.
-    `attainment` at `rate_rps` as in `SimulatedPlan`; None: not simulated.
+    At a rate of 0 a group may have none. `attainment` at `rate_rps` as in `SimulatedPlan`; None: not simulated.
     """
 
     rate_rps: float
@@ -182,6 +182,11 @@ class Schedule:
     def hours(self) -> int:
         """Of the cycle."""
         return len(self.period_of_hour)
+
+    @property
+    def idle_hours(self) -> int:
+        """Of the cycle, in which no instance runs."""
+        return sum(period.hours for period in self.periods if not any(period.instances))
 
     @property
     def is_even(self) -> bool:

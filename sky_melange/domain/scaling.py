@@ -71,10 +71,8 @@ def most_usd_per_hour(groups: Sequence[ReplicaGroup], cost: Cost, schedule: Sche
 
 
 def counts_by_hour(schedule: Schedule) -> tuple[tuple[int, ...], ...]:
-    """For each hour of the cycle the instances of each group, at least one."""
-    return tuple(
-        tuple(max(1, count) for count in schedule.periods[period].instances) for period in schedule.period_of_hour
-    )
+    """For each hour of the cycle the instances of each group."""
+    return tuple(schedule.periods[period].instances for period in schedule.period_of_hour)
 
 
 def wanted_at(schedule: Schedule, moment: datetime, *, every_minutes: float) -> Wanted:

@@ -18,7 +18,7 @@ def schedule_faults(plan: Plan, workload: Workload) -> tuple[str, ...]:
     if plan.schedule is None:
         return ()
     shape = tuple(_shape(plan, workload))
-    return shape or (*_rates(plan, workload), *_instances(plan), *_costs(plan), *_attainment(plan, workload))
+    return shape or (*_rates(plan, workload), *_instances(plan, workload), *_costs(plan), *_attainment(plan, workload))
 
 
 def _shape(plan: Plan, workload: Workload) -> Iterator[str]:
@@ -81,7 +81,7 @@ def _rates(plan: Plan, workload: Workload) -> Iterator[str]:
         yield f"schedule.periods[0].rate_rps: is {peak!r}, but the plan is for {planned!r} in the busiest hour"
 
 
-def _instances(plan: Plan) -> Iterator[str]:
+def _instances(plan: Plan, workload: Workload) -> Iterator[str]:
     schedule = plan.schedule
     if schedule is None:
         return
@@ -89,7 +89,8 @@ def _instances(plan: Plan) -> Iterator[str]:
     if counts[0] != tuple(group.instances for group in plan.groups):
         yield "schedule.periods[0].instances: must be those of the groups; plan again instead of editing"
     for number, row in enumerate(counts):
-        if min(row) < 1:
+        may_stop = not schedule.periods[number].rate_rps and workload.constraints.may_stop
+        if min(row) < (0 if may_stop else 1):
             yield f"schedule.periods[{number}].instances: every group runs at least one instance in each hour"
         if number and any(now > before for now, before in zip(row, counts[number - 1], strict=True)):
             yield f"schedule.periods[{number}].instances: no group runs more in a quieter period"
@@ -126,8 +127,8 @@ def _attainment(plan: Plan, workload: Workload) -> Iterator[str]:
     schedule, target = plan.schedule, workload.slo.attainment
     for number, period in enumerate(() if schedule is None else schedule.periods):
         key = f"schedule.periods[{number}].attainment"
-        if (period.attainment is None) != (plan.simulated is None):
-            yield f"{key}: is there where, and only where, the plan is simulated"
+        if (period.attainment is None) != (plan.simulated is None or not period.rate_rps):
+            yield f"{key}: is there where, and only where, the plan is simulated and requests come"
         elif period.attainment is not None and not (target or 0.0) <= period.attainment <= 1:
             yield f"{key}: is {period.attainment:g}, want slo.attainment ({target}) to 1; plan again"
 

@@ -250,7 +250,8 @@ class Constraints:
     Shares are fractions (0..1) of all requests that any one cloud, any one region, or all spot instances together may
     get; None: no limit. `max_utilization` None: only what `slo.attainment` allows. `tolerate_replica_losses`:
     instances, whichever, without which the rest still carries all traffic within `max_utilization` and the routing
-    policy. `min_profile_kind`: weaker profiles are not used.
+    policy. `min_replicas` 0: none need run in hours without requests. `min_profile_kind`: weaker profiles are not
+    used.
     """
 
     max_utilization: float | None = 0.9
@@ -276,6 +277,11 @@ class Constraints:
         description="The weakest kind of throughput profile to rely on: measured, fitted, published or estimated.",
         example="fitted",
     )
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether hours without requests may run no replica."""
+        return self.min_replicas == 0
 
     @property
     def utilization_limit(self) -> float:

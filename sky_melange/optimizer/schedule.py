@@ -16,12 +16,19 @@ MOST_PERIODS: Final = 12
 """More save little: a period is planned for the largest rate of its hours, which lie close together then."""
 
 
-def periods_of(rates_rps: Sequence[float], most: int = MOST_PERIODS) -> tuple[tuple[int, ...], tuple[float, ...]]:
+def periods_of(
+    rates_rps: Sequence[float], most: int = MOST_PERIODS, *, may_stop: bool = False
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """(period of each hour, rate of each period): at most so many, the busiest first.
 
     A period's rate is the largest of its hours; the periods are those for which the least is planned beyond what the
-    hours need, Σ (rate of the period − rate of the hour). Hours without traffic belong to the quietest period.
+    hours need, Σ (rate of the period − rate of the hour). Hours without traffic belong to the quietest period, or
+    are one more, the last, where they `may_stop`.
     """
+    if may_stop and 0.0 in rates_rps:
+        of_hour, rates = periods_of([rate for rate in rates_rps if rate > 0], most)
+        numbers = iter(of_hour)
+        return tuple(next(numbers) if rate > 0 else len(rates) for rate in rates_rps), (*rates, 0.0)
     least = min(rate for rate in rates_rps if rate > 0)
     raised = [rate if rate > 0 else least for rate in rates_rps]
     times = Counter(raised)
@@ -90,8 +97,9 @@ class ScheduleProblem:
 
     `busiest` is the problem of period 0, and `factors[l][c]` times its loads are those of candidate c in period l:
     never more than in the period before. A group that is used has an instance in every period, and no fewer in a busier
-    one; every limit holds in every period, losses included. The charges are paid in every hour. `busiest.keep` is
-    charged for the counts of period 0, `busiest.max_cost_usd_per_hour` limits what they cost.
+    one; every limit holds in every period, losses included. Factors of 0, in the last period alone, are hours without
+    traffic: nothing need run, and no limit holds but that of changes. The charges are paid in every hour.
+    `busiest.keep` is charged for the counts of period 0, `busiest.max_cost_usd_per_hour` limits what they cost.
 
     `on_demand[c]`: USD per hour of an instance of c by the hour where `busiest.prices[c]` is that of a term, which is
     paid in every hour for as many instances as are worth it (`committed`); infinite: all of them are committed. None
@@ -105,9 +113,14 @@ class ScheduleProblem:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Of each period by itself."""
+        """Of each period that has traffic by itself."""
         later = replace(self.busiest, keep=None, max_cost_usd_per_hour=None, loss_cuts=())
-        return (self.busiest, *(later.times(factors) for factors in self.factors[1:]))
+        return (self.busiest, *(later.times(factors) for factors in self.factors[1 : self.serving]))
+
+    @property
+    def serving(self) -> int:
+        """How many periods have traffic: the first."""
+        return sum(any(factors) for factors in self.factors)
 
     def restricted_to(self, kept: Sequence[int]) -> ScheduleProblem:
         """The same over the candidates `kept`."""
@@ -205,7 +218,10 @@ class ScheduleProblem:
         """Instances of each candidate that carry its load of the busiest period as well as the worst of its periods."""
         gone = lost or (0,) * self.busiest.candidate_count
         return tuple(
-            min(max(0, row[c] - gone[c]) / self.factors[period][c] for period, row in enumerate(counts))
+            min(
+                max(0, row[c] - gone[c]) / factors[c]
+                for row, factors in zip(counts[: self.serving], self.factors, strict=False)
+            )
             for c in range(self.busiest.candidate_count)
         )
 

@@ -161,6 +161,8 @@ def _schedule(plan: Plan, workload: Workload, capacities: GroupCapacities) -> It
     ):
         return
     for period in schedule.periods:
+        if not period.rate_rps and workload.constraints.may_stop:
+            continue
         view, asked = in_period(plan, workload, period)
         for name, kind in LIMITS.items():
             if name not in _OF_THE_HOUR:

@@ -231,8 +231,8 @@ def carried_rps(schedule: Schedule, index: int) -> Callable[[int], float]:
     """
     of_count: dict[int, float] = {}
     for period in schedule.periods:
-        count = max(1, period.instances[index])
-        of_count[count] = max(of_count.get(count, 0.0), period.rate_rps)
+        if count := period.instances[index]:
+            of_count[count] = max(of_count.get(count, 0.0), period.rate_rps)
     points = sorted(of_count.items())
 
     def carried(count: int) -> float:

@@ -61,7 +61,7 @@ class Scheduled:
     """A schedule: `solved` is the fleet of its busiest period.
 
     `rates_rps`, `counts` and `attained` (the share, and half of its confidence interval) by period; `attained` is empty
-    where nothing is simulated. `bound_usd_per_hour` None: not known.
+    where nothing is simulated, and lacks a last period without requests. `bound_usd_per_hour` None: not known.
     """
 
     solved: Solved
@@ -91,8 +91,8 @@ class Scheduled:
                 hours=of_hour.count(number),
                 instances=row,
                 cost_usd_per_hour=math.fsum((beside, *(group.costs(n) for group, n in zip(groups, row, strict=True)))),
-                attainment=self.attained[number][0] if self.attained else None,
-                attainment_error=self.attained[number][1] if self.attained else None,
+                attainment=self.attained[number][0] if number < len(self.attained) else None,
+                attainment_error=self.attained[number][1] if number < len(self.attained) else None,
             )
             for number, (rate_rps, row) in enumerate(zip(self.rates_rps, instances, strict=True))
         )
@@ -207,7 +207,8 @@ class _Hours:
         workload = self.model.workload
         if workload.traffic.hours is None:
             raise SkyMelangeError("there are no hours to plan for")
-        of_hour, self.rates_rps = periods_of(workload.traffic.hours.planned_rps(workload.launch.scaling))
+        rates_rps = workload.traffic.hours.planned_rps(workload.launch.scaling)
+        of_hour, self.rates_rps = periods_of(rates_rps, may_stop=workload.constraints.may_stop)
         self.cycle = Cycle(
             period_of_hour=of_hour,
             startup_minutes=startup_minutes(workload),
@@ -372,9 +373,9 @@ class _Hours:
     def holds(self, tried: _Tried, *, learns: bool) -> bool:
         """Whether every period does. Of those that do not it is learnt up to where they would; of some others too."""
         is_held = True
-        periods = len(tried.rates_rps)
+        periods = tried.problem.serving
         asked = {round(step * (periods - 1) / (_LEARNT - 1)) for step in range(_LEARNT)} if learns else set()
-        for period, rate in enumerate(tried.rates_rps):
+        for period, rate in enumerate(tried.rates_rps[:periods]):
             key = (rate, tried.solution.counts[period], tried.solution.shares)
             if self.judged.get(key, False) and period not in asked:
                 continue
@@ -392,7 +393,7 @@ class _Hours:
 
         None where that does not help, or costs as much as the fixed fleet.
         """
-        for period in range(len(tried.rates_rps)):
+        for period in range(tried.problem.serving):
             while True:
                 if tried.cost_usd_per_hour >= self.fixed_usd_per_hour:
                     return None
@@ -475,8 +476,8 @@ class _Hours:
         return replace(chosen, attained=attained, simulated=simulated)
 
     def finally_(self, tried: _Tried, *, slower_fraction: float) -> Iterator[Simulation]:
-        """Each period by the last seed."""
-        for period in range(len(tried.rates_rps)):
+        """Each period that has requests by the last seed."""
+        for period in range(tried.problem.serving):
             search, solved = self.judge(tried, period)
             fleet = replace(fleet_of_solved(solved), slower_fraction=slower_fraction)
             yield search.judge.run(fleet, solved)

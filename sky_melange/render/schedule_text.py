@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import DAY, DAYS, WEEK, Autoscaling, Schedule
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.scaling import most_usd_per_hour
@@ -14,7 +15,7 @@ from sky_melange.render.money import hourly, monthly
 PERIOD_HEAD: Final = ("Up to req/s", "Hours", "Instances", "USD/h", "Within targets")
 PERIOD_NUMBERS: Final = (0, 1, 3, 4)
 
-_BARS: Final = "▁▂▃▄▅▆▇█"
+_BARS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def clock_sentence(plan: Plan, schedule: Schedule) -> str:
@@ -40,6 +41,12 @@ def clock_sentence(plan: Plan, schedule: Schedule) -> str:
             else f"Each hour carries {schedule.headroom_fraction:.0%} more requests than `hours` says, up to the "
             "busiest hour's rate (headroom_fraction); beyond that a week with other peaks misses its targets."
         )
+        + (
+            f" Nothing runs in {schedule.idle_hours} of {schedule.hours} hours, which have no requests: what comes "
+            f"then is refused. Instances start {schedule.startup_minutes:g} minutes before the next hour that has some."
+            if schedule.idle_hours
+            else ""
+        )
     )
 
 
@@ -58,6 +65,14 @@ def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> s
             f" Where more requests come than `hours` says, SkyServe starts up to {schedule.headroom_fraction:.0%} more "
             f"than the table has (headroom_fraction), at USD {hourly(most_usd)} per hour."
             if schedule.headroom_fraction
+            else ""
+        )
+        + (
+            " Where no requests come, SkyServe stops the last instance too; the first request then starts one, which "
+            f"takes {schedule.startup_minutes:g} minutes, and requests until it serves are refused."
+            if schedule.idle_hours
+            and not told.least_fraction
+            and all(machine.purpose != ROUTER_PURPOSE for machine in plan.overhead)
             else ""
         )
     )
@@ -87,7 +102,7 @@ def picture(schedule: Schedule) -> Iterator[str]:
     yield f"Instances by the hour, 0 to 23 h {schedule.time_zone} (█ is {most})"
     for day in range(schedule.hours // DAY):
         own = [totals[period] for period in schedule.period_of_hour[day * DAY : (day + 1) * DAY]]
-        bars = "".join(_BARS[max(0, -(-count * len(_BARS) // most) - 1)] for count in own)
+        bars = "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in own)
         name = f"{DAYS[day][:3]} " if schedule.hours == WEEK else ""
         least, largest = min(own), max(own)
         yield f"{name}{bars}  {least if least == largest else f'{least} to {largest}'}"

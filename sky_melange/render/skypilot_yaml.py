@@ -55,8 +55,9 @@ def replica_policies(plan: Plan, workload: Workload) -> Mapping[str, ReplicaPoli
     policies: dict[str, ReplicaPolicy] = {}
     for index, group in enumerate(plan.groups):
         peak_rps = math.fsum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing)
-        busiest, counts = schedule.periods[0], [max(1, period.instances[index]) for period in schedule.periods]
-        fewest, most = min(counts), max(counts)
+        busiest, counts = schedule.periods[0], [period.instances[index] for period in schedule.periods]
+        # The router's checks are requests to SkyServe: it would start what it has stopped.
+        fewest, most = max(min(counts), 1 if checks_rps.get(group.name) else 0), max(counts)
         if group.committed is not None:
             # They are paid for whether they run or not.
             fewest = max(fewest, group.committed.term.instances)

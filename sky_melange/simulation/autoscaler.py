@@ -30,7 +30,8 @@ class Autoscaler:
     """Its decisions alone: how many replicas it wants, given the requests since the last decision.
 
     It wants `ceil(rate / target_qps_per_replica)` replicas, within its bounds, and acts once it has wanted more (or
-    fewer) than there are in as many decisions in a row as its delay has intervals; then with what it wants last.
+    fewer) than there are in as many decisions in a row as its delay has intervals; then with what it wants last. Where
+    it wanted none it acts at once.
     """
 
     def __init__(self, policy: ReplicaPolicy) -> None:
@@ -46,7 +47,9 @@ class Autoscaler:
         rate_rps = sum(self._counts) / WINDOW_SECONDS
         wanted = math.ceil(rate_rps / policy.target_qps_per_replica)
         wanted = max(policy.min_replicas, min(policy.max_replicas, wanted))
-        if wanted == self.target:
+        if not self.target:
+            self.target = wanted
+        elif wanted == self.target:
             self._more = self._fewer = 0
         elif wanted > self.target:
             self._more, self._fewer = self._more + 1, 0

@@ -93,7 +93,9 @@ def _check_users(document: YamlDocument, *, is_given: bool) -> Iterator[Mistake]
         message = f"{wanted} needs traffic.hours, which say when the requests come; write them, or `scaling: fixed`"
         yield _mistake(document, ("launch", "scaling"), message)
     mode = document.find(("launch", "mode"))
-    if wanted == "autoscale" and isinstance(mode, ScalarNode) and mode.value == "cluster":
+    is_cluster = isinstance(mode, ScalarNode) and mode.value == "cluster"
+    yield from _check_stops(document, is_given=is_given, is_fixed=wanted == "fixed", is_cluster=is_cluster)
+    if wanted == "autoscale" and is_cluster:
         message = "only SkyServe scales by itself: write `mode: serve`, or `scaling: schedule`"
         yield _mistake(document, ("launch", "scaling"), message)
     if not is_given and document.find(("constraints", "max_changes_per_hour")) is not None:
@@ -103,6 +105,22 @@ def _check_users(document: YamlDocument, *, is_given: bool) -> Iterator[Mistake]
     if is_given and isinstance(objective, ScalarNode) and objective.value == "most_traffic":
         message = "cannot be combined with `objective: most_traffic`, which finds one rate; leave out one of them"
         yield _mistake(document, _HOURS, message)
+
+
+def _check_stops(document: YamlDocument, *, is_given: bool, is_fixed: bool, is_cluster: bool) -> Iterator[Mistake]:
+    least = document.find(("constraints", "min_replicas"))
+    if not isinstance(least, ScalarNode) or least.value != 0 or isinstance(least.value, bool):
+        return
+    why = None
+    if not is_given:
+        why = "and there are no traffic.hours: write them, or at least 1"
+    elif is_cluster:
+        why = "and clusters run at all times: write `launch.mode: serve`, or at least 1"
+    elif is_fixed:
+        why = "and `launch.scaling: fixed` stops nothing: write `schedule` there, or at least 1"
+    if why is not None:
+        message = f"0 stops the replicas in hours without requests, {why}"
+        yield _mistake(document, ("constraints", "min_replicas"), message)
 
 
 def _check_rate_is_theirs(document: YamlDocument, name: str) -> Iterator[Mistake]:

@@ -46,6 +46,7 @@ _OTHER_NAMES: Final = {
     "max_replicas": "constraints.max_accelerators",
     "max_instances": "constraints.max_accelerators",
     "replicas": "constraints.min_replicas",
+    "scale_to_zero": "constraints.min_replicas",
     "max_cost": "budget.usd_per_hour",
     "timeout": "solver.time_limit_s",
     "percent": "prices.discounts.fraction",

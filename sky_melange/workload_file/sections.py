@@ -292,8 +292,10 @@ class ConstraintsSection(Section):
         examples=[{"H100": 8}],
         json_schema_extra={"additionalProperties": False},
     )
-    min_replicas: Count = Field(
-        default=Constraints().min_replicas, description="The fewest replicas in the whole plan.", examples=[2]
+    min_replicas: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(
+        default=Constraints().min_replicas,
+        description="The fewest replicas in the whole plan. 0: hours without requests (`traffic.hours`) may run none.",
+        examples=[2],
     )
     max_groups: Count | None = Field(
         default=Constraints().max_groups, description="The most replica groups in the plan.", examples=[3]

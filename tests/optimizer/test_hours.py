@@ -46,9 +46,13 @@ def schedules(problem: ScheduleProblem, slices: int | None = None) -> Iterator[C
     each = list(itertools.product(*(range(count + 1) for count in most)))
     for rows in itertools.product(each, repeat=len(problem.factors)):
         steady = all(a >= b for one, other in itertools.pairwise(rows) for a, b in zip(one, other, strict=True))
-        present = all((a > 0) == (b > 0) for a, b in zip(rows[0], rows[-1], strict=True))
+        present = all((a > 0) == (b > 0) for a, b in zip(rows[0], with_traffic(problem, rows)[-1], strict=True))
         if steady and present and _keeps(problem, rows) and _carries(problem, fits, rows):
             yield rows
+
+
+def with_traffic(problem: ScheduleProblem, rows: Counts) -> Counts:
+    return rows[: sum(factors[0] > 0 for factors in problem.factors)]
 
 
 def _keeps(problem: ScheduleProblem, rows: Counts) -> bool:
@@ -56,7 +60,7 @@ def _keeps(problem: ScheduleProblem, rows: Counts) -> bool:
     limit = problem.cycle.max_changes
     if limit is not None and most_changes(problem.cycle.period_of_hour, rows) > limit:
         return False
-    for row in rows:
+    for row in with_traffic(problem, rows):
         if sum(n * each for n, each in zip(row, busiest.replicas, strict=True)) < max(
             (one.limit for one in limits_of_kind(busiest, MinReplicas)), default=0
         ):
@@ -76,7 +80,7 @@ def _carries(problem: ScheduleProblem, fits: _Continuous | _Sliced, rows: Counts
         return [
             min(
                 u * max(0, row[c] - lost[c]) / Fraction(str(factors[c]))
-                for row, factors in zip(rows, problem.factors, strict=True)
+                for row, factors in zip(with_traffic(problem, rows), problem.factors, strict=False)
             )
             for c in range(len(lost))
         ]
@@ -152,6 +156,21 @@ def instance(seed: int) -> ScheduleProblem:
     )
 
 
+def with_rests(seed: int) -> ScheduleProblem:
+    """The same with hours without traffic, some of them between two with some."""
+    problem, draw = instance(seed), random.Random(seed)  # noqa: S311 - no secret
+    size, periods = problem.busiest.candidate_count, len(problem.factors)
+    cycle = list(problem.cycle.period_of_hour)
+    for _ in range(draw.choice((1, 3))):
+        at = draw.randrange(len(cycle))
+        cycle[at:at] = [periods] * draw.choice((1, 4))
+    return replace(
+        problem,
+        factors=(*problem.factors, (0.0,) * size),
+        cycle=replace(problem.cycle, period_of_hour=tuple(cycle)),
+    )
+
+
 def assert_least(problem: ScheduleProblem, every: Mapping[Counts, Fraction]) -> None:
     """What is found for a problem is the cheapest of `every` schedule that keeps its rules, and known to be."""
     if not every:
@@ -171,6 +190,21 @@ def test_no_schedule_costs_less_than_the_one_found(seed: int) -> None:
     problem = instance(seed)
     every = {rows: cost_by_hand(problem, rows) for rows in schedules(problem)}
     assert_least(problem, every)
+
+
+RESTS = [seed for seed in range(60) if len(instance(seed).factors) == 2]
+
+
+@pytest.mark.parametrize("seed", RESTS[:24])
+def test_nothing_need_run_in_hours_without_traffic(seed: int) -> None:
+    problem = with_rests(seed)
+    assert_least(problem, {rows: cost_by_hand(problem, rows) for rows in schedules(problem)})
+
+
+def test_groups_stop_where_that_pays_and_run_on_where_starting_costs_more() -> None:
+    last = [solve_schedule(with_rests(seed), EXACT).counts[-1] for seed in (RESTS[0], RESTS[2], RESTS[3])]
+    assert any(not any(row) for row in last)
+    assert any(any(row) for row in last)
 
 
 @pytest.mark.parametrize("seed", [seed for seed in range(400, 440) if not instance(seed).busiest.losses][:12])
@@ -262,18 +296,20 @@ def test_lines_lie_under_what_whole_instances_cost(seed: int) -> None:
     factors[0] = 1.0
     weights = [draw.uniform(-0.3, 1) for _ in range(count)]
     weights[0] = 1 - sum(weights[1:])
+    if count > 1 and seed % 4 == 0:
+        factors[-1] = 0.0
     if any(sum(weights[:end]) < 0 for end in range(1, count + 1)):
         weights = [1 / count] * count
     lines = list(_lines_under(factors, weights, most))
     touched = 0
     # Steps are where the lines come closest: there and just beyond.
-    steps = [k / factor for factor in factors for k in range(most + 1) if 0 < k / factor <= most]
+    steps = [k / factor for factor in factors if factor for k in range(most + 1) if 0 < k / factor <= most]
     for load in [
         *steps,
         *(step * (1 + 1e-7) for step in steps if step < most),
         *(draw.uniform(1e-6, most) for _ in range(50)),
     ]:
-        least = [max(1, math.ceil(factor * load * (1 - 1e-12))) for factor in factors]
+        least = [max(factor > 0, math.ceil(factor * load * (1 - 1e-12))) for factor in factors]
         # Any steady counts that carry it, by trying: at most two more in each period.
         for more in itertools.product(range(3), repeat=count):
             counts = [n + extra for n, extra in zip(least, more, strict=True)]
@@ -326,6 +362,16 @@ def test_no_other_division_into_periods_plans_less_in_vain(seed: int) -> None:
         for tops in itertools.product(levels, repeat=2)
     )
     assert excess == best
+
+
+def test_hours_that_may_stop_are_a_period_of_their_own() -> None:
+    rates = [10, 9, 4, 0, 3.5, 10, 0, 1]
+    of_hour, found = periods_of(rates, 3, may_stop=True)
+    others, same = periods_of([rate for rate in rates if rate], 3)
+    assert found == (*same, 0.0)
+    assert [period for period, rate in zip(of_hour, rates, strict=True) if rate] == list(others)
+    assert of_hour[3] == of_hour[6] == 3
+    assert periods_of([5, 1, 2], may_stop=True) == periods_of([5, 1, 2])
 
 
 def test_a_constant_rate_is_one_period() -> None:

@@ -293,6 +293,73 @@ def test_check_prices_the_schedule_of_today() -> None:
         assert "mean over the hours" in checks["budget-monthly"].says
 
 
+NIGHT = tuple(0.0 if hour % 24 < 6 or hour >= 144 else rate for hour, rate in enumerate(WAVE))
+
+
+@cache
+def stopping(least: int) -> Planned:
+    """A week whose nights and Sunday have no requests."""
+    return planned(constrained(hourly(wave=NIGHT), min_replicas=least))
+
+
+def test_nothing_runs_in_hours_without_requests_where_that_is_allowed(tmp_path: Path) -> None:
+    found = stopping(0)
+    schedule = found.plan.schedule
+    assert schedule is not None
+    rest = schedule.periods[-1]
+    assert (rest.rate_rps, rest.hours, set(rest.instances)) == (0.0, 6 * 6 + 24, {0})
+    assert rest.cost_usd_per_hour == found.plan.cost.overhead_usd_per_hour
+    assert [hour for hour in range(168) if schedule.period_of_hour[hour] == len(schedule.periods) - 1] == [
+        hour for hour in range(168) if not NIGHT[hour]
+    ]
+    kept = stopping(1).plan.schedule
+    assert kept is not None
+    assert schedule.usd_per_hour < kept.usd_per_hour
+    assert min(min(period.instances) for period in kept.periods) == 1
+    assert read_plan(written(found, tmp_path)).plan == found.plan
+    said = plan_answer.verdict(found.plan)
+    assert f"Nothing runs in 60 of 168 hours, which have no requests: what comes then is refused. {STARTS}" in said
+    assert not any("min_replicas" in sentence for sentence in found.plan.assumptions)
+    assert any(
+        "Hours without requests (60 of 168)" in sentence and "constraints.min_replicas is 1: with 0" in sentence
+        for sentence in stopping(1).plan.assumptions
+    )
+    assert next(plan_table.picture(schedule)).startswith("Instances by the hour")
+    assert list(plan_table.picture(schedule))[1].startswith("Mon       ")
+
+
+STARTS = "Instances start 8 minutes before the next hour that has some."
+
+
+def test_a_plan_that_stops_is_refused_without_the_key_and_simulated_without_its_rests(tmp_path: Path) -> None:
+    path = written(stopping(0), tmp_path)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["workload"]["constraints"]["min_replicas"] = 1
+    path.write_text(json.dumps(sealed(document)), encoding="utf-8")
+    with pytest.raises(InputError, match="every group runs at least one instance in each hour"):
+        read_plan(path)
+    document["workload"]["constraints"]["min_replicas"] = 0
+    document["schedule"]["periods"][-2]["instances"] = [0] * len(document["groups"])
+    path.write_text(json.dumps(sealed(document)), encoding="utf-8")
+    with pytest.raises(InputError, match="every group runs at least one instance in each hour"):
+        read_plan(path)
+
+
+def test_the_key_changes_nothing_where_every_hour_has_requests() -> None:
+    found, other = (planned(constrained(hourly(), min_replicas=least)) for least in (0, 1))
+    assert found.plan.schedule == other.plan.schedule
+    assert any("stops nothing, since every hour has requests" in sentence for sentence in found.plan.assumptions)
+
+
+def test_instances_run_on_where_starting_takes_longer_than_the_rest() -> None:
+    wave = tuple(0.0 if hour % 4 == 0 else 1.0 + (hour % 24) / 24 for hour in range(168))
+    found = planned(launch(constrained(hourly(wave=wave), min_replicas=0), startup_minutes=90.0))
+    schedule = found.plan.schedule
+    assert schedule is not None
+    assert schedule.idle_hours == 0
+    assert any("starting them again would cost more" in sentence for sentence in found.plan.assumptions)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

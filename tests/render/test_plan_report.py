@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,8 @@ from plans import LARGE, alternative, group, plan, workload
 
 from sky_melange.cli import cli
 from sky_melange.domain.hours import Hours, Period, Schedule
-from sky_melange.domain.plan import Plan
+from sky_melange.domain.plan import GroupCommitment, Plan
+from sky_melange.domain.price_record import PriceKind
 from sky_melange.render import plan_report, plan_table
 from sky_melange.render.hours_plot import hours_plot
 
@@ -126,6 +128,49 @@ def test_a_week_by_the_clock_is_drawn_with_its_traffic() -> None:
     bars = "Instances by the hour"
     drawn_in = (plan_table.render(replace(shown, schedule=each), asked, color=False) for each in (schedule, even))
     assert [bars in table for table in drawn_in] == [True, False]
+
+
+def test_the_week_is_a_png_where_it_differs_by_the_hour(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    text = QUICKSTART.read_text(encoding="utf-8")
+    source, folder = tmp_path / "workload.yaml", tmp_path / "plan"
+
+    def drawn(rate: str, *arguments: str) -> Any:
+        source.write_text(re.sub(r"request_rate: \S+", rate, text), encoding="utf-8")
+        assert CliRunner().invoke(cli, ["plan", str(source), "--offline", "--out", str(folder)]).exit_code == 0
+        return CliRunner().invoke(cli, ["report", str(folder), *arguments])
+
+    first, again = tmp_path / "week.PNG", tmp_path / "other"
+    assert drawn(f"hours: {[2.0] * 12 + [40.0] * 12}", "-o", str(first)).exit_code == 0
+    assert CliRunner().invoke(cli, ["report", str(folder), "--as", "png", "-o", str(again)]).exit_code == 0
+    assert first.read_bytes() == again.read_bytes()
+    assert first.read_bytes().startswith(b"\x89PNG")
+    even = drawn("request_rate: 32", "-o", str(tmp_path / "even.png"))
+    assert (even.exit_code, (tmp_path / "even.png").exists()) == (2, False)
+    assert "there is no week to draw: plan with `traffic.hours`" in even.output
+
+
+def test_committed_instances_are_drawn_apart() -> None:
+    bought = GroupCommitment(
+        kind=PriceKind.COMMIT_1Y, instances=2, price_usd_per_hour=1.0, as_of="2026-01-01", source="x"
+    )
+    plan = replace(MIX, groups=(replace(MIX.groups[0], committed=bought),))
+    periods = tuple(
+        Period(rate_rps=rate, hours=12, instances=(n,), cost_usd_per_hour=1.0) for rate, n in ((9.0, 5), (1.0, 1))
+    )
+    schedule = Schedule(
+        time_zone="UTC",
+        period_of_hour=(0,) * 12 + (1,) * 12,
+        periods=periods,
+        startup_minutes=5.0,
+        starts=4,
+        usd_per_hour=1.0,
+        fixed_usd_per_hour=2.0,
+    )
+    text = Page(hours_plot(plan, schedule, [9.0] * 12 + [1.0] * 12)).text
+    name = MIX.groups[0].name
+    assert f"{name}, committed: 1 to 2 instances" in text
+    assert f"{name}, by the hour: 0 to 3 instances" in text
 
 
 def test_names_with_markup_stay_text() -> None:

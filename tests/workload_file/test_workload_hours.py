@@ -70,6 +70,14 @@ def test_the_busiest_hour_is_the_rate(reading: Callable[..., Workload]) -> None:
     )
 
 
+@pytest.mark.parametrize("keys", ["launch: {scaling: fixed}", "launch: {mode: cluster}"])
+def test_only_what_follows_the_hours_may_stop(reading: Callable[..., Workload], keys: str) -> None:
+    stops = "constraints: {min_replicas: 0}\n"
+    assert reading(OF_A_DAY, after=stops).constraints.may_stop
+    with pytest.raises(InputError, match=r"constraints\.min_replicas: 0 stops .*write .* or at least 1"):
+        reading(OF_A_DAY, after=f"{stops}{keys}\n")
+
+
 def test_hours_that_are_all_alike_say_nothing(reading: Callable[..., Workload]) -> None:
     assert reading(f"hours: {[32] * WEEK}") == reading("request_rate: 32")
 

@@ -8,6 +8,7 @@ min Σ_cl p_c m_l n_cl + charges
 s.t.  Σ_r load_rc x_rc ≤ u w_c in every case   f_cl w_c ≤ n_cl   n_c,l+1 ≤ n_cl   y_c ≤ n_cl ≤ M_c y_c
       the limits' rows for every period        Σ_c |n_cl − n_cm| ≤ changes where an hour of l is followed by one of m
       Σ_l m_l n_cl ≥ a w_c + b y_c             the lines under what whole instances cost (`_whole_hours`)
+without the limits' rows and y_c ≤ n_cl in a last period without traffic,
 with p_c m_l as in `ScheduleProblem.paid` where instances may be bought for a term,
 and, where instances may be lost, for each way to lose them shares z that hold in all periods on what is left.
 """
@@ -96,12 +97,12 @@ def _reduction(problem: ScheduleProblem) -> Reduction | None:
         return None
     parts = [
         reduce_problem(replace(each, keep=None, prices=_in_period(each.prices, paid, weight)))
-        for each, paid, weight in zip(problem.problems, problem.paid, weights, strict=True)
+        for each, paid, weight in zip(problem.problems, problem.paid, weights, strict=False)
     ]
     running = () if problem.busiest.keep is None else problem.busiest.keep.previous
 
     def mean(values: Sequence[float]) -> float:
-        return math.inf if math.inf in values else math.fsum(w * v for w, v in zip(weights, values, strict=True))
+        return math.inf if math.inf in values else math.fsum(w * v for w, v in zip(weights, values, strict=False))
 
     size = problem.busiest.candidate_count
     surcharges = tuple(mean([part.surcharges[c] for part in parts]) for c in range(size))
@@ -174,11 +175,12 @@ def _solved(problem: ScheduleProblem, session: Session) -> ScheduleSolution:
     ]
     rows.assignment(lp, first, busiest)
     loads = _carries(lp, problem, first, counts)
-    rows.coverage(lp, replace(first, counts=counts[-1]), busiest)
+    serving = problem.serving
+    rows.coverage(lp, replace(first, counts=counts[serving - 1]), busiest)
     program = IntegerProgram(busiest, lp, first)
     if len(counts) > 1 or busiest.losses or busiest.charges.depend_on_groups:
         program.used()
-    for each, problem_of_period, named in zip(counts, problem.problems, (lp, *later), strict=True):
+    for each, problem_of_period, named in zip(counts[:serving], problem.problems, (lp, *later)[:serving], strict=True):
         view = (
             program
             if named is lp
@@ -208,7 +210,7 @@ def _carries(
     size = problem.busiest.candidate_count
     loads = tuple(lp.add_variable(f"w_{c}", lowBound=0) for c in range(size))
     rows.utilization(lp, replace(variables, counts=loads), problem.busiest)
-    for period, factors in enumerate(problem.factors):
+    for period, factors in enumerate(problem.factors[: problem.serving]):
         for c in range(size):
             lp.addConstraint(factors[c] * loads[c] - left[period][c] <= 0, f"carries_{c}_{period}")
     return loads
@@ -260,7 +262,8 @@ def _whole_hours(
 def _lines_under(factors: Sequence[float], weights: Sequence[float], most: int) -> Iterator[tuple[float, float]]:
     """(slope, value at 0) of the lower convex hull of w -> Σ_l m_l·⌈f_l·w⌉ over 0 < w ≤ `most`.
 
-    Instances of a period that weighs less than nothing run on from the busier one before it.
+    Instances of a period that weighs less than nothing run on from the busier one before it. Where f_l = 0 none need
+    run.
     """
     kept: list[tuple[float, float]] = []
     for factor, weight in zip(factors, weights, strict=True):
@@ -271,7 +274,7 @@ def _lines_under(factors: Sequence[float], weights: Sequence[float], most: int) 
 
     def paid(w: float) -> float:
         # A hair below the step: what it says must be no more than what whole counts cost.
-        return math.fsum(weight * max(1, math.ceil(factor * w * (1 - 1e-9))) for factor, weight in kept)
+        return math.fsum(weight * max(factor > 0, math.ceil(factor * w * (1 - 1e-9))) for factor, weight in kept)
 
     if not most:
         return
@@ -295,13 +298,13 @@ def _turns_down(one: tuple[float, float], other: tuple[float, float], point: tup
 def _steady(
     lp: pulp.LpProblem, problem: ScheduleProblem, variables: Variables, counts: Sequence[Sequence[pulp.LpVariable]]
 ) -> None:
-    """No group runs more in a quieter period, each that is used runs in all; changes are limited."""
+    """No group runs more in a quieter period, each that is used runs in all with traffic; changes are limited."""
     for period in range(1, len(counts)):
         for c in range(len(variables.used)):
             lp.addConstraint(counts[period][c] - counts[period - 1][c] <= 0, f"steady_{c}_{period}")
     if len(counts) > 1:
         for c, used in enumerate(variables.used):
-            lp.addConstraint(counts[-1][c] - used >= 0, f"runs_{c}")
+            lp.addConstraint(counts[problem.serving - 1][c] - used >= 0, f"runs_{c}")
     if problem.cycle.max_changes is None:
         return
     for one, other in sorted({(min(pair), max(pair)) for pair in followed(problem.cycle.period_of_hour)}):
@@ -321,7 +324,7 @@ def _losses(
     if not losses:
         return
     present = [[[used] for used in variables.used] for _ in counts]
-    for period, row in enumerate(counts):
+    for period, row in enumerate(counts[: problem.serving]):
         for c, count in enumerate(row):
             for j in range(2, losses + 1):
                 there = lp.add_variable(f"z_{c}_{j}_{period}", cat=pulp.LpBinary)
@@ -338,7 +341,7 @@ def _losses(
         )
         left = [
             [count - pulp.lpSum(present[period][c][: gone[c]]) for c, count in enumerate(row)]
-            for period, row in enumerate(counts)
+            for period, row in enumerate(counts[: problem.serving])
         ]
         anew = replace(variables, shares=shares, slices=1)
         rows.assignment(named, anew, on_average.busiest)

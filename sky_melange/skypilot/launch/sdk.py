@@ -199,13 +199,14 @@ def _merged(under: object, over: object) -> object:
 def _service(record: Mapping[str, Any]) -> ServiceState:
     status = _word(record["status"])
     ready = sum(_word(replica["status"]) == "READY" for replica in record.get("replica_info") or [])
+    # SkyPilot says 0 where the controller's answer cannot be read, too.
+    asked = record.get("target_num_replicas") or (0 if status == "NO_REPLICA" else None)
     return ServiceState(
         status=status,
         ready_replicas=ready,
         endpoint=record.get("endpoint") or None,
         has_failed=status in _FAILED,
-        # SkyPilot says 0 where the controller's answer cannot be read; no service of a plan has so few.
-        asked_replicas=record.get("target_num_replicas") or None,
+        asked_replicas=asked,
     )
 
 

@@ -20,7 +20,9 @@ from plans_by_hours import by_hours, scaled, write_folder
 
 from sky_melange import pipeline
 from sky_melange.domain.hours import Scaling
+from sky_melange.domain.plan import Plan
 from sky_melange.domain.scaling import ReplicaPolicy
+from sky_melange.domain.workload import Workload
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render.router_haproxy import health_checks_rps
 from sky_melange.render.skypilot_yaml import render, replica_policies
@@ -110,6 +112,22 @@ def test_skypilot_s_own_checks_take_the_policies(tmp_path: Path, repository: Pat
     assert failure.detail == "planned 1 to 5, the file 1 to 50"
 
 
+def one_group_that_stops() -> tuple[Plan, Workload]:
+    """No router, whose checks would be requests."""
+    plan = by_hours(replace(router_plans.plan(), groups=router_plans.plan().groups[:1]), counts=((5,), (3,), (0,)))
+    assert plan.schedule is not None
+    periods = (*plan.schedule.periods[:2], replace(plan.schedule.periods[2], rate_rps=0.0))
+    return replace(plan, schedule=replace(plan.schedule, periods=periods)), WORKLOAD
+
+
+def test_skyserve_stops_the_last_replica_only_where_no_router_asks_for_its_health() -> None:
+    plan, workload = one_group_that_stops()
+    (policy,) = replica_policies(plan, workload).values()
+    assert (policy.min_replicas, policy.max_replicas) == (0, 5)
+    stopped = by_hours(router_plans.plan(), counts=((5, 4, 3), (3, 2, 1), (0, 0, 0)))
+    assert {policy.min_replicas for policy in replica_policies(stopped, workload).values()} == {1}
+
+
 def rates(seed: int) -> list[float]:
     """Requests/s in each interval of a day: a busy day, a burst, a standstill, and noise."""
     drawn = random.Random(seed)  # noqa: S311 - the same each time
@@ -154,10 +172,14 @@ def test_skyserve_takes_every_policy_and_decides_as_we_simulate(tmp_path: Path) 
     }
     cases, expected = [], []
     for seed, (group, policy, startup_s) in enumerate(
-        [(group, each[group.name], s) for each, s in ((policies, 720.0), (slow, 45.0)) for group in PLAN.groups]
+        [
+            *((group, each[group.name], s) for each, s in ((policies, 720.0), (slow, 45.0)) for group in PLAN.groups),
+            (PLAN.groups[0], replace(slow[GROUPS[0]], min_replicas=0), 720.0),
+        ]
     ):
         config = yaml.safe_load(texts[group.file])
         config["service"]["replica_policy"] |= {
+            "min_replicas": policy.min_replicas,
             "upscale_delay_seconds": policy.upscale_delay_seconds,
             "downscale_delay_seconds": policy.downscale_delay_seconds,
         }
@@ -172,6 +194,7 @@ def test_skyserve_takes_every_policy_and_decides_as_we_simulate(tmp_path: Path) 
         # Without those that are drained, which SkyServe keeps elsewhere.
         assert all(step.paid >= own for step, (_, _, own) in zip(ours, theirs, strict=True))
         assert len({step.target for step in ours}) > 1
+    assert min(step.target for step in expected[-1]) == 0
 
 
 def test_a_replica_serves_after_its_start_and_is_paid_while_it_is_drained() -> None:

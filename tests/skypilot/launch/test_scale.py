@@ -140,7 +140,12 @@ class CountingCloud(FakeCloud):
         super().finish(ticket)
         if verb in ("up", "update"):
             service: Mapping[str, Any] = yaml.safe_load(self.tasks[name].text)["service"]
-            self.replicas[name] = service.get("replicas") or service["replica_policy"]["min_replicas"]
+            found = service.get("replicas")
+            self.replicas[name] = service["replica_policy"]["min_replicas"] if found is None else found
+
+    def answers(self, address: str) -> bool:
+        """The router has a server."""
+        return super().answers(address) and any(self.replicas.values())
 
 
 @pytest.fixture
@@ -178,6 +183,20 @@ def test_up_starts_the_busiest_hour_and_scale_follows_the_clock(
     bench.up(plan, workload, launched)
     assert launched.verbs() == []
     assert [launched.replicas[name] for name in GROUPS] == [*COUNTS[2]]
+
+
+def test_nothing_runs_in_an_hour_without_requests_and_up_does_not_wait_for_it(
+    bench: Any, any_plan: Make, any_workload: Make, launched: CountingCloud
+) -> None:
+    plan, workload = by_hours(any_plan(), counts=(*COUNTS[:2], (0, 0, 0))), any_workload()
+    done = scale(bench, launched, plan, workload, TUESDAY_3_00)
+    assert [launched.replicas[name] for name in GROUPS] == [0, 0, 0]
+    assert [each.problem for each in done] == [None] * 3
+    assert {each.action for each in scale(bench, launched, plan, workload, TUESDAY_3_00)} == {"keep"}
+    bench.up(plan, workload, launched)
+    assert [launched.replicas[name] for name in GROUPS] == [0, 0, 0]
+    scale(bench, launched, plan, workload, TUESDAY_3_00 + timedelta(hours=2, minutes=50))
+    assert [launched.replicas[name] for name in GROUPS] == [*COUNTS[1]], "started before the hour that needs them"
 
 
 def outside_service(text: str) -> Any:
@@ -428,12 +447,17 @@ def test_a_schedule_below_the_floor_is_refused(planned: Any, tmp_path: Path) -> 
     assert "schedule: has 2 replicas at Monday 01:00, and constraints.min_replicas is 3: plan again" in done.stderr
 
 
-@pytest.mark.parametrize(("target", "asked"), [(3, 3), (0, None), (None, None)])
-def test_what_skyserve_is_asked_for_is_its_controller_s_word(target: int | None, asked: int | None) -> None:
+@pytest.mark.parametrize(
+    ("status", "target", "asked"),
+    [("READY", 3, 3), ("READY", 0, None), ("READY", None, None), ("NO_REPLICA", 0, 0), ("NO_REPLICA", 2, 2)],
+)
+def test_what_skyserve_is_asked_for_is_its_controller_s_word(
+    status: str, target: int | None, asked: int | None
+) -> None:
     """SkyPilot says 0 for an answer that it cannot read, and nothing where there is none."""
     from sky_melange.skypilot.launch import sdk
 
-    record = {"status": "READY", "replica_info": [{"status": "READY"}, {"status": "STARTING"}], "endpoint": None}
+    record = {"status": status, "replica_info": [{"status": "READY"}, {"status": "STARTING"}], "endpoint": None}
     found = sdk._service({**record, "target_num_replicas": target})
     assert (found.asked_replicas, found.ready_replicas) == (asked, 1)
 
