@@ -165,7 +165,7 @@ def stated_error(setup: Setup) -> ProfileError:
     return _error(
         row,
         slower,
-        "error that holds for four of five held-out comparisons",
+        "held-out comparisons",
         f"{row['comparisons']} steps of {kind} on {_listed(row)}, each {left_out}",
     )
 
