@@ -3,8 +3,8 @@
     python scripts/calibrate_roofline.py RUNS.csv.gz [--output catalogs] [--date YYYY-MM-DD]
 
 Reads the bundled `points` profiles and a table of measured serving runs. roofline_errors.csv has errors with each
-accelerator left out; roofline_unseen.csv what is stated, by distance, with models and accelerators left out. Prints the
-latter as Markdown, and whether what is stated holds. Same input, same bytes.
+accelerator left out; roofline_unseen.csv what is stated, by distance, with models and accelerators left out. Prints
+both as Markdown, and whether what is stated holds. Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -72,8 +72,13 @@ def main(arguments: list[str] | None = None) -> int:
     guesses = leave_model_out(samples)
     unseen = list(roofline_errors.table(guesses, options.date))
     _write(options.output / "roofline_unseen.csv", roofline_errors.HEADER, unseen)
+    print("| left out | all | kernel-based profiles, median | measured vLLM runs, median |\n| --- | --- | --- | --- |")
     for row in rows:
-        print("  ".join(str(cell) for cell in row), file=sys.stderr)
+        name, count, *figures, _, _, silicon, runs, measured, _ = row
+        cells = " / ".join(f"{100 * float(str(figure)):.1f}" for figure in figures)
+        of_runs = f"{100 * float(str(measured)):.1f} ({runs})" if measured else "–"
+        print(f"| {name} | {cells} ({count}) | {100 * float(str(silicon)):.1f} | {of_runs} |")
+    print()
     _print(unseen, roofline_errors.coverage(guesses))
     return 0
 
