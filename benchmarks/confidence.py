@@ -2,15 +2,14 @@
 
     python -m benchmarks.confidence [--draws 40]
 
-Each draw gives every profile of a plan a factor on its latencies, whose logarithm has a Laplace distribution with the
-stated error as its median absolute value, and simulates the plan with these engines by a seed of its own. Prints what
-the plan costs, and in which share of the draws `slo.attainment` holds. Deterministic.
+Each draw gives every profile of a plan a factor on its latencies, from the distribution that its stated error and
+interval stand for, and simulates the plan with these engines by a seed of its own. Prints what the plan costs, and in
+which share of the draws `slo.attainment` holds. Deterministic.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from sky_melange.errors import SkyMelangeError
 from sky_melange.pipeline.judging import final_scenario
 from sky_melange.pipeline.planning import Planned
 from sky_melange.plan_file import PlanDocument
-from sky_melange.profiles.pessimism import slowed, stated_fraction
+from sky_melange.profiles.pessimism import latency_factor, slowed
 from sky_melange.simulation.fleet import Group
 
 CASES: Final = (
@@ -35,6 +34,7 @@ CASES: Final = (
     Case(name="70B chat-8", kind="chat", rate_rps=8, model=LLAMA_70B),
 )
 CONFIDENCES: Final = (0.5, 0.8)
+_LEAST: Final = 1e-9
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def _held(workload: Workload, planned: Planned, draws: int) -> Iterator[bool]:
 
 
 def _factor(profile: Profile, random: np.random.Generator) -> float:
-    return float(math.exp(random.laplace(0.0, math.log1p(stated_fraction(profile)) / math.log(2))))
+    return latency_factor(profile, float(random.uniform(_LEAST, 1.0 - _LEAST)))
 
 
 if __name__ == "__main__":

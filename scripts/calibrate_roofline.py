@@ -3,8 +3,8 @@
     python scripts/calibrate_roofline.py RUNS.csv.gz [--output catalogs] [--date YYYY-MM-DD]
 
 Reads the bundled `points` profiles and a table of measured serving runs. roofline_errors.csv has errors with each
-accelerator left out; roofline_unseen.csv what is stated, by distance, with models and accelerators left out. Prints the
-latter as Markdown, and whether what is stated holds. Same input, same bytes.
+accelerator left out; roofline_unseen.csv what is stated, by distance, with models and accelerators left out. Prints
+both as Markdown, and whether what is stated holds. Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from profile_fit.roofline_fit import (  # noqa: E402
 )
 from profile_fit.runs import read_table  # noqa: E402
 
+from sky_melange.domain.profile import interval_text  # noqa: E402
 from sky_melange.profiles.roofline_terms import TPOT_TERMS, TTFT_TERMS  # noqa: E402
 
 HEADER = (
@@ -71,22 +72,39 @@ def main(arguments: list[str] | None = None) -> int:
     guesses = leave_model_out(samples)
     unseen = list(roofline_errors.table(guesses, options.date))
     _write(options.output / "roofline_unseen.csv", roofline_errors.HEADER, unseen)
+    print("| left out | all | kernel-based profiles, median | measured vLLM runs, median |\n| --- | --- | --- | --- |")
     for row in rows:
-        print("  ".join(str(cell) for cell in row), file=sys.stderr)
+        name, count, *figures, _, _, silicon, runs, measured, _ = row
+        cells = " / ".join(f"{100 * float(str(figure)):.1f}" for figure in figures)
+        of_runs = f"{100 * float(str(measured)):.1f} ({runs})" if measured else "–"
+        print(f"| {name} | {cells} ({count}) | {100 * float(str(silicon)):.1f} | {of_runs} |")
+    print()
     _print(unseen, roofline_errors.coverage(guesses))
     return 0
 
 
-def _print(unseen: Iterable[Sequence[object]], coverage: Iterable[tuple[str, int, float, float, float]]) -> None:
-    print("| GPU | model | memory | truth | comparisons | TPOT | stated | rate | stated |")
-    print("| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    for accelerator, model, memory, truth, count, _, _, tpot, tpot_stated, _, _, rate, rate_stated, _ in unseen:
-        figures = " | ".join(f"{100 * float(str(each)):.1f}" for each in (tpot, tpot_stated, rate, rate_stated))
-        print(f"| {accelerator} | {model} | {memory} | {_TRUTHS[str(truth)]} | {count} | {figures} |")
-    print("\n| group | comparisons | stated | no slower than planned | within the 80 % interval |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    for name, count, error, planned, within in coverage:
-        print(f"| {name} | {count} | {error:.1%} | {planned:.0%} | {within:.0%} |")
+def _print(unseen: Iterable[Sequence[object]], coverage: Iterable[roofline_errors.Coverage]) -> None:
+    print("| GPU | model | memory | truth | comparisons | TPOT | stated | 4 in 5 | rate | stated | 4 in 5 |")
+    print("| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for row in unseen:
+        found = dict(zip(roofline_errors.HEADER, row, strict=True))
+        figures = []
+        for name in ("tpot", "rate"):
+            low, high = found[f"{name}_low"], found[f"{name}_high"]
+            figures += [f"{100 * float(str(found[f'{name}_{what}'])):.1f}" for what in ("median", "stated")]
+            figures.append(interval_text((float(str(low)), float(str(high)))) if low else "unknown")
+        names = [found["accelerator"], found["model"], found["memory"], _TRUTHS[str(found["truth"])]]
+        print(f"| {' | '.join(map(str, (*names, found['comparisons'], *figures)))} |")
+    print("\n| group | comparisons (layouts) | no slower than planned | within the interval | binomial, 95 % | 80 %? |")
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
+    for each in coverage:
+        low, high = each.bounds
+        share = each.within / each.comparisons
+        is_near = "75 to 85 %" if 0.75 <= share <= 0.85 else "by chance" if low <= 0.8 <= high else "no"
+        print(
+            f"| {each.group} | {each.comparisons} ({each.layouts}) | {each.planned / each.comparisons:.0%} "
+            f"| {share:.0%} | {100 * low:.0f} to {100 * high:.0f} | {is_near} |"
+        )
 
 
 def _row(name: str, found: dict[tuple[str, str], Errors], date: str) -> tuple[object, ...]:

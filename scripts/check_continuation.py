@@ -7,8 +7,9 @@ sizes can be cut, and from the runs of its neighbours too; so are the lowest or 
 predicts them. Errors are given by direction, by whether runs of one request size or of more were left to fit, and by
 how many times the size is from the nearest that was left. `..._stated` is the error of which the pessimistic end at
 confidence 0.8 holds for four of five held-out runs, at least the median and at least that of shorter distances. The
-last row of each group, of ratio `inf`, is its worst decile: it is stated at every longer distance. Prints the table as
-Markdown. Same input, same bytes.
+last row of each group, of ratio `inf`, is its worst decile: it is stated at every longer distance. "No slower" and
+"within" are the shares of the runs that the pessimistic end and the interval hold of, as the runs of the other models
+state them. Prints the table as Markdown. Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from profile_fit.options import run_options  # noqa: E402
 from profile_fit.outcomes import quantile  # noqa: E402
 from profile_fit.runs import Layout, Table, read_table  # noqa: E402
 
-from sky_melange.domain.profile import LatencyModelForm  # noqa: E402
+from sky_melange.domain.profile import TO_END, LatencyModelForm  # noqa: E402
 from sky_melange.prices.gpus import load_gpus  # noqa: E402
 from sky_melange.profiles.continuation import LEAST_COMPARISONS, at_short_answers  # noqa: E402
 from sky_melange.profiles.fitting import Fit, predict  # noqa: E402
@@ -77,6 +78,7 @@ class Errors:
     tpot: list[float] = field(default_factory=list)
     ttft: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
+    tpot_by_model: dict[str, list[float]] = field(default_factory=dict)
     layouts: set[Layout] = field(default_factory=set)
 
     def add(self, other: Errors) -> None:
@@ -84,6 +86,8 @@ class Errors:
         self.tpot += other.tpot
         self.ttft += other.ttft
         self.rate += other.rate
+        for model, logs in other.tpot_by_model.items():
+            self.tpot_by_model.setdefault(model, []).extend(logs)
         self.layouts |= other.layouts
 
 
@@ -94,12 +98,13 @@ Key = tuple[str, bool, float]
 def main(arguments: list[str] | None = None) -> int:
     """Reads, fits, writes, prints; returns the exit code."""
     options = run_options("Check fitted laws at sizes that were held out.", arguments)
-    rows = list(table_rows(held_out_errors(read_table([options.runs])), options.date))
+    found = held_out_errors(read_table([options.runs]))
+    rows = list(table_rows(found, options.date))
     with (options.output / "continuation_errors.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(HEADER)
         writer.writerows(rows)
-    _print(rows)
+    _print(rows, found)
     return 0
 
 
@@ -210,8 +215,10 @@ def _errors(layout: Layout, runs: Sequence[Run], law: Fit, *, is_whole: bool) ->
     for run in runs:
         ttft_s, tpot_s = predict(law, run)
         predictions.append(Prediction(run=run, ttft_s=ttft_s, tpot_s=tpot_s))
+    tpot = [math.log(each.run.tpot_s / each.tpot_s) for each in predictions]
     return Errors(
-        tpot=[math.log(each.run.tpot_s / each.tpot_s) for each in predictions],
+        tpot=tpot,
+        tpot_by_model={layout.model: list(tpot)},
         ttft=[math.log(each.run.ttft_s / each.ttft_s) for each in predictions],
         rate=[math.log(max(each.ratio, 1e-2)) for each in (rate_errors(predictions) if is_whole else [])],
         layouts={layout},
@@ -238,15 +245,33 @@ def _row(
     return (direction, known, f"{ratio:g}", len(errors.tpot), len(errors.layouts), *figures, date)
 
 
-def _print(rows: Sequence[tuple[object, ...]]) -> None:
-    print("| direction | sizes left | up to | runs (layouts) | TPOT | stated | TTFT | rate | stated |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+def coverage(errors: Errors) -> tuple[int, int, int]:
+    """(runs, no slower than planned, within the interval) by TPOT; what is stated is that of the other models."""
+    counts = [0, 0, 0]
+    for model, own in errors.tpot_by_model.items():
+        others = [log for name, logs in errors.tpot_by_model.items() if name != model for log in logs]
+        if len(others) >= LEAST_COMPARISONS:
+            stated = math.log1p(_stated(others))
+            counts[0] += len(own)
+            counts[1] += sum(log <= stated * _LAPLACE for log in own)
+            counts[2] += sum(abs(log) <= stated * TO_END for log in own)
+    return counts[0], counts[1], counts[2]
+
+
+def _print(rows: Sequence[tuple[object, ...]], found: dict[Key, Errors]) -> None:
+    print(
+        "| direction | sizes left | up to | runs (layouts) | TPOT | stated | TTFT | rate | stated "
+        "| no slower | within |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for direction, known, ratio, runs, layouts, *figures in rows:
         tpot, tpot_stated, ttft, _, rate, rate_stated = (f"{100 * float(str(each)):.1f}" for each in figures[:-1])
         far = "farther" if ratio == "inf" else f"{ratio} ×"
-        name = str(direction).replace("_", " ")
-        counted = f"{runs} ({layouts})"
-        print(f"| {name} | {known} | {far} | {counted} | {tpot} | {tpot_stated} | {ttft} | {rate} | {rate_stated} |")
+        cells = (str(direction).replace("_", " "), known, far, f"{runs} ({layouts})", tpot, tpot_stated, ttft, rate)
+        errors = found.get((str(direction), known == "1", float(str(ratio))))
+        count, *held = (0, 0, 0) if ratio == "inf" or errors is None else coverage(errors)
+        shares = [f"{each / count:.0%}" for each in held] if count >= LEAST_COMPARISONS else ["", ""]
+        print(f"| {' | '.join(map(str, (*cells, rate_stated, *shares)))} |")
 
 
 if __name__ == "__main__":

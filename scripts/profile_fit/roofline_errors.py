@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from profile_fit.outcomes import quantile
 from profile_fit.roofline_fit import MEASURED, SILICON, Guess
-from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.profile import TO_END, Interval, ProfileKind
 from sky_melange.profiles import bundled
 
 HEADER: Final = (
@@ -22,6 +22,7 @@ HEADER: Final = (
     "accelerators",
     "models",
     *(f"{name}_{what}" for name in ("tpot", "ttft", "rate") for what in ("median", "stated")),
+    *(f"{name}_{end}" for name in ("tpot", "rate") for end in ("low", "high")),
     "date",
 )
 LEAST: Final = 20
@@ -29,6 +30,11 @@ CONFIDENCE: Final = 0.8
 POWER: Final = math.log2(0.5 / (1 - CONFIDENCE))
 """Of 1 + error at that confidence, see `sky_melange.profiles.pessimism`."""
 _QUANTITIES: Final = ("tpot", "ttft", "rate")
+_BEYOND: Final = 0.08
+"""Share of the known comparisons beyond either end: of models of which none is known, about a tenth is beyond it.
+
+Of the shares tried (5 to 10 %) the one with which four of five comparisons with unseen models are between the ends.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,29 +70,72 @@ def classes(guesses: Sequence[Guess]) -> Iterator[Class]:
 
 
 def table(guesses: Sequence[Guess], date: str) -> Iterator[tuple[object, ...]]:
-    """A row a class, and last what is stated beyond all of them: the worst decile of measured runs.
+    """A row a class, and last what is stated beyond all of them: the worst decile of measured runs, without ends.
 
-    What is stated of an accelerator that was not seen is never less than of one that was.
+    What is stated of an accelerator that was not seen is never less than of one that was, at either end.
     """
     least: dict[tuple[bool, str, str], float] = {}
+    widest: dict[tuple[bool, str, str], Interval] = {}
     for one in classes(guesses):
         own = [guess for guess in guesses if one.has(guess)]
-        figures = []
+        figures, limits = [], []
+        kernels = kernels_error() if one.truth == SILICON else 0.0
         for name in _QUANTITIES:
             place = (one.moe, one.memory, name)
-            least[place] = max(least.get(place, 0.0), stated(own, name, one.truth))
+            least[place] = max(least.get(place, 0.0), stated(own, name) + kernels)
             figures += [_typical(own, name), least[place]]
-        yield _row("unseen" if one.unseen else "seen", "moe" if one.moe else "dense", one.memory, own, figures, date)
+            if name != "ttft":
+                low, high = ends(own, name)
+                more = math.pow(1.0 + kernels, TO_END)
+                before = widest.get(place, (1.0, 1.0))
+                widest[place] = min(before[0], low / more), max(before[1], high * more)
+                limits += widest[place]
+        place_of = ("unseen" if one.unseen else "seen", "moe" if one.moe else "dense", one.memory)
+        yield _row(place_of, own, (*figures, *limits), date)
+    yield from _slower_models(guesses, least, date)
     own = [guess for guess in guesses if guess.unseen and guess.sample.source == MEASURED]
     figures = [figure for name in _QUANTITIES for figure in (_typical(own, name), quantile(_absolute(own, name), 0.9))]
-    yield _row("beyond", "any", "any", own, figures, date)
+    yield _row(("beyond", "any", "any"), own, (*figures, *[""] * 4), date)
 
 
-def stated(guesses: Iterable[Guess], quantity: str, truth: str) -> float:
-    """The error whose pessimistic end holds for four of five, at least the median; of kernels, with their own added."""
+def _slower_models(
+    guesses: Sequence[Guess], least: Mapping[tuple[bool, str, str], float], date: str
+) -> Iterator[tuple[object, ...]]:
+    """Models that are slower than the pessimistic end of their class more often than by chance: elsewhere too, perhaps.
+
+    Where largest rates are few, what is found of TPOT is stated of them.
+    """
+    measured = [guess for guess in guesses if not guess.unseen and guess.sample.source == MEASURED]
+    for model in sorted({guess.sample.setup.shape.model for guess in measured}):
+        own = [guess for guess in measured if guess.sample.setup.shape.model == model]
+        logs = {name: [guess.log for guess in own if guess.quantity == name] for name in _QUANTITIES}
+        end = math.log1p(least[bool(own[0].sample.setup.shape.experts), "hbm", "tpot"]) * POWER
+        no_slower = sum(log <= end for log in logs["tpot"])
+        if len(logs["tpot"]) < LEAST or binomial(no_slower, len(logs["tpot"]))[1] >= CONFIDENCE:
+            continue
+        figures, limits = [], [*ends(own, "tpot")]
+        for name in _QUANTITIES:
+            known = name if len(logs[name]) >= LEAST else "tpot"
+            figures += [_typical(own, known), stated(own, known)]
+        low, high = ends(own, "rate") if len(logs["rate"]) >= LEAST else (1 / limits[1], 1 / limits[0])
+        yield _row(("own", model, "hbm"), own, (*figures, *limits, low, high), date)
+
+
+def stated(guesses: Iterable[Guess], quantity: str) -> float:
+    """The error whose pessimistic end holds for four of five, at least the median."""
     logs = [guess.log for guess in guesses if guess.quantity == quantity]
-    error = max(_median(logs), math.expm1(max(0.0, quantile(logs, CONFIDENCE)) / POWER))
-    return error + (kernels_error() if truth == SILICON else 0.0)
+    return max(_median(logs), math.expm1(max(0.0, quantile(logs, CONFIDENCE)) / POWER))
+
+
+def ends(guesses: Iterable[Guess], quantity: str) -> Interval:
+    """Multiples of the prediction that all but `_BEYOND` of the comparisons are above, and below; 1 is between them.
+
+    The slower end is no less than the pessimistic one.
+    """
+    logs = [guess.log for guess in guesses if guess.quantity == quantity]
+    slow = max(quantile(logs, 1 - _BEYOND), math.log1p(stated(guesses, quantity)) * POWER)
+    fast = min(quantile(logs, _BEYOND), 0.0)
+    return (math.exp(-slow), math.exp(-fast)) if quantity == "rate" else (math.exp(fast), math.exp(slow))
 
 
 def kernels_error() -> float:
@@ -97,38 +146,98 @@ def kernels_error() -> float:
     return statistics.median(error.tpot_fraction or 0.0 for error in errors if error is not None)
 
 
-def coverage(guesses: Sequence[Guess]) -> Iterator[tuple[str, int, float, float, float]]:
-    """(group, comparisons, stated TPOT error, share no slower than planned, share within the 80 % interval).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Of the comparisons of a group: how many were no slower than the pessimistic end, and between both ends.
 
-    For each class, accelerator, model and precision with 20 comparisons or more. The error is that of the class
-    without the model that is compared, so that none vouches for itself.
+    `layouts`: of how many layouts they are. The comparisons of one layout err alike, so that there are hardly more
+    independent ones.
     """
-    found: dict[str, list[tuple[float, float]]] = {}
+
+    group: str
+    comparisons: int
+    layouts: int
+    planned: int
+    within: int
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The exact binomial interval (95 %) of the share between both ends, were all comparisons independent."""
+        return binomial(self.within, self.comparisons)
+
+
+def coverage(guesses: Sequence[Guess]) -> Iterator[Coverage]:
+    """For each class, accelerator, model and precision with 20 comparisons or more, by TPOT.
+
+    The ends are those of the class without the model that is compared, so that none vouches for itself, and without the
+    kernels' own error where these are what is compared with.
+    """
+    found: dict[str, list[tuple[tuple[object, ...], bool, bool]]] = {}
     for one in classes(guesses):
         own = [guess for guess in guesses if one.has(guess) and guess.quantity == "tpot"]
-        models = sorted({guess.sample.setup.shape.model for guess in own})
-        for model in models:
+        for model in sorted({guess.sample.setup.shape.model for guess in own}):
             others = [guess for guess in own if guess.sample.setup.shape.model != model]
             if len(others) < LEAST:
                 continue
-            error = math.log1p(stated(others, "tpot", one.truth))
+            planned, (low, high) = math.log1p(stated(others, "tpot")) * POWER, ends(others, "tpot")
             for guess in own:
                 if guess.sample.setup.shape.model == model:
+                    case = (_layout(guess), guess.log <= planned, math.log(low) <= guess.log <= math.log(high))
                     for name in _groups(one, guess):
-                        found.setdefault(name, []).append((guess.log, error))
-    for name, pairs in sorted(found.items()):
-        if len(pairs) >= LEAST:
-            count = len(pairs)
-            planned = sum(log <= error * POWER for log, error in pairs) / count
-            within = sum(abs(log) <= error * math.log2(0.5 / 0.1) for log, error in pairs) / count
-            yield name, count, statistics.median(math.expm1(error) for _, error in pairs), planned, within
+                        found.setdefault(name, []).append(case)
+    for name, cases in sorted(found.items()):
+        if len(cases) >= LEAST:
+            layouts, planned_each, within_each = zip(*cases, strict=True)
+            yield Coverage(
+                group=name,
+                comparisons=len(cases),
+                layouts=len(set(layouts)),
+                planned=sum(planned_each),
+                within=sum(within_each),
+            )
+
+
+def _layout(guess: Guess) -> tuple[object, ...]:
+    setup = guess.sample.setup
+    return setup.shape.model, setup.machine.accelerator, setup.tensor_parallel, setup.dtype
+
+
+def binomial(hits: int, of: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share: the shares that would give so many, or so few, in 2.5 %."""
+
+    def least(count: int) -> float:
+        """The share with which `count` or more are hit in 2.5 % of the cases."""
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            share = (low + high) / 2
+            if _at_least(count, of, share) < 0.025:
+                low = share
+            else:
+                high = share
+        return low
+
+    return least(hits) if hits else 0.0, 1.0 - least(of - hits) if hits < of else 1.0
+
+
+def _at_least(count: int, of: int, share: float) -> float:
+    logs = (
+        math.lgamma(of + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(of - k + 1)
+        + k * math.log(share)
+        + (of - k) * math.log1p(-share)
+        for k in range(count, of + 1)
+    )
+    return math.fsum(map(math.exp, logs))
 
 
 def _groups(one: Class, guess: Guess) -> tuple[str, ...]:
     setup = guess.sample.setup
     seen = "unseen" if one.unseen else "seen"
+    truth = "measured runs" if one.truth == MEASURED else "measured kernels"
     return (
         "all",
+        f"all, {truth}",
         f"{seen} GPU, {'mixture of experts' if one.moe else 'dense'}, {one.memory}",
         f"{seen} {setup.machine.accelerator}",
         f"{seen} GPU, {setup.shape.model.split('/')[-1]}",
@@ -137,14 +246,13 @@ def _groups(one: Class, guess: Guess) -> tuple[str, ...]:
 
 
 def _row(
-    accelerator: str, model: str, memory: str, own: Sequence[Guess], figures: Iterable[float], date: str
+    place: tuple[str, str, str], own: Sequence[Guess], figures: Iterable[float | str], date: str
 ) -> tuple[object, ...]:
     names = sorted({guess.sample.accelerator for guess in own})
     models = {guess.sample.setup.shape.model for guess in own}
-    truth = own[0].sample.source
     count = sum(guess.quantity == "tpot" for guess in own)
-    texts = [f"{figure:.4f}" for figure in figures]
-    return (accelerator, model, memory, truth, count, " ".join(names), len(models), *texts, date)
+    texts = [figure if isinstance(figure, str) else f"{figure:.4f}" for figure in figures]
+    return (*place, own[0].sample.source, count, " ".join(names), len(models), *texts, date)
 
 
 def _typical(guesses: Iterable[Guess], quantity: str) -> float:

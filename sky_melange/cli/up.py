@@ -37,11 +37,28 @@ def _check_fleet(folder: Path, given: Mapping[str, Any]) -> None:
     from sky_melange.api import check
     from sky_melange.cli.check import fleet_errors
     from sky_melange.cli.fleet import raise_of_all
+    from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
 
     if given["workload"] is not None:
         raise InputError([Mistake(source="--workload", message="is of one plan; leave it out for a fleet")])
+    for plan in read_member_plans(read_fleet_plan(folder)):
+        _refuse_without_trust(plan.path)
     errors, _ = fleet_errors(folder, lambda path: check(path, offline=given["offline"]))
     raise_of_all(errors)
+
+
+def _refuse_without_trust(plan: Path) -> None:
+    """Raises InputError where machines would be paid for on which no engine starts."""
+    from sky_melange.plan_file import read_plan
+    from sky_melange.profiles.loading import lacks_trust
+
+    workload = read_plan(plan).workload
+    if lacks_trust(workload):
+        message = (
+            f"engines start {workload.model.id} only if they may run code of its repository: read it, write "
+            "`trust_remote_code: true` and plan again"
+        )
+        raise InputError([Mistake(source=str(plan), key="launch.trust_remote_code", message=message)])
 
 
 @click.command(name="up", epilog="Example: sky-melange up plan --dry-run")
@@ -83,6 +100,7 @@ def command(
 
     with held(folder, is_needed=not dry_run):
         launch = read_launch(folder)
+        _refuse_without_trust(folder)
         _check(folder, workload, offline=offline)
         if dry_run:
             steps = planned_steps(launch, None, adopt=adopt)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sky_melange.domain.units import s_to_ms
+
+Interval: TypeAlias = tuple[float, float]
+"""Multiples of a predicted figure between which the truth is in four of five cases: a tenth is beyond either end."""
+
+TO_END: Final = math.log2(0.5 / 0.1)
+"""Power of 1 + a typical error at the ends of an Interval, where errors are as large on both sides."""
 
 
 class ProfileKind(StrEnum):
@@ -23,7 +30,8 @@ class ProfileKind(StrEnum):
 class ProfileError:
     """Error of a profile against measured runs: absolute relative errors as fractions, None where not known.
 
-    `runs` is the number of runs compared with, `basis` says which in one sentence.
+    `runs` is the number of runs compared with, `basis` says which in one sentence. The intervals are those of held-out
+    cases, where each end was found by itself; None: as far on both sides as the fraction says.
     """
 
     statistic: str
@@ -32,6 +40,33 @@ class ProfileError:
     request_rate_fraction: float | None
     runs: int
     basis: str
+    tpot_interval: Interval | None = None
+    request_rate_interval: Interval | None = None
+
+    @property
+    def tpot_within(self) -> Interval | None:
+        """The interval of TPOT, however it is known."""
+        if self.tpot_interval is None and self.tpot_fraction is not None:
+            return either_side(self.tpot_fraction)
+        return self.tpot_interval
+
+    @property
+    def request_rate_within(self) -> Interval | None:
+        """The interval of the request rate, however it is known."""
+        if self.request_rate_interval is None and self.request_rate_fraction is not None:
+            return either_side(self.request_rate_fraction)
+        return self.request_rate_interval
+
+
+def either_side(fraction: float) -> Interval:
+    """The interval of errors that are as large on both sides, by the typical one."""
+    end = math.pow(1.0 + fraction, TO_END)
+    return 1.0 / end, end
+
+
+def interval_text(interval: Interval | None) -> str:
+    """`-20…+8%` of what is predicted; `?` where it is not known."""
+    return "?" if interval is None else f"{100 * (interval[0] - 1):+.0f}…{100 * (interval[1] - 1):+.0f}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

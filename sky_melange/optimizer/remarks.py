@@ -11,7 +11,7 @@ from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, PriceBook
 from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
 from sky_melange.domain.price_record import PriceKind, covered
-from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.profile import ProfileKind, interval_text
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.scaling import most_usd_per_hour
 from sky_melange.domain.units import s_to_ms, usd_per_month
@@ -264,8 +264,9 @@ def _profile_warnings(groups: Iterable[ReplicaGroup]) -> Iterator[str]:
             continue
         error = profile.error
         known = "its error is not known"
-        if error is not None and error.request_rate_fraction is not None:
-            known = f"{error.statistic} of the request rate {error.request_rate_fraction:.0%}: {error.basis}"
+        if error is not None and error.request_rate_within is not None:
+            within = interval_text(error.request_rate_within)
+            known = f"in 4 of 5 cases within {within} of the predicted request rate; {error.statistic}: {error.basis}"
         slower = f"; planned {profile.slower_by - 1:.0%} slower than predicted" if profile.slower_by > 1.0 else ""
         doubt = f"is {profile.kind}, not measured ({known}){slower}"
         yield f"Throughput of {group.name} {doubt}. Measure before a large launch."

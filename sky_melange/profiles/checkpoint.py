@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from sky_melange.domain.workload import AUTO_DTYPE, Model
 from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.profiles.architectures import Architecture, architecture_of, architectures, nearest
 from sky_melange.profiles.model_config import ModelConfig, config_object, parse_config, parse_object
+from sky_melange.resources import data_path
 from sky_melange.untrusted import read_bytes
 
 SIXTEEN_BITS: Final = ("bfloat16", "float16")
@@ -104,11 +107,17 @@ def noted(model: Model) -> Mapping[str, Any] | None:
 
 
 def context_limit(model: Model) -> int | None:
-    """Input and output tokens beyond which engines do not start the model, by the config.json that it was read from.
-
-    None where that is not known, as for models of the table.
+    """Input and output tokens beyond which engines do not start the model, by the config.json that it was read from,
+    or that is known of its very id (catalogs/context_limits.csv). None where neither says it.
     """
-    return _context_limit(noted(model) or {})
+    found = _context_limit(noted(model) or {})
+    return _known_limits().get(model.id.lower()) if found is None and model.config is None else found
+
+
+@cache
+def _known_limits() -> dict[str, int]:
+    with data_path("catalogs", "context_limits.csv").open(newline="", encoding="utf-8") as stream:
+        return {row["model"].lower(): int(row["tokens"]) for row in csv.DictReader(stream)}
 
 
 def _context_limit(content: Mapping[str, Any]) -> int | None:

@@ -87,16 +87,21 @@ def loading_warnings(
             f"planned: its configuration says {limit:,}. Plan for shorter requests and write "
             f"`model.max_model_len: {limit}`."
         )
-    if model.remote_code and not launch.trust_remote_code:
+    if lacks_trust(workload):
         yield (
             f"Launch: engines start {model.id} only if they may run code of its repository. Read it, then write "
-            "`launch.trust_remote_code: true`."
+            "`launch.trust_remote_code: true`; `up` refuses the plan until then."
         )
     needed = host_memory(model)
     unknown = {name: needed.of(gpus) for name, (gpus, memory_gib) in sorted(hosts.items()) if memory_gib is None}
     if unknown:
         listed = ", ".join(f"{name} ({gib:g} GiB)" for name, gib in unknown.items())
         yield f"Launch: how much memory the machines have is not listed; loading the model needs that of {listed}."
+
+
+def lacks_trust(workload: Workload) -> bool:
+    """Whether engines would have to run code of the model's repository, and may not."""
+    return workload.model.remote_code and not workload.launch.trust_remote_code
 
 
 def too_large_to_load(model: Model, key: ProfileKey) -> str | None:

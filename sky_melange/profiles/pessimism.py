@@ -6,18 +6,26 @@ import math
 from dataclasses import replace
 from typing import Final
 
-from sky_melange.domain.profile import LatencyModelForm, MatrixForm, PointsForm, Profile, ProfileKind
+from sky_melange.domain.profile import (
+    TO_END,
+    Interval,
+    LatencyModelForm,
+    MatrixForm,
+    PointsForm,
+    Profile,
+    ProfileKind,
+    either_side,
+)
 
 UNKNOWN_FRACTION: Final = 1.0
 """Error of a profile of which none is stated, other than one's own measurement: off by a factor of two."""
 
+_SLOWER_POWER: Final = math.log2(0.5 / (1 - 0.8))
+"""Of 1 + error, at the confidence that stated errors are made to hold for."""
+
 
 def pessimistic(profile: Profile, confidence: float) -> Profile:
-    """The profile so much slower that the truth is no slower with probability `confidence` (0.5: as predicted).
-
-    Stated errors are typical ones: half are smaller. Logarithms of errors are taken to fall off as in a Laplace
-    distribution, so that the end is (1 + error) to the power log2(0.5 ÷ (1 - confidence)): 1 + error at 0.75.
-    """
+    """The profile so much slower that the truth is no slower with probability `confidence` (0.5: as predicted)."""
     factor = slower_by(profile, confidence)
     return profile if factor == 1.0 else slowed(profile, factor)
 
@@ -28,18 +36,39 @@ def slower_by(profile: Profile, confidence: float) -> float:
 
 
 def latency_factor(profile: Profile, share: float) -> float:
-    """The multiple of the predicted latencies that the truth does not exceed with this probability."""
-    powers = math.log2(0.5 / (1.0 - share)) if share >= 0.5 else -math.log2(0.5 / share)
-    return math.pow(1.0 + stated_fraction(profile), powers)
+    """The multiple of the predicted latencies that the truth does not exceed with this probability.
+
+    Stated errors are typical ones: half are smaller. Logarithms of errors are taken to fall off as in a Laplace
+    distribution, so that the end is (1 + error) to the power log2(0.5 ÷ (1 - share)): 1 + error at 0.75. Where the ends
+    were found one by one, what is faster falls off to the end of the fast side, and what is slower than at 0.8 to that
+    of the slow side.
+    """
+    fraction, (fastest, slowest) = _stated(profile)
+    scale = math.log1p(fraction)
+    if share < 0.5:
+        return math.exp(math.log(fastest) * math.log2(0.5 / share) / TO_END)
+    power = math.log2(0.5 / (1.0 - share))
+    beyond = max(0.0, power - _SLOWER_POWER)
+    slope = max(0.0, math.log(slowest) - scale * _SLOWER_POWER) / (TO_END - _SLOWER_POWER)
+    return math.exp(scale * min(power, _SLOWER_POWER) + slope * beyond)
 
 
 def stated_fraction(profile: Profile) -> float:
     """The larger of the errors of TPOT and request rate; of one's own measurement without any, 0."""
-    error = profile.provenance.error
-    known = () if error is None else (error.tpot_fraction, error.request_rate_fraction)
-    fractions = [fraction for fraction in known if fraction is not None]
+    return _stated(profile)[0]
+
+
+def _stated(profile: Profile) -> tuple[float, Interval]:
+    """The larger error, and between which multiples of the predicted latencies the truth is in four of five cases."""
+    error, found = profile.provenance.error, []
+    if error is not None and error.tpot_fraction is not None:
+        found.append((error.tpot_fraction, error.tpot_interval))
+    if error is not None and error.request_rate_fraction is not None:
+        rates = error.request_rate_interval
+        found.append((error.request_rate_fraction, None if rates is None else (1.0 / rates[1], 1.0 / rates[0])))
     own = profile.provenance.kind is ProfileKind.MEASURED
-    return max(fractions, default=0.0 if own else UNKNOWN_FRACTION)
+    fraction, interval = max(found, key=lambda pair: pair[0], default=(0.0 if own else UNKNOWN_FRACTION, None))
+    return fraction, either_side(fraction) if interval is None else interval
 
 
 def slowed(profile: Profile, factor: float) -> Profile:

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from sky_melange.domain.profile import (
     LatencyModelForm,
@@ -122,6 +131,16 @@ class _LatencyModel(_Record):
     output_share_held: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+def _around_one(found: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < found[0] <= 1 <= found[1]:
+        raise ValueError("want [low, high] as multiples of the predicted figure, 0 < low <= 1 <= high")
+    return found
+
+
+_End = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+_Interval = Annotated[tuple[_End, _End], AfterValidator(_around_one)]
+
+
 class _Error(_Record):
     statistic: str
     tpot_fraction: _Fraction | None
@@ -129,6 +148,8 @@ class _Error(_Record):
     request_rate_fraction: _Fraction | None
     runs: Annotated[int, Field(ge=0)]
     basis: str
+    tpot_interval: _Interval | None = None
+    request_rate_interval: _Interval | None = None
 
 
 class _Provenance(_Record):

@@ -24,6 +24,7 @@ TPOT_TERMS: Final = (
     "prefill_link",
     "prefill_activations",
     "prefill_attention",
+    "expert_layers",
 )
 TTFT_TERMS: Final = ("layers", "weights", "prompt_compute", "prompt_attention", "prompt_link", "queue")
 
@@ -95,6 +96,7 @@ class Setup:
             self.link_s(arriving),
             self.activations_s(arriving),
             self.attention_s(input_tokens) * arriving / input_tokens,
+            self.shape.layers * _LAYER_S if self.shape.experts else 0.0,
         )
 
     def ttft_terms(self, running: float, input_tokens: float) -> tuple[float, ...]:

@@ -84,14 +84,9 @@ def _provenance(provenance: ProfileProvenance, details: Mapping[str, object]) ->
 
 
 def _error(error: ProfileError) -> dict[str, Any]:
-    return {
-        "statistic": error.statistic,
-        "tpot_fraction": error.tpot_fraction,
-        "ttft_fraction": error.ttft_fraction,
-        "request_rate_fraction": error.request_rate_fraction,
-        "runs": error.runs,
-        "basis": error.basis,
-    }
+    """Ends of intervals only where they were found one by one."""
+    fields = dataclasses.asdict(error)
+    return {name: value for name, value in fields.items() if value is not None or not name.endswith("_interval")}
 
 
 def _six_digits(value: float) -> float:

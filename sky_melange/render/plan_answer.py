@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sky_melange.domain.plan import Plan, ReplicaGroup, mean_cost
+from sky_melange.domain.profile import interval_text
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Slo, Workload
 from sky_melange.render.money import dollars, monthly
@@ -217,11 +218,12 @@ def _doubt(plan: Plan, warning: str) -> _Doubt:
     group = named[0]
     error, text = group.profile.error, warning
     fraction = None if error is None else error.request_rate_fraction
+    within = interval_text(None if error is None else error.request_rate_within)
     if fraction is not None and warning.startswith(f"Throughput of {group.name} is {group.profile.kind},"):
         # By the hours an instance is paid for a part of them.
         cost *= fraction * plan.mean_usd_per_hour / (plan.cost.total_usd_per_hour or 1.0)
         text = (
-            f"Throughput of {group.name} is {group.profile.kind} (±{fraction:.0%}): measuring it could change the "
+            f"Throughput of {group.name} is {group.profile.kind} ({within}): measuring it could change the "
             f"bill by about USD {dollars(cost)} per hour (`sky-melange profiles measure`)."
         )
     return _Doubt(text=text, usd_per_hour=cost, group=group.name)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sky_melange.domain.plan import Alternative, Plan, ReplicaGroup
-from sky_melange.domain.profile import ProfileError
+from sky_melange.domain.profile import ProfileError, interval_text
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
@@ -208,9 +208,9 @@ def _slower(factor: float) -> str:
 
 def error_text(error: ProfileError | None) -> str:
     """Of the request rate, which is what a plan is made of; else of TPOT."""
-    rate = None if error is None else error.request_rate_fraction
-    fraction = rate if error is None or rate is not None else error.tpot_fraction
-    return "error unknown" if fraction is None else f"±{fraction:.0%}{' TPOT' if rate is None else ''}"
+    rate = None if error is None else error.request_rate_within
+    interval = rate if error is None or rate is not None else error.tpot_within
+    return "error unknown" if interval is None else f"{interval_text(interval)}{' TPOT' if rate is None else ''}"
 
 
 def types_title(plan: Plan) -> str:

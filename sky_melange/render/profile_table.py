@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sky_melange.domain.profile import OperatingPoint, Profile, ProfileError, RateGrid, Skipped
+from sky_melange.domain.profile import OperatingPoint, Profile, RateGrid, Skipped, interval_text
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Slo
 from sky_melange.render.text import WIDTH, new_table, to_text
@@ -35,7 +36,7 @@ def list_table(profiles: Iterable[Profile], *, color: bool) -> str:
     for name in ("Model", "GPUs", "Type", "Engine"):
         table.add_column(name, overflow="fold")
     table.add_column("Kind")
-    for name in ("TPOT ±", "Rate ±", "Runs"):
+    for name in ("TPOT, 4 in 5", "Rate, 4 in 5", "Runs"):
         table.add_column(name, justify="right")
     for profile in profiles:
         key, error = profile.key, profile.provenance.error
@@ -46,8 +47,8 @@ def list_table(profiles: Iterable[Profile], *, color: bool) -> str:
             key.dtype,
             key.engine,
             profile.provenance.kind.value,
-            _percent(None if error is None else error.tpot_fraction),
-            _percent(None if error is None else error.request_rate_fraction),
+            interval_text(None if error is None else error.tpot_within),
+            interval_text(None if error is None else error.request_rate_within),
             "?" if error is None else str(error.runs),
         )
     return to_text(table, color=color)
@@ -145,15 +146,15 @@ def estimates_table(profiles: Sequence[Profile], *, color: bool) -> str:
     """One line an estimate: its errors, memory, and TPOT of a usual chat request; then what the errors rest on."""
     table = new_table(expand=False)
     table.add_column("GPUs")
-    for name in ("TPOT ±", "Rate ±", "KV cache tokens", "TPOT at 1 request", "TPOT at 16", "TPOT at 64"):
+    for name in ("TPOT, 4 in 5", "Rate, 4 in 5", "KV cache tokens", "TPOT at 1 request", "TPOT at 16", "TPOT at 64"):
         table.add_column(name, justify="right")
     for profile in profiles:
         rows = getattr(profile.form, "latencies", {}).get((1000, 250), ())
         by_concurrency = {point[0]: point[2] for point in rows}
         cells = [f"{s_to_ms(by_concurrency[n]):.1f} ms" if n in by_concurrency else "memory" for n in (1, 16, 64)]
         error = profile.provenance.error
-        errors = (None, None) if error is None else (error.tpot_fraction, error.request_rate_fraction)
-        table.add_row(label(profile), *map(_percent, errors), f"{profile.kv_cache_tokens:,}", *cells)
+        errors = (None, None) if error is None else (error.tpot_within, error.request_rate_within)
+        table.add_row(label(profile), *map(interval_text, errors), f"{profile.kv_cache_tokens:,}", *cells)
     first = profiles[0]
     bases: dict[str, dict[str, None]] = {}
     for profile in profiles:
@@ -185,19 +186,8 @@ def head(profile: Profile) -> dict[str, Any]:
         "kind": provenance.kind.value,
         "source": provenance.source,
         "fetched_at": provenance.fetched_at,
-        "error": None if provenance.error is None else _error(provenance.error),
+        "error": None if provenance.error is None else dataclasses.asdict(provenance.error),
         "notes": list(provenance.notes),
-    }
-
-
-def _error(error: ProfileError) -> dict[str, Any]:
-    return {
-        "statistic": error.statistic,
-        "tpot_fraction": error.tpot_fraction,
-        "ttft_fraction": error.ttft_fraction,
-        "request_rate_fraction": error.request_rate_fraction,
-        "runs": error.runs,
-        "basis": error.basis,
     }
 
 
@@ -207,8 +197,12 @@ def origin(profile: Profile) -> str:
     kind = profile.provenance.kind.value.capitalize()
     if error is None or error.tpot_fraction is None:
         return f"{kind}; its error is not known."
-    rate = "" if error.request_rate_fraction is None else f", request rate {error.request_rate_fraction:.0%}"
-    sentence = f"{kind}; error of TPOT {error.tpot_fraction:.0%}{rate} ({error.statistic}: {error.basis})."
+    rate = error.request_rate_within
+    rates = "" if rate is None else f" and the request rate within {interval_text(rate)}"
+    sentence = (
+        f"{kind}; in 4 of 5 cases TPOT is within {interval_text(error.tpot_within)}{rates} of what is shown "
+        f"({error.statistic}: {error.basis})."
+    )
     return textwrap.fill(sentence, WIDTH)
 
 
@@ -216,10 +210,6 @@ def targets(slo: Slo) -> str:
     """`TPOT ≤ 40 ms, TTFT ≤ 2000 ms`."""
     stated = (("TPOT", slo.tpot_s), ("TTFT", slo.ttft_s), ("NTPOT", slo.ntpot_s))
     return ", ".join(f"{name} ≤ {s_to_ms(value):g} ms" for name, value in stated if value is not None)
-
-
-def _percent(fraction: float | None) -> str:
-    return "?" if fraction is None else f"{fraction:.0%}"
 
 
 def dump(document: dict[str, Any]) -> str:

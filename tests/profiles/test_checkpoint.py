@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -252,3 +253,25 @@ def test_a_config_says_how_long_a_request_may_be(tmp_path: Path, keys: dict[str,
     assert context_limit(found) == limit
     # As it is noted in plan.json it says the same again.
     assert context_limit(resolved(Model(id="acme/small", dtype=AUTO_DTYPE), FILE, noted(found))) == limit
+
+
+def test_limit_of_the_very_id_is_known_and_of_no_relative() -> None:
+    def limit(model: str, config: str | None = None) -> int | None:
+        return context_limit(Model(id=model, dtype="bfloat16", config=config))
+
+    # Of one row of the table of architectures: limits are not of sizes.
+    assert limit("meta-llama/Meta-Llama-3-8B-Instruct") == 8192
+    assert limit("meta-llama/llama-3.1-8b-instruct") == 131072
+    assert limit("Qwen/Qwen3-32B") == 40960
+    assert limit("my-org/Llama-3.1-8B-tuned") is None
+    # A configuration that was named is asked, and nothing else.
+    assert limit("Qwen/Qwen3-32B", "config.json") is None
+
+
+def test_table_of_limits_names_each_model_once_with_its_source(repository: Path) -> None:
+    with (repository / "catalogs" / "context_limits.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [row["model"].lower() for row in rows]
+    assert names == sorted(set(names))
+    assert all(1024 <= int(row["tokens"]) <= 2**24 and "(" in row["source"] for row in rows)
+    assert all(architecture_of(row["model"]) is not None for row in rows)

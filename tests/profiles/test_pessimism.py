@@ -20,7 +20,7 @@ from sky_melange.domain.workload import Slo
 from sky_melange.plan_file import read_plan
 from sky_melange.profiles import bundled, pessimistic
 from sky_melange.profiles.capacity import max_capacity
-from sky_melange.profiles.pessimism import UNKNOWN_FRACTION, slowed, slower_by
+from sky_melange.profiles.pessimism import UNKNOWN_FRACTION, latency_factor, slowed, slower_by
 
 MakeProfile = Callable[..., Profile]
 MEANS = Path(__file__).resolve().parents[2] / "examples" / "means" / "workload.yaml"
@@ -45,6 +45,30 @@ def test_half_is_the_prediction_and_three_quarters_the_stated_error(make_profile
     assert slower_by(profile, 0.75) == pytest.approx(1.3)
     assert slower_by(profile, 0.8) == pytest.approx(1.3**1.321928, abs=1e-3)
     assert pessimistic(profile, 0.75).provenance.slower_by == pytest.approx(1.3)
+
+
+def test_latency_factor_passes_through_both_ends_of_an_interval(make_profile: MakeProfile) -> None:
+    profile = with_error(make_profile("H100"), 0.1, 0.05, ProfileKind.ESTIMATED)
+    error = dataclasses.replace(profile.provenance.error, tpot_interval=(0.95, 1.4), request_rate_interval=(0.5, 1.0))
+    known = dataclasses.replace(profile, provenance=dataclasses.replace(profile.provenance, error=error))
+    factors = [latency_factor(known, share) for share in (0.1, 0.5, 0.8, 0.9)]
+    assert factors == pytest.approx([0.95, 1.0, 1.1**1.321928, 1.4])
+    # Without ends errors are as large on both sides.
+    assert latency_factor(profile, 0.1) * latency_factor(profile, 0.9) == pytest.approx(1.0)
+    # Of the request rate, a low end is a slow one.
+    slower = dataclasses.replace(error, request_rate_fraction=0.2)
+    known = dataclasses.replace(profile, provenance=dataclasses.replace(profile.provenance, error=slower))
+    assert [latency_factor(known, share) for share in (0.1, 0.9)] == pytest.approx([1.0, 2.0])
+    assert (error.tpot_within, slower.request_rate_within) == ((0.95, 1.4), (0.5, 1.0))
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0, 2), st.floats(0.2, 1), st.floats(1, 9))
+def test_latency_factor_never_falls(one: float, other: float, fraction: float, low: float, high: float) -> None:
+    profile = with_error(BUNDLED[0], fraction, None, ProfileKind.ESTIMATED)
+    error = dataclasses.replace(profile.provenance.error, tpot_interval=(low, high))
+    profile = dataclasses.replace(profile, provenance=dataclasses.replace(profile.provenance, error=error))
+    least, most = sorted((one, other))
+    assert latency_factor(profile, least) <= latency_factor(profile, most) * (1 + 1e-12)
 
 
 def test_unknown_error_is_no_certainty_but_in_ones_own_measurement(make_profile: MakeProfile) -> None:

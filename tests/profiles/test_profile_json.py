@@ -130,6 +130,11 @@ ROW: Place = ("points", "rows", 0)
         (("provenance", "kind"), "guessed", "provenance.kind"),
         (("provenance", "error", "tpot_fraction"), -0.1, "provenance.error.tpot_fraction"),
         (("provenance", "error", "runs"), -1, "provenance.error.runs"),
+        (("provenance", "error", "tpot_interval"), [1.2, 0.9], "provenance.error.tpot_interval"),
+        (("provenance", "error", "tpot_interval"), [0.0, 1.1], "provenance.error.tpot_interval.0"),
+        (("provenance", "error", "tpot_interval"), [0.9], "provenance.error.tpot_interval.1"),
+        (("provenance", "error", "request_rate_interval"), [1.1, 1.2], "provenance.error.request_rate_interval"),
+        (("provenance", "error", "request_rate_interval"), ["0.9", 1.2], "provenance.error.request_rate_interval.0"),
     ],
 )
 def test_a_wrong_value(mistakes: Any, place: Place, value: Any, key: str) -> None:

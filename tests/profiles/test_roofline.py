@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib
 import itertools
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -22,6 +25,7 @@ from sky_melange.profiles.gpu_compute import machines
 from sky_melange.profiles.memory import kv_cache_tokens
 from sky_melange.profiles.profile_json import read_profile
 from sky_melange.profiles.roofline import estimate, latencies, load_calibration, setup_of, stated_error
+from sky_melange.profiles.roofline_terms import Setup
 from sky_melange.profiles.write_profile import profile_text
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -125,6 +129,7 @@ def test_an_estimate_is_a_profile_that_says_what_it_is(accelerator: str, tmp_pat
     path.write_text(profile_text(found))
     again = read_profile(path)
     assert again.key == found.key
+    assert again.provenance.error == error
     slo = Slo(tpot_s=0.1)
     assert max_capacity(again, 1000, 250, slo) == max_capacity(found, 1000, 250, slo)
     assert isinstance(max_capacity(found, 1000, 250, slo), Capacity)
@@ -197,6 +202,62 @@ def test_error_never_falls_with_the_distance(nearer: tuple[str, str], farther: t
     assert far.tpot_fraction is not None
     assert near.tpot_fraction <= far.tpot_fraction
     assert ("beyond" in far.statistic) == (farther[0] in {"T4", "MI300X", "V100"} or farther == ("L40S", MIXTURE))
+
+
+@pytest.mark.parametrize(("nearer", "farther"), [("H100", "A100"), ("L40S", "RTX4090")])
+def test_interval_never_narrows_with_the_distance(nearer: str, farther: str) -> None:
+    for model in (LLAMA, "Qwen/Qwen3-0.6B"):
+        near, far = (stated_error(setup(model, name)) for name in (nearer, farther))
+        for name in ("tpot_interval", "request_rate_interval"):
+            (low, high), (lower, higher) = getattr(near, name), getattr(far, name)
+            assert lower <= low < 1 < high <= higher
+
+
+def test_pessimistic_end_is_no_slower_than_the_slow_end() -> None:
+    for accelerator in machines():
+        error = stated_error(setup("Qwen/Qwen3-0.6B", accelerator))
+        assert error.tpot_within is not None
+        assert error.request_rate_within is not None
+        assert (1 + (error.tpot_fraction or 0)) ** 1.3219 <= error.tpot_within[1] * (1 + 1e-3)
+        assert (1 + (error.request_rate_fraction or 0)) ** 1.3219 <= 1 / error.request_rate_within[0] * (1 + 1e-3)
+
+
+def test_a_model_that_is_slower_wherever_it_was_measured_is_stated_to_be_so() -> None:
+    usual, slower = (stated_error(setup(name, "H100")) for name in (MIXTURE, "Qwen/Qwen3-235B-A22B-FP8"))
+    fine_tune = stated_error(setup("my-org/Qwen3-235B-A22B-tuned", "H100"))
+    assert fine_tune == slower
+    assert "slower than others" in slower.basis
+    assert usual.tpot_fraction is not None
+    assert slower.tpot_fraction is not None
+    assert slower.tpot_fraction > 2 * usual.tpot_fraction
+    assert slower.tpot_within is not None
+    assert usual.tpot_within is not None
+    assert slower.tpot_within[1] > usual.tpot_within[1]
+
+
+def setup(model: str, accelerator: str) -> Setup:
+    dtype = "bfloat16" if machines()[accelerator].bfloat16 else "float16"
+    found = setup_of(known_models()[model], accelerator, tensor_parallel=1, dtype=dtype)
+    assert not isinstance(found, Skipped)
+    return found
+
+
+def test_ends_are_those_of_each_side_and_the_binomial_interval_is_exact(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "scripts"))
+    errors = importlib.import_module("profile_fit.roofline_errors")
+    # Truth ÷ prediction from 0.9 to 1.5: a tenth faster at most, half slower.
+    logs = [math.log(0.9 + 0.6 * place / 1000) for place in range(1001)]
+    guesses = [SimpleNamespace(quantity=name, log=log) for name in ("tpot", "rate") for log in logs]
+    low, high = errors.ends(guesses, "tpot")
+    assert (low, high) == pytest.approx((0.9 + 0.6 * 0.08, 0.9 + 0.6 * 0.92), rel=1e-3)
+    assert errors.ends(guesses, "rate") == pytest.approx((1 / high, 1 / low))
+    assert (1 + errors.stated(guesses, "tpot")) ** errors.POWER == pytest.approx(0.9 + 0.6 * 0.8, rel=1e-3)
+    # Tables of Clopper and Pearson.
+    assert errors.binomial(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+    assert errors.binomial(0, 20) == pytest.approx((0.0, 0.1684), abs=1e-4)
+    assert errors.binomial(20, 20) == pytest.approx((0.8316, 1.0), abs=1e-4)
 
 
 def test_every_gpu_of_the_roofline_has_an_error() -> None:

@@ -233,6 +233,29 @@ def test_up_refuses_a_plan_over_budget(repository: Path, tmp_path: Path, cloud: 
     assert cloud.events == []
 
 
+def test_up_refuses_to_pay_for_engines_that_may_not_run_the_models_code(tmp_path: Path, cloud: FakeCloud) -> None:
+    text = (
+        "version: 1\nname: chat\nmodel: {id: moonshotai/Kimi-K2.5}\nslo: {attainment: mean, tpot_ms: 100}\n"
+        "traffic: {request_rate: 1, preset: azure-conversation-2023}\n"
+    )
+    for allowed in (False, True):
+        launch = "launch: {trust_remote_code: true}\n" if allowed else ""
+        (tmp_path / "w.yaml").write_text(text + launch, encoding="utf-8")
+        planned = run("plan", tmp_path / "w.yaml", "--out", tmp_path / "plan", "--offline", "-v")
+        assert planned.exit_code == 0, planned.stderr
+        assert ("`up` refuses the plan" in " ".join(planned.stdout.split())) is not allowed
+        yamls = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "plan").glob("*.sky.yaml"))
+        assert ("--trust-remote-code" in yamls) is allowed
+        done = run("up", tmp_path / "plan", "--dry-run", "--offline")
+        assert done.exit_code == (0 if allowed else 2), done.stderr
+    # Of a plan that was allowed, somebody takes the consent back.
+    path = tmp_path / "plan" / "plan.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"trust_remote_code": true', '"trust_remote_code": false'))
+    done = run("up", tmp_path / "plan", "--yes", "--offline")
+    assert done.exit_code == 2
+    assert cloud.events == []
+
+
 def test_a_secret_that_is_not_set_is_named_before_anything_starts(
     plan: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
