@@ -55,6 +55,10 @@ def command(
     if output_format == "focus-csv":
         text = focus_csv.render(read_charged(plan), charged)
     elif output_format == "png":
+        if is_fleet_folder(plan):
+            raise InputError(
+                [Mistake(source=str(plan), message="is a fleet, and the week is of one plan: name its folder")]
+            )
         text = _week(plan)
     else:
         text = _page_of_fleet(plan) if is_fleet_folder(plan) else _page_of_plan(plan, is_drawn=not no_simulate)
