@@ -1,15 +1,16 @@
 """What the clock saves on production traffic: fixed, scheduled and autoscaled fleets, planned on one week for the next.
 
-python -m benchmarks.clock [POOL …] [--write]
+python -m benchmarks.clock [POOL …] [MODEL …] [RATE …] [--write]
 
 The pools are ServeGen's: requests/s of 10-minute windows, 14 days of three language pools and one day of DeepSeek-R1,
-scaled to a mean of MEAN_RPS in the first week. An hour of the week is planned at its busiest window, by the clock with
-the reserve that a log of one week has (`USUAL_HEADROOM`). The second week, of DeepSeek-R1 the same day, is replayed
-with seeds that no search has seen: every window as a steady state at its own rate, rounded up to RATE_STEP, with the
-instances that run then, of the autoscaled fleet those that serve after each decision by SkyServe's rules. So a window
-above what its instances carry counts as if it had lasted long before. What the autoscaled fleet costs is what runs in
-that week. "With hindsight" is a schedule planned on the second week itself, without reserve. Sizes are those of Azure's
-conversation trace; prices are embedded. `--write` puts the table into docs/hours.md. Takes some eight minutes.
+scaled to a mean of 20, 100 or 500 requests/s in the first week. An hour of the week is planned at its busiest window,
+by the clock with the reserve that a log of one week has (`USUAL_HEADROOM`). The second week, of DeepSeek-R1 the same
+day, is replayed with seeds that no search has seen: every window as a steady state at its own rate, rounded up to
+RATE_STEP, with the instances that run then, of the autoscaled fleet those that serve after each decision by SkyServe's
+rules. So a window above what its instances carry counts as if it had lasted long before. What the autoscaled fleet
+costs is what runs in that week. "With hindsight" is a schedule planned on the second week itself, without reserve.
+Sizes are those of Azure's conversation trace; prices are embedded. `--write` puts the rows into docs/hours.md, next to
+those that were not asked for. All of it takes some ten minutes of CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.tail import Case, workload_of
+from benchmarks.tail import LLAMA_8B, LLAMA_70B, Case, workload_of
 from sky_melange import pipeline
 from sky_melange.domain.hours import USUAL_HEADROOM, WINDOW_MINUTES, Hours, Period, Scaling
 from sky_melange.domain.plan import Plan
@@ -44,7 +45,11 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 RATES: Final = ROOT / "tests" / "data" / "traces" / "servegen-rates.csv.gz"
 DOCS: Final = ROOT / "docs" / "hours.md"
 POOLS: Final = ("m-large", "m-mid", "m-small", "deepseek-r1")
-MEAN_RPS: Final = 100.0
+MODELS: Final = {"8B": LLAMA_8B, "70B": LLAMA_70B}
+PEAKED: Final = ("m-large", "m-small")
+RUNS: Final = (("8B", 100, POOLS), ("8B", 20, PEAKED), ("8B", 500, PEAKED), ("70B", 20, PEAKED))
+"""The model, the mean requests/s of the first week, and the pools."""
+
 HOUR: Final = 6
 """Windows of an hour."""
 
@@ -62,6 +67,8 @@ MARK: Final = ("<!-- clock: begin -->", "<!-- clock: end -->")
 
 COLUMNS: Final = (
     "pool",
+    "model",
+    "req/s",
     "busiest hour ÷ mean",
     "fixed, USD/week",
     "by the clock",
@@ -87,27 +94,35 @@ def rates() -> dict[str, list[float]]:
 
 def main() -> int:
     """Prints the table."""
-    wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
-    print(*lines, sep="\n", flush=True)
-    pools = rates()
-    for pool in POOLS:
-        if not wanted or pool in wanted:
-            lines.append(f"| {' | '.join(_row(pool, pools[pool]))} |")
-            print(lines[-1], flush=True)
+    wanted = {name for name in sys.argv[1:] if not name.startswith("-")}
+    before, _, rest = DOCS.read_text(encoding="utf-8").partition(MARK[0])
+    stated, _, after = rest.partition(MARK[1])
+    head = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    print(*head, sep="\n", flush=True)
+    pools, lines = rates(), []
+    for model, mean_rps, of_pools in RUNS:
+        for pool in of_pools:
+            key = f"| {pool} | {model} | {mean_rps} | "
+            if all(not wanted & set(names) or name in wanted for name, names in _axes(pool, model, mean_rps)):
+                lines.append(f"{key}{' | '.join(_row(pool, pools[pool], MODELS[model], float(mean_rps)))} |")
+                print(lines[-1], flush=True)
+            else:
+                lines += [line for line in stated.splitlines() if line.startswith(key)]
     if "--write" in sys.argv[1:]:
-        text = DOCS.read_text(encoding="utf-8")
-        before, _, rest = text.partition(MARK[0])
-        after = rest.partition(MARK[1])[2]
-        DOCS.write_text("\n".join((before + MARK[0], *lines, MARK[1] + after)), encoding="utf-8", newline="\n")
+        DOCS.write_text("\n".join((before + MARK[0], *head, *lines, MARK[1] + after)), encoding="utf-8", newline="\n")
     return 0
 
 
-def _row(pool: str, windows: Sequence[float]) -> list[str]:
+def _axes(pool: str, model: str, mean_rps: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What a row is of, with all that there is of each."""
+    return (pool, POOLS), (model, tuple(MODELS)), (str(mean_rps), tuple({str(rate) for _, rate, _ in RUNS}))
+
+
+def _row(pool: str, windows: Sequence[float], model: tuple[str, str], mean_rps: float) -> list[str]:
     started = time.perf_counter()
     has_next = len(windows) >= 336 * HOUR
     cycle = (168 if has_next else 24) * HOUR
-    scale = MEAN_RPS / (math.fsum(windows[:cycle]) / cycle)
+    scale = mean_rps / (math.fsum(windows[:cycle]) / cycle)
     first = [rate * scale for rate in windows[:cycle]]
     replayed = [rate * scale for rate in windows[cycle : 2 * cycle]] if has_next else first
     busiest = max(_hourly(first))
@@ -115,10 +130,10 @@ def _row(pool: str, windows: Sequence[float]) -> list[str]:
     def say(what: str) -> None:
         print(f"{pool}: {time.perf_counter() - started:.0f} s, {what}", file=sys.stderr, flush=True)
 
-    runs = [_planned(pool, first, scaling) for scaling in (Scaling.FIXED, Scaling.SCHEDULE, Scaling.AUTOSCALE)]
+    runs = [_planned(pool, first, scaling, model) for scaling in (Scaling.FIXED, Scaling.SCHEDULE, Scaling.AUTOSCALE)]
     (fixed, _), (clock, _), (follows, _) = runs
     say("planned")
-    best, _ = _planned(pool, replayed, Scaling.SCHEDULE, headroom_fraction=0.0)
+    best, _ = _planned(pool, replayed, Scaling.SCHEDULE, model, headroom_fraction=0.0)
     say("planned with hindsight")
     if clock.schedule is None or follows.schedule is None or best.schedule is None:
         raise SystemExit(f"{pool}: a schedule was asked for, and none is there")
@@ -142,8 +157,7 @@ def _row(pool: str, windows: Sequence[float]) -> list[str]:
     )
     costs = [fixed.cost.total_usd_per_hour, clock.schedule.usd_per_hour, paid]
     return [
-        pool,
-        f"{busiest / MEAN_RPS:.2f}",
+        f"{busiest / mean_rps:.2f}",
         f"{costs[0] * HOURS:,.0f}",
         *(cell for cost in costs[1:] for cell in (f"{cost * HOURS:,.0f}", f"{1 - cost / costs[0]:.0%}")),
         f"{best.schedule.usd_per_hour * HOURS:,.0f} of {best.schedule.fixed_usd_per_hour * HOURS:,.0f}",
@@ -158,10 +172,15 @@ def _hourly(windows: Sequence[float]) -> list[float]:
 
 
 def _planned(
-    pool: str, windows: Sequence[float], scaling: Scaling, *, headroom_fraction: float = USUAL_HEADROOM
+    pool: str,
+    windows: Sequence[float],
+    scaling: Scaling,
+    model: tuple[str, str],
+    *,
+    headroom_fraction: float = USUAL_HEADROOM,
 ) -> tuple[Plan, Workload]:
     rates_rps = tuple(_hourly(windows))
-    workload = workload_of(Case(name=f"clock-{pool}", kind="chat", rate_rps=max(rates_rps)))
+    workload = workload_of(Case(name=f"clock-{pool}", kind="chat", rate_rps=max(rates_rps), model=model))
     hours = Hours(
         rates_rps=rates_rps,
         origin=f"ServeGen {pool}",

@@ -19,7 +19,7 @@ from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
 from sky_melange.domain.plan import CONTROLLER_PURPOSE
-from sky_melange.domain.scaling import scaling_of
+from sky_melange.domain.scaling import most_usd_per_hour, scaling_of
 from sky_melange.errors import InputError, Mistake
 
 if TYPE_CHECKING:
@@ -169,8 +169,12 @@ def _show(launch: Launch, steps: Sequence[Step], *, print_line: Callable[[str], 
             f"`sky-melange scale {shlex.quote(str(launch.folder))}` every few minutes from then on: by the hours it "
             f"costs USD {schedule.usd_per_hour:.4f} per hour on average."
         )
-    elif scaling is Scaling.AUTOSCALE:
-        print_line("That is the most: SkyServe starts with the fewest instances and follows the traffic.")
+    elif schedule is not None and scaling is Scaling.AUTOSCALE:
+        most_usd = most_usd_per_hour(launch.plan.groups, cost, schedule)
+        print_line(
+            "That is its busiest hour: SkyServe starts with the fewest instances and follows the traffic, up to USD "
+            f"{most_usd:.4f} per hour."
+        )
 
 
 def _machines(group: ReplicaGroup) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 HEADROOMS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.5, 2.0)
 LEAST: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Tried in this order: of those that hold, the cheapest is taken."""
+"""Tried in this order: of those that hold, the cheapest is taken. No reserve is less than that of the hours."""
 
 LOADS: Final = (0.8, 0.9, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5)
 """Of the rate that the instances are planned for; beyond the last every request misses."""
@@ -98,8 +98,10 @@ def with_autoscaling(plan: Plan, workload: Workload, held: Held) -> Plan:
     windows_rps, minutes = (hours.windows_rps, WINDOW_MINUTES) if hours.windows_rps else (hours.rates_rps, 60)
     best: tuple[tuple[bool, float, float], Plan] | None = None
     known: dict[object, Replay] = {}
+    own = schedule.headroom_fraction
+    headrooms = (own, *(headroom for headroom in HEADROOMS if headroom > own))
     for least in LEAST:
-        for headroom in HEADROOMS:
+        for headroom in headrooms:
             tried = _told(plan, schedule, least=least, headroom=headroom)
             same = tuple(sorted(replica_policies(tried, workload).items(), key=lambda each: each[0]))
             if same not in known:

@@ -56,10 +56,11 @@ class DatabaseTable:
         """One query by key and one by second: in a union, databases would write out every row that both read."""
         rows = self._keyed_rows(grid)
         keys = sorted(self._fetched(expression.by_key(rows)), key=lambda row: row["key"])
-        found = Sizes(tokens=np.array([], dtype=np.int64), requests=np.array([], dtype=np.int64))
-        if self.columns[0].time is not None:
-            found = self._by_value(rows, "second")
-        return Counted(keys=tuple(KeyCount(**row) for row in keys), seconds=found.tokens, requests=found.requests)
+        names = ("second", "requests", "input_tokens", "output_tokens")
+        found = [] if self.columns[0].time is None else self._fetched(expression.by_second(rows))
+        table = np.array(sorted(tuple(row[name] for name in names) for row in found), dtype=np.int64)
+        columns = dict(zip(("seconds", *names[1:]), table.reshape(-1, len(names)).T, strict=True))
+        return Counted(keys=tuple(KeyCount(**row) for row in keys), **columns)
 
     def sizes(self) -> tuple[Sizes, Sizes]:
         """A query for each."""

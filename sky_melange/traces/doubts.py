@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from sky_melange.domain.hours import Hours, hour_name
 from sky_melange.domain.trace import BURST_REQUESTS, BURST_SCALES_S, CALENDAR_FROM_S, RateSummary, TraceSummary
 from sky_melange.traces.engine import Counted, LogTables
+from sky_melange.traces.hours import local_pieces
 from sky_melange.traces.rates import resolution_s
 
 _FEWEST: Final = 50
@@ -26,6 +28,11 @@ _LEAST_JUMP_S: Final = 1500
 _OFF_S: Final = 60
 _ALIKE: Final = 0.8
 
+_ENOUGH_OF_AN_HOUR: Final = 500
+"""Requests in the same hour of all days or weeks, of which the mean size is known."""
+
+_MUCH_MORE: Final = 1.1
+
 
 def doubts_of(log: LogTables, counted: Counted, summary: TraceSummary) -> Iterator[str]:
     """A sentence for each; none changes what was counted."""
@@ -38,6 +45,8 @@ def doubts_of(log: LogTables, counted: Counted, summary: TraceSummary) -> Iterat
     if summary.rate is None:
         return
     yield from _many_scales(summary.rate)
+    if summary.rate.hours is not None:
+        yield from _sizes_by_hour(counted, summary.rate.hours)
     yield from _rounded(resolution_s(counted.seconds), len(counted.seconds), summary.rate)
     if len(counted.seconds) < _FEWEST:
         return
@@ -71,6 +80,36 @@ def _many_scales(rate: RateSummary) -> Iterator[str]:
     yield (
         f"How bursty it is depends on the scale ({told}; Poisson: 1), so no cv stands for it: the one in the workload "
         f"is near that of {rate.burst_scale_s} s. `arrivals: trace` next to `trace: …` replays the log itself."
+    )
+
+
+def _sizes_by_hour(counted: Counted, hours: Hours) -> Iterator[str]:
+    """Hours whose requests are so much larger than those of all hours that they need more than is planned for them."""
+    import numpy as np
+
+    cycle = len(hours.rates_rps)
+    sums = np.zeros((cycle, 3))
+    columns = (counted.requests, counted.input_tokens, counted.output_tokens)
+    reached = [np.concatenate([[0], np.cumsum(column)]) for column in columns]
+    for piece in local_pieces(int(counted.seconds[0]), int(counted.seconds[-1]) + 1, hours.time_zone):
+        low, high = np.searchsorted(counted.seconds, [piece.begin_s, piece.end_s])
+        sums[piece.hour % cycle] += [column[high] - column[low] for column in reached]
+    requests, *tokens = sums.T
+    enough = requests >= _ENOUGH_OF_AN_HOUR
+    # Work that is a sum of both grows by at most the larger of the two.
+    sizes = [column / np.maximum(requests, 1) for column in tokens]
+    means = [max(float(column.sum()), 1.0) / float(requests.sum()) for column in tokens]
+    times_the_mean = np.max([size / mean for size, mean in zip(sizes, means, strict=True)], axis=0)
+    needed = np.where(enough, times_the_mean, 0.0) * hours.rates_rps / np.maximum(hours.planned_rps(None), 1e-9)
+    if not needed.max() >= _MUCH_MORE:
+        return
+    worst = int(needed.argmax())
+    yield (
+        f"Requests of {hour_name(worst, cycle)} have {sizes[0][worst]:,.0f} input and {sizes[1][worst]:,.0f} output "
+        f"tokens on average, all together {means[0]:,.0f} and {means[1]:,.0f}. Each hour is planned with the sizes of "
+        f"all: that hour may need up to {needed[worst]:.1f} times what is planned for it, and "
+        f"{int((needed >= _MUCH_MORE).sum())} of {cycle} hours at least {_MUCH_MORE:g} times. Raise their rates by as "
+        "much (`hours: {rates: […]}`)."
     )
 
 

@@ -147,14 +147,15 @@ class DuckDbFiles:
         is_key = found["of"] == _OF_KEY
         names = ("value", "requests", "input_tokens", "output_tokens", "zoneless")
         keys = sorted(zip(*(found[name][is_key].tolist() for name in names), strict=True))
-        seconds, requests = _sorted(found, _OF_SECOND)
         counts = [dict(zip(("key", *names[1:]), key, strict=True)) for key in keys]
-        return Counted(keys=tuple(KeyCount(**count) for count in counts), seconds=seconds, requests=requests)
+        seconds, *sums = _sorted(found, _OF_SECOND, *names[1:4])
+        by_second = dict(zip(names[1:4], sums, strict=True))
+        return Counted(keys=tuple(KeyCount(**count) for count in counts), seconds=seconds, **by_second)
 
     def sizes(self) -> tuple[Sizes, Sizes]:
         """In one scan, or two."""
         found = self._scanned(TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)), _BY_KEY + _BY_SIZE)
-        (inputs, of_inputs), (outputs, of_outputs) = (_sorted(found, of) for of in (_OF_INPUT, _OF_OUTPUT))
+        (inputs, of_inputs), (outputs, of_outputs) = (_sorted(found, of, "requests") for of in (_OF_INPUT, _OF_OUTPUT))
         return Sizes(tokens=inputs, requests=of_inputs), Sizes(tokens=outputs, requests=of_outputs)
 
     def survey(self) -> Survey:
@@ -611,22 +612,22 @@ _BY_KEY: Final = (
 )
 
 
-def _by(of: int, column: str) -> str:
+def _by(of: int, column: str, tokens: str = "0, 0") -> str:
     return (
-        f" UNION ALL SELECT {of}, CAST({column} AS BIGINT), count(*), 0, 0, 0 FROM rows "
+        f" UNION ALL SELECT {of}, CAST({column} AS BIGINT), count(*), {tokens}, 0 FROM rows "
         f"WHERE key >= 0 GROUP BY {column}"
     )
 
 
-_BY_SECOND: Final = _by(_OF_SECOND, "second")
+_BY_SECOND: Final = _by(_OF_SECOND, "second", "CAST(sum(input) AS BIGINT), CAST(sum(output) AS BIGINT)")
 _BY_SIZE: Final = _by(_OF_INPUT, "input") + _by(_OF_OUTPUT, "output")
 
 
-def _sorted(found: Any, of: int) -> tuple[Any, Any]:
-    """(values, requests) of one group, by rising value."""
-    values, requests = (found[name][found["of"] == of] for name in ("value", "requests"))
-    order = values.argsort()
-    return values[order], requests[order]
+def _sorted(found: Any, of: int, *names: str) -> tuple[Any, ...]:
+    """The values of one group, rising, and these columns of them."""
+    is_of = found["of"] == of
+    order = found["value"][is_of].argsort()
+    return tuple(found[name][is_of][order] for name in ("value", *names))
 
 
 def _verify_all(compressed: Sequence[LogFile], stop: threading.Event) -> None:

@@ -32,7 +32,7 @@ class KeyCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """A log by bucket, and its valid requests by second: two arrays of whole numbers, the seconds in rising order.
+    """A log by bucket, and its valid requests and their tokens by second: arrays, the seconds in rising order.
 
     The arrays are empty where the log has no times.
     """
@@ -40,6 +40,8 @@ class Counted:
     keys: tuple[KeyCount, ...]
     seconds: Any
     requests: Any
+    input_tokens: Any
+    output_tokens: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

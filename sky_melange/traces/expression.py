@@ -39,6 +39,14 @@ def by_key(rows: ir.Table) -> ir.Table:
     )
 
 
+def by_second(rows: ir.Table) -> ir.Table:
+    """The counts of valid `keyed_rows` by second."""
+    rows = rows.filter(rows.key >= 0)
+    return rows.group_by("second").aggregate(
+        requests=rows.count(), input_tokens=rows.input.sum(), output_tokens=rows.output.sum()
+    )
+
+
 def by_value(rows: ir.Table, column: str) -> ir.Table:
     """How many valid `keyed_rows` have each `value` of a column."""
     rows = rows.filter(rows.key >= 0)

@@ -13,6 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sky_melange.cli import cli
+from sky_melange.domain.hours import HourCount
 from sky_melange.domain.trace import TimeUnit, TraceOptions
 from sky_melange.errors import InputError
 from sky_melange.traces import scan_files
@@ -47,6 +48,32 @@ def test_an_ordinary_log_raises_no_doubt(log: Callable[..., Path], extracts: Pat
     random.Random(2).shuffle(shuffled)  # noqa: S311 - nothing is secret
     assert _notes(log("b.csv", _log(shuffled))) == ""
     assert _notes(extracts / "azure-conversation.csv") == ""
+
+
+def test_hours_whose_requests_are_larger_than_those_of_all_are_said(log: Callable[..., Path]) -> None:
+    """Half as many at night, each with eight times the answer: more tokens than by day."""
+
+    def counted(night: int, zone: str = "UTC") -> str:
+        rows = [
+            f"100,{night if hour < 6 else 50},2026-05-0{day} {hour:02d}:{second // 60:02d}:{second % 60:02d}"
+            for day in (1, 2)
+            for hour in range(24)
+            for second in range(0, 3600, 10 if hour < 6 else 5)
+        ]
+        options = TraceOptions(hours=HourCount(time_zone=zone, cycle=24))
+        path = log("a.csv", HEADER + "\n".join(rows))
+        return "\n".join(note for note in scan_files([str(path)], options).notes if "sizes of all" in note)
+
+    found = counted(400)
+    # 12 · 3,600 s · 10 rows: 6 hours at 0.1/s of 400, 18 at 0.2/s of 50.
+    mean = (6 * 400 + 18 * 2 * 50) / (6 + 18 * 2)
+    assert (
+        f"Requests of 00:00 have 100 input and 400 output tokens on average, all together 100 and {mean:.0f}" in found
+    )
+    assert f"may need up to {400 / mean:.1f} times what is planned for it, and 6 of 24 hours" in found
+    assert "Requests of 02:00 have" in counted(400, "Europe/Berlin")
+    assert counted(52) == ""
+    assert "sizes of all" not in _notes(log("b.csv", _log(_dates(_arrivals(1, 5000, 7200)))))
 
 
 @pytest.mark.parametrize(("step_s", "window_s"), [(1, 60), (2, 60), (10, 60), (60, 60), (3600, 60), (3600, 3600)])
