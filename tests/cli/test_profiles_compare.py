@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import sys
 from html.parser import HTMLParser
@@ -74,7 +75,7 @@ def test_the_table_fits_and_names_prices_and_kinds() -> None:
         "A: meta-llama",
         "B: meta-llama",
         "per hour and replica",
-        "Estimated; error",
+        "Estimated; in 4 of 5 cases TPOT",
         "requests per USD",
         "×",
     ):
@@ -206,8 +207,11 @@ def test_a_plan_names_the_kind_and_error_of_each_profile(workload: Any) -> None:
     plan = json.loads(run("plan", path, "--no-files", "--offline", "--format", "json").stdout)
     table = run("plan", path, "--no-files", "--offline", "-v").stdout
     for group in plan["groups"]:
-        error = group["profile"]["error"]["request_rate_fraction"]
-        assert f"throughput {group['profile']['kind']}, ±{error:.0%}" in table
+        error = group["profile"]["error"]
+        assert error["request_rate_interval"] is None  # of kernels: as far on both sides
+        high = (1 + error["request_rate_fraction"]) ** math.log2(5)
+        low = 1 / high
+        assert f"throughput {group['profile']['kind']}, {100 * low - 100:+.0f}…{100 * high - 100:+.0f}%" in table
 
 
 def test_min_profile_kind_in_a_file(workload: Any) -> None:

@@ -54,7 +54,7 @@ def test_a_plan_states_its_groups(browser: Browser, stub: Stub) -> None:
     assert first[:7] == ["chat-b200", "1 × B200", "lambda us-east-1\ngpu_1x_b200_sxm6", "1", "6.99", "6.99", "83%"]
     assert second[0] == "chat-h100"
     assert first[7].startswith("2026-05-07\n")
-    assert first[8] == "estimated\n± 13.6%"
+    assert first[8] == "estimated\n-26…+34%"
 
 
 def test_a_plan_says_all_that_the_report_says_first(

@@ -84,8 +84,15 @@ function load(fraction) {
 }
 
 function throughput(profile) {
-  const error = profile?.error?.request_rate_fraction;
-  return profile ? [profile.kind, error ? h("small", {}, `± ${percent(error)}`) : null] : "unknown";
+  return profile ? [profile.kind, profile.error?.request_rate_fraction ? h("small", {}, within(profile.error)) : null]
+    : "unknown";
+}
+
+/** Of the predicted request rate, in 4 of 5 cases: `ProfileError.request_rate_within`. */
+function within({ request_rate_fraction: fraction, request_rate_interval: interval }) {
+  const end = (1 + fraction) ** Math.log2(5);
+  const [low, high] = (interval ?? [1 / end, end]).map((share) => Math.round(100 * (share - 1)));
+  return `${low}…+${high}%`;
 }
 
 function heatSection(stored) {
