@@ -255,6 +255,7 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
     """
     from sky_melange.bills import BillOptions, compare_bill
     from sky_melange.domain.fleet import charged_once
+    from sky_melange.errors import InputError, Mistake
     from sky_melange.plan_file import read_plan
     from sky_melange.plan_file.fleet import is_fleet_folder, read_fleet_plan, read_member_plans
 
@@ -265,6 +266,10 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
     else:
         documents = (read_plan(Path(plan)),)
         bought = [documents[0].plan]
+    for document in documents:
+        if len(document.plan.whole_groups) < len(document.plan.groups):
+            message = "has engines on machines that a fleet shares: a bill of these is not divided among plans yet"
+            raise InputError([Mistake(source=str(document.path), key="groups", message=message)])
     options = BillOptions(
         start_s=start_s,
         end_s=end_s,
