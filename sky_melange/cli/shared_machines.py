@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +16,7 @@ from sky_melange.cli.launch_folder import confirm, environment_secrets, is_answe
 from sky_melange.cli.plan_folder import held
 from sky_melange.domain.launch_files import ENDPOINTS_FILE
 from sky_melange.errors import CheckFailedError, InputError, Mistake
+from sky_melange.untrusted import decoded, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sky_melange.skypilot.launch.steps import Step
 
 POLL_S = 10.0
+_MOST_BYTES: Final = 1024 * 1024
 
 
 def read_machines(folder: Path) -> MachineLaunch:
@@ -150,7 +152,8 @@ def shared_addresses(launch: Launch) -> dict[str, str]:
         return {}
     fleet = launch.folder.parent
     path = fleet / ENDPOINTS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    there = path.exists() or path.is_symlink()
+    lines = decoded(read_bytes(path, limit_bytes=_MOST_BYTES), str(path)).splitlines() if there else []
     known = dict(line.partition("=")[::2] for line in lines)
     missing = [name for name in wanted if name not in known]
     if missing:
