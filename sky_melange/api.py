@@ -254,9 +254,14 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
 
     """
     from sky_melange.bills import BillOptions, compare_bill
+    from sky_melange.errors import InputError, Mistake
     from sky_melange.plan_file.fleet import read_charged
 
     plans = read_charged(Path(plan))
+    for each, _ in plans:
+        if len(each.whole_groups) < len(each.groups):
+            message = "has engines on machines that a fleet shares: a bill of these is not divided among plans yet"
+            raise InputError([Mistake(source=str(plan), key=each.name, message=message)])
     options = BillOptions(
         start_s=start_s,
         end_s=end_s,

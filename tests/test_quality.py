@@ -37,10 +37,8 @@ def test_the_same_machine_is_defined_once() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             parts = node.elts if isinstance(node, ast.Tuple) else []
             names = {part.attr for part in parts if isinstance(part, ast.Attribute)}
-            if {"instance_type", "accelerators_per_instance"} <= names and names & {
-                "accelerator",
-                "catalog_accelerator",
-            }:
+            counted = names & {"accelerators_per_instance", "machine_accelerators"}
+            if "instance_type" in names and counted and names & {"accelerator", "catalog_accelerator"}:
                 found.add(path.relative_to(ROOT / "sky_melange").as_posix())
     assert found == set(homes)
 

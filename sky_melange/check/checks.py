@@ -48,13 +48,17 @@ def serves(violations: Sequence[str]) -> Check:
     )
 
 
-def files(expected: Mapping[str, str], found: Mapping[str, str | None]) -> Check:
-    """`found` is the text by name of each expected file, None where it is missing, and of launch files beside them."""
+def files(expected: Mapping[str, str], found: Mapping[str, str | None], *, of: str = "plan") -> Check:
+    """`found` is the text by name of each expected file, None where it is missing, and of launch files beside them.
+
+    `of`: a plan, or a fleet.
+    """
     details: list[str] = []
     wrong = 0
     for name in sorted({*expected, *found}):
         if name not in expected:
-            details.append(f"{name}: no group of the plan has this file; remove it, or it may be launched")
+            owner = "group of the plan" if of == "plan" else "shared machine of the fleet"
+            details.append(f"{name}: no {owner} has this file; remove it, or it may be launched")
         elif found.get(name) is None:
             details.append(f"{name}: is missing; plan again, or restore it from version control")
         elif found[name] != expected[name]:
@@ -63,12 +67,12 @@ def files(expected: Mapping[str, str], found: Mapping[str, str | None]) -> Check
             continue
         wrong += 1
     return Check(
-        name="files",
+        name="files" if of == "plan" else "fleet-files",
         verdict=within(wrong, 0),
         figure=wrong,
         limit=0,
         unit=Unit.FILES,
-        says="files beside plan.json that this release does not render from it: edited by hand, missing, or left over",
+        says=f"files beside {of}.json that this release does not render from it: edited by hand, missing, or left over",
         details=tuple(details),
     )
 

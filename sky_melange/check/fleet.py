@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from sky_melange.check.checks import within
+from sky_melange.check.checks import files, within
 from sky_melange.domain.check import Check, CheckReport, Unit, Verdict
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget
 from sky_melange.errors import InputError, Mistake
 from sky_melange.optimizer.verify_fleet import fleet_violations
 from sky_melange.pipeline.digests import WORKLOAD_ENDINGS, workload_digest
-from sky_melange.plan_file import PlanDocument
+from sky_melange.plan_file import PlanDocument, read_files_beside
 from sky_melange.plan_file.fleet import FleetDocument
+from sky_melange.render import shared_machine_yaml
 
 
 def fleet_checks(
@@ -25,7 +26,9 @@ def fleet_checks(
     """`reports` of the plans, as of today."""
     fleet = document.plan
     own = [gpus for plan in plans for gpus in plan.workload.candidates.own]
-    violations = tuple(fleet_violations([plan.plan for plan in plans], fleet.constraints, fleet.vcpus, own))
+    violations = tuple(
+        fleet_violations([plan.plan for plan in plans], fleet.constraints, fleet.vcpus, own, fleet.machines)
+    )
     totals = [None if report.today is None else report.today.total_usd_per_hour for report in reports]
     peaks = [
         next((check.figure for check in report.checks if check.name == "budget-total"), None) for report in reports
@@ -34,6 +37,7 @@ def fleet_checks(
     month = _sum(totals, fleet.shared_usd_per_hour)
     return (
         _lock(document),
+        *_files(document, plans),
         Check(
             name="fleet-shared",
             verdict=within(len(violations), 0),
@@ -51,6 +55,15 @@ def fleet_checks(
             Unit.USD_PER_MONTH,
         ),
     )
+
+
+def _files(document: FleetDocument, plans: Sequence[PlanDocument]) -> Iterator[Check]:
+    """The launch files of shared machines, where there are any, now or left over."""
+    pairs = [(plan.plan, plan.workload) for plan in plans]
+    expected = shared_machine_yaml.render(document.plan, pairs)
+    found = read_files_beside(document.path, expected)
+    if expected or found:
+        yield files(expected, found, of="fleet")
 
 
 def _sum(figures: Sequence[float | None], shared: float) -> float | None:

@@ -123,13 +123,17 @@ def _group_change(
     return PriceChange(
         name=group.name,
         cloud=group.cloud,
-        machine=f"{spot}{group.instance_type} ({group.accelerators_per_instance} × {group.accelerator}) in {place}",
+        machine=f"{spot}{group.instance_type} ({group.gpus_text} × {group.accelerator}) in {place}",
         instances=group.instances - (0 if group.committed is None else group.committed.instances),
         planned_usd_per_hour=group.price_usd_per_hour,
-        today_usd_per_hour=None if today is None else today.price_usd_per_hour,
+        today_usd_per_hour=None if today is None else today.price_usd_per_hour * _paid_fraction(group),
         today=None if today is None else today.provenance,
         problem=problem,
     )
+
+
+def _paid_fraction(group: ReplicaGroup) -> float:
+    return 1.0 if group.part is None else group.part.price_fraction
 
 
 def _term_change(

@@ -11,6 +11,7 @@ from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say
 from sky_melange.cli.options import format_option
 from sky_melange.cli.plan_folder import held
+from sky_melange.cli.shared_machines import down_machines
 from sky_melange.domain.launch_files import ENDPOINTS_FILE
 
 
@@ -19,7 +20,7 @@ from sky_melange.domain.launch_files import ENDPOINTS_FILE
 @click.option("--dry-run", is_flag=True, help="Print what would end; ask SkyPilot nothing, end nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @format_option
-@of_each_plan("folder")
+@of_each_plan("folder", machines_after=down_machines)
 def command(*, folder: Path, dry_run: bool, yes: bool, output_format: str) -> None:
     """End what `up` started from FOLDER: the router first, then every replica group.
 
@@ -34,7 +35,9 @@ def command(*, folder: Path, dry_run: bool, yes: bool, output_format: str) -> No
     with held(folder, is_needed=not dry_run):
         launch = read_launch(folder)
         steps = steps_down(launch.record.started)
-        if not steps:
+        if not steps and not launch.units():
+            say(f"{folder}: its engines run on machines that its fleet shares.")
+        elif not steps:
             say(f"{folder}: nothing was started from here.")
         elif dry_run:
             for step in steps if output_format != "json" else ():

@@ -11,13 +11,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from sky_melange.cli.plan_folder import check_replaceable, write_plan_folder
-from sky_melange.domain.fleet import FLEET_FILE
-from sky_melange.domain.launch_files import RECORD_FILE
+from sky_melange.cli.plan_folder import check_replaceable, held, write_plan_folder
+from sky_melange.domain.fleet import FLEET_FILE, MACHINE_FILE
+from sky_melange.domain.launch_files import KEPT_FILES, RECORD_FILE
 from sky_melange.errors import CheckFailedError, InputError, Mistake, SkyMelangeError
 from sky_melange.render.plan_json import FILE_NAME
 from sky_melange.untrusted import parse_json
@@ -27,25 +27,38 @@ if TYPE_CHECKING:
     from sky_melange.pipeline.fleets import PlannedFleet
 
 
+_OWN: Final = (FLEET_FILE, *KEPT_FILES)
+
+
 def write_fleet_folder(folder: Path, planned: PlannedFleet) -> None:
-    """Writes each plan into the folder of its name, then fleet.json, which makes them a fleet.
+    """Writes each plan into the folder of its name, files of machines, then fleet.json: these are a fleet then.
 
     A fleet.json that is older than its plans is refused by every command, so that nothing half-written is launched.
     Raises InputError when the disk refuses, or `folder` holds what no fleet wrote.
     """
-    from sky_melange.render import fleet_json, render_files
+    from sky_melange.render import fleet_json, render_files, shared_machine_yaml
+    from sky_melange.skypilot.launch.record import read_record
 
     plans = [(member.plan, member.workload) for member in planned.members]
     names = [plan.name for plan, _ in plans]
+    machines = shared_machine_yaml.render(planned.plan, plans)
     left = _left_over(folder, names)
     for name in names:
         check_replaceable(folder / name)
+    # What runs of another fleet would be lost from sight.
+    read_record(folder, planned.plan.name)
     texts = {plan.name: render_files(plan, workload) for plan, workload in plans}
     for name, files in texts.items():
         write_plan_folder(folder / name, name, files)
-    _write(folder / FLEET_FILE, fleet_json.text(planned.plan, plans))
-    for path in left:
-        shutil.rmtree(path)
+    with held(folder):
+        for name, text in machines.items():
+            _write(folder / name, text)
+        _write(folder / FLEET_FILE, fleet_json.text(planned.plan, plans))
+        for path in left:
+            shutil.rmtree(path)
+        for path in folder.glob("*.sky.yaml"):
+            if _is_of_machine(path) and path.name not in machines:
+                path.unlink()
 
 
 def check_fleet_folder(folder: Path) -> None:
@@ -53,7 +66,7 @@ def check_fleet_folder(folder: Path) -> None:
     foreign = [
         path.name
         for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if not (path.name == FLEET_FILE or path.name.startswith(".") or _is_plan(path))
+        if not (path.name in _OWN or path.name.startswith(".") or _is_plan(path) or _is_of_machine(path))
     ]
     if foreign:
         listed = ", ".join(foreign[:5]) + (" …" if len(foreign) > 5 else "")
@@ -64,6 +77,14 @@ def _is_plan(path: Path) -> bool:
     return not path.is_symlink() and path.is_dir() and ((path / FILE_NAME).is_file() or not any(path.iterdir()))
 
 
+def _is_of_machine(path: Path) -> bool:
+    """Whether it is the launch file of a machine that workloads share, by its name and first line."""
+    if MACHINE_FILE.fullmatch(path.name) is None or path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.readline(200).startswith(f"# {path.name.removesuffix('.sky.yaml')}: ".encode())
+
+
 def _left_over(folder: Path, names: list[str]) -> list[Path]:
     """Folders of workloads that an earlier fleet had. Raises InputError for anything else, or what was launched."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -72,7 +93,7 @@ def _left_over(folder: Path, names: list[str]) -> list[Path]:
         return []
     left, mistakes = [], []
     for path in sorted(folder.iterdir()):
-        if path.name == FLEET_FILE or path.name in names or path.name.startswith("."):
+        if path.name in _OWN or path.name in names or path.name.startswith(".") or _is_of_machine(path):
             continue
         if path.is_symlink() or not (path / FILE_NAME).is_file():
             mistakes.append(Mistake(source=str(path), message="is not of a fleet; move it, or choose another --out"))
@@ -105,6 +126,7 @@ def _mistake(path: Path, message: str) -> InputError:
 
 
 Run = TypeVar("Run", bound=Callable[..., None])
+Machines = Callable[[Path, "Mapping[str, Any]"], None]
 
 
 def of_each_plan(
@@ -113,10 +135,13 @@ def of_each_plan(
     stops: bool = False,
     first: Callable[[Path, Mapping[str, Any]], None] | None = None,
     only: Callable[[Plan], bool] | None = None,
+    machines: Machines | None = None,
+    machines_after: Machines | None = None,
 ) -> Callable[[Run], Run]:
     """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`.
 
     `first` is done before, with the folder of the fleet and what the command was given. `only`: plans that it is for.
+    `machines`, `machines_after`: the same of the machines that the workloads share, before the plans and after them.
     """
 
     def wrapped(run: Run) -> Run:
@@ -127,15 +152,18 @@ def of_each_plan(
             if not is_fleet_folder(given[argument]):
                 run(**given)
                 return
+            folder = given[argument].parent if given[argument].name == FLEET_FILE else given[argument]
             output_format = given.get("output_format", "table")
             if first is not None:
-                first(given[argument], given)
+                first(folder, given)
             for_each_plan(
-                given[argument],
-                lambda folder: run(**{**given, argument: folder}),
+                folder,
+                lambda each: run(**{**given, argument: each}),
                 output_format=output_format,
                 stops=stops,
                 only=only,
+                machines=None if machines is None else functools.partial(machines, folder, given),
+                machines_after=None if machines_after is None else functools.partial(machines_after, folder, given),
             )
 
         return cast("Run", command)
@@ -150,10 +178,13 @@ def for_each_plan(
     output_format: str,
     stops: bool = False,
     only: Callable[[Plan], bool] | None = None,
+    machines: Callable[[], None] | None = None,
+    machines_after: Callable[[], None] | None = None,
 ) -> None:
     """Does for each plan of a fleet what `run` does for the folder of one.
 
-    What `run` prints comes under the plan's name; as JSON it is one object, by name. `stops`: at the first error;
+    What `run` prints comes under the plan's name; as JSON it is one object, by name; the machines that workloads share
+    have a key of their own. `stops`: at the first error;
     otherwise all are done, and the error is that of all. Raises InputError before anything is done where a plan is not
     the one that the fleet was made of.
     """
@@ -163,28 +194,44 @@ def for_each_plan(
     plans = read_member_plans(document)
     errors: list[tuple[str, SkyMelangeError]] = []
     answers: dict[str, object] = {}
-    for member, each, plan in zip(document.plan.members, document.folders, plans, strict=True):
-        if only is not None and not only(plan.plan):
-            continue
+    done: list[tuple[str, Callable[[], None]]] = [
+        (member.name, functools.partial(run, each))
+        for member, each, plan in zip(document.plan.members, document.folders, plans, strict=True)
+        if only is None or only(plan.plan)
+    ]
+    if document.plan.machines or (document.path.parent / RECORD_FILE).exists():
+        done[:0] = [] if machines is None else [(MACHINES, machines)]
+        # What `up` ends at last is no answer: it stands under no heading.
+        done += [] if machines_after is None else [(MACHINES if machines is None else "", machines_after)]
+    for name, do in done:
         heard = io.StringIO()
         try:
-            with contextlib.redirect_stdout(heard) if output_format == "json" else _under(member.name):
-                run(each)
+            with contextlib.redirect_stdout(heard) if output_format == "json" else _under(name):
+                do()
         except SkyMelangeError as error:
-            errors.append((member.name, error))
-        answers[member.name] = parse_json(heard.getvalue(), member.name) if heard.getvalue().strip() else None
+            errors.append((name or MACHINES, error))
+        if name:
+            answers[name] = parse_json(heard.getvalue(), name) if heard.getvalue().strip() else None
         if errors and stops:
             break
     if output_format == "json":
-        click.echo(json.dumps({"fleet": document.plan.name, "plans": answers}, indent=2, ensure_ascii=False))
+        shared = {"machines": answers.pop(MACHINES)} if MACHINES in answers else {}
+        answer = {"fleet": document.plan.name, **shared, "plans": answers}
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     raise_of_all(errors)
+
+
+MACHINES: Final = "shared machines"
+"""Stands for a plan's name: no workload can be called so."""
 
 
 @contextlib.contextmanager
 def _under(name: str) -> Iterator[None]:
-    click.echo(f"{name}:")
+    if name:
+        click.echo(f"{name}:")
     yield
-    click.echo("")
+    if name:
+        click.echo("")
 
 
 def raise_of_all(errors: list[tuple[str, SkyMelangeError]]) -> None:

@@ -12,6 +12,8 @@ import click
 from sky_melange.errors import InputError, Mistake
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from sky_melange.plan_file import PlanDocument
     from sky_melange.skypilot.launch.cloud import Cloud
     from sky_melange.skypilot.launch.launch import Launch
@@ -61,23 +63,30 @@ def secret_values(launch: Launch, *, with_router: bool = True) -> dict[str, str]
     wanted = list(launch.workload.launch.all_secrets)
     if with_router and needs_router(launch.plan.groups, launch.workload):
         wanted += router_secrets(launch.workload)
+    return environment_secrets(wanted, [launch.workload.launch.api_key_secret])
+
+
+def environment_secrets(wanted: Sequence[str], keys: Collection[str | None]) -> dict[str, str]:
+    """The values of secrets from the environment; `keys` are those of APIs. Raises InputError as `secret_values`."""
     mistakes = [
-        Mistake(source="environment", key=name, message=_not_set(name, launch))
+        Mistake(source="environment", key=name, message=_not_set(name, is_key=name in keys))
         for name in dict.fromkeys(wanted)
         if not os.environ.get(name)
     ]
-    key = launch.workload.launch.api_key_secret
-    if key in wanted and os.environ.get(key) and _TOKEN.fullmatch(os.environ[key]) is None:
-        message = "is not a bearer token: use only letters, digits and . _ ~ + / = - (the value is not shown)"
-        mistakes.append(Mistake(source="environment", key=key, message=message))
+    message = "is not a bearer token: use only letters, digits and . _ ~ + / = - (the value is not shown)"
+    mistakes += [
+        Mistake(source="environment", key=key, message=message)
+        for key in dict.fromkeys(wanted)
+        if key in keys and os.environ.get(key) and _TOKEN.fullmatch(os.environ[key]) is None
+    ]
     if mistakes:
         raise InputError(mistakes)
     return {name: os.environ[name] for name in wanted}
 
 
-def _not_set(name: str, launch: Launch) -> str:
+def _not_set(name: str, *, is_key: bool) -> str:
     message = "is not set; the launch files ask for this secret"
-    if name != launch.workload.launch.api_key_secret:
+    if not is_key:
         return message
     advice = f"clients and replicas share it: for example `export {name}=$(openssl rand -hex 32)`"
     return f"{message} ({advice}; `launch: {{api_key_secret: none}}` leaves replicas open to the world)"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sky_melange.domain.fleet import FLEET_FILE
 from sky_melange.domain.launch_files import KEPT_FILES, RECORD_FILE
 from sky_melange.errors import CheckFailedError, InputError, Mistake
 from sky_melange.plan_file import read_document
@@ -53,7 +54,7 @@ def held(folder: Path, *, is_needed: bool = True, wait_s: float = 0.0) -> Iterat
     was killed is free. Does nothing for a folder without a plan.
     """
     recover(folder)
-    if not is_needed or not (folder / FILE_NAME).is_file():
+    if not is_needed or not ((folder / FILE_NAME).is_file() or (folder / FLEET_FILE).is_file()):
         yield
         return
     give_up_s = time.monotonic() + wait_s

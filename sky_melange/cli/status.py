@@ -11,13 +11,14 @@ import click
 from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.launch_folder import connect, read_launch, say
 from sky_melange.cli.options import format_option
+from sky_melange.cli.shared_machines import status_machines
 from sky_melange.errors import CheckFailedError
 
 
 @click.command(name="status", epilog="Example: sky-melange status plan --format json")
 @click.argument("folder", type=click.Path(path_type=Path))
 @format_option
-@of_each_plan("folder")
+@of_each_plan("folder", machines=status_machines)
 def command(*, folder: Path, output_format: str) -> None:
     """Show what runs of the plan in FOLDER: what `up` started, what SkyPilot says of it, and where it answers.
 
@@ -36,7 +37,9 @@ def command(*, folder: Path, output_format: str) -> None:
     else:
         for status in statuses:
             click.echo(status.line())
-    if not statuses:
+    if not statuses and not launch.units():
+        say(f"{folder}: its engines run on machines that its fleet shares.")
+    elif not statuses:
         say(f"{folder}: nothing was started from here; `sky-melange up {folder}` launches it.")
     missing = [status.name for status in statuses if not status.is_ready]
     if missing:

@@ -15,6 +15,7 @@ from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.launch_folder import confirm, connect, is_answerable, read_launch, say, secret_values
 from sky_melange.cli.options import format_option
 from sky_melange.cli.plan_folder import held
+from sky_melange.cli.shared_machines import end_old_machines, shared_addresses, up_machines
 from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
@@ -76,7 +77,7 @@ def _refuse_without_trust(plan: Path) -> None:
     help="How long to wait for the engines to answer.",
 )
 @format_option
-@of_each_plan("folder", stops=True, first=_check_fleet)
+@of_each_plan("folder", stops=True, first=_check_fleet, machines=up_machines, machines_after=end_old_machines)
 def command(
     *,
     folder: Path,
@@ -109,7 +110,7 @@ def command(
             else:
                 _show(launch, steps, print_line=click.echo)
             return
-        launch = replace(launch, secrets=secret_values(launch))
+        launch = replace(launch, secrets=secret_values(launch), shared=shared_addresses(launch))
         if not is_answerable(yes=yes):
             # Before SkyPilot is asked, which starts an API server where none runs.
             _show(launch, planned_steps(launch, None, adopt=adopt), print_line=say)
@@ -161,6 +162,7 @@ def _show(launch: Launch, steps: Sequence[Step], *, print_line: Callable[[str], 
         f"The plan costs USD {cost.total_usd_per_hour:.4f} per hour: {cost.replicas_usd_per_hour:.4f} for replicas, "
         f"{cost.overhead_usd_per_hour:.4f} beside them{_at_worst(launch)}. "
         "While groups are replaced, old and new both cost."
+        f"{_shared(launch)}"
     )
     scaling, schedule = scaling_of(launch.plan, launch.workload), launch.plan.schedule
     if schedule is not None and scaling is Scaling.SCHEDULE:
@@ -175,6 +177,11 @@ def _show(launch: Launch, steps: Sequence[Step], *, print_line: Callable[[str], 
             "That is its busiest hour: SkyServe starts with the fewest instances and follows the traffic, up to USD "
             f"{most_usd:.4f} per hour."
         )
+
+
+def _shared(launch: Launch) -> str:
+    part = sum(group.cost_usd_per_hour for group in launch.plan.groups if group.part is not None)
+    return f" {part:.4f} of it is the plan's share of machines that the fleet has launched." if part else ""
 
 
 def _machines(group: ReplicaGroup) -> str:

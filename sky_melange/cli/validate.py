@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,18 +12,25 @@ import click
 from sky_melange.cli.fleet import of_each_plan
 from sky_melange.cli.options import format_option, use_color
 from sky_melange.cli.price_site import price_site, utc_now
+from sky_melange.domain.offer import Offer
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import CheckFailedError
-from sky_melange.plan_file import read_plan
+from sky_melange.plan_file import PlanDocument, read_plan
+from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
 from sky_melange.prices import current_book, discounted
 from sky_melange.render import verdict_table
-from sky_melange.skypilot.validate import validate_plan
+from sky_melange.skypilot.validate import validate_machines, validate_plan
+from sky_melange.skypilot.verdict import GroupVerdict
 
 
 @click.command(name="validate", epilog="Example: sky-melange validate plan")
 @click.argument("folder", type=click.Path(path_type=Path))
 @format_option
-@of_each_plan("folder")
+@of_each_plan(
+    "folder",
+    only=lambda plan: bool(plan.whole_groups),
+    machines=lambda folder, given: _validate_machines(folder, given["output_format"]),
+)
 def command(folder: Path, output_format: str) -> None:
     """Check FOLDER (written by `plan`) with SkyPilot's own parser, service check and optimizer.
 
@@ -30,15 +38,28 @@ def command(folder: Path, output_format: str) -> None:
     planned machine and region at the planned price for every group; otherwise the exit code is 3.
     """
     document = read_plan(folder)
-    policy = document.workload.prices
     click.echo("Asking SkyPilot what it would launch (takes a few seconds) …", err=True)
+    _judged(validate_plan(document, _offers(document)), output_format)
+
+
+def _validate_machines(folder: Path, output_format: str) -> None:
+    """The launch files of machines that the workloads of a fleet share."""
+    document = read_fleet_plan(folder)
+    plans = read_member_plans(document)
+    _judged(validate_machines(document, plans, _offers(plans[0])), output_format)
+
+
+def _offers(document: PlanDocument) -> tuple[Offer, ...]:
+    policy = document.workload.prices
     # The prices that the plan was made on are the last good copies now, or the embedded ones.
     book = current_book(PricePolicy(), site=price_site(), now=utc_now(), offline=True)
     # Quarantined prices too: whether to trust one was decided when the plan was made.
     names = {offer.name for offer in book.offers}
     doubted = (item.offer for item in book.quarantined if item.offer.name not in names)
-    offers = tuple(discounted(offer, policy.discounts) for offer in (*book.offers, *doubted))
-    verdicts = validate_plan(document, offers)
+    return tuple(discounted(offer, policy.discounts) for offer in (*book.offers, *doubted))
+
+
+def _judged(verdicts: Sequence[GroupVerdict], output_format: str) -> None:
     if output_format == "json":
         click.echo(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))
     else:

@@ -11,6 +11,9 @@ from typing import Final
 ANY_ENGINE: Final = "any"
 """In `Launch.engine`: whichever serves the traffic for less, group by group."""
 
+PORT: Final = 8000
+"""An instance answers at it; on a machine that several workloads share each further engine at the next."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:

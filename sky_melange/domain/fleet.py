@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sky_melange.domain.machine import Machine
+from sky_melange.domain.machine import Machine, OnMachine
+from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.domain.workload import Budget, Objective, Workload
 
 FLEET_SCHEMA_VERSION: Final = 1
 FLEET_FILE: Final = "fleet.json"
+MACHINE_FILE: Final = re.compile(r"[a-z][a-z0-9-]*-shared-[a-z0-9-]+\.sky\.yaml")
+"""Names of the launch files of machines that workloads share."""
 
 LEAST_PRIORITY: Final = 1
 MIDDLE_PRIORITY: Final = 5
@@ -44,13 +48,47 @@ class FleetConstraints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """A validated fleet.yaml."""
+    """A validated fleet.yaml. `share_machines`: engines of several workloads may run on one machine."""
 
     name: str
     members: tuple[FleetMember, ...]
     constraints: FleetConstraints = field(default_factory=FleetConstraints)
     budget: Budget | None = None
     objective: Objective = Objective.LEAST_COST
+    share_machines: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedEngine:
+    """An engine on a machine that workloads share: which group of whose plan, on which GPUs, and its port."""
+
+    workload: str
+    group: str
+    gpus: tuple[int, ...]
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedMachine(OnMachine):
+    """A machine whose GPUs several workloads divide: one launch file, paid for once.
+
+    Plans count their parts of it (`ReplicaGroup.part`), whose prices sum to its own.
+    """
+
+    name: str
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    accelerator: str
+    catalog_accelerator: str
+    accelerators_per_instance: int
+    use_spot: bool
+    price_usd_per_hour: float
+    price: PriceProvenance
+    disk_gb: int
+    engines: tuple[SharedEngine, ...]
+    file: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +130,20 @@ def charged_once(plans: Sequence[tuple[Plan, Workload]]) -> list[tuple[Plan, Wor
 class SharedUse:
     """A limit over all plans, and who takes how much of it, in the order of the members.
 
-    `worth_usd_per_hour`: what one unit more would save, by the prices that prove the cost; 0: it is not short.
+    `worth_usd_per_hour`: what one unit more would save, by the prices that prove the cost; 0: it is not short. `idle`:
+    taken by GPUs of shared machines on which no engine runs.
     """
 
     name: str
     limit: int
     used: tuple[int, ...]
     worth_usd_per_hour: float
+    idle: int = 0
 
     @property
     def total(self) -> int:
-        """Of all members."""
-        return sum(self.used)
+        """Of all members, and of nobody."""
+        return sum(self.used) + self.idle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,4 +188,5 @@ class FleetPlan:
     warnings: tuple[str, ...] = ()
     priorities: tuple[PriorityCost, ...] = ()
     vcpus: Mapping[str, float] = field(default_factory=dict)
+    machines: tuple[SharedMachine, ...] = ()
     needed_usd_per_hour: float | None = None

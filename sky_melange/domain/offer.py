@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from sky_melange.domain.machine import OnMachine
+from sky_melange.domain.machine import MachinePart, OnMachine
 from sky_melange.domain.own_gpus import OWN_GPUS
 from sky_melange.domain.price_record import Commitment, CommittedPrice
 
@@ -73,7 +73,7 @@ class Offer(OnMachine):
     launch file must therefore use. `zone` is set only when the price depends on it. For a machine without
     accelerators (a controller, a router) both names are "" and the count is 0. `reserved_instances` is set for
     capacity that is paid for already: how many instances of it there are. `committed`: the price is that of a term;
-    None: it is paid by the hour.
+    None: it is paid by the hour. `part`: price, vCPUs and memory are those of some GPUs of it.
     """
 
     cloud: str
@@ -90,6 +90,7 @@ class Offer(OnMachine):
     provenance: PriceProvenance
     reserved_instances: int | None = None
     committed: CommittedPrice | None = None
+    part: MachinePart | None = None
 
     @property
     def name(self) -> str:
@@ -105,6 +106,8 @@ class Offer(OnMachine):
         market = ":reserved" if self.reserved_instances is not None else ":spot" if self.use_spot else ""
         if self.committed is not None:
             market = f":{self.committed.kind}"
+        if self.part is not None:
+            market = f":{self.accelerators_per_instance}_of_{self.part.accelerators}"
         return "/".join(parts) + market
 
     @property

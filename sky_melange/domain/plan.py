@@ -11,7 +11,7 @@ from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hours import WEEK, Schedule, Term
 from sky_melange.domain.interruption import InterruptionBand
-from sky_melange.domain.machine import OnReplica
+from sky_melange.domain.machine import MachinePart, OnReplica
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import Launched, ProfileProvenance
@@ -108,6 +108,7 @@ class ReplicaGroup(OnReplica):
     `engine_version` is that of the profile; what is launched is `ENGINES[engine]`. `layout` is as in `ProfileKey`.
     `committed`: how many are bought for a term; None: that cannot be. Others cost `price_usd_per_hour` while they run.
     `runs_apart`: the replicas of an instance are processes of their own behind one port, and not ranks of one engine.
+    `part`: each instance is one of the parts of a machine that a fleet divides, whose launch file is the fleet's.
     """
 
     name: str
@@ -139,6 +140,19 @@ class ReplicaGroup(OnReplica):
     runs_apart: bool = False
     disk_gb: int = LEAST_DISK_GB
     committed: GroupCommitment | None = None
+    part: MachinePart | None = None
+
+    @property
+    def machine_usd_per_hour(self) -> float:
+        """Price of the whole machine that an instance is, or is a part of."""
+        fraction = 1.0 if self.part is None else self.part.price_fraction
+        return self.price_usd_per_hour / fraction if fraction else self.price_usd_per_hour
+
+    @property
+    def gpus_text(self) -> str:
+        """For messages: the GPUs of an instance, `8`, or those of a part, `4 of 8`."""
+        of_all = "" if self.part is None else f" of {self.part.accelerators}"
+        return f"{self.accelerators_per_instance}{of_all}"
 
     @property
     def launched(self) -> Launched:
@@ -477,6 +491,11 @@ class Plan:
     emissions: Emissions | None = None
     commitments: Commitments | None = None
     served_fraction: float = 1.0
+
+    @property
+    def whole_groups(self) -> tuple[ReplicaGroup, ...]:
+        """Those that have machines of their own: launch files of the fleet start the engines of the others."""
+        return tuple(group for group in self.groups if group.part is None)
 
     @property
     def mean_usd_per_hour(self) -> float:

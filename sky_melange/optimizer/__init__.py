@@ -15,7 +15,7 @@ from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.assemble import Assembled, assemble
 from sky_melange.optimizer.candidates import ProfileCapacities, context_limited
 from sky_melange.optimizer.charges import Charges
-from sky_melange.optimizer.fleet import FleetProblem, FleetSolution, SharedLimit
+from sky_melange.optimizer.fleet import DividedMachine, FleetProblem, FleetSolution, SharedLimit
 from sky_melange.optimizer.model import Model, build_model, traffic_rounded_down
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.schedule import ScheduleProblem
@@ -26,6 +26,7 @@ from sky_melange.optimizer.why.remedies import Surroundings, quarantined_reasons
 from sky_melange.resources import interruption_bands
 
 __all__ = [
+    "DividedMachine",
     "FleetProblem",
     "FleetSolution",
     "Model",
@@ -135,6 +136,8 @@ def finished(found: Solved, *, is_cheapest: bool = True) -> Optimum:
         groups = with_fallback(groups, model.offers, interruption_bands())
     overhead = model.machines.beside(groups)
     cost = Cost.of(groups, overhead)
+    # What a part costs others decide as well.
+    is_cheapest = is_cheapest and all(group.part is None for group in groups)
     if not math.isclose(cost.total_usd_per_hour, solution.cost_usd_per_hour, rel_tol=1e-9, abs_tol=1e-9):
         proven = solution.cost_usd_per_hour
         raise SkyMelangeError(f"the plan costs USD {cost.total_usd_per_hour!r} per hour, the program found {proven!r}")

@@ -188,6 +188,7 @@ def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
         max_utilization=max_utilization,
         engine=profile.key.engine,
         layout=profile.key.layout,
+        part=offer.part,
         committed=None
         if term is None
         else GroupCommitment(

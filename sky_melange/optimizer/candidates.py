@@ -138,7 +138,9 @@ def committed(workload: Workload, offer: Offer, terms: Sequence[Commitment]) -> 
 def _layouts(offer: Offer, profiles: Iterable[ProfileCapacities]) -> Iterable[Candidate]:
     for entry in profiles:
         tensor_parallel = entry.profile.key.tensor_parallel
-        if offer.accelerators_per_instance % tensor_parallel == 0:
+        # A part of a machine is one replica's: each has a port of its own.
+        fits = offer.accelerators_per_instance % tensor_parallel == 0
+        if fits and (offer.part is None or offer.accelerators_per_instance == tensor_parallel):
             yield Candidate(
                 offer=offer,
                 profile=entry.profile,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Final
 
 from sky_melange.domain.candidate import Candidate
 from sky_melange.domain.fleet import FleetConstraints
@@ -13,6 +14,9 @@ from sky_melange.errors import InputError
 from sky_melange.optimizer.limits.accelerators import Cap, is_in
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.solve.solution import Solution
+
+_ENDLESS: Final = 10**6
+_NEXT_TO_NOTHING: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +33,45 @@ class SharedLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DividedMachine:
+    """A machine that workloads may divide by whole GPUs, as many of it as they need, each paid for as a whole.
+
+    `parts[k][c]`: GPUs that an instance of candidate c of workload k takes; its price is that of these GPUs, so what
+    is left to pay is the price of GPUs that nobody takes. `uses[j]`: what such a GPU counts in shared limit j. Parts
+    and `gpus` are powers of two: parts that are no more than the GPUs of the machines fit into them.
+    """
+
+    name: str
+    gpus: int
+    usd_per_hour: float
+    parts: tuple[tuple[int, ...], ...]
+    uses: tuple[int, ...] = ()
+
+    @property
+    def usd_per_gpu_hour(self) -> float:
+        """Of each of its GPUs."""
+        return self.usd_per_hour / self.gpus
+
+    def taken_by(self, k: int, counts: Sequence[int]) -> int:
+        """GPUs that the counts of workload k take."""
+        return sum(gpus * n for gpus, n in zip(self.parts[k], counts, strict=True))
+
+    def taken(self, counts: Sequence[Sequence[int]]) -> int:
+        """GPUs that the counts of all workloads take."""
+        return sum(self.taken_by(k, each) for k, each in enumerate(counts))
+
+    def machines(self, counts: Sequence[Sequence[int]]) -> int:
+        """How many of it they need."""
+        return -(-self.taken(counts) // self.gpus)
+
+    def idle(self, counts: Sequence[Sequence[int]]) -> int:
+        """GPUs of these that nobody takes."""
+        return self.machines(counts) * self.gpus - self.taken(counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetProblem:
-    """The problems of the workloads, each with its own limits, and what they share.
+    """The problems of the workloads, each with its own limits, what they share, and the machines that they may divide.
 
     `problems[k]` keep every shared limit by themselves, too, so that what is true of a workload alone (such as which
     candidates dominate) stays true in the fleet: `of` sees to it. A budget of all together is no part of it: it is held
@@ -40,26 +81,50 @@ class FleetProblem:
     problems: tuple[Problem, ...]
     shared: tuple[SharedLimit, ...] = ()
     names: tuple[str, ...] = ()
+    machines: tuple[DividedMachine, ...] = ()
 
     @classmethod
-    def of(cls, problems: Sequence[Problem], shared: Sequence[SharedLimit], names: Sequence[str] = ()) -> FleetProblem:
+    def of(
+        cls,
+        problems: Sequence[Problem],
+        shared: Sequence[SharedLimit],
+        names: Sequence[str] = (),
+        machines: Sequence[DividedMachine] = (),
+    ) -> FleetProblem:
         """The problem of workloads that do not know yet what they share."""
         limited = tuple(
-            replace(problem, limits=(*problem.limits, *shared_caps(shared, k))) for k, problem in enumerate(problems)
+            replace(problem, limits=(*problem.limits, *shared_caps(shared, k), *part_caps(machines, k)))
+            for k, problem in enumerate(problems)
         )
-        return cls(problems=limited, shared=tuple(shared), names=tuple(names))
+        return cls(problems=limited, shared=tuple(shared), names=tuple(names), machines=tuple(machines))
+
+    def idle_usd_per_hour(self, counts: Sequence[Sequence[int]]) -> float:
+        """What GPUs of divided machines cost that no workload takes."""
+        return math.fsum(machine.usd_per_gpu_hour * machine.idle(counts) for machine in self.machines)
 
     def cost(self, counts: Sequence[Sequence[int]]) -> float:
         """USD per hour of all workloads, charges included."""
-        return math.fsum(problem.cost(each) for problem, each in zip(self.problems, counts, strict=True))
+        costs = (problem.cost(each) for problem, each in zip(self.problems, counts, strict=True))
+        return math.fsum((*costs, self.idle_usd_per_hour(counts)))
 
     def objective(self, counts: Sequence[Sequence[int]]) -> float:
         """What is minimised: the cost, and what running plans charge for changes."""
-        return math.fsum(problem.objective(each) for problem, each in zip(self.problems, counts, strict=True))
+        costs = (problem.objective(each) for problem, each in zip(self.problems, counts, strict=True))
+        return math.fsum((*costs, self.idle_usd_per_hour(counts)))
 
     def used(self, counts: Sequence[Sequence[int]]) -> tuple[int, ...]:
         """Of each shared limit."""
-        return tuple(sum(limit.used_by(k, each) for k, each in enumerate(counts)) for limit in self.shared)
+        idle = self.idle_uses(counts)
+        return tuple(
+            sum(limit.used_by(k, each) for k, each in enumerate(counts)) + idle[j]
+            for j, limit in enumerate(self.shared)
+        )
+
+    def idle_uses(self, counts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+        """Of each shared limit: what GPUs take of it that no workload takes."""
+        return tuple(
+            sum(machine.uses[j] * machine.idle(counts) for machine in self.machines) for j in range(len(self.shared))
+        )
 
     def within(self, k: int, left: Sequence[int]) -> Problem:
         """The problem of workload k where so much of each shared limit is left for it."""
@@ -68,6 +133,12 @@ class FleetProblem:
         names = {limit.name for limit in self.shared}
         others = (limit for limit in problem.limits if limit.name not in names)
         return replace(problem, limits=(*others, *shared_caps(own, k)))
+
+    def with_free_parts(self, k: int) -> Problem:
+        """The problem of workload k where parts of machines cost next to nothing: those that somebody else pays for."""
+        problem, parts = self.problems[k], {c for each in self.machines for c, gpus in enumerate(each.parts[k]) if gpus}
+        prices = enumerate(problem.prices)
+        return replace(problem, prices=tuple(price * (_NEXT_TO_NOTHING if c in parts else 1) for c, price in prices))
 
     def is_within(self, counts: Sequence[Sequence[int]]) -> bool:
         """Whether everything that is shared suffices."""
@@ -140,12 +211,22 @@ def shared_caps(shared: Sequence[SharedLimit], k: int) -> tuple[Cap, ...]:
     )
 
 
+def part_caps(machines: Sequence[DividedMachine], k: int, most: Sequence[int] | None = None) -> tuple[Cap, ...]:
+    """The GPUs of each machine that workload k may take: as many as it wants, or `most`."""
+    limits = [_ENDLESS] * len(machines) if most is None else most
+    return tuple(
+        Cap(name=f"parts of {machine.name}", weights=machine.parts[k], limit=limit)
+        for machine, limit in zip(machines, limits, strict=True)
+        if any(machine.parts[k])
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSolution:
     """`solutions[k]` of workload k, at its own prices. `status` and `mip_gap` as in `Solution`, of the fleet's cost.
 
     `worth_usd_per_hour[j]`: what one unit more of shared limit j saves , by the prices of what is shared that proved
-    the most; 0 where it is not short.
+    the most; 0 where it is not short. `idle_uses[j]`: what GPUs of divided machines take of it that no plan takes.
     """
 
     solutions: tuple[Solution, ...]
@@ -154,6 +235,7 @@ class FleetSolution:
     status: str
     mip_gap: float
     worth_usd_per_hour: tuple[float, ...] = ()
+    idle_uses: tuple[int, ...] = ()
 
     @property
     def counts(self) -> tuple[tuple[int, ...], ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from sky_melange.domain.fleet import FleetConstraints, machine_place
+from sky_melange.domain.fleet import FleetConstraints, SharedMachine, machine_place
 from sky_melange.domain.machine import Machine
 from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Plan, ReplicaGroup
@@ -17,12 +18,16 @@ def fleet_violations(
     constraints: FleetConstraints,
     vcpus: Mapping[str, float],
     own: Collection[OwnGpus] = (),
+    machines: Sequence[SharedMachine] = (),
 ) -> Iterator[str]:
     """How plans break together what they share.
 
     `vcpus` of one instance by `machine_place`; absent: not known. `own`: the GPUs that any of the workloads names.
+    `machines`: those that the plans have parts of, which count as a whole.
     """
-    groups = [group for plan in plans for group in plan.groups]
+    yield from _machine_violations(plans, machines)
+    groups: list[_Bought] = [group for plan in plans for group in plan.groups if group.part is None]
+    groups += machines
     for accelerator, most in constraints.max_accelerators.items():
         used = _gpus(groups, accelerator)
         if used > most:
@@ -40,7 +45,7 @@ def fleet_violations(
             if None in sizes:
                 yield f"the vCPUs of machines that fit {pattern!r} in {place} are not known"
                 continue
-            total = sum(group.instances * size for group, size in zip(fitting, sizes, strict=True) if size is not None)
+            total = sum(_count(group) * size for group, size in zip(fitting, sizes, strict=True) if size is not None)
             if total > most:
                 yield (
                     f"{total:g} vCPUs of {pattern} are planned in {place}, fleet.constraints.max_vcpus_in allows {most}"
@@ -51,7 +56,45 @@ def fleet_violations(
         )
         if used > gpus.gpus:
             yield f"{used} × {gpus.accelerator} are planned on {gpus.infra}, which has {gpus.gpus}"
-    yield from _beyond_reserved(groups)
+    yield from _beyond_reserved([group for plan in plans for group in plan.groups])
+
+
+_Bought = ReplicaGroup | SharedMachine
+
+
+def _count(bought: _Bought) -> int:
+    return bought.instances if isinstance(bought, ReplicaGroup) else 1
+
+
+def _machine_violations(plans: Sequence[Plan], machines: Sequence[SharedMachine]) -> Iterator[str]:
+    """Every part of every plan is on one machine, on GPUs of its own, and all parts together pay for the machines."""
+    parts = {(plan.name, group.name): group for plan in plans for group in plan.groups if group.part is not None}
+    found, prices = Counter[tuple[str, str]](), defaultdict[Machine, list[float]](list)
+    for each in machines:
+        prices[each.machine].append(each.price_usd_per_hour)
+        gpus = [gpu for engine in each.engines for gpu in engine.gpus]
+        if len(set(gpus)) != len(gpus) or not set(gpus) <= set(range(each.accelerators_per_instance)):
+            yield f"engines of {each.name} have the GPUs {sorted(gpus)}, it has {each.accelerators_per_instance}"
+        if len({engine.port for engine in each.engines}) != len(each.engines):
+            yield f"engines of {each.name} have the same port"
+        if not each.engines:
+            yield f"{each.name} has no engines"
+        for engine in each.engines:
+            found[engine.workload, engine.group] += 1
+            group = parts.get((engine.workload, engine.group))
+            if group is None:
+                yield f"{each.name} runs {engine.group} of {engine.workload}, and no plan has such a part"
+            elif group.machine != each.machine:
+                yield f"{engine.group} is planned on {group.machine}, and runs on {each.name}, another machine"
+            elif len(engine.gpus) != group.accelerators_per_instance:
+                yield f"{engine.group} is planned on {group.gpus_text} GPUs, and runs on {len(engine.gpus)}"
+    for key, group in parts.items():
+        if found[key] != group.instances:
+            yield f"{group.instances} parts of {group.name} are planned, {found[key]} are on shared machines"
+    for machine, costs in prices.items():
+        paid = math.fsum(group.cost_usd_per_hour for group in parts.values() if group.machine == machine)
+        if not math.isclose(paid, math.fsum(costs), rel_tol=1e-9):
+            yield f"parts of {machine} cost USD {paid:.6f} per hour, the machines {math.fsum(costs):.6f}"
 
 
 def _beyond_reserved(groups: Sequence[ReplicaGroup]) -> Iterator[str]:
@@ -65,11 +108,9 @@ def _beyond_reserved(groups: Sequence[ReplicaGroup]) -> Iterator[str]:
             yield f"{used_of[machine]} × {machine} are planned at the price of reserved capacity, {most} are reserved"
 
 
-def _gpus(groups: Sequence[ReplicaGroup], accelerator: str) -> int:
-    return sum(
-        group.instances * group.accelerators_per_instance for group in groups if group.accelerator == accelerator
-    )
+def _gpus(groups: Sequence[_Bought], accelerator: str) -> int:
+    return sum(_count(group) * group.accelerators_per_instance for group in groups if group.accelerator == accelerator)
 
 
-def _is_in(group: ReplicaGroup, place: str) -> bool:
+def _is_in(group: _Bought, place: str) -> bool:
     return place in (group.cloud, f"{group.cloud}/{group.region}")

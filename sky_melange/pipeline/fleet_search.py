@@ -16,6 +16,7 @@ from sky_melange.errors import InfeasibleError, InputError, MissingDataError, No
 from sky_melange.optimizer import FleetProblem, FleetSolution, SharedLimit, solve_fleet
 from sky_melange.optimizer.fleet import shared_limits
 from sky_melange.pipeline.answering import Answer, by_means
+from sky_melange.pipeline.dividing import Divided, divided
 from sky_melange.pipeline.planning import Prepared, answered
 from sky_melange.pipeline.sharing import Coupled
 
@@ -51,7 +52,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The answers, in the order of the fleet. `solution` None: nothing that is shared was short."""
+    """The answers, in the order of the fleet. `solution` None: nothing that is shared was short.
+
+    `machines`: those that may be divided; None: none may.
+    """
 
     members: tuple[Member, ...]
     fractions: tuple[float, ...]
@@ -59,6 +63,7 @@ class Found:
     solution: FleetSolution | None
     priorities: tuple[PriorityCost, ...] = ()
     needed_usd_per_hour: float | None = None
+    machines: Divided | None = None
 
     @property
     def usd_per_hour(self) -> float:
@@ -99,8 +104,34 @@ class FleetSearch:
         return self.alone[k, fraction]
 
     def least_cost(self) -> Found:
-        """All traffic at the least cost."""
-        return self.together((1.0,) * len(self.ready))
+        """All traffic at the least cost; on machines that are divided where these make it cheaper, or possible."""
+        everything = (1.0,) * len(self.ready)
+        machines = divided(self.ready, self.fleet.constraints) if self.fleet.share_machines else None
+        if machines is None:
+            return self.together(everything)
+        try:
+            whole = self.together(everything)
+        except InfeasibleError:
+            return self.in_parts(machines)
+        try:
+            parts = self.in_parts(machines)
+        except (InfeasibleError, NotOptimalError):
+            return whole
+        return parts if self.paid(parts) < self.paid(whole) * (1 - _SAME) else whole
+
+    def in_parts(self, machines: Divided) -> Found:
+        """All traffic at the least cost where workloads may divide these machines."""
+        alone = [self.alone_at(k, 1.0) for k in range(len(self.ready))]
+        shared = _shared(self.fleet, machines.ready)
+        coupled = Coupled.of(machines.ready, alone, shared, self.settings, self.simulator, machines.with_uses(shared))
+        answers, solution = coupled.answers()
+        members = tuple(
+            Member(ready=each, answer=answer, alone=single)
+            for each, answer, single in zip(machines.ready, answers, alone, strict=True)
+        )
+        return Found(
+            members=members, fractions=(1.0,) * len(alone), shared=shared, solution=solution, machines=machines
+        )
 
     def together(self, fractions: tuple[float, ...]) -> Found:
         """These fractions of the traffic at the least cost."""

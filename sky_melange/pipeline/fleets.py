@@ -13,7 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sky_melange.domain.fleet import Fleet, FleetInputs, FleetMember, FleetPlan, MemberPlan, SharedUse, machine_place
+from sky_melange.domain.fleet import (
+    Fleet,
+    FleetInputs,
+    FleetMember,
+    FleetPlan,
+    MemberPlan,
+    SharedMachine,
+    SharedUse,
+    machine_place,
+)
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.domain.units import usd_per_month
@@ -26,6 +35,7 @@ from sky_melange.errors import (
 )
 from sky_melange.pipeline.answering import Answer
 from sky_melange.pipeline.digests import relative_path, workload_digest
+from sky_melange.pipeline.dividing import hindrance, shared_machines
 from sky_melange.pipeline.fleet_search import FleetSearch, Found, Member, named, shared_usd, with_one_controller
 from sky_melange.pipeline.planning import Planned, Prepared, check_budget, plan_file, prepared_file, whole_plan
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
@@ -181,7 +191,13 @@ def _told(planned: Planned, member: Member, fraction: float) -> Planned:
         f"Part of a fleet: the cheapest within what the other workloads leave of what they share. Alone it would cost "
         f"USD {alone:.2f} per hour."
     )
-    return replace(planned, plan=replace(plan, assumptions=(said, *plan.assumptions)))
+    shared = tuple(
+        f"{group.name} has {group.gpus_text} GPUs of a machine that the fleet shares: its price is its part of those "
+        "in use, and grows where another workload leaves."
+        for group in plan.groups
+        if group.part is not None
+    )
+    return replace(planned, plan=replace(plan, assumptions=(said, *shared, *plan.assumptions)))
 
 
 def _located(planned: Planned, path: Path, member: FleetMember, folder: Path | None) -> Planned:
@@ -199,14 +215,28 @@ def _mean_of(answer: Answer) -> float:
     return answer.scheduled.schedule(optimum.overhead, answer.fixed.cost.total_usd_per_hour).usd_per_hour
 
 
-def _verify(fleet: Fleet, ready: Sequence[Prepared], plans: Sequence[Plan], vcpus: Mapping[str, float]) -> None:
+def _verify(
+    fleet: Fleet,
+    ready: Sequence[Prepared],
+    plans: Sequence[Plan],
+    vcpus: Mapping[str, float],
+    machines: Sequence[SharedMachine],
+) -> None:
     from sky_melange.optimizer.verify_fleet import fleet_violations
 
     own = [gpus for each in ready for gpus in each.workload.candidates.own]
-    violations = list(fleet_violations(plans, fleet.constraints, vcpus, own))
+    violations = list(fleet_violations(plans, fleet.constraints, vcpus, own, machines))
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)
         raise SkyMelangeError(f"the fleet failed its own verification and was discarded; please report this:\n{listed}")
+
+
+def _unshared(search: FleetSearch) -> list[str]:
+    """Which workloads share no machine although the fleet may, and why."""
+    whys = (
+        {each.workload.name: hindrance(each.workload) for each in search.ready} if search.fleet.share_machines else {}
+    )
+    return [f"{name} shares no machine: {why}." for name, why in whys.items() if why is not None]
 
 
 def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inputs: FleetInputs) -> FleetPlan:
@@ -241,7 +271,10 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
         for offer in each.book.offers
         if offer.vcpus is not None and (place := machine_place(offer.machine)) in bought
     }
-    _verify(search.fleet, search.ready, plans, vcpus)
+    machines = shared_machines(search.fleet.name, plans, found.machines)
+    _verify(search.fleet, search.ready, plans, vcpus, machines)
+    warnings += _unshared(search)
+    idle = solution.idle_uses if solution is not None else (0,) * len(found.shared)
     return FleetPlan(
         name=search.fleet.name,
         objective=search.fleet.objective,
@@ -268,8 +301,9 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
                 limit=limit.limit,
                 used=tuple(limit.used_by(k, each) for k, each in enumerate(counts)),
                 worth_usd_per_hour=each_worth,
+                idle=unused,
             )
-            for limit, each_worth in zip(found.shared, worth, strict=True)
+            for limit, each_worth, unused in zip(found.shared, worth, idle, strict=True)
         ),
         usd_per_hour=total,
         mean_usd_per_hour=math.fsum(plan.mean_usd_per_hour for plan in plans) - saved,
@@ -280,5 +314,6 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
         warnings=tuple(warnings),
         priorities=found.priorities,
         vcpus=dict(sorted(vcpus.items())),
+        machines=machines,
         needed_usd_per_hour=found.needed_usd_per_hour,
     )

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Final
 from sky_melange.domain.profile import ProfileKey
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer import FleetProblem, FleetSolution, Model, SharedLimit, Solved, assembled_of, solve_fleet
-from sky_melange.optimizer.fleet import shared_caps
+from sky_melange.optimizer import (
+    DividedMachine,
+    FleetProblem,
+    FleetSolution,
+    Model,
+    SharedLimit,
+    Solved,
+    assembled_of,
+    solve_fleet,
+)
+from sky_melange.optimizer.fleet import part_caps, shared_caps
 from sky_melange.pipeline.answering import Answer, answer_by_means, answer_held, by_means, simulating
+from sky_melange.pipeline.dividing import charged
 from sky_melange.pipeline.planning import Prepared
 
 if TYPE_CHECKING:
@@ -36,13 +46,14 @@ class _Chosen:
 
 @dataclass(slots=True, kw_only=True)
 class Coupled:
-    """The plans of workloads that ask for more of something than there is."""
+    """The plans of workloads that ask for more of something than there is, or may divide machines."""
 
     names: tuple[str, ...]
     ready: Sequence[Prepared]
     shared: tuple[SharedLimit, ...]
     settings: SolverSettings
     searches: list[Search | None]
+    machines: tuple[DividedMachine, ...] = ()
 
     @classmethod
     def of(
@@ -52,11 +63,12 @@ class Coupled:
         shared: tuple[SharedLimit, ...],
         settings: SolverSettings,
         simulator: Simulator | None,
+        machines: tuple[DividedMachine, ...] = (),
     ) -> Coupled:
         """`alone`: the answers that share nothing, from which the loads are known that hold."""
         searches = [_search(each, answer, simulator) for each, answer in zip(ready, alone, strict=True)]
         names = tuple(each.workload.name for each in ready)
-        return cls(names=names, ready=ready, shared=shared, settings=settings, searches=searches)
+        return cls(names=names, ready=ready, shared=shared, settings=settings, searches=searches, machines=machines)
 
     def answers(self) -> tuple[list[Answer], FleetSolution]:
         """The answer of each workload. Raises InfeasibleError where they cannot share what there is.
@@ -93,7 +105,7 @@ class Coupled:
             by_means(ready.model) if search is None else search.model.used_to(search.parts(search.used_to))
             for ready, search in zip(self.ready, self.searches, strict=True)
         ]
-        problem = FleetProblem.of([model.problem for model in models], self.shared, self.names)
+        problem = FleetProblem.of([model.problem for model in models], self.shared, self.names, self.machines)
         try:
             solution = solve_fleet(problem, self.settings)
         except (InfeasibleError, NotOptimalError):
@@ -114,21 +126,26 @@ class Coupled:
             for limit in self.shared
         ]
         caps = shared_caps([replace(limit, limit=most) for limit, most in zip(self.shared, left, strict=True)], k)
+        caps += part_caps(self.machines, k, [machine.taken_by(k, counts[k]) for machine in self.machines])
 
         def allotted(model: Model) -> Model:
+            model = charged(model, k, self.machines, counts)
             return replace(model, problem=replace(model.problem, limits=(*model.problem.limits, *caps)))
+
+        def priced(model: Model) -> Solved:
+            plan = replace(found.solution, cost_usd_per_hour=model.problem.cost(counts[k]))
+            return Solved(model=model, solution=plan, assembled=assembled_of(model, plan))
 
         search, ready = self.searches[k], self.ready[k]
         if search is None:
             model = allotted(by_means(ready.model))
-            return answer_by_means(model, replace(found, model=model))
+            return answer_by_means(model, priced(model))
         from sky_melange.pipeline.attaining import Held
 
         search.judge = replace(search.judge, model=allotted(search.model))
         simulated = search.summary(found)
         model = search.model.used_to(search.parts(search.used_to))
-        solved = Solved(model=model, solution=found.solution, assembled=assembled_of(model, found.solution))
-        held = Held(solved=solved, simulated=simulated, known=search.known, used_to=search.used_to)
+        held = Held(solved=priced(model), simulated=simulated, known=search.known, used_to=search.used_to)
         return answer_held(search.model, held, search.judge.simulate, ready.log)
 
 

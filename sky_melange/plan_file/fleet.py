@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sky_melange.domain.digest import json_sha256
-from sky_melange.domain.fleet import FLEET_FILE, FLEET_SCHEMA_VERSION, FleetPlan, charged_once
+from sky_melange.domain.fleet import FLEET_FILE, FLEET_SCHEMA_VERSION, MACHINE_FILE, FleetPlan, charged_once
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, Mistake
@@ -54,11 +54,15 @@ def read_fleet_plan(path: Path) -> FleetDocument:
     if document.get(FLEET_SEAL) != json_sha256({key: document[key] for key in document if key != FLEET_SEAL}):
         message = "is not the digest of this file: it was edited after it was planned; plan again, or restore it"
         raise InputError([Mistake(source=str(path), key=FLEET_SEAL, message=message)])
-    # Names lead to folders.
+    # Names lead to folders, and to files.
     unfit = [each.name for each in plan.members if Path(each.name).name != each.name or each.name in {".", ".."}]
     if unfit:
         message = f"{shown(unfit[0])} is no name of a folder"
         raise InputError([Mistake(source=str(path), key="members", message=message)])
+    for each in plan.machines:
+        if MACHINE_FILE.fullmatch(each.file) is None or each.file != f"{each.name}.sky.yaml":
+            message = f"{shown(each.file)} is no name of the launch file of {shown(each.name)}"
+            raise InputError([Mistake(source=str(path), key="machines", message=message)])
     return FleetDocument(path=path, plan=plan)
 
 
@@ -82,6 +86,12 @@ def read_member_plans(document: FleetDocument) -> tuple[PlanDocument, ...]:
             mistakes += error.mistakes
             continue
         found.append(plan)
+    parts = {(plan.plan.name, group.name) for plan in found for group in plan.plan.groups if group.part is not None}
+    for machine in document.plan.machines if not mistakes else ():
+        unknown = [engine for engine in machine.engines if (engine.workload, engine.group) not in parts]
+        if unknown or not machine.engines:
+            message = f"{shown(machine.name)} has engines that are no part of a plan, or none; plan the fleet again"
+            mistakes.append(Mistake(source=str(document.path), key="machines", message=message))
     if mistakes:
         raise InputError(mistakes)
     return tuple(found)

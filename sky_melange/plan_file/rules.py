@@ -40,6 +40,7 @@ def check_plan(plan: Plan, workload: Workload, document: Mapping[str, Any], deco
         return
     for index, group in enumerate(plan.groups):
         _check_group(f"groups[{index}]", group, document["groups"][index], decoder)
+        _check_part(f"groups[{index}]", group, decoder)
     for field in ("name", "file"):
         for value, times in Counter(getattr(group, field) for group in plan.groups).items():
             if times > 1:
@@ -74,6 +75,7 @@ def _check_prices(groups: Sequence[ReplicaGroup], decoder: Decoder) -> None:
         if price <= 0:
             message = "must be above 0: only machines of your own (prices.overrides, candidates.own) cost nothing"
             decoder.mistake(f"groups[{index}].price_usd_per_hour", message)
+        price = group.machine_usd_per_hour
         known = listed.setdefault(group.machine, price)
         if not math.isclose(known, price, abs_tol=5e-5):
             machine = f"{group.instance_type} in {group.cloud}/{group.region}"
@@ -130,6 +132,19 @@ def _check_pod(key: str, group: ReplicaGroup, decoder: Decoder) -> None:
     fault = infra_fault(infra_of(group.cloud, group.region))
     if fault:
         decoder.mistake(f"{key}.region", f"makes an infra that {fault}")
+
+
+def _check_part(key: str, group: ReplicaGroup, decoder: Decoder) -> None:
+    """A part is smaller than its machine, and pays for at least its GPUs, at most for all of it."""
+    part, gpus = group.part, group.accelerators_per_instance
+    if part is None:
+        return
+    if not gpus < part.accelerators <= MAX_INSTANCES:
+        message = f"want more than the {gpus} of the part, found {part.accelerators}"
+        decoder.mistake(f"{key}.part.accelerators", message)
+    elif not gpus / part.accelerators * (1 - _TOLERANCE) <= part.price_fraction <= 1:
+        message = f"want {gpus} of {part.accelerators} GPUs to 1, found {part.price_fraction:g}"
+        decoder.mistake(f"{key}.part.price_fraction", message)
 
 
 def _check_traffic(plan: Plan, workload: Workload, decoder: Decoder) -> bool:

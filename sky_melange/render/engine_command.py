@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sky_melange.domain.adapter import Adapter, max_rank
+from sky_melange.domain.engine import PORT
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.profile import attention_ranks
 from sky_melange.domain.workload import Workload
-
-PORT: Final = 8000
 
 DTYPE_FLAGS: Final = {
     "bfloat16": ("--dtype bfloat16",),
@@ -30,7 +29,7 @@ def dtype_flags(dtype: str, *, is_quantized: bool) -> tuple[str, ...]:
     return ("--dtype auto",) if is_quantized else DTYPE_FLAGS[dtype]
 
 
-def engine_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]:
+def engine_arguments(group: ReplicaGroup, workload: Workload, *, port: int = PORT) -> tuple[str, ...]:
     """Arguments of one engine process: the quoted model, then one quoted `--flag value` each; the user's come last and
     win.
 
@@ -38,7 +37,7 @@ def engine_arguments(group: ReplicaGroup, workload: Workload) -> tuple[str, ...]
     wait instead of slowing the others. An instance that holds several replicas runs them as data-parallel ranks behind
     one port, or (`ReplicaGroup.runs_apart`) as processes on ports that the shell's `$port` names.
     """
-    flags = ["--host 127.0.0.1", '--port "$port"'] if group.runs_apart else ["--host 0.0.0.0", f"--port {PORT}"]
+    flags = ["--host 127.0.0.1", '--port "$port"'] if group.runs_apart else ["--host 0.0.0.0", f"--port {port}"]
     flags += dtype_flags(workload.model.dtype, is_quantized=workload.model.quantization is not None)
     if workload.model.remote_code and workload.launch.trust_remote_code:
         flags.append("--trust-remote-code")

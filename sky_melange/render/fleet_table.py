@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from sky_melange.domain.fleet import FleetPlan
+from sky_melange.domain.fleet import FleetPlan, SharedMachine
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Objective, Workload
@@ -113,6 +114,8 @@ def _answer(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], width: int
         yield ""
     for sentence in sentences(fleet):
         yield Text(sentence)
+    for machine in fleet.machines:
+        yield Text(machine_sentence(machine))
     for plan, workload in plans:
         yield Text(f"{plan.name}: {attained(plan, workload.slo)}")
     doubts = [f"! {warning}" for warning in fleet.warnings]
@@ -129,8 +132,7 @@ def member_rows(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> Ite
     """By workload: what runs where, its cost, alone, the traffic that is served, the share that holds."""
     for member, (plan, workload) in zip(fleet.members, plans, strict=True):
         what = "\n".join(
-            f"{counted(group.instances, counted(group.accelerators_per_instance, group.accelerator))}"
-            for group in plan.groups
+            f"{counted(group.instances, counted(group.gpus_text, group.accelerator))}" for group in plan.groups
         )
         where = "\n".join(f"{group.cloud} {group.region}" for group in plan.groups)
         rate = f"{workload.traffic.request_rate_rps:,.4g} req/s"
@@ -138,6 +140,19 @@ def member_rows(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> Ite
         alone = "" if member.alone_usd_per_hour is None else dollars(member.alone_usd_per_hour)
         held = "" if plan.simulated is None else f"{plan.simulated.attainment:.2%}"
         yield plan.name, what, where, dollars(member.mean_usd_per_hour), alone, served, held
+
+
+def machine_sentence(machine: SharedMachine) -> str:
+    """Who has how much of a shared machine, and what it costs."""
+    gpus: Counter[str] = Counter()
+    for engine in machine.engines:
+        gpus[engine.workload] += len(engine.gpus)
+    idle = machine.accelerators_per_instance - gpus.total()
+    parts = [f"{count} {name}" for name, count in gpus.items()] + ([f"{idle} idle"] if idle else [])
+    return (
+        f"{machine.name}: 1 × {machine.instance_type} in {machine.cloud} {machine.region}, USD "
+        f"{dollars(machine.price_usd_per_hour)} per hour in all. GPUs: {', '.join(parts)}."
+    )
 
 
 def shared_rows(fleet: FleetPlan) -> Iterator[tuple[str, ...]]:

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sky_melange.domain.engine import ENGINES
+from sky_melange.domain.engine import ENGINES, PORT
 from sky_melange.domain.plan import LEAST_DISK_GB
-from sky_melange.render.engine_command import DTYPE_FLAGS, PORT, dtype_flags
+from sky_melange.render.engine_command import DTYPE_FLAGS, dtype_flags
 from sky_melange.resources import data_path
 
 SCRIPT: Final = "measure.sh"

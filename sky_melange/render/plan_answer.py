@@ -144,7 +144,7 @@ def group_rows(plan: Plan, most: int = MOST_GROUPS) -> Iterator[tuple[str, ...]]
             yield (
                 group.name,
                 f"{group.instances:,}",
-                ("spot " if group.use_spot else "") + counted(group.accelerators_per_instance, group.accelerator),
+                ("spot " if group.use_spot else "") + counted(group.gpus_text, group.accelerator),
                 place,
                 dollars(group.cost_usd_per_hour),
                 f"{group.utilization:.0%}",

@@ -103,6 +103,8 @@ def _group(group: ReplicaGroup) -> dict[str, object]:
     fields["engine_args"] = dict(group.engine_args)
     fields["profile"]["notes"] = list(group.profile.notes)
     fields["cost_usd_per_hour"] = group.cost_usd_per_hour
+    if group.part is None:
+        del fields["part"]
     if group.committed is None:
         del fields["committed"]
     else:

@@ -195,7 +195,7 @@ def _each(group: ReplicaGroup) -> str:
     )
     dated = "as stated" if group.price.is_of_own_gpus else group.price.data_date or "of unknown date"
     return (
-        f"{spot}{group.instance_type}\n{place}, {counted(group.accelerators_per_instance, group.accelerator)}{layout}\n"
+        f"{spot}{group.instance_type}\n{place}, {counted(group.gpus_text, group.accelerator)}{layout}\n"
         f"price {dated}\nthroughput {group.profile.kind}, {error_text(group.profile.error)}"
         f"{_slower(group.profile.slower_by)}"
     )

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from sky_melange.domain.engine import ENGINES, version_gap
+from sky_melange.domain.engine import ENGINES, PORT, version_gap
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.own_gpus import OWN_CLOUDS, infra_of, pod_size
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy, most_replicas, scaling_of
 from sky_melange.domain.workload import LaunchMode, Workload
-from sky_melange.render.engine_command import PORT, engine_arguments
+from sky_melange.render.engine_command import engine_arguments
 from sky_melange.render.router_haproxy import health_checks_rps
 from sky_melange.resources import cloud_features, data_path
 
@@ -34,9 +34,9 @@ STREAM_TIMEOUT_SECONDS: Final = 3600
 
 
 def render(plan: Plan, workload: Workload) -> dict[str, str]:
-    """File name -> YAML text, one file a group."""
+    """File name -> YAML text, one file a group that has machines of its own."""
     policies = replica_policies(plan, workload)
-    return {group.file: render_group(group, workload, policies.get(group.name)) for group in plan.groups}
+    return {group.file: render_group(group, workload, policies.get(group.name)) for group in plan.whole_groups}
 
 
 def replica_policies(plan: Plan, workload: Workload) -> Mapping[str, ReplicaPolicy]:
@@ -170,5 +170,5 @@ def summary(group: ReplicaGroup) -> str:
     """For people: `3 × g6e.xlarge (1 × L40S) on aws us-east-1`."""
     spot = "spot " if group.use_spot else ""
     place = " ".join(filter(None, (group.cloud, group.region, group.zone)))
-    gpus = f"{group.accelerators_per_instance} × {group.accelerator}"
+    gpus = f"{group.gpus_text} × {group.accelerator}"
     return f"{group.instances} × {spot}{group.instance_type} ({gpus}) on {place}"

@@ -54,7 +54,7 @@ def to_text(*renderables: RenderableType, color: bool, width: int = WIDTH) -> st
     return "".join(line.rstrip() + "\n" for line in stream.getvalue().splitlines())
 
 
-def counted(count: int, what: str) -> str:
+def counted(count: int | str, what: str) -> str:
     """`2 × H100`, which a `Breakable` keeps together."""
     return f"{count}{NO_BREAK}×{NO_BREAK}{what}"
 

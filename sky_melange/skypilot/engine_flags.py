@@ -22,30 +22,34 @@ _PROGRAMS: Final = {"vllm": "/vllm-env/bin/vllm", "sglang": "/sglang-env/bin/pyt
 _BEFORE_ARGUMENTS: Final = 3
 """Words from the program to the first argument: `vllm serve MODEL`, `python -m MODULE`."""
 
+_FUNCTION: Final = re.compile(r"replica$|port_[0-9]+(\(\))?$")
+"""What stands after the end of a function: a call of it, or the next."""
+
 _SHORT_LEVEL: Final = re.compile(r"-O=?\w+")
 """vLLM's optimisation level, written as compilers do."""
 
 
 def engine_checks(launch_file: str) -> tuple[Check, ...]:
-    """One check of a launch file that starts an engine as ours do; none of other files."""
+    """A check for each engine that a launch file starts as ours do; none of other files."""
     try:
         document = yaml.safe_load(launch_file)
     except yaml.YAMLError:
         return ()
     sections = document if isinstance(document, dict) else {}
-    found = _REQUIREMENT.search(str(sections.get("setup")))
-    arguments = None if found is None else _arguments(found[1], sections.get("run"))
-    if found is None or arguments is None:
-        return ()
-    engine, version = found.groups()
+    found = dict.fromkeys(_REQUIREMENT.findall(str(sections.get("setup"))))
+    commands = {key: list(_arguments(key[0], sections.get("run"))) for key in found}
+    return tuple(_check(engine, version, each) for (engine, version), each in commands.items() if each)
+
+
+def _check(engine: str, version: str, commands: Sequence[Sequence[str]]) -> Check:
     flags = recorded_flags().get((engine, version))
     if flags is None:
         known = ", ".join(" ".join(key) for key in sorted(recorded_flags()))
         detail = f"the flags of {engine} {version} are not recorded, so nothing is known of them; recorded are {known}"
-        return (Check(name="engine_flags", passed=False, detail=detail),)
-    faults = list(faults_of(arguments, flags, f"{engine} {version}"))
-    detail = "; ".join(faults) or f"all are flags of {engine} {version}"
-    return (Check(name="engine_flags", passed=not faults, detail=detail),)
+        return Check(name="engine_flags", passed=False, detail=detail)
+    faults = [fault for arguments in commands for fault in faults_of(arguments, flags, f"{engine} {version}")]
+    detail = "; ".join(dict.fromkeys(faults)) or f"all are flags of {engine} {version}"
+    return Check(name="engine_flags", passed=not faults, detail=detail)
 
 
 @cache
@@ -101,18 +105,18 @@ def _is_flag(argument: str) -> bool:
     return re.match(r"--?[A-Za-z]", argument) is not None
 
 
-def _arguments(engine: str, run: Any) -> list[str] | None:
-    """The arguments of the engine after its model, as the shell would pass them; None where none is started."""
+def _arguments(engine: str, run: Any) -> Iterator[list[str]]:
+    """The arguments after the model of each command that starts the engine, as the shell would pass them."""
     try:
         words = shlex.split(str(run).replace("\\\n", " "), comments=True)
     except ValueError:
-        return None
+        return
     for place, word in enumerate(words):
         if word.endswith(_PROGRAMS[engine]):
             rest = words[place + _BEFORE_ARGUMENTS :]
-            ends = [index for index, pair in enumerate(pairwise(rest)) if pair == ("}", "replica")]
-            return rest[: ends[0]] if ends else rest
-    return None
+            # The end of the function that a command stands in.
+            ends = [index for index, pair in enumerate(pairwise(rest)) if pair[0] == "}" and _FUNCTION.match(pair[1])]
+            yield rest[: ends[0]] if ends else rest
 
 
 def _shown(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,19 +15,24 @@ _MAX_DEPTH: Final = 30
 
 
 def read_launch_files(document: PlanDocument) -> tuple[str, ...]:
-    """The text of each group's file, in the order of the groups.
+    """The text of each group's file, in the order of the groups that have machines of their own.
 
     Raises InputError, with every mistake found: a missing or oversized file, a link, text that is no UTF-8 or no YAML,
     several documents, YAML aliases (a few bytes of them expand without bound).
     """
-    found = read_files_beside(document.path, [group.file for group in document.plan.groups])
+    return read_texts(document.path, [(group.name, group.file) for group in document.plan.whole_groups])
+
+
+def read_texts(plan_file: Path, named: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The same of any files beside a plan's; `named`: (who needs it, its name)."""
+    found = read_files_beside(plan_file, [file for _, file in named])
     mistakes: list[Mistake] = []
     texts: list[str] = []
-    for group in document.plan.groups:
-        path, text = document.path.parent / group.file, found[group.file]
+    for name, file in named:
+        path, text = plan_file.parent / file, found[file]
         try:
             if text is None:
-                raise _refusal(path, f"group {group.name!r} needs this file and it is missing; render the plan again")
+                raise _refusal(path, f"group {name!r} needs this file and it is missing; render the plan again")
             if "\ufffd" in text:
                 raise _refusal(path, "not UTF-8")
             _refuse_broken_yaml(path, text)

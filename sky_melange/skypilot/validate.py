@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
+from sky_melange.domain.fleet import SharedMachine
 from sky_melange.domain.machine import Machine
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.plan import ReplicaGroup
+from sky_melange.domain.scaling import ReplicaPolicy
+from sky_melange.domain.workload import LaunchMode
 from sky_melange.plan_file import PlanDocument
+from sky_melange.plan_file.fleet import FleetDocument
 from sky_melange.render.skypilot_yaml import replica_policies
 from sky_melange.skypilot.engine_flags import engine_checks
-from sky_melange.skypilot.launch_files import read_launch_files
+from sky_melange.skypilot.launch_files import read_launch_files, read_texts
 from sky_melange.skypilot.offline import observe_offline
 from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
 from sky_melange.skypilot.verdict import Check, GroupVerdict, judge, judge_mode
@@ -34,10 +39,54 @@ def validate_plan(
     """
     plan, workload = document.plan, document.workload
     yamls = read_launch_files(document)
-    own = sorted({(group.cloud, group.region) for group in plan.groups if group.cloud in OWN_CLOUDS})
-    catalogs = seed_catalogs([offer_of(group) for group in plan.groups], offers)
-    observations = observe_offline(catalogs=catalogs, own=own, yamls=yamls, timeout_s=timeout_s)
     policies = replica_policies(plan, workload)
+    return _verdicts(plan.whole_groups, yamls, policies, workload.launch.mode, offers, timeout_s)
+
+
+def validate_machines(
+    document: FleetDocument,
+    plans: Sequence[PlanDocument],
+    offers: Sequence[Offer] | None = None,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> tuple[GroupVerdict, ...]:
+    """The same of the launch files of machines that the workloads of a fleet share."""
+    machines = document.plan.machines
+    yamls = read_texts(document.path, [(machine.name, machine.file) for machine in machines])
+    groups = [_as_group(machine, plans) for machine in machines]
+    return _verdicts(groups, yamls, {}, LaunchMode.CLUSTER, offers, timeout_s)
+
+
+def _as_group(machine: SharedMachine, plans: Sequence[PlanDocument]) -> ReplicaGroup:
+    """The whole machine as what SkyPilot is asked for."""
+    engine = machine.engines[0]
+    groups = (group for plan in plans if plan.plan.name == engine.workload for group in plan.plan.groups)
+    group = next(group for group in groups if group.name == engine.group)
+    return replace(
+        group,
+        name=machine.name,
+        file=machine.file,
+        instances=1,
+        accelerators_per_instance=machine.accelerators_per_instance,
+        price_usd_per_hour=machine.price_usd_per_hour,
+        disk_gb=machine.disk_gb,
+        part=None,
+    )
+
+
+def _verdicts(
+    groups: Sequence[ReplicaGroup],
+    yamls: Sequence[str],
+    policies: Mapping[str, ReplicaPolicy],
+    mode: LaunchMode,
+    offers: Sequence[Offer] | None,
+    timeout_s: float,
+) -> tuple[GroupVerdict, ...]:
+    if not groups:
+        return ()
+    own = sorted({(group.cloud, group.region) for group in groups if group.cloud in OWN_CLOUDS})
+    catalogs = seed_catalogs([offer_of(group) for group in groups], offers)
+    observations = observe_offline(catalogs=catalogs, own=own, yamls=yamls, timeout_s=timeout_s)
     on_sale = None if offers is None else frozenset(offer.machine for offer in offers)
     return tuple(
         GroupVerdict(
@@ -45,12 +94,12 @@ def validate_plan(
             file=group.file,
             checks=(
                 *judge(group, observation, policies.get(group.name)),
-                judge_mode(workload.launch.mode, observation),
+                judge_mode(mode, observation),
                 *_offer_checks(group, on_sale),
                 *engine_checks(text),
             ),
         )
-        for group, observation, text in zip(plan.groups, observations, yamls, strict=True)
+        for group, observation, text in zip(groups, observations, yamls, strict=True)
     )
 
 

@@ -73,6 +73,7 @@ def read_fleet(
         ),
         budget=None if budget is None else Budget(usd_per_hour=budget.usd_per_hour, usd_per_month=budget.usd_per_month),
         objective=Objective(file.objective),
+        share_machines=file.share_machines,
     )
 
 
@@ -137,3 +138,7 @@ def _further_mistakes(
     if is_most and not isinstance(document.find(("fleet", "budget")), MappingNode):
         message = "most_traffic needs a budget to stay within: write `budget: {usd_per_hour: 40}`"
         yield mistake(("fleet", "objective"), message)
+    shares = document.find(("fleet", "share_machines"))
+    if is_most and isinstance(shares, ScalarNode) and shares.value is True:
+        message = "is only of the least cost yet; leave it out, or write `objective: least_cost`"
+        yield mistake(("fleet", "share_machines"), message)

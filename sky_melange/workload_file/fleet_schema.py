@@ -78,6 +78,12 @@ class FleetSection(Section):
         description="The least cost for all traffic, or the most traffic within the budget, by priority.",
         examples=["most_traffic"],
     )
+    share_machines: bool = Field(
+        default=False,
+        description="Whether engines of several workloads may run on one machine, each on GPUs of its own; only of "
+        "workloads with `launch: {mode: cluster}`.",
+        examples=[True],
+    )
 
 
 class FleetFile(Section):

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import cache
 from typing import TypeVar
 
 from sky_melange.optimizer.limits.accelerators import Cap
@@ -54,6 +55,50 @@ def cheapest_fleet_cost(
         if enough and (best is None or cost < best):
             best = cost
     return best
+
+
+def cheapest_divided_cost(
+    problems: Sequence[Problem],
+    parts: Sequence[Sequence[int]],
+    gpus: int,
+    usd_per_hour: float,
+    shared: tuple[Sequence[Sequence[int]], int],
+) -> float | None:
+    """The same where candidates may be `parts` (GPUs, 0: a machine of its own) of machines, each paid for as a whole.
+
+    The GPUs of a machine that nobody takes count in the shared limit as well.
+    """
+    choices = []
+    for problem, row, weights in zip(problems, parts, shared[0], strict=True):
+        least: dict[tuple[tuple[int, ...], int], float] = {}
+        for cost, counts in all_plans(problem, None):
+            sizes = tuple(sorted(part for part, n in zip(row, counts, strict=True) if part for _ in range(n)))
+            key = (sizes, _dot([0 if part else w for part, w in zip(row, weights, strict=True)], counts))
+            own = cost - sum(part * usd_per_hour / gpus for part in sizes)
+            least[key] = min(own, least.get(key, own))
+        choices.append(list(least.items()))
+    found = []
+    for chosen in itertools.product(*choices):
+        machines = _machines(sorted(part for (sizes, _), _ in chosen for part in sizes), gpus)
+        if sum(used for (_, used), _ in chosen) + machines * gpus <= shared[1]:
+            found.append(sum(cost for _, cost in chosen) + machines * usd_per_hour)
+    return min(found, default=None)
+
+
+@cache
+def _packed(parts: tuple[int, ...], room: tuple[int, ...]) -> bool:
+    """Whether parts fit into so many machines with this room, by trying every place of each."""
+    if not parts:
+        return True
+    return any(
+        _packed(parts[:-1], tuple(sorted((*room[:i], left - parts[-1], *room[i + 1 :]))))
+        for i, left in enumerate(room)
+        if left >= parts[-1]
+    )
+
+
+def _machines(parts: Sequence[int], gpus: int) -> int:
+    return next(count for count in itertools.count() if _packed(tuple(parts), (gpus,) * count))
 
 
 def _dot(weights: Sequence[int], counts: Sequence[int]) -> int:

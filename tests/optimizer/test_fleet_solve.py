@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from brute_force import cheapest_fleet_cost
+from brute_force import cheapest_divided_cost, cheapest_fleet_cost
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from problems import EXACT, problems
 from property_examples import examples
 
 from sky_melange.errors import InfeasibleError
-from sky_melange.optimizer import FleetProblem, FleetSolution, SharedLimit, solve_fleet, solve_problem
+from sky_melange.optimizer import (
+    DividedMachine,
+    FleetProblem,
+    FleetSolution,
+    SharedLimit,
+    solve_fleet,
+    solve_problem,
+)
 from sky_melange.optimizer.problem import Problem
 
 _TOLERANCE = 1e-5
@@ -121,3 +128,52 @@ def test_too_little_is_said_with_what_each_needs() -> None:
     fleet = FleetProblem.of([problem, problem], [SharedLimit(name="gpus", weights=((1,), (1,)), limit=3)])
     with pytest.raises(InfeasibleError, match=r"gpus: 4 are needed \(workload 1 2, workload 2 2\), 3 are there"):
         solve_fleet(fleet, EXACT)
+
+
+@st.composite
+def divided_fleets(draw: st.DrawFn) -> FleetProblem:
+    """Workloads that may buy machines of their own, and parts of a machine that they divide."""
+    gpus, usd_per_hour = 4, draw(st.sampled_from((2.0, 3.0, 5.0, 8.0)))
+    several, parts = [], []
+    count = draw(st.integers(2, 3))
+    for _ in range(count):
+        problem = draw(problems(max_classes=2, max_candidates=5 - count, limited=False))
+        row = tuple(draw(st.sampled_from((0, 1, 2))) for _ in problem.prices)
+        prices = (
+            usd_per_hour * part / gpus if part else price for part, price in zip(row, problem.prices, strict=True)
+        )
+        several.append(replace(problem, prices=tuple(prices)))
+        parts.append(row)
+    machine = DividedMachine(name="box", gpus=gpus, usd_per_hour=usd_per_hour, parts=tuple(parts), uses=(1,))
+    own = tuple(tuple(part or draw(st.integers(0, 1)) for part in row) for row in parts)
+    shared = SharedLimit(name="gpus", weights=own, limit=draw(st.integers(0, 24)))
+    return FleetProblem.of(several, [shared], machines=[machine])
+
+
+@examples(200)
+@given(divided_fleets())
+def test_divided_machines_cost_what_every_choice_of_plans_and_packings_finds(fleet: FleetProblem) -> None:
+    (machine,), (limit,) = fleet.machines, fleet.shared
+    expected = cheapest_divided_cost(
+        fleet.problems, machine.parts, machine.gpus, machine.usd_per_hour, (limit.weights, limit.limit)
+    )
+    found = _solved(fleet)
+    event("none" if expected is None else "divided" if found and machine.taken(found.counts) else "whole")
+    if expected is None:
+        assert found is None
+        return
+    assert found is not None
+    assert found.cost_usd_per_hour == pytest.approx(expected, rel=1e-6)
+    assert found.status == "optimal"
+    assert fleet.is_within(found.counts)
+    # Without parts nothing is cheaper.
+    whole = replace(
+        fleet, machines=(), problems=tuple(_without_parts(p, machine.parts[k]) for k, p in enumerate(fleet.problems))
+    )
+    undivided = _solved(whole)
+    assert undivided is None or found.cost_usd_per_hour <= undivided.cost_usd_per_hour * (1 + 1e-6)
+
+
+def _without_parts(problem: Problem, parts: tuple[int, ...]) -> Problem:
+    loads = tuple(tuple(None if part else load for load, part in zip(row, parts, strict=True)) for row in problem.loads)
+    return replace(problem, loads=loads, biased=())

@@ -26,11 +26,19 @@ import pulp
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.fleet import FleetProblem, FleetSolution, SharedLimit
+from sky_melange.optimizer.fleet import FleetProblem, FleetSolution, SharedLimit, part_caps
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.solve.dominance import undominated
 from sky_melange.optimizer.solve.losses import survival, with_first_cut
-from sky_melange.optimizer.solve.lp import Labelled, build_lp, objective_expression, read_shares, relative_gap, whole
+from sky_melange.optimizer.solve.lp import (
+    IntegerProgram,
+    Labelled,
+    build_lp,
+    objective_expression,
+    read_shares,
+    relative_gap,
+    whole,
+)
 from sky_melange.optimizer.solve.session import Session
 from sky_melange.optimizer.solve.solution import Solution
 from sky_melange.optimizer.solve.solver import solve, solve_within, widened
@@ -95,7 +103,7 @@ class _Decomposed:
 
     def __post_init__(self) -> None:
         self.session = Session(self.settings)
-        self.kept = [undominated(problem) for problem in self.fleet.problems]
+        self.kept = [undominated(self.fleet.with_free_parts(k)) for k in range(len(self.fleet.problems))]
         self.columns = [[] for _ in self.fleet.problems]
         self.worth = (0.0,) * len(self.fleet.shared)
 
@@ -113,6 +121,8 @@ class _Decomposed:
             problem.objective(found.counts) * (1 - found.mip_gap)
             for problem, found in zip(self.fleet.problems, alone, strict=True)
         )
+        if self.fleet.machines:
+            return self.divided()
         if self.fleet.is_within([found.counts for found in alone]):
             self.best = tuple(columns[0] for columns in self.columns)
             return self.answer()
@@ -127,6 +137,42 @@ class _Decomposed:
         self.best = self.settled(self.best)
         return self.answer()
 
+    def divided(self) -> FleetSolution:
+        """Where machines may be divided: one program, of what plans take that pay for their parts, or do not.
+
+        A price of GPUs that nobody takes says nothing of parts: only whole machines cost, so no duals lead to plans.
+        """
+        if self.pairs > _SMALL:
+            free = self.of_all(lambda k: solve(self.fleet.with_free_parts(k), self.settings))
+            for k, found in enumerate(free):
+                used = [each.solution.counts for each in self.columns[k]] + [found.counts]
+                self.kept[k] = tuple(c for c in self.kept[k] if any(counts[c] for counts in used))
+        self.together()
+        if self.best is None:
+            raise NotOptimalError(self.session.too_late())
+        self.best = self.settled_in_parts(self.best)
+        return self.answer()
+
+    def settled_in_parts(self, best: Sequence[_Column]) -> tuple[_Column, ...]:
+        """Each plan with its ties settled and its loads spread, in no more GPUs of divided machines than it has."""
+        chosen = list(best)
+        for k in range(len(chosen)):
+            counts = [each.solution.counts for each in chosen]
+            used = self.fleet.used(counts)
+            left = [limit.limit - used[j] + chosen[k].used[j] for j, limit in enumerate(self.fleet.shared)]
+            caps = part_caps(self.fleet.machines, k, [each.taken_by(k, counts[k]) for each in self.fleet.machines])
+            names = {cap.name for cap in caps}
+            limits = [limit for limit in self.fleet.within(k, left).limits if limit.name not in names]
+            problem = replace(self.fleet.with_free_parts(k), limits=(*limits, *caps))
+            try:
+                found = self.column(k, solve(problem, self.settings))
+            except (InfeasibleError, NotOptimalError):
+                continue
+            changed = [found.solution.counts if other == k else each for other, each in enumerate(counts)]
+            if self.fleet.is_within(changed) and self.fleet.objective(changed) <= self.cost_of(chosen) * (1 + _SAME):
+                chosen[k] = found
+        return tuple(chosen)
+
     @property
     def pairs(self) -> int:
         """(class, candidate) of all workloads."""
@@ -137,7 +183,11 @@ class _Decomposed:
     @property
     def cost(self) -> float:
         """Of the best choice so far, with what `keep` charges."""
-        return math.inf if self.best is None else math.fsum(each.objective_usd_per_hour for each in self.best)
+        return math.inf if self.best is None else self.cost_of(self.best)
+
+    def cost_of(self, chosen: Sequence[_Column]) -> float:
+        """The same of any choice."""
+        return self.fleet.objective([each.solution.counts for each in chosen])
 
     @property
     def gap(self) -> float:
@@ -165,11 +215,12 @@ class _Decomposed:
         proven = gap <= 2 * max(self.settings.mip_gap, 1e-6)
         return FleetSolution(
             solutions=tuple(each.solution for each in best),
-            cost_usd_per_hour=math.fsum(each.solution.cost_usd_per_hour for each in best),
+            cost_usd_per_hour=self.fleet.cost([each.solution.counts for each in best]),
             bound_usd_per_hour=self.bound,
             status="optimal" if proven else "feasible",
             mip_gap=gap,
             worth_usd_per_hour=self.worth,
+            idle_uses=self.fleet.idle_uses([each.solution.counts for each in best]),
         )
 
     @staticmethod
@@ -363,9 +414,6 @@ class _Decomposed:
             ]
         else:
             return
-        cost = math.fsum(problem.objective(each.counts) for problem, each in zip(problems, found, strict=True))
-        if cost >= self.cost * (1 - _SAME):
-            return
         picked = []
         for k, (each, survived) in enumerate(zip(found, cuts, strict=True)):
             wide = widened(
@@ -373,10 +421,10 @@ class _Decomposed:
                 self.kept[k],
                 replace(each, contingencies=() if survived is None else survived.contingencies),
             )
-            self.columns[k] = []
-            self.add(k, wide)
-            picked.append(self.columns[k][0])
-        self.best = tuple(picked)
+            picked.append(self.column(k, wide))
+        if self.cost_of(picked) < self.cost * (1 - _SAME):
+            self.columns = [[column] for column in picked]
+            self.best = tuple(picked)
 
     def solved_together(self, problems: Sequence[Problem]) -> tuple[list[Solution], float]:
         """(the plan of each workload, what any fleet costs at least)."""
@@ -384,6 +432,7 @@ class _Decomposed:
         parts = [
             build_lp(problem, self.session.slices, part_of=Labelled(lp, str(k))) for k, problem in enumerate(problems)
         ]
+        unused = [self.unused(lp, parts, number) for number in range(len(self.fleet.machines))]
         for j, limit in enumerate(self.fleet.shared):
             terms = [
                 (part.counts[position], limit.weights[k][c])
@@ -391,11 +440,15 @@ class _Decomposed:
                 for position, c in enumerate(self.kept[k])
                 if limit.weights[k][c]
             ]
+            terms += [(idle, machine.uses[j]) for machine, idle in zip(self.fleet.machines, unused, strict=True)]
             if terms:
                 lp.addConstraint(pulp.LpAffineExpression(terms) <= limit.limit, f"shared_{j}")
         base = math.fsum(problem.charges.base_usd_per_hour for problem in problems)
         objective = pulp.lpSum(
             objective_expression(problem, part.variables) for problem, part in zip(problems, parts, strict=True)
+        )
+        objective += pulp.lpSum(
+            each.usd_per_gpu_hour * idle for each, idle in zip(self.fleet.machines, unused, strict=True)
         )
         if self.bound > base:
             lp.addConstraint(objective >= self.bound * (1 - _SAME) - base, "bound")
@@ -412,3 +465,19 @@ class _Decomposed:
             cost = problem.cost(counts)
             found.append(Solution(counts=counts, shares=shares, cost_usd_per_hour=cost, status="feasible", mip_gap=1.0))
         return found, (outcome.bound or 0.0) + base
+
+    def unused(self, lp: pulp.LpProblem, parts: Sequence[IntegerProgram], number: int) -> pulp.LpVariable:
+        """Adds how many of a machine are bought; its GPUs that no workload takes."""
+        machine = self.fleet.machines[number]
+        bought = lp.add_variable(f"machines_{number}", lowBound=0, cat=pulp.LpInteger)
+        idle = lp.add_variable(f"idle_{number}", lowBound=0)
+        terms = [
+            (part.counts[position], machine.parts[k][c])
+            for k, part in enumerate(parts)
+            for position, c in enumerate(self.kept[k])
+            if machine.parts[k][c]
+        ]
+        lp.addConstraint(
+            pulp.LpAffineExpression([*terms, (idle, 1), (bought, -machine.gpus)]) == 0, f"divided_{number}"
+        )
+        return idle

@@ -16,15 +16,21 @@ from sky_melange.optimizer.solve.solver import solve
 def single_types(model: Model, plan: Solution) -> tuple[Alternative, ...]:
     """The best plan of each accelerator alone, cheapest first; types that cannot carry the traffic alone come last.
 
+    All on machines of their own.
+
     Where `plan`, the model's own, is of one type, it is that type's.
     """
-    names = sorted({candidate.offer.accelerator for candidate in model.candidates})
+    names = sorted({candidate.offer.accelerator for candidate in model.candidates if candidate.offer.part is None})
     found = [_single_type(model, accelerator, plan) for accelerator in names]
     return tuple(sorted(found, key=lambda a: (a.total_usd_per_hour is None, a.total_usd_per_hour or 0.0, a.label)))
 
 
 def _single_type(model: Model, accelerator: str, plan: Solution) -> Alternative:
-    kept = [c for c, candidate in enumerate(model.candidates) if candidate.offer.accelerator == accelerator]
+    kept = [
+        c
+        for c, candidate in enumerate(model.candidates)
+        if candidate.offer.accelerator == accelerator and candidate.offer.part is None
+    ]
     problem = replace(model.problem.restricted_to(kept), keep=None, max_cost_usd_per_hour=None)
     unserved_rps = sum(
         model.buckets[index].rate_rps

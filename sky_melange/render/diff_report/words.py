@@ -152,7 +152,7 @@ def _machine(group: ReplicaGroup | None) -> str:
     spot = "spot " if group.use_spot else ""
     is_plain = group.accelerators_per_instance == 1 and group.layout_text == "TP 1"
     layout = "" if is_plain else f", {group.layout_text}"
-    gpus = f"{group.accelerators_per_instance} × {group.accelerator}{layout}"
+    gpus = f"{group.gpus_text} × {group.accelerator}{layout}"
     return f"{spot}{group.instance_type} ({gpus}) on {group.cloud} {group.zone or group.region}"
 
 

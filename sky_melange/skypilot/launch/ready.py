@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sky_melange.render.engine_command import PORT
 from sky_melange.render.router_names import endpoint_variables
 from sky_melange.skypilot.launch.cloud import Cloud, ClusterState, LaunchError, ServiceState
-from sky_melange.skypilot.launch.launch import Launch
+from sky_melange.skypilot.launch.launch import Launch, LaunchFolder
 from sky_melange.skypilot.launch.removal import states_of
 from sky_melange.skypilot.launch.units import Unit, UnitKind
 
@@ -31,7 +30,7 @@ class Patience:
 
 
 class Readiness(NamedTuple):
-    """Of one unit: instances that answer, instances wanted, SkyPilot's word for it, addresses (host:port)."""
+    """Of one unit: addresses that answer, how many there are to be, SkyPilot's word for it, addresses (host:port)."""
 
     ready: int
     wanted: int
@@ -40,7 +39,14 @@ class Readiness(NamedTuple):
 
 
 def wait_for_groups(launch: Launch, cloud: Cloud, units: Sequence[Unit], patience: Patience) -> dict[str, str]:
-    """Until every instance answers; at the end of patience one of each unit is enough. Addresses by variable.
+    """The addresses by variable, once all answer: see `wait_until_ready`."""
+    return _variables(launch, units, wait_until_ready(launch, cloud, units, patience) if units else {})
+
+
+def wait_until_ready(
+    launch: LaunchFolder, cloud: Cloud, units: Sequence[Unit], patience: Patience
+) -> dict[str, Readiness]:
+    """Until every instance answers; at the end of patience one of each unit is enough, and all engines of a machine.
 
     Raises LaunchError when a service has failed, when a unit does not answer in time, or when SkyPilot cannot be asked
     several times in a row.
@@ -69,13 +75,13 @@ def wait_for_groups(launch: Launch, cloud: Cloud, units: Sequence[Unit], patienc
             _accept_partly_ready(launch, units, shown, patience)
             break
         patience.sleep(patience.poll_s)
-    return _variables(launch, units, shown)
+    return shown
 
 
 def _accept_partly_ready(
-    launch: Launch, units: Sequence[Unit], found: Mapping[str, Readiness], patience: Patience
+    launch: LaunchFolder, units: Sequence[Unit], found: Mapping[str, Readiness], patience: Patience
 ) -> None:
-    idle = [unit.name for unit in units if unit.name not in found or found[unit.name].ready == 0]
+    idle = [unit.name for unit in units if unit.name not in found or found[unit.name].ready < len(unit.ports)]
     if idle:
         raise LaunchError(
             f"not ready within {patience.timeout_s / 60:g} minutes: {', '.join(idle)}. They keep starting, and cost: "
@@ -96,17 +102,21 @@ def _readiness(
             hosts = (plain_address(service.endpoint, unit.name),)
         return Readiness(service.ready_replicas if hosts else 0, unit.instances, service.status, hosts)
     if cluster is not None and unit.kind is UnitKind.CLUSTER:
-        hosts = tuple(plain_address(f"{host}:{PORT}", unit.name) for host in cluster.hosts)
+        pairs = ((host, port) for host in cluster.hosts for port in unit.ports)
+        hosts = tuple(plain_address(f"{host}:{port}", unit.name) for host, port in pairs)
         ready = sum(cloud.answers(host) for host in hosts) if cluster.is_up else 0
-        return Readiness(ready, unit.instances, cluster.status, hosts)
-    return Readiness(0, unit.instances, "not known to SkyPilot yet", ())
+        return Readiness(ready, unit.instances * len(unit.ports), cluster.status, hosts)
+    return Readiness(0, unit.instances * len(unit.ports), "not known to SkyPilot yet", ())
 
 
 def _variables(launch: Launch, units: Sequence[Unit], found: Mapping[str, Readiness]) -> dict[str, str]:
     addresses: dict[str, str] = {}
     for group in launch.plan.groups:
-        hosts = [host for unit in units if unit.group == group.name for host in found[unit.name].hosts]
         variables = endpoint_variables(group, launch.workload.launch.mode)
+        if group.part is not None:
+            addresses.update({name: plain_address(launch.shared[name], group.name) for name in variables})
+            continue
+        hosts = [host for unit in units if unit.group == group.name for host in found[unit.name].hosts]
         if len(hosts) != len(variables):
             raise LaunchError(f"{group.name} has {len(hosts)} addresses, its plan {len(variables)}; see `sky status`")
         addresses.update(zip(variables, hosts, strict=True))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sky_melange.domain.engine import PORT
+from sky_melange.domain.fleet import SharedMachine
 from sky_melange.domain.front_door import needs_router
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.router import router_cluster
@@ -30,7 +32,7 @@ class Unit:
 
     `base` is its name as planned; `name` what it is called (a cluster that replaces another has a version in it).
     `sha256` is of all files that define it. `group` is "" for the router. `instances` that it runs; of a service that
-    SkyServe scales those that it begins with, the fewest.
+    SkyServe scales those that it begins with, the fewest. A cluster answers at all of its `ports`.
     """
 
     kind: UnitKind
@@ -40,13 +42,14 @@ class Unit:
     file: str
     sha256: str
     instances: int
+    ports: tuple[int, ...] = (PORT,)
 
 
 def wanted_units(plan: Plan, workload: Workload, files: Mapping[str, str]) -> tuple[Unit, ...]:
     """The units of a plan, groups first, the router last. `files` by name, as they lie in the plan's folder."""
     units: list[Unit] = []
     policies = replica_policies(plan, workload)
-    for group in plan.groups:
+    for group in plan.whole_groups:
         kind = UnitKind.SERVICE if workload.launch.mode is LaunchMode.SERVE else UnitKind.CLUSTER
         each = group.instances if kind is UnitKind.SERVICE else nodes_per_launch(group)
         if group.name in policies:
@@ -80,6 +83,23 @@ def wanted_units(plan: Plan, workload: Workload, files: Mapping[str, str]) -> tu
             )
         )
     return tuple(units)
+
+
+def machine_units(machines: Sequence[SharedMachine], files: Mapping[str, str]) -> tuple[Unit, ...]:
+    """The machines that the workloads of a fleet share. `files` by name, as they lie in the fleet's folder."""
+    return tuple(
+        Unit(
+            kind=UnitKind.CLUSTER,
+            base=machine.name,
+            name=machine.name,
+            group=machine.name,
+            file=machine.file,
+            sha256=digest(files[machine.file]),
+            instances=1,
+            ports=tuple(engine.port for engine in machine.engines),
+        )
+        for machine in machines
+    )
 
 
 def digest(*texts: str) -> str:

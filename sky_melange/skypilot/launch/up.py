@@ -9,7 +9,7 @@ from typing import Final
 
 from sky_melange.domain.launch_files import ENDPOINTS_FILE
 from sky_melange.skypilot.launch.cloud import Cloud, LaunchError
-from sky_melange.skypilot.launch.launch import Launch
+from sky_melange.skypilot.launch.launch import Launch, LaunchFolder, MachineLaunch
 from sky_melange.skypilot.launch.ready import Patience, plain_address, wait_for_groups, wait_for_router
 from sky_melange.skypilot.launch.record import Started, write_whole
 from sky_melange.skypilot.launch.removal import remove, running_names
@@ -19,7 +19,7 @@ from sky_melange.skypilot.launch.units import Unit, UnitKind, digest
 ROUTER_VARIABLE: Final = "ROUTER_ENDPOINT"
 
 
-def planned_steps(launch: Launch, cloud: Cloud | None, *, adopt: bool = False) -> tuple[Step, ...]:
+def planned_steps(launch: Launch | MachineLaunch, cloud: Cloud | None, *, adopt: bool = False) -> tuple[Step, ...]:
     """What `bring_up` would do. Without a cloud: by the record alone, as if all that it names still ran."""
     units = launch.units()
     if cloud is None:
@@ -46,10 +46,10 @@ def bring_up(launch: Launch, cloud: Cloud, steps: Sequence[Step], patience: Pati
     """
     groups = [step for step in steps if step.unit is not None and step.kind is not UnitKind.ROUTER]
     router = next((step.unit for step in steps if step.unit is not None and step.kind is UnitKind.ROUTER), None)
-    _start(launch, cloud, groups)
+    start(launch, cloud, groups)
     units = [step.unit for step in groups if step.unit is not None]
     addresses = wait_for_groups(launch, cloud, units, patience)
-    _write_endpoints(launch.folder, addresses)
+    write_endpoints(launch.folder, addresses)
     if router is not None:
         _start_router(launch, cloud, router, addresses)
         addresses[ROUTER_VARIABLE] = plain_address(
@@ -58,7 +58,7 @@ def bring_up(launch: Launch, cloud: Cloud, steps: Sequence[Step], patience: Pati
         # In an hour without requests, whose groups were stopped, it has no server to answer for.
         if any(unit.instances for unit in units):
             wait_for_router(launch, cloud, addresses[ROUTER_VARIABLE], patience)
-        _write_endpoints(launch.folder, addresses)
+        write_endpoints(launch.folder, addresses)
     remove(launch.record, cloud, [step for step in steps if step.action is Action.REMOVE], launch.say)
     return addresses
 
@@ -74,7 +74,7 @@ def _router_step(step: Step, started: Mapping[str, Started], running: set[str], 
     return replace(step, action=Action.KEEP, why="it runs as planned, unless an address changed")
 
 
-def _start(launch: Launch, cloud: Cloud, steps: Sequence[Step]) -> None:
+def start(launch: LaunchFolder, cloud: Cloud, steps: Sequence[Step]) -> None:
     """Asks for all groups, then waits for each. The first service alone: it brings the controller."""
     failures: list[str] = []
     tickets: list[tuple[Unit, str]] = []
@@ -108,7 +108,7 @@ def _start(launch: Launch, cloud: Cloud, steps: Sequence[Step]) -> None:
         )
 
 
-def _begin(launch: Launch, cloud: Cloud, step: Step, unit: Unit) -> str:
+def _begin(launch: LaunchFolder, cloud: Cloud, step: Step, unit: Unit) -> str:
     task = launch.task(unit)
     if unit.kind is UnitKind.CLUSTER:
         return cloud.begin_cluster(unit.name, task)
@@ -129,7 +129,8 @@ def _start_router(launch: Launch, cloud: Cloud, unit: Unit, addresses: Mapping[s
     launch.record.note(Started.of(unit, is_launched=True))
 
 
-def _write_endpoints(folder: Path, addresses: Mapping[str, str]) -> None:
+def write_endpoints(folder: Path, addresses: Mapping[str, str]) -> None:
+    """Writes where everything answers into `endpoints.env`. Raises LaunchError."""
     text = "".join(f"{name}={value}\n" for name, value in addresses.items())
     try:
         write_whole(folder / ENDPOINTS_FILE, text)
