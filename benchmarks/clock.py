@@ -79,7 +79,6 @@ COLUMNS: Final = (
     "next week: fixed",
     "by the clock",
     "autoscaled",
-    "s",
 )
 
 
@@ -162,7 +161,6 @@ def _row(pool: str, windows: Sequence[float], model: tuple[str, str], mean_rps: 
         *(cell for cost in costs[1:] for cell in (f"{cost * HOURS:,.0f}", f"{1 - cost / costs[0]:.0%}")),
         f"{best.schedule.usd_per_hour * HOURS:,.0f} of {best.schedule.fixed_usd_per_hour * HOURS:,.0f}",
         *(f"{share:.1%}" for share in attained),
-        f"{time.perf_counter() - started:.0f}",
     ]
 
 
