@@ -1,12 +1,12 @@
-"""Speed and memory of `workload from-trace` beside plain pandas, in the same run.
+"""Speed and memory of `workload from-trace` next to plain pandas, in the same run.
 
     python benchmarks/traces/run.py [--rows 2000000 20000000] [--folder FOLDER] [--repeat 3]
 
 Each measurement is a process of its own: seconds from start to end with imports, and the peak of its resident memory
 as the kernel counts it (ru_maxrss). The least of --repeat runs counts, of each figure and for both ways, which must
 give the same answer. CPU seconds tell how far other work on the machine disturbed the wall clock, and those of the
-kernel, what handing out memory took. Beside both stands, for Parquet, what DuckDB takes to read the three columns and
-do nothing with them.
+kernel, what handing out memory took. Next to both stands what DuckDB takes to read the three columns and do nothing
+with them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Final
 HERE: Final = Path(__file__).resolve().parent
 WAYS: Final = {"sky-melange": "with_sky_melange.py", "pandas": "with_pandas.py"}
 BARE_SCAN: Final = "with_bare_scan.py"
-"""Of Parquet: a bound for all that DuckDB could do, not a way to the answer."""
+"""A bound for all that DuckDB could do, not a way to the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +89,7 @@ def compare(folder: Path, rows: int, repeat: int) -> dict[tuple[str, str], float
         if ours.answer != theirs.answer:
             raise SystemExit(f"{name}: the two ways count differently")
         seconds |= {(name, way): run.seconds for way, run in found.items()}
-        if name.endswith(".parquet"):
-            found["bare scan"] = best(BARE_SCAN, log, repeat)
+        found["bare scan"] = best(BARE_SCAN, log, repeat)
         for way, run in found.items():
             print(
                 f"| {rows:,} | {name} | {way} | {run.seconds:.2f} | {run.cpu_seconds:.2f} | "

@@ -110,7 +110,8 @@ class DatabaseTable:
     def _traffic(self) -> Log:
         table = self._table.filter(self._aside == 0) if self._asides else self._table
         # Spark copies each step into every use of it, and would plan for minutes.
-        return Log(table=table, columns=self.columns[0], respells=self._connection.name != "pyspark")
+        respells = self._connection.name != "pyspark"
+        return Log(table=table, columns=self.columns[0], respells=respells, tries_casts=False)
 
     @property
     def _needs_fence(self) -> bool:

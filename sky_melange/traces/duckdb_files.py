@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,7 @@ from sky_melange.traces.numbers import CODES
 from sky_melange.traces.plain_rows import (
     BLOCKS,
     BYTES,
+    DOUBLE,
     INPUT,
     OUTPUT,
     TEXT,
@@ -94,7 +96,8 @@ class View:
     """Files that are alike, as a view `name` of columns INPUT, OUTPUT and, where there are times, TIME.
 
     `columns` are those of the log, in its own names; `types` of input, output and time as DuckDB names them.
-    `is_mixed`: columns say what a row is, and a second view has them.
+    `is_mixed`: columns say what a row is, and a second view has them. `typed`: another has sizes as numbers, and fails
+    where one is none.
     """
 
     name: str
@@ -102,11 +105,15 @@ class View:
     types: tuple[str, str, str | None]
     bytes_type: str | None
     is_mixed: bool
+    typed: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Draft:
-    """What a view will be: expressions of DuckDB by alias, `aside` (0, or why a row is not the traffic), and `rows`."""
+    """What a view will be: expressions of DuckDB by alias, `aside` (0, or why a row is not the traffic), and `rows`.
+
+    `typed_rows`: the same with sizes as numbers, where nothing else reads them.
+    """
 
     name: str
     path: str
@@ -118,6 +125,7 @@ class _Draft:
     id: str | None
     parent: str | None
     rows: str
+    typed_rows: str | None
 
 
 class DuckDbFiles:
@@ -240,7 +248,8 @@ class DuckDbFiles:
         """Of the first file that is read, in a query of its own."""
         import numpy as np
 
-        rows = self._plain_rows(self._views[0], TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)))
+        view = replace(self._views[0], typed=None)
+        rows = self._plain_rows(view, TokenGrid(input_edges=(MAX_TOKENS,), output_edges=(MAX_TOKENS,)))
         if rows is None:
             return np.array([], dtype=np.int64)
         self._sql("SET preserve_insertion_order = true")
@@ -269,11 +278,22 @@ class DuckDbFiles:
         plain = [self._plain_rows(view, grid) for view in self._views]
         if None not in plain:
             self._done, self._share = 0.0, _QUICK
-            found = self._run(" UNION ALL ".join(f"({rows})" for rows in plain), groups)
-            if stop.is_set() or not (found["value"][found["of"] == _OF_KEY] == UNUSUAL).any():
+            found = self._plain(" UNION ALL ".join(f"({rows})" for rows in plain), groups, stop)
+            if found is not None:
                 return found
         self._done, self._share = self._share, 1.0
         return self._run(self._thorough_rows(grid), groups)
+
+    def _plain(self, rows: str, groups: str, stop: threading.Event) -> Any:
+        """None where a row is unusual, or a size is no number; whatever else is wrong, the thorough way says too."""
+        try:
+            found = self._run(rows, groups)
+        except InputError:
+            if stop.is_set() or all(view.typed is None for view in self._views):
+                raise
+            return None
+        is_usual = stop.is_set() or not (found["value"][found["of"] == _OF_KEY] == UNUSUAL).any()
+        return found if is_usual else None
 
     def requests(self, *, with_blocks: bool = False) -> RequestLog:
         """The valid requests one by one. Raises InputError when there are none, or too many to hold.
@@ -300,12 +320,13 @@ class DuckDbFiles:
         return replace(log, block_tokens=self.columns[0].block_tokens)
 
     def _plain_rows(self, view: View, grid: TokenGrid) -> str | None:
-        if TEXT not in view.types and view.types[2] is not None:
-            return plain_rows(view.name, view.types, view.columns.time_unit, None, grid)
         first = None
         if view.types[2] == TEXT:
             first = self._sql(f"SELECT {TIME} FROM {view.name} WHERE {TIME} IS NOT NULL LIMIT 1").fetchone()
-        return plain_rows(view.name, view.types, view.columns.time_unit, None if first is None else first[0], grid)
+        first_time = None if first is None else first[0]
+        if view.typed is None:
+            return plain_rows(view.name, view.types, view.columns.time_unit, first_time, grid)
+        return plain_rows(view.typed, (DOUBLE, DOUBLE, view.types[2]), view.columns.time_unit, first_time, grid)
 
     def _thorough_rows(self, grid: TokenGrid) -> str:
         import ibis
@@ -505,12 +526,12 @@ class DuckDbFiles:
         wanted = [(columns.input, INPUT), (columns.output, OUTPUT)]
         wanted += [] if columns.time is None else [(columns.time, TIME)]
         wanted += [] if columns.bytes is None else [(columns.bytes, BYTES)]
-        read: dict[str, None] = {}
+        read = Counter[str]()
 
         def named(name: str) -> str:
             name = column_named(name, (*have, *nested), "where", source=file.path)
             column, *keys = nested.get(name, (name,))
-            read[column] = None
+            read[column] += 1
             if file.format == "json" and file.rows != files.ARRAY:
                 return _inside_row(file, [column, *keys])
             own = f"c{have.index(column)}" if file.format == "csv" else _identifier(column)
@@ -529,7 +550,9 @@ class DuckDbFiles:
         of_id = None if columns.id is None else named(columns.id)
         parent = parent_of(columns, (*have, *nested))
         of_parent = None if parent is None else named(parent)
-        rows = f"{_reader('[' + ', '.join(_quoted(path) for path in paths) + ']', file, list(read))} WHERE {condition}"
+        listed = "[" + ", ".join(_quoted(path) for path in paths) + "]"
+        sizes = {columns.input, columns.output}
+        is_typed = file.format == "csv" and len(sizes) == 2 and all(read[name] == 1 for name in sizes)
         of_time = None if columns.time is None else kinds[columns.time].replace(WITH_ZONE_NS, WITH_ZONE)
         return _Draft(
             name=name,
@@ -541,7 +564,8 @@ class DuckDbFiles:
             aside=f"CASE {branches}ELSE 0 END" if branches else "0",
             id=of_id,
             parent=of_parent,
-            rows=rows,
+            rows=f"{_reader(listed, file, list(read))} WHERE {condition}",
+            typed_rows=f"{_reader(listed, file, list(read), sizes)} WHERE {condition}" if is_typed else None,
         )
 
     def _view(self, number: int, draft: _Draft, *, is_repeated: bool) -> View:
@@ -564,12 +588,19 @@ class DuckDbFiles:
         is_partial = is_repeated or draft.aside != "0"
         only = f" WHERE {_ASIDE} = 0" if is_partial else ""
         self._sql(f"CREATE TEMP VIEW {name} AS SELECT {names} FROM {name}_{_ASIDE}{only}", draft.path)
+        typed = None
+        if draft.typed_rows is not None and not is_repeated:
+            typed = f"{name}_typed"
+            values = ", ".join(f"{draft.values[alias]} AS {alias}" for alias in draft.values if alias != _MODEL)
+            only = f" AND ({draft.aside}) = 0" if is_partial else ""
+            self._sql(f"CREATE TEMP VIEW {typed} AS SELECT {values} FROM {draft.typed_rows}{only}", draft.path)
         return View(
             name=name,
             columns=columns,
             types=draft.types,
             bytes_type=draft.bytes_type,
             is_mixed=is_partial or columns.model is not None,
+            typed=typed,
         )
 
     def _nested(self, path: str, have: Sequence[str], types: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -652,8 +683,8 @@ def _no_extension(text: str, source: str) -> InputError:
     return InputError([Mistake(source=one_line(source), message=message)])
 
 
-def _reader(paths: str, file: LogFile, columns: Sequence[str]) -> str:
-    """The table that these columns are read from, as text where it is text."""
+def _reader(paths: str, file: LogFile, columns: Sequence[str], numbers: Container[str] = ()) -> str:
+    """The table that these columns are read from, as text where it is text; of CSV, `numbers` as such."""
     if file.format == "parquet":
         return f"read_parquet({paths})"
     if file.format == "jsonl" or file.rows == files.ARRAY:
@@ -675,7 +706,8 @@ def _reader(paths: str, file: LogFile, columns: Sequence[str]) -> str:
         found = [f"nullif(regexp_extract(line, {_literal(how)}, 1), '') AS {name}" for name, how in _SGLANG.items()]
         return f"(SELECT {', '.join(found)} {finished})"
     # Columns of CSV are named by their position: headers may repeat names or hold anything.
-    types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(file.columns)))
+    kinds = [DOUBLE if column in numbers else TEXT for column in file.columns]
+    types = ", ".join(f"'c{index}': '{kind}'" for index, kind in enumerate(kinds))
     return (
         f"read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
         f"delim = {_literal(file.delimiter)}, quote = '\"', escape = '\"', compression = '{file.compression}')"

@@ -18,8 +18,8 @@ CODES: Final = {rejection: code for code, rejection in enumerate(Rejection, star
 """Rejections as the small numbers that travel; 0 is an accepted row."""
 
 NUMBER: Final = "^ *[+-]?[0-9]{1,15}([.][0-9]{0,18})?([eE][+-]?[0-9]{1,2})? *$"
-_GROUPED: Final = "^ *[0-9]{1,3}(,[0-9]{3}){1,4} *$"
-"""As spreadsheets write thousands; no count of tokens has a decimal comma."""
+_GROUPED: Final = "^ *[0-9]{1,3}([,_][0-9]{3}){1,4} *$"
+"""As spreadsheets and programs write thousands; no count of tokens has a decimal comma."""
 
 BLANK: Final = "^ *$"
 _NOT_FINITE: Final = "^ *[+-]?(nan|inf|infinity) *$"
@@ -31,10 +31,10 @@ def is_readable(column: ir.Value) -> bool:
     return bool(kind.is_integer() or kind.is_floating() or kind.is_decimal() or kind.is_string())
 
 
-def number(column: Any, *, takes_thousands: bool = False) -> Any:
+def number(column: Any, *, takes_thousands: bool = False, tries_casts: bool = False) -> Any:
     """The number in a column, whatever its type; null where there is none that is finite.
 
-    `takes_thousands`: text may be `1,234`.
+    `takes_thousands`: text may be `1,234`. `tries_casts`: the engine says what in a text is a number, not NUMBER.
     """
     import ibis
 
@@ -42,9 +42,10 @@ def number(column: Any, *, takes_thousands: bool = False) -> Any:
     if kind.is_integer():
         return column
     if kind.is_string():
-        grouped = [(column.re_search(_GROUPED), column.replace(",", ""))] if takes_thousands else []
-        return ibis.cases((column.re_search(NUMBER), column), *grouped, else_=ibis.null("string")).cast("float64")
-    value = column.cast("float64")
+        plain = [] if tries_casts else [(column.re_search(NUMBER), column)]
+        grouped = [(column.re_search(_GROUPED), column.replace(",", "").replace("_", ""))] if takes_thousands else []
+        column = ibis.cases(*plain, *grouped, else_=column if tries_casts else ibis.null("string"))
+    value = column.try_cast("float64") if tries_casts and kind.is_string() else column.cast("float64")
     return (~(value.isnan() | value.isinf())).ifelse(value, ibis.null())
 
 

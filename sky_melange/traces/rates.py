@@ -84,7 +84,7 @@ def resolution_s(seconds: Any) -> int:
     import numpy as np
 
     for step_s in _STEPS_S if len(seconds) >= _LEAST_WINDOWS else ():
-        if np.unique(seconds % step_s, return_counts=True)[1].max() >= _ROUNDED * len(seconds):
+        if np.bincount(seconds % step_s).max() >= _ROUNDED * len(seconds):
             return step_s
     return max(1, int(np.gcd.reduce(np.diff(seconds)))) if len(seconds) > 1 else 1
 
@@ -131,8 +131,8 @@ def _burstiness(seconds: Any, requests: Any) -> tuple[tuple[int, float], ...]:
             continue
         number = (seconds - seconds[0]) // scale_s
         within = number < windows
-        which, place = np.unique(number[within], return_inverse=True)
-        counts = np.bincount(place, weights=requests[within])
+        begins = np.flatnonzero(np.diff(number[within], prepend=-1))
+        which, counts = number[begins], np.add.reduceat(requests[within], begins).astype(float)
         mean = float(counts.sum()) / windows
         # Windows without requests are not in the array: between two that are not neighbours lie changes to and from 0.
         is_next = np.diff(which) == 1

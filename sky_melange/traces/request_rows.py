@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """A table and which of its columns are what. `is_utc`: its timestamps without a zone had one before. `respells`: as
-    in `times.with_seconds`.
+    in `times.with_seconds`, `tries_casts`: as in `numbers.number`.
     """
 
     table: ir.Table
     columns: LogColumns
     is_utc: bool = False
     respells: bool = True
+    tries_casts: bool = True
 
     @property
     def times(self) -> Any:
@@ -52,8 +53,8 @@ def read(log: Log) -> ir.Table:
         raw["log_blocks"] = log.table[log.columns.blocks]
     rows = log.table.select(**raw)
     rows = rows.mutate(
-        input=numbers.number(rows.raw_input, takes_thousands=True),
-        output=numbers.number(rows.raw_output, takes_thousands=True),
+        input=numbers.number(rows.raw_input, takes_thousands=True, tries_casts=log.tries_casts),
+        output=numbers.number(rows.raw_output, takes_thousands=True, tries_casts=log.tries_casts),
     )
     if log.times is not None:
         rows = times.with_seconds(rows, "raw_time", log.columns.time_unit, respells=log.respells)

@@ -46,6 +46,12 @@ _HALVES: Final = (
 """The American spelling with AM or PM; without them, month and day could be the other way round."""
 
 _NO_SECONDS: Final = f"^[0-9]{{4}}[-/][0-9]{{2}}[-/][0-9]{{2}}[T ][0-9]{{2}}:[0-9]{{2}}({_ZONE})?$"
+_UNPADDED: Final = (
+    "^([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(T|[[:space:]]+)([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})([.,][0-9]{1,18})?"
+    f"[[:space:]]*({_ZONE})?$"
+)
+"""Dates without leading zeros, and with any space between their parts."""
+
 _SLASHES: Final = "^[0-9]{4}/[0-9]{2}/[0-9]{2}[T ]"
 FORMATS: Final = (
     "2026-05-01T09:00:00.25Z (ISO 8601; seconds and zone may be left out), Fri, 01 May 2026 09:00:00 +0000 (RFC 2822), "
@@ -189,11 +195,11 @@ def _respelled(text: Any) -> Any:
     null = ibis.null()
     text = text.replace("[", "").replace("]", "").strip()
     named = text.re_search(_NAMED).ifelse(text, null)
-    month = (ibis.literal(_MONTHS).find(named.re_extract(_NAMED, 4)) / 3 + 1).floor().cast("int64").cast("string")
+    name = (ibis.literal(_MONTHS).find(named.re_extract(_NAMED, 4)) / 3 + 1).floor().cast("int64").cast("string")
     of_named = (
         named.re_extract(_NAMED, 5)
         + "-"
-        + month.lpad(2, "0")
+        + name.lpad(2, "0")
         + "-"
         + named.re_extract(_NAMED, 3).lpad(2, "0")
         + "T"
@@ -215,10 +221,18 @@ def _respelled(text: Any) -> Any:
         + halves.re_extract(_HALVES, 5)
         + _seconds_or_zero(halves.re_extract(_HALVES, 6))
     )
+    unpadded = text.re_search(_UNPADDED).ifelse(text, null)
+    month, day, *clock = (unpadded.re_extract(_UNPADDED, part).lpad(2, "0") for part in (2, 3, 5, 6, 7))
+    of_unpadded = (
+        unpadded.substr(0, 5)
+        + (month + "-" + day + "T" + clock[0] + ":" + clock[1] + ":" + clock[2])
+        + unpadded.re_extract(_UNPADDED, 8)
+        + unpadded.re_extract(_UNPADDED, 9)
+    )
     dashed = text.re_search(_SLASHES).ifelse(text.replace("/", "-"), text)
     short = dashed.re_search(_NO_SECONDS).ifelse(dashed, null)
     of_short = short.substr(0, 16) + ":00" + short.substr(16)
-    return ibis.coalesce(of_named, of_halves, of_short, dashed)
+    return ibis.coalesce(of_named, of_halves, of_unpadded, of_short, dashed)
 
 
 def _seconds_or_zero(text: Any) -> Any:

@@ -192,7 +192,7 @@ def test_usual_logs_are_counted_without_ibis(extracts: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
-@pytest.mark.parametrize("count", ["INTEGER", "BIGINT", "VARCHAR"])
+@pytest.mark.parametrize("count", ["INTEGER", "BIGINT", "VARCHAR", "DOUBLE"])
 @pytest.mark.parametrize(
     "time",
     ["t", "t::TIMESTAMPTZ", "t::TIMESTAMP_MS", "epoch_ms(t)", "strftime(t, '%Y-%m-%dT%H:%M:%S.%fZ')", "NULL::INTEGER"],
@@ -285,6 +285,7 @@ STAMPS = [
         "2025-01-01 10:00:00.",
         "2025-01-01 10:00:00.-5",
     ),
+    *("2025-1-1 9:5:7", "2025-01-01 \t1:00:00", "2025-1-1T9:05:07.25", "2025-01-01 10:00:00.5\t"),
     *("2025-01-01", "2025-01-01 10:00", "infinity", "epoch", "now", "1741000029", "1741000029.5", "1741000029750"),
     *(
         "01741000029",
@@ -298,10 +299,16 @@ STAMPS = [
         "",
     ),
 ]
-GOOD = ["2025-01-01 10:00:00.5", "2025-01-01T10:00:00Z", "2025-01-01 10:00:00+00:00", "1741000029", "1741000029750"]
+GOOD = [
+    *("2025-01-01 10:00:00.5", "2025-01-01 10:00:00 UTC"),
+    "2025-01-01T10:00:00Z",
+    "2025-01-01 10:00:00+00:00",
+    "1741000029",
+    "1741000029750",
+]
 
 
-MUTATIONS = "0159-+:.,TZ eEx_\t"
+MUTATIONS = "0159-+:.,TZ eEx_\t\n\v\u00a0"
 
 
 def _mutated(values: Sequence[str], seed: int) -> list[str]:
@@ -356,3 +363,43 @@ def test_no_spelling_of_a_time_is_read_differently(first: str, unit: TimeUnit) -
     found = [each for each in _rows_both_ways(rows, first, unit) if each[1][0] != plain_rows.UNUSUAL]
     assert [each for each in found if each[1] != each[2]] == []
     assert len(found) > 5
+
+
+SIZES_AS_NUMBERS = "columns = {'c0': 'DOUBLE', 'c1': 'DOUBLE', 'c2': 'VARCHAR'}"
+
+
+@pytest.mark.parametrize("bad", ["", "x", "2.5", "true", "1__0", "0x10"])
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_size_that_is_no_number_far_down_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str, column: int
+) -> None:
+    rows = [["7", "5", "2025-01-01 10:00:00"] for _ in range(5000)]
+    rows[4321][column] = bad
+    log = tmp_path / "log.csv"
+    log.write_text("ContextTokens,GeneratedTokens,TIMESTAMP\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    (name, count), *others = json.loads(_same_both_ways(monkeypatch, [str(log)], TraceOptions()))["rejected"].items()
+    assert (name.split("_")[0], count, others) == (["input", "output"][column], 1, [])
+    assert _ways(monkeypatch, [str(log)], TraceOptions()) == ["quick", "thorough"]
+
+
+@pytest.mark.parametrize("where", ["ContextTokens = '7'", "GeneratedTokens LIKE '5%' AND ContextTokens > 3", None])
+def test_a_size_that_where_reads_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str | None) -> None:
+    log = tmp_path / "log.csv"
+    rows = "7,5,1741000029\n07,5,1741000030\n7.0,50,1741000031\n" * 20
+    log.write_text(f"ContextTokens,GeneratedTokens,TIMESTAMP\n{rows}")
+    seen: list[str] = []
+    original = duckdb_files.DuckDbFiles._sql
+    spy = lambda self, query, path="": seen.append(query) or original(self, query, path)  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(duckdb_files.DuckDbFiles, "_sql", spy)
+        scan_files([str(log)], TraceOptions(where=where))
+    assert any(SIZES_AS_NUMBERS in query for query in seen) == (where is None)
+    found = json.loads(_same_both_ways(monkeypatch, [str(log)], TraceOptions(where=where)))
+    assert sum(map(sum, found["histogram"]["counts"])) == {"ContextTokens = '7'": 20}.get(str(where), 60)
+
+
+def test_one_column_for_both_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("n,t\n" + "8,1741000029\n" * 50)
+    options = TraceOptions(columns=LogColumns(input="n", output="n", time="t"))
+    assert _report([str(log)], options) == _thorough(monkeypatch, [str(log)], options)
