@@ -66,6 +66,7 @@ def sentences(fleet: FleetPlan) -> Iterator[str]:
             f"One SkyServe controller runs all services: USD {dollars(fleet.shared_usd_per_hour)} per hour less than "
             "the plans by themselves add up to."
         )
+    yield from map(machine_sentence, fleet.machines)
     budget = fleet.budget or Budget()
     for unit, limit, cost in (
         ("hour", budget.usd_per_hour, fleet.usd_per_hour),
@@ -114,8 +115,6 @@ def _answer(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], width: int
         yield ""
     for sentence in sentences(fleet):
         yield Text(sentence)
-    for machine in fleet.machines:
-        yield Text(machine_sentence(machine))
     for plan, workload in plans:
         yield Text(f"{plan.name}: {attained(plan, workload.slo)}")
     doubts = [f"! {warning}" for warning in fleet.warnings]
