@@ -33,6 +33,12 @@ def data_path(*parts: str) -> Path:
     raise MissingDataError(f"the installation lacks {'/'.join(parts)} (looked in {looked}); reinstall sky-melange")
 
 
+def shipped_rows(*parts: str) -> list[dict[str, str]]:
+    """The rows of a shipped CSV file. Raises MissingDataError when the installation lacks it."""
+    with data_path(*parts).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def package_text(*parts: str) -> str:
     """The text of a file of this package, such as a module that is copied into plan folders."""
     return _PACKAGE.joinpath(*parts).read_text(encoding="utf-8")
@@ -59,38 +65,31 @@ def time_zone(name: str) -> ZoneInfo:
 @cache
 def interruption_bands() -> MappingProxyType[tuple[str, str, str], InterruptionBand]:
     """How often spot machines are taken back, by (cloud, region, instance type); AWS alone publishes it."""
-    with data_path("catalogs", "spot_interruptions.csv").open(newline="", encoding="utf-8") as stream:
-        bands = {
-            (row["cloud"], row["region"], row["instance_type"]): InterruptionBand(
-                least_fraction=float(row["least_percent"]) / 100,
-                most_fraction=float(row["most_percent"]) / 100,
-                fetched_at=row["fetched_at"],
-            )
-            for row in csv.DictReader(stream)
-        }
+    bands = {
+        (row["cloud"], row["region"], row["instance_type"]): InterruptionBand(
+            least_fraction=float(row["least_percent"]) / 100,
+            most_fraction=float(row["most_percent"]) / 100,
+            fetched_at=row["fetched_at"],
+        )
+        for row in shipped_rows("catalogs", "spot_interruptions.csv")
+    }
     return MappingProxyType(bands)
 
 
 @cache
 def cloud_features() -> MappingProxyType[str, CloudFeatures]:
     """What SkyPilot can do on each cloud that it can rent machines from, by its lower-case name."""
-    with data_path("catalogs", "clouds.csv").open(newline="", encoding="utf-8") as stream:
-        rows = [
-            CloudFeatures(
-                cloud=row["cloud"],
-                open_ports=row["open_ports"] == "yes",
-                multi_node=row["multi_node"] == "yes",
-                spot=row["spot"] == "yes",
-                host_controllers=row["host_controllers"] == "yes",
-            )
-            for row in csv.DictReader(stream)
-        ]
+    rows = [
+        CloudFeatures(
+            cloud=row["cloud"],
+            open_ports=row["open_ports"] == "yes",
+            multi_node=row["multi_node"] == "yes",
+            spot=row["spot"] == "yes",
+            host_controllers=row["host_controllers"] == "yes",
+        )
+        for row in shipped_rows("catalogs", "clouds.csv")
+    ]
     return MappingProxyType({row.cloud: row for row in rows})
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    with data_path("catalogs", name).open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 @cache
@@ -106,22 +105,24 @@ def hosted_prices() -> tuple[HostedPrice, ...]:
             dated=row["dated"],
             source=row["source"],
         )
-        for row in _rows("hosted_prices.csv")
+        for row in shipped_rows("catalogs", "hosted_prices.csv")
     )
 
 
 @cache
 def board_watts() -> MappingProxyType[str, float]:
     """The most that a GPU's board draws, by accelerator; those whose data sheet is not known are not there."""
-    return MappingProxyType({row["accelerator"]: float(row["board_watts"]) for row in _rows("gpu_power.csv")})
+    return MappingProxyType(
+        {row["accelerator"]: float(row["board_watts"]) for row in shipped_rows("catalogs", "gpu_power.csv")}
+    )
 
 
 @cache
 def grid_of(cloud: str, region: str) -> Grid | None:
     """The electricity of the country that a region is in; None where the country is not known."""
-    own = (row for row in _rows("region_countries.csv") if row["cloud"] == cloud)
+    own = (row for row in shipped_rows("catalogs", "region_countries.csv") if row["cloud"] == cloud)
     country = next((row["country"] for row in own if fnmatchcase(region, row["region"])), None)
-    for row in _rows("carbon_intensity.csv"):
+    for row in shipped_rows("catalogs", "carbon_intensity.csv"):
         if row["country"] == country:
             return Grid(
                 country=row["country"], grams_co2e_per_kwh=float(row["grams_co2e_per_kwh"]), year=int(row["year"])

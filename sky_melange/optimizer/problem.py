@@ -110,6 +110,10 @@ class Limit(Protocol):
         """No plan has more instances of c; None: this limit does not say."""
         return None
 
+    def most_groups(self) -> int | None:
+        """No plan has more groups; None: this limit does not say."""
+        return None
+
     def extra_instances(self, c: int) -> int:
         """Instances of c that it may ask for on top of those that the traffic needs."""
         return 1000

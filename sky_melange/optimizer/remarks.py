@@ -202,6 +202,20 @@ def _why_not_stopped(workload: Workload, schedule: Schedule, *, is_routed: bool)
         )
 
 
+_ENDED_BY = {
+    "work": "The search ended when the work that solver.time_limit_s ({:g}) allows was done: a busy machine finds the "
+    "same plan. A longer limit allows more work.",
+    "time": "The search ended by the clock after solver.time_limit_s ({:g}), before the work that it allows was done: "
+    "a quieter machine, or a longer limit, may find a cheaper plan.",
+}
+
+
+def search_warnings(workload: Workload, ended_by: str | None) -> Iterator[str]:
+    """Which limit ended the search of a large problem (`Solution.ended_by`)."""
+    if ended_by is not None:
+        yield _ENDED_BY[ended_by].format(workload.solver.time_limit_s)
+
+
 def budget_warnings(
     workload: Workload, groups: Sequence[ReplicaGroup], cost: Cost, schedule: Schedule | None = None
 ) -> Iterator[str]:

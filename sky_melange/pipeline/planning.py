@@ -34,6 +34,7 @@ from sky_melange.optimizer.remarks import (
     budget_warnings,
     clock_assumptions,
     commitment_warnings,
+    search_warnings,
     warnings,
 )
 from sky_melange.optimizer.verify import verify
@@ -277,6 +278,7 @@ def whole_plan(ready: Prepared, answer: Answer, *, is_explained: bool = False, s
             *elsewhere_measured(workload, used),
             *unprofiled(workload.candidates.accelerators, ready.profiles, workload.launch.engines),
             *ready.remarks,
+            *search_warnings(workload, optimum.solution.ended_by),
             *budget_warnings(workload, groups, cost, schedule),
             *commitment_warnings(workload, book),
             *_not_believed(answer, ready),

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from sky_melange.domain.gpu import Gpu
-from sky_melange.resources import data_path
+from sky_melange.resources import shipped_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One row of gpus.csv. None where the datasheet does not say; FLOP/s are dense (no sparsity)."""
+
+    accelerator: str
+    memory_gib: float
+    memory_bandwidth_bytes_per_s: float | None
+    bf16_flop_per_s: float | None
+    fp8_flop_per_s: float | None
+    source: str
 
 
 @cache
 def load_gpus() -> Mapping[str, Gpu]:
     """The GPUs by canonical name, sorted. Raises MissingDataError when the installation lacks the file."""
-    path = data_path("catalogs", "gpus.csv")
-    with path.open(encoding="utf-8", newline="") as file:
-        gpus = [_gpu(row) for row in csv.DictReader(file)]
+    gpus = [_gpu(row) for row in shipped_rows("catalogs", "gpus.csv")]
     return MappingProxyType({gpu.accelerator: gpu for gpu in sorted(gpus, key=lambda gpu: gpu.accelerator)})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,7 +9,7 @@ from functools import cache
 from typing import Final
 
 from sky_melange.prices.gpus import load_gpus
-from sky_melange.resources import data_path
+from sky_melange.resources import shipped_rows
 
 MOST_GPUS: Final = 8
 """A machine holds at most so many GPUs, except for the following and for consumer cards (RTX, GTX)."""
@@ -52,12 +51,10 @@ class ResolvedName:
 @cache
 def load_aliases() -> Mapping[str, Sequence[Alias]]:
     """Aliases by catalog name, most specific first. Raises MissingDataError when the installation lacks the file."""
-    path = data_path("catalogs", "accelerator_aliases.csv")
     found: dict[str, list[Alias]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            alias = Alias(**row)
-            found.setdefault(alias.catalog_accelerator, []).append(alias)
+    for row in shipped_rows("catalogs", "accelerator_aliases.csv"):
+        alias = Alias(**row)
+        found.setdefault(alias.catalog_accelerator, []).append(alias)
     for aliases in found.values():
         aliases.sort(key=lambda alias: alias.specificity, reverse=True)
     return found

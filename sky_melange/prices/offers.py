@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Final, Protocol
 
 from sky_melange.domain.offer import Offer, PriceProvenance
@@ -11,9 +12,9 @@ from sky_melange.prices.catalog_csv import SkipTally, read_rows
 from sky_melange.prices.clouds import ZONES_NOT_PINNABLE
 from sky_melange.prices.gcp import is_host, join_hosts
 from sky_melange.prices.names import count_error, resolve
-from sky_melange.prices.overhead import overhead_types
 from sky_melange.prices.priced_rows import NO_PRICE, PricedRow, priced_rows
 from sky_melange.prices.source import CatalogOffers
+from sky_melange.resources import shipped_rows
 from sky_melange.untrusted import decoded
 
 UNPRINTABLE: Final = "control characters in a name"
@@ -36,7 +37,7 @@ def read_catalog(content: bytes, cloud: str, source: str, provenance_of: Provena
     Raises InputError when the content is no catalog.
     """
     tally = SkipTally(cloud)
-    plain = overhead_types(cloud)
+    plain = _overhead_types(cloud)
     gcp = cloud == "gcp"
 
     def keep_plain(instance_type: str) -> bool:
@@ -133,3 +134,13 @@ def _prices_by_zone(group: Sequence[PricedRow], use_spot: bool, tally: SkipTally
     if len(set(prices.values())) == 1:
         return [(None, next(iter(prices.values())))]
     return [(zone or None, price) for zone, price in sorted(prices.items())]
+
+
+@cache
+def _overhead_types(cloud: str) -> frozenset[str]:
+    """Machine types without GPU that SkyPilot picks for a controller or a router on this cloud, in any region.
+
+    The cheapest of them in a region with enough vCPUs and memory is SkyPilot's own choice there.
+    """
+    rows = shipped_rows("catalogs", "prices", "overhead_types.csv")
+    return frozenset(row["instance_type"] for row in rows if row["cloud"] == cloud)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
 from math import inf
 from statistics import median
 from typing import Final, NamedTuple
@@ -21,9 +23,9 @@ from sky_melange.prices.market import (
     Market,
     per_gpu,
 )
-from sky_melange.prices.not_on_demand import how_sold
 from sky_melange.prices.opinions import Opinions
 from sky_melange.prices.past import Past
+from sky_melange.resources import shipped_rows
 
 NEAR_FREE_USD_PER_GPU_HOUR: Final = 0.03
 """Below this no whole GPU of any age is sold: the cheapest real rows are RTX 3060 cards at 0.05."""
@@ -102,7 +104,7 @@ def not_sold_on_demand(market: Market) -> Iterator[Doubt]:
     Evidence: catalogs/not_on_demand.csv, each row with its source.
     """
     for offer in market.judged:
-        sold = "" if offer.use_spot else how_sold(offer.cloud, offer.instance_type)
+        sold = "" if offer.use_spot else _how_sold(offer.cloud, offer.instance_type)
         if sold:
             yield Doubt(offer, f"{offer.cloud} prices it and sells it only as {sold}")
 
@@ -410,3 +412,17 @@ def _counted(offer: Offer) -> str:
 
 
 _NUMBERS: Final = re.compile(r"\d+")
+
+
+@cache
+def _not_on_demand() -> list[dict[str, str]]:
+    return shipped_rows("catalogs", "not_on_demand.csv")
+
+
+@cache
+def _how_sold(cloud: str, instance_type: str) -> str:
+    """How a machine is sold that is not sold on demand; "" for all others."""
+    for row in _not_on_demand():
+        if row["cloud"] == cloud and fnmatchcase(instance_type, row["instance_type_pattern"]):
+            return row["sold_as"]
+    return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -11,7 +10,9 @@ from typing import Final
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.price_change import PriceChange
 from sky_melange.domain.price_record import Commitment, PriceKind, PricePoint
-from sky_melange.resources import data_path
+from sky_melange.resources import shipped_rows
+
+_RECORDS: Final = ("catalogs", "prices", "records")
 
 _Sale = tuple[str, str, str, int]
 """(region, zone, instance type, accelerators)."""
@@ -42,27 +43,24 @@ def spot_swings() -> tuple[Mapping[str, float], Mapping[str, float]]:
     """By accelerator: how far GCP's spot price of a machine in a region rose and fell at most in the recorded year."""
     rises: dict[str, float] = {}
     falls: dict[str, float] = {}
-    with data_path("catalogs", "prices", "records", "spot_swings.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            (rises if row["direction"] == "rise" else falls)[row["accelerator"]] = float(row["factor"])
+    for row in shipped_rows(*_RECORDS, "spot_swings.csv"):
+        (rises if row["direction"] == "rise" else falls)[row["accelerator"]] = float(row["factor"])
     return rises, falls
 
 
 def _weekly() -> list[dict[str, str]]:
-    with data_path("catalogs", "prices", "records", "weekly.csv").open(encoding="utf-8", newline="") as file:
-        return sorted(csv.DictReader(file), key=lambda row: row["date"])
+    return sorted(shipped_rows(*_RECORDS, "weekly.csv"), key=lambda row: row["date"])
 
 
 @lru_cache(maxsize=1)
 def load_commitments() -> tuple[Commitment, ...]:
     """Machines at their price on demand and committed, one entry a term, in the order of cloud, region and machine."""
     found = []
-    with data_path("catalogs", "prices", "records", "commitments.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            for kind in (PriceKind.COMMIT_1Y, PriceKind.COMMIT_3Y):
-                price = row[f"{kind}_usd_per_hour"]
-                if price and row["on_demand_usd_per_hour"]:
-                    found.append(_commitment(row, kind, float(price)))
+    for row in shipped_rows(*_RECORDS, "commitments.csv"):
+        for kind in (PriceKind.COMMIT_1Y, PriceKind.COMMIT_3Y):
+            price = row[f"{kind}_usd_per_hour"]
+            if price and row["on_demand_usd_per_hour"]:
+                found.append(_commitment(row, kind, float(price)))
     return tuple(found)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from sky_melange.domain.offer import Obtained, PriceProvenance, PriceState
 from sky_melange.errors import MissingDataError
 from sky_melange.prices.offers import read_catalog
 from sky_melange.prices.source import CatalogOffers, PriceRequest, SourcePrices
-from sky_melange.resources import data_path
+from sky_melange.resources import data_path, shipped_rows
 
 NAME: Final = "snapshot"
 
@@ -48,8 +47,8 @@ def embedded_regions(cloud: str) -> frozenset[str]:
     """The regions in which a cloud sells by the embedded prices; none of a cloud without any. Reads no price."""
     if cloud not in snapshot_clouds():
         return frozenset()
-    with data_path("catalogs", "prices", f"{cloud}.csv").open(encoding="utf-8", newline="") as stream:
-        return frozenset(filter(None, (row["Region"] for row in csv.DictReader(stream))))
+    rows = shipped_rows("catalogs", "prices", f"{cloud}.csv")
+    return frozenset(filter(None, (row["Region"] for row in rows)))
 
 
 def require_clouds(clouds: Collection[str]) -> None:
@@ -87,9 +86,8 @@ def _read(folder: Path, cloud: str) -> CatalogOffers:
 @cache
 def _origins() -> dict[tuple[str, str], str]:
     """Where the rows of a cloud and date were taken from, by (cloud, SnapshotDate)."""
-    with data_path("catalogs", "prices", "sources.csv").open(encoding="utf-8", newline="") as file:
-        return {
-            (row["cloud"], row["date"]): f"{row['upstream']} at {row['commit']}"
-            for row in csv.DictReader(file)
-            if row["file"] == f"{row['cloud']}.csv"
-        }
+    return {
+        (row["cloud"], row["date"]): f"{row['upstream']} at {row['commit']}"
+        for row in shipped_rows("catalogs", "prices", "sources.csv")
+        if row["file"] == f"{row['cloud']}.csv"
+    }

@@ -20,7 +20,6 @@ from sky_melange.domain.planned_bill import InstanceHours, PlannedLine, Purchase
 from sky_melange.domain.unit_costs import TokenBasis, token_rates
 from sky_melange.domain.workload import Workload
 
-FOCUS_VERSION: Final = "1.2"
 TAG_PREFIX: Final = "sky-melange-"
 """Tags `sky-melange-workload`, `sky-melange-group` and `sky-melange-model`; `check --billed` knows them again."""
 

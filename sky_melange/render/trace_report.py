@@ -22,7 +22,6 @@ _SHADES: Final = " ░▒▓█"
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _CHART_WIDTH: Final = 80
 _MOST_COLUMNS: Final = 8
-_CELL_WIDTH: Final = 6
 
 
 def text(summary: TraceSummary, *, color: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 import shlex
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from sky_melange.resources import data_path
+from sky_melange.resources import shipped_rows
 from sky_melange.skypilot.verdict import Check
 
 _REQUIREMENT: Final = re.compile(r"\b(vllm|sglang)==([0-9][\w.+-]*)")
@@ -56,9 +55,8 @@ def _check(engine: str, version: str, commands: Sequence[Sequence[str]]) -> Chec
 def recorded_flags() -> Mapping[tuple[str, str], Mapping[str, str]]:
     """(engine, version) -> flag -> what it takes: `none`, `value` or `optional`."""
     flags: dict[tuple[str, str], dict[str, str]] = {}
-    with data_path("catalogs", "engine_flags.csv").open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            flags.setdefault((row["engine"], row["version"]), {})[row["flag"]] = row["takes"]
+    for row in shipped_rows("catalogs", "engine_flags.csv"):
+        flags.setdefault((row["engine"], row["version"]), {})[row["flag"]] = row["takes"]
     return MappingProxyType(flags)
 
 

@@ -46,6 +46,9 @@ class MaxGroups(Limit):
     def counts_alike(self, one: int, other: int) -> bool:
         return True
 
+    def most_groups(self) -> int:
+        return self.limit
+
     def extra_instances(self, c: int) -> int:
         return 0
 

@@ -12,7 +12,7 @@ import pulp
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.limits import limits_of
 from sky_melange.optimizer.problem import Limit, Problem, Terms
-from sky_melange.optimizer.solve.rows import FIRST, LAST, link_groups
+from sky_melange.optimizer.solve.rows import FIRST, LAST, link_groups, links
 from sky_melange.optimizer.solve.session import Session
 from sky_melange.optimizer.solve.solution import Solution
 from sky_melange.optimizer.solve.variables import Variables, cost_terms, make_variables
@@ -115,12 +115,14 @@ def build_lp(  # noqa: PLR0913 - what a program may lack
     without: Collection[str] = (),
     unlimited_by: Collection[Limit] = (),
     linked: bool = False,
+    tight: bool = False,
     part_of: Any = None,
 ) -> IntegerProgram:
     """The model with every row but those called `without` and of the limits `unlimited_by`, and no objective yet.
 
     `slices` None: continuous shares. `most_traffic`: the traffic is a variable up to this factor. `linked`: y_c is
-    tied to n_c whether rows need it or not. `part_of`: a `Labelled` program that it is added to.
+    tied to n_c whether rows need it or not. `tight`: with the rows `links`. `part_of`: a `Labelled` program that it is
+    added to.
     """
     lp = part_of or pulp.LpProblem("sky_melange", pulp.LpMinimize if most_traffic is None else pulp.LpMaximize)
     program = IntegerProgram(problem, lp, make_variables(lp, problem, slices, most_traffic=most_traffic))
@@ -134,6 +136,8 @@ def build_lp(  # noqa: PLR0913 - what a program may lack
         program.used()
     for add in LAST.values():
         add(lp, program.variables, problem)
+    if tight:
+        links(lp, program.variables, problem)
     return program
 
 

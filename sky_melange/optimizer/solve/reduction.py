@@ -16,6 +16,7 @@ plan without one is a single endpoint, whose cost is bounded by itself. A charge
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sky_melange.optimizer.problem import Problem
@@ -78,10 +79,17 @@ def class_values(problem: Problem) -> list[float]:
 def reduce_problem(problem: Problem) -> Reduction:
     """Bounds in closed form; every class must have a candidate that serves it."""
     values = class_values(problem)
+    forced = [price - _most_valuable_work(problem, values, c) for c, price in enumerate(problem.prices)]
+    return reduction_of(problem, values, forced)
+
+
+def reduction_of(problem: Problem, served: Sequence[float], forced: Sequence[float]) -> Reduction:
+    """From a bound on serving everything (the sum of `served`), and by how much an instance of each raises it.
+
+    Both are of the model without its limits, losses and charges.
+    """
     spare = problem.losses * min(problem.prices)
-    surcharges = [
-        problem.prices[c] - _most_valuable_work(problem, values, c) - spare for c in range(problem.candidate_count)
-    ]
+    surcharges = [more - spare for more in forced]
     if problem.losses:
         surcharges = [max(s, p - min(problem.prices)) for s, p in zip(surcharges, problem.prices, strict=True)]
     if problem.keep is not None:
@@ -93,7 +101,7 @@ def reduce_problem(problem: Problem) -> Reduction:
     charges = problem.charges
     router = 0.0 if charges.router is None else charges.router.least_usd_per_hour
     return Reduction(
-        mix_bound=math.fsum((*values, spare, charges.base_usd_per_hour, router)),
+        mix_bound=math.fsum((*served, spare, charges.base_usd_per_hour, router)),
         surcharges=tuple(max(0.0, surcharge) for surcharge in surcharges),
         alone=tuple(_alone(problem, c) if router else math.inf for c in range(problem.candidate_count)),
     )

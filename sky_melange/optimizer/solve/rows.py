@@ -51,6 +51,15 @@ def coverage(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None
         lp.addConstraint(pulp.LpAffineExpression(terms) >= 1 + problem.losses, f"cover_{r}")
 
 
+def links(lp: pulp.LpProblem, variables: Variables, _problem: Problem) -> None:
+    """x_rk ≤ S · Σ_{c∈k} n_c: follows for whole numbers, and bounds fractions far better; for large problems."""
+    for k, first in enumerate(variables.kinds.first):
+        instances = [(variables.counts[c], -variables.slices) for c in variables.kinds.members(k)]
+        for r, row in enumerate(variables.shares):
+            if row[k] is not None:
+                lp.addConstraint(pulp.LpAffineExpression([(row[k], 1), *instances]) <= 0, f"link_{r}_{first}")
+
+
 def switching(lp: pulp.LpProblem, variables: Variables, problem: Problem) -> None:
     """d_c ≥ n_c − n⁰_c and d_c ≥ n⁰_c − n_c, so that d_c = |n_c − n⁰_c| where it is charged for.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 with contextlib.suppress(ImportError):
     # Before PuLP, whose own import of it takes Ctrl-C for a package that is missing.
-    import highspy  # noqa: F401
+    import highspy
 import contextlib
 import ctypes
 import os
@@ -82,30 +83,46 @@ class Outcome:
 
 
 class Session:
-    """Settings, and the seconds left of their time limit over as many models as an answer takes."""
+    """Settings, and the seconds left of their time limit over as many models as an answer takes.
 
-    def __init__(self, settings: SolverSettings, *, time_limit_s: float | None = None) -> None:
+    `work`: how many more times HiGHS may ask whether to go on, which it does at every node and many times between;
+    None: any number. Unlike seconds it is the same on a busy machine. CBC, which asks nobody, has the seconds alone.
+    `bound`: that of the last model. `is_late`: the clock ended something that work would have ended later.
+    """
+
+    def __init__(self, settings: SolverSettings, *, time_limit_s: float | None = None, work: int | None = None) -> None:
         self.settings: Final = settings
         self.left_s = settings.time_limit_s if time_limit_s is None else time_limit_s
+        self.work = work
+        self.bound: float | None = None
+        self.is_late = False
 
     @property
     def slices(self) -> int | None:
         """Slices a bucket; None where it may be divided in any proportion."""
         return self.settings.slices if self.settings.formulation is Formulation.SLICED else None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left."""
+        return self.left_s <= 0 or self.work == 0
+
     def solve(self, lp: pulp.LpProblem, *, gap: float | None = None, gap_absolute: float = 0.0) -> Outcome:
         """Solves within what is left of the time; `gap` overrides the relative one of the settings.
 
         Raises NotOptimalError when nothing is left.
         """
-        if self.left_s <= 0:
+        if self.is_over:
             raise NotOptimalError(self.too_late())
         relative = self.settings.mip_gap if gap is None else gap
         if self.settings.name is SolverName.CBC:
             outcome = _cbc(lp, self.left_s, relative, gap_absolute)
         else:
-            outcome = _highs(lp, self.left_s, relative, gap_absolute)
+            watch = None if self.work is None else _Watch(self.work)
+            outcome = _highs(lp, self.left_s, relative, gap_absolute, watch)
+            self.work = None if watch is None else watch.left
         self.left_s -= lp.solutionTime
+        self.bound = outcome.bound
         return outcome
 
     def solve_linear(self, lp: pulp.LpProblem) -> bool:
@@ -119,17 +136,40 @@ class Session:
         return f"no plan was found within the time limit of {self.settings.time_limit_s:g} s; raise it"
 
 
-def _run_highs(lp: pulp.LpProblem, time_limit_s: float, gap: float, gap_absolute: float) -> None:
+class _Watch:
+    """Counts how often HiGHS asks whether to go on, and stops it when nothing is left."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def ask(self, _kind: object, _message: str, _out: object, answer: Any, _data: object) -> None:
+        """HiGHS's callback."""
+        self.left = max(0, self.left - 1)
+        answer.user_interrupt = self.left == 0
+
+
+def _run_highs(
+    lp: pulp.LpProblem, time_limit_s: float, gap: float, gap_absolute: float, watch: _Watch | None = None
+) -> None:
     """One thread and a fixed seed, so that the same model gives the same answer."""
-    solver = pulp.HiGHS(msg=False, threads=1, timeLimit=time_limit_s, gapRel=gap, gapAbs=gap_absolute, random_seed=0)
+    watched = {}
+    if watch is not None:
+        kinds = [highspy.cb.HighsCallbackType.kCallbackMipInterrupt]
+        watched = {"callbackTuple": (watch.ask, None), "callbacksToActivate": kinds}
+    solver = pulp.HiGHS(
+        msg=False, threads=1, timeLimit=time_limit_s, gapRel=gap, gapAbs=gap_absolute, random_seed=0, **watched
+    )
     with c_output_discarded():
         lp.solve(solver)
 
 
-def _highs(lp: pulp.LpProblem, time_limit_s: float, gap: float, gap_absolute: float) -> Outcome:
-    _run_highs(lp, time_limit_s, gap, gap_absolute)
-    bound = float(lp.solverModel.getInfo().mip_dual_bound) * (-1 if lp.sense == pulp.LpMaximize else 1)
-    return Outcome(status=_status(lp), bound=bound if abs(bound) < 1e30 else None)
+def _highs(lp: pulp.LpProblem, time_limit_s: float, gap: float, gap_absolute: float, watch: _Watch | None) -> Outcome:
+    _run_highs(lp, time_limit_s, gap, gap_absolute, watch)
+    info = lp.solverModel.getInfo()
+    bound = float(info.mip_dual_bound) * (-1 if lp.sense == pulp.LpMaximize else 1)
+    # An interrupted search without a plan is `feasible` to PuLP.
+    status = "unknown" if math.isinf(info.objective_function_value) and _status(lp) == "feasible" else _status(lp)
+    return Outcome(status=status, bound=bound if abs(bound) < 1e30 else None)
 
 
 def _cbc(lp: pulp.LpProblem, time_limit_s: float, gap: float, gap_absolute: float) -> Outcome:

@@ -25,6 +25,7 @@ class Solution:
 
     `status` is `optimal` (proven within the gap asked for) or `feasible` (a time limit came first). `mip_gap` is
     relative: the optimum costs at most that fraction less. `contingencies`: one for each loss that must be survived.
+    `ended_by`: which limit ended the search of a large problem, `work` or `time`; None: none, or it is not known.
     `committed[c]` of the instances are bought for a term; None: all of those that can be.
     """
 
@@ -35,6 +36,7 @@ class Solution:
     mip_gap: float
     contingencies: tuple[Contingency, ...] = ()
     committed: tuple[int, ...] | None = None
+    ended_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -10,6 +11,7 @@ from sky_melange.domain.workload import Formulation, SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.solve.dominance import undominated
+from sky_melange.optimizer.solve.lagrange import relax
 from sky_melange.optimizer.solve.losses import survival, with_first_cut
 from sky_melange.optimizer.solve.lp import build_lp, objective_expression, relative_gap, run
 from sky_melange.optimizer.solve.reduction import Reduction, reduce_problem
@@ -17,6 +19,7 @@ from sky_melange.optimizer.solve.session import Session
 from sky_melange.optimizer.solve.solution import Contingency, Solution
 from sky_melange.optimizer.solve.spread import spread
 from sky_melange.optimizer.solve.ties import balance, break_ties
+from sky_melange.optimizer.solve.variables import kinds_of
 
 _Number = TypeVar("_Number", int, float)
 
@@ -25,6 +28,24 @@ _SMALL: Final = 24
 
 _FIRST_LOOK: Final = 16
 """Candidates among which a first good plan is looked for in a larger problem."""
+
+_LARGE: Final = 50_000
+"""Pairs of classes and kinds of candidates from which on a problem is solved by `solve_large`."""
+
+_LOOKS: Final = ((32, 1.6), (32, 2.0))
+"""(candidates among which a plan of a large problem is sought, by how much less their other work may be worth)."""
+
+_FEW_GROUPS: Final = 16
+_GROUP_LOOKS: Final = (2, 3)
+"""Candidates a group where no more groups than that are allowed: each must serve much, so nothing is thinned out."""
+
+_WORK_PER_S: Final = 4 / 3
+"""A second of the time limit allows each search of `solve_large` so many questions of HiGHS whether to go on, of which
+about 25 come before the first branch. A quiet machine needs about a third of the time limit for all searches."""
+
+_LEAST_WORK: Final = 40
+_PAIRS_PER_S: Final = 100
+"""Pairs of classes and candidates that a last search among all candidates may have for a second of the time limit."""
 
 _LEAST_GAP: Final = 1e-6
 """Relative: no solver's tolerances prove less."""
@@ -47,16 +68,86 @@ def solve(problem: Problem, settings: SolverSettings) -> Solution:
 
 def solve_within(problem: Problem, session: Session) -> Solution:
     """The same within a session, whose time it uses up."""
-    kept, first = _promising(problem, undominated(problem), session)
+    kept = undominated(problem)
+    if _is_large(problem.restricted_to(kept)):
+        found = solve_large(problem, kept, session)
+        if found is not None:
+            return found
+    ended_by = "time" if session.is_late else None
+    kept, first = _promising(problem, kept, session)
     try:
         found = widened(problem, kept, _solve_reduced(problem.restricted_to(kept), session))
     except NotOptimalError:
         if first is None:
             raise
-        return first
+        return replace(first, ended_by=ended_by)
     if first is None or found.status == "optimal":
         return found
     return first if problem.objective(first.counts) < problem.objective(found.counts) * (1 - 1e-9) else found
+
+
+def _is_large(problem: Problem) -> bool:
+    pairs = problem.class_count * problem.candidate_count
+    return pairs > _LARGE and problem.class_count * len(kinds_of(problem).first) > _LARGE
+
+
+def solve_large(problem: Problem, kept: Sequence[int], session: Session) -> Solution | None:
+    """A good plan of the candidates `kept`, and a proof of how good, within limits of work instead of seconds.
+
+    Plans are sought in thinned problems, each cheaper than the one before; then among all candidates that a cheaper
+    plan may have, where these are few, which may prove the best. None where no plan is found so.
+    """
+    reduced = problem.restricted_to(kept)
+    relaxation = relax(reduced, session, spare_s=_spare_s(session))
+    reduction = relaxation.reduction
+    bound = reduction.lower_bound
+    best: Solution | None = None
+    few = relaxation.groups if relaxation.groups <= _FEW_GROUPS else None
+    looks = _LOOKS if few is None else tuple((few * candidates, math.inf) for candidates in _GROUP_LOOKS)
+    for candidates, detour in looks:
+        looked_at = reduction.most_promising(reduced, candidates)
+        thinned = relaxation.thinned(reduced, looked_at, detour)
+        best, _ = _cheaper(reduced, thinned, looked_at, best, session)
+    if best is None:
+        return None
+    left = reduction.keep(reduced.objective(best.counts))
+    if len(left) * reduced.class_count <= _PAIRS_PER_S * session.settings.time_limit_s:
+        cheaper, proven = _cheaper(reduced, reduced.restricted_to(left), left, best, session)
+        best, bound = cheaper or best, max(bound, proven)
+    gap = relative_gap(reduced.objective(best.counts), bound)
+    is_proven = gap <= 2 * max(session.settings.mip_gap, _LEAST_GAP)
+    status, ended_by = ("optimal", None) if is_proven else ("feasible", "time" if session.is_late else "work")
+    if session.slices is None and session.settings.break_ties:
+        best = balance(reduced, best, session)
+    return replace(widened(problem, kept, best), status=status, mip_gap=gap, ended_by=ended_by)
+
+
+def _spare_s(session: Session) -> float:
+    """Kept for the ordinary search while there is no plan: where the clock strikes, it finds a poor one sooner."""
+    return session.settings.time_limit_s / 6
+
+
+def _cheaper(
+    problem: Problem, part: Problem, members: Sequence[int], best: Solution | None, session: Session
+) -> tuple[Solution | None, float]:
+    """(the cheaper of `best` and a plan of `part`, what any plan of `part` that is cheaper costs at least)."""
+    most = math.inf if best is None else problem.objective(best.counts) * (1 - session.settings.mip_gap)
+    allowed = min(most, math.inf if part.max_cost_usd_per_hour is None else part.max_cost_usd_per_hour)
+    part = replace(part, max_cost_usd_per_hour=None if math.isinf(allowed) else allowed)
+    work = max(_LEAST_WORK, round(_WORK_PER_S * session.settings.time_limit_s))
+    given_s = session.left_s - (_spare_s(session) if best is None else 0.0)
+    counted = Session(session.settings, time_limit_s=given_s, work=work)
+    try:
+        found = widened(problem, members, _least_cost(part, counted)[0])
+    except InfeasibleError:
+        return best, most
+    except NotOptimalError:
+        found = None
+    finally:
+        session.left_s -= given_s - counted.left_s
+        session.is_late |= counted.left_s <= 0
+    bound = 0.0 if counted.bound is None else min(most, counted.bound + problem.charges.base_usd_per_hour)
+    return best if found is None or problem.objective(found.counts) > most else found, bound
 
 
 def _promising(problem: Problem, kept: tuple[int, ...], session: Session) -> tuple[tuple[int, ...], Solution | None]:
@@ -106,11 +197,11 @@ def _least_cost(problem: Problem, session: Session) -> tuple[Solution, Problem]:
     if session.slices is None:
         return _search(problem, session, 0.0)
     settings = replace(session.settings, formulation=Formulation.EXACT)
-    exact_session = Session(settings, time_limit_s=session.left_s)
+    exact_session = Session(settings, time_limit_s=session.left_s, work=session.work)
     try:
         exact, problem = _search(problem, exact_session, 0.0)
     finally:
-        session.left_s = exact_session.left_s
+        session.left_s, session.work = exact_session.left_s, exact_session.work
     found = _in_whole_slices(problem, exact, session)
     if found is not None:
         return found, problem
@@ -124,7 +215,7 @@ def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) ->
     bound = at_least_usd_per_hour
     while True:
         try:
-            program = build_lp(problem, session.slices)
+            program = build_lp(problem, session.slices, tight=session.work is not None)
             lp, variables = program.lp, program.variables
             objective = objective_expression(problem, variables)
             if bound > 0:
@@ -141,7 +232,7 @@ def _search(problem: Problem, session: Session, at_least_usd_per_hour: float) ->
         found = survival(problem, solution.counts, session)
         if not found.cuts:
             return replace(solution, contingencies=found.contingencies), problem
-        if solution.counts in tried or session.left_s <= 0:
+        if solution.counts in tried or session.is_over:
             return _reinforced(problem, solution.counts, bound, session), problem
         tried.append(solution.counts)
         problem = replace(problem, loss_cuts=(*problem.loss_cuts, *found.cuts))
