@@ -98,6 +98,21 @@ def test_the_charges_of_a_fleet_are_those_of_its_plans_with_one_controller(fleet
     assert charged == pytest.approx(document(fleet)["usd_per_hour"], abs=1e-6)
 
 
+def test_what_changed_from_a_fleet_to_a_fleet(fleet: Path, tmp_path: Path) -> None:
+    text = (fleet / "fleet.yaml").read_text(encoding="utf-8").replace("H100: 3", "H100: 1")
+    (fleet / "fleet.yaml").write_text(text, encoding="utf-8")
+    assert run("plan", fleet / "fleet.yaml", "--out", fleet / "less", "--offline").exit_code == 0
+    told = run("diff", fleet / "out", fleet / "less", "--format", "json")
+    assert told.exit_code == 0, told.stderr
+    answer = json.loads(told.stdout)
+    assert (answer["added"], answer["removed"], set(answer["plans"])) == ([], [], {"chat", "talk"})
+    assert answer["new_usd_per_hour"] > answer["old_usd_per_hour"] == document(fleet)["usd_per_hour"]
+    table = run("diff", fleet / "out", fleet / "less").stdout
+    assert table.startswith("assistants -> assistants: USD ")
+    for arguments in ((fleet / "out", fleet / "out" / "chat"), (fleet / "out", fleet / "less", "--format", "markdown")):
+        assert run("diff", *arguments).exit_code == 2
+
+
 def test_check_holds_and_fails_closed(fleet: Path) -> None:
     out = fleet / "out"
     good = run("check", out, "--offline")
