@@ -11,8 +11,8 @@ from sky_melange.cli.atomic_file import write_atomically
 from sky_melange.cli.check import write_targets
 from sky_melange.cli.options import use_color
 from sky_melange.errors import InputError, Mistake
-from sky_melange.untrusted import parse_json
 from sky_melange.extensions import DIFF_FORMATS
+from sky_melange.untrusted import parse_json
 
 
 @click.command(

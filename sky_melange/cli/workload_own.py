@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import click
@@ -48,6 +49,8 @@ def command(*, places: tuple[str, ...], usd_per_gpu_hour: float, output_format: 
     """
     from sky_melange.skypilot.own_nodes import own_nodes
 
+    if not math.isfinite(usd_per_gpu_hour):
+        raise InputError([Mistake(source="--usd-per-gpu-hour", message="must be a number of USD, such as 0.35, or 0")])
     faults = [(place, fault) for place in places if (fault := infra_fault(place))]
     if faults:
         raise InputError([Mistake(source=place, message=fault) for place, fault in faults])

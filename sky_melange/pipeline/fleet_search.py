@@ -111,8 +111,12 @@ class FleetSearch:
             return self.together(everything)
         try:
             whole = self.together(everything)
-        except InfeasibleError:
-            return self.in_parts(machines)
+        except InfeasibleError as short:
+            try:
+                return self.in_parts(machines)
+            except InfeasibleError:
+                # What is short is named by the workloads apart.
+                raise short from None
         try:
             parts = self.in_parts(machines)
         except (InfeasibleError, NotOptimalError):

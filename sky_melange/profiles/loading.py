@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from sky_melange.domain.adapter import max_rank
 from sky_melange.domain.candidate import HostMemory
 from sky_melange.domain.engine import ENGINES
 from sky_melange.domain.plan import LEAST_DISK_GB
@@ -105,23 +106,38 @@ def lacks_trust(workload: Workload) -> bool:
 
 
 def too_large_to_load(model: Model, key: ProfileKey) -> str | None:
-    """Why the GPUs of a replica cannot load a checkpoint of 16 bits that is quantised then; None where they can.
+    """Why the GPUs of a replica cannot hold what an engine loads before it serves; None where they can.
 
-    vLLM quantises each layer as its weights arrive (since 0.14), SGLang once all weights are on the GPUs.
+    A checkpoint of 16 bits that is quantised then: vLLM quantises each layer as its weights arrive (since 0.14), SGLang
+    once all weights are on the GPUs. Adapters: all of them at the largest rank, beside the weights.
     """
     machine = machines().get(key.accelerator)
-    is_whole = model.dtype == "fp8" and model.quantization is None and not ENGINES[key.engine].quantizes_layer_by_layer
-    if not is_whole or machine is None or not has_shape(model) or model.id != model.profiled_id:
+    if machine is None or not has_shape(model):
         return None
-    weights = shape_of(model).weight_bytes("bfloat16")
-    room = key.tensor_parallel * machine.memory_bytes * GPU_MEMORY_SHARE
-    if weights <= room:
+    shape, room = shape_of(model), key.tensor_parallel * machine.memory_bytes * GPU_MEMORY_SHARE
+    adapters, own = adapters_bytes(model), shape.weight_bytes(model.dtype)
+    if adapters and adapters + own > room:
+        return (
+            f"{len(model.adapters)} adapters of rank {max_rank(model.adapters)} take {adapters / 1e9:,.0f} GB beside "
+            f"the weights ({own / 1e9:,.0f} GB), and {key.tensor_parallel} × {key.accelerator} may be filled with "
+            f"{room / 1e9:,.0f} GB: serve fewer, or of a smaller rank, together"
+        )
+    is_whole = model.dtype == "fp8" and model.quantization is None and not ENGINES[key.engine].quantizes_layer_by_layer
+    weights = shape.weight_bytes("bfloat16")
+    if not is_whole or model.id != model.profiled_id or weights <= room:
         return None
     return (
         f"{ENGINES[key.engine].title} loads the 16-bit weights of {model.id} ({weights / 1e9:,.0f} GB) before it "
         f"quantises them, and may fill {room / 1e9:,.0f} GB of {key.tensor_parallel} × {key.accelerator}: write the "
         "id of a checkpoint that has fp8 weights"
     )
+
+
+def adapters_bytes(model: Model) -> float:
+    """What engines set aside for adapters: each of 16 bits, at the largest rank. 0 without any, or without sizes."""
+    if not model.adapters or not has_shape(model):
+        return 0.0
+    return len(model.adapters) * shape_of(model).adapter_bytes(max_rank(model.adapters))
 
 
 def _stored_gib(model: Model) -> float | None:

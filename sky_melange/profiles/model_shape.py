@@ -104,6 +104,14 @@ class ModelShape:
         chosen = self.experts * (1.0 - math.pow(1.0 - self.experts_per_token / self.experts, running))
         return self.always_read_weights + chosen * self.expert_weights
 
+    def adapter_bytes(self, rank: int) -> float:
+        """Of a LoRA adapter of 16 bits on the four matrices of attention and the three of a dense feed-forward part.
+
+        rank · Σ (inputs + outputs), one of the two being `hidden`. Those of routed experts are not counted.
+        """
+        rows = (4 + 3) * self.layers * self.hidden + (self.mixer_weights + self.dense_weights) / self.hidden
+        return 2.0 * rank * rows
+
     def weight_bytes(self, dtype: str) -> float:
         """Bytes of all weights at a precision."""
         others = self.parameters - self.layer_weights

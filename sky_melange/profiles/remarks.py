@@ -13,6 +13,7 @@ from sky_melange.profiles.architectures import architecture_of
 from sky_melange.profiles.capacity import covers
 from sky_melange.profiles.gpu_compute import without_kernels
 from sky_melange.profiles.latency_model import NEAR_FRACTION
+from sky_melange.profiles.loading import adapters_bytes
 from sky_melange.profiles.selection import RANKS, PassedOver, Trusted
 from sky_melange.profiles.twins import borrowed_from, twins
 
@@ -146,8 +147,8 @@ def profile_assumptions(workload: Workload, used: Mapping[str, Profile]) -> Iter
     if model.adapters:
         yield (
             f"Engines are taken to be {model.adapter_overhead or 0.0:.0%} slower for the {len(model.adapters)} "
-            "adapters, as model.adapter_overhead says, whichever of them a request asks for; their weights, "
-            "which take some of the memory of the KV cache, are not counted."
+            "adapters, as model.adapter_overhead says, whichever of them a request asks for; the "
+            f"{adapters_bytes(model) / 1e9:.1f} GB that they take of the KV cache's memory are not counted there."
         )
     yield from engine_versions(used)
     confidence = workload.profiles.confidence

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.front_door import RequestClass, needs_router, request_classes
 from sky_melange.domain.plan import Plan, ReplicaGroup
-from sky_melange.domain.workload import Workload
+from sky_melange.domain.workload import Model, Workload
 from sky_melange.render.router_names import HOOK_FILE, LITELLM_FILE, check_names, endpoint_variables
 from sky_melange.resources import package_text
 
@@ -95,7 +96,7 @@ def _deployments(group: ReplicaGroup, workload: Workload, classes: tuple[Request
                 "model": f"hosted_vllm/{served}",
                 "api_base": f"os.environ/{api_base_variable(variable)}",
                 **({} if api_key is None else {"api_key": f"os.environ/{api_key}"}),
-                "max_parallel_requests": max(1, group.max_concurrency * group.replicas // len(variables)),
+                "max_parallel_requests": _limit(group.max_concurrency * group.replicas / len(variables), share),
             },
             "model_info": {
                 "id": "-".join([group.name, *_number(number, variables), *_adapter(served, workload)]),
@@ -106,9 +107,24 @@ def _deployments(group: ReplicaGroup, workload: Workload, classes: tuple[Request
                 },
             },
         }
-        for served in (workload.model.id, *(adapter.id for adapter in workload.model.adapters))
+        for served, share in _served(workload.model)
         for number, variable in enumerate(variables, start=1)
     ]
+
+
+def _served(model: Model) -> list[tuple[str, float]]:
+    """The base model, and the adapters, each with its share of the requests."""
+    adapters = [(adapter.id, adapter.share) for adapter in model.adapters]
+    return [(model.id, max(0.0, 1.0 - math.fsum(share for _, share in adapters))), *adapters]
+
+
+def _limit(requests: float, share: float) -> int:
+    """Of one model's requests on an endpoint: its share of them all, and two standard deviations of a Poisson count.
+
+    LiteLLM limits models by themselves, and has no limit of an endpoint.
+    """
+    mean = requests * share
+    return max(1, min(math.floor(requests), math.ceil(mean + 2 * math.sqrt(mean))))
 
 
 def _number(number: int, variables: Sequence[str]) -> list[str]:

@@ -44,7 +44,7 @@ def adapter_mistakes(model: Model) -> Iterator[tuple[str, str]]:
         seen.setdefault(adapter.id, f"adapters[{index}]")
     total = sum(adapter.share for adapter in model.adapters)
     if total > 1 + _SUMS_DIFFER:
-        yield "adapters", f"the shares add up to {total:.4g}; they are parts of all requests, so write at most 1"
+        yield "adapters", f"the shares add up to {total:.9g}; they are parts of all requests, so write at most 1"
     if model.adapters and model.adapter_overhead is None:
         yield (
             "adapters",
@@ -61,8 +61,10 @@ def check_adapters(document: YamlDocument) -> Iterator[Mistake]:
     if not isinstance(section, MappingNode):
         return
     name, overhead = _value(section.entries, "id"), _value(section.entries, "adapter_overhead")
+    if listed is not None and not isinstance(listed, SequenceNode):
+        return
     found = []
-    for entry in listed.items if isinstance(listed, SequenceNode) else ():
+    for entry in () if listed is None else listed.items:
         entries = entry.entries if isinstance(entry, MappingNode) else {}
         own, share = _value(entries, "id"), _value(entries, "share")
         if not isinstance(own, str) or not isinstance(share, (int, float)):

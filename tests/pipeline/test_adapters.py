@@ -13,7 +13,10 @@ from click.testing import CliRunner, Result
 
 from sky_melange import pipeline
 from sky_melange.cli import cli
-from sky_melange.errors import InputError
+from sky_melange.domain.adapter import Adapter
+from sky_melange.domain.workload import Model
+from sky_melange.errors import InfeasibleError, InputError
+from sky_melange.profiles.loading import adapters_bytes
 from sky_melange.render.engine_command import engine_arguments
 
 WORKLOAD = """version: 1
@@ -92,6 +95,32 @@ def test_litellm_knows_each_by_its_name(tmp_path: Path) -> None:
     names = ["acme/sql", "acme/tone", "meta-llama/Llama-3.1-8B-Instruct"]
     assert sorted(entry["model_name"] for entry in listed) == sorted(names * groups)
     assert len({entry["model_info"]["id"] for entry in listed}) == len(listed)
+    # LiteLLM counts the requests of each name by itself: its share of the group's, and some to spare.
+    for group in json.loads((out / "plan.json").read_text(encoding="utf-8"))["groups"]:
+        limits = {
+            entry["model_name"]: entry["litellm_params"]["max_parallel_requests"]
+            for entry in listed
+            if entry["model_info"]["sky_melange"]["group"] == group["name"]
+        }
+        assert max(limits.values()) < group["max_concurrency"] * group["instances"] * group["replicas_per_instance"]
+        assert limits["acme/tone"] <= limits["acme/sql"] <= limits["meta-llama/Llama-3.1-8B-Instruct"]
+
+
+def test_gpus_that_cannot_hold_all_adapters_are_no_candidates(tmp_path: Path) -> None:
+    """Llama 3.1 8B: rank · (inputs + outputs) of seven matrices a layer are 2.62 million weights a rank."""
+    one = Model(
+        id="meta-llama/Llama-3.1-8B-Instruct", dtype="bfloat16", adapters=(Adapter(id="a/b", share=0.1, rank=1),)
+    )
+    by_hand = 32 * (2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * (4096 + 14336)) * 2 * 8
+    assert adapters_bytes(one) == by_hand
+    many = ", ".join(f"{{id: a/b{number}, share: 0.01, rank: 512}}" for number in range(64))
+    path = workload(tmp_path, f", adapters: [{many}], adapter_overhead: 0")
+    # 172 GB beside 16 GB of weights.
+    assert all(group.tensor_parallel >= 4 for group in pipeline.plan_file(path).plan.groups)
+    few = workload(tmp_path, f", adapters: [{many}], adapter_overhead: 0")
+    few.write_text(few.read_text(encoding="utf-8") + "constraints: {max_accelerators: {H100: 2, L40S: 4}}\n")
+    with pytest.raises(InfeasibleError):
+        pipeline.plan_file(few)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +136,7 @@ def test_litellm_knows_each_by_its_name(tmp_path: Path) -> None:
         (", adapters: [{id: '../b', share: 0.1, rank: 8}]", "adapters[0].id"),
         (", adapters: [{id: a/b, rate: 3}]", "adapters[0]"),
         (", adapters: {a/b: 0.1}", "adapters"),
+        (", adapters: [{id: a/b, share: 0.7, rank: 8}, {id: a/c, share: 0.30000001, rank: 8}]", "add up to 1.00000001"),
         (", adapters: [a/b]", "adapters[0]"),
     ],
 )

@@ -43,7 +43,9 @@ class Answers(SkyPilot):
         self.asked: list[str] = []
         self._nodes = nodes
         sdk = SimpleNamespace(kubernetes_node_info=self._info)
-        self._sky = SimpleNamespace(get=lambda found: found, client=SimpleNamespace(sdk=sdk))
+        self._sky = SimpleNamespace(
+            get=lambda found: found, client=SimpleNamespace(sdk=sdk), exceptions=SimpleNamespace()
+        )
 
     def _info(self, context: str) -> Any:
         self.asked.append(context)
@@ -135,6 +137,24 @@ def test_a_refusal_of_skypilot_is_told(told: Any) -> None:
     done = told(Refuses(), "k8s/nowhere")
     assert done.exit_code == 3
     assert "context nowhere is not allowed" in done.stderr
+
+
+def test_a_missing_extra_of_skypilot_is_named(told: Any) -> None:
+    cloud = Answers()
+
+    def lacks(context: str) -> Any:
+        raise ImportError(f"Failed to import dependencies for Kubernetes: {context}")
+
+    cloud._sky.client.sdk.kubernetes_node_info = lacks
+    done = told(cloud, "k8s/prod")
+    assert done.exit_code == 5
+    assert "skypilot[kubernetes]" in done.stderr
+
+
+def test_a_price_that_is_no_number_is_refused(told: Any) -> None:
+    done = CliRunner(mix_stderr=False).invoke(cli, ["workload", "own", "k8s/prod", "--usd-per-gpu-hour", "nan"])
+    assert done.exit_code == 2
+    assert "such as 0.35" in done.stderr
 
 
 def test_the_sdk_has_what_is_asked_for() -> None:

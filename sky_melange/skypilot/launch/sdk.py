@@ -120,7 +120,11 @@ class SkyPilot:
         with self._asking():
             # SkyPilot's name for the context of a pool.
             context = f"ssh-{place}" if kind == "ssh" else place
-            found = self._sky.get(self._sky.client.sdk.kubernetes_node_info(context=context))
+            try:
+                found = self._sky.get(self._sky.client.sdk.kubernetes_node_info(context=context))
+            except ImportError as error:
+                extra = "install it with `pip install 'skypilot[kubernetes]>=0.14.1,<0.15'`"
+                raise MissingDataError(f"SkyPilot lacks what it asks Kubernetes with; {extra}") from error
         return [_node(name, each) for name, each in found.node_info_dict.items()]
 
     def _has_controller(self) -> bool:
