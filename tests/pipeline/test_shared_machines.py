@@ -89,6 +89,9 @@ def test_a_quota_of_one_machine_serves_two_workloads_that_share_it(tmp_path: Pat
     files = _files(tmp_path, 12, 8)
     with pytest.raises(InfeasibleError, match="16 are needed"):
         plan_fleet(fleet(tmp_path, *files, more=limit))
+    # Where machines that are shared do not fit either, what is short is named all the same.
+    with pytest.raises(InfeasibleError, match=r"A100-80GB: 16 are needed \(chat 8, talk 8\), 7 are there"):
+        plan_fleet(sharing_fleet(tmp_path, more=limit.replace("A100-80GB: 8", "A100-80GB: 7")))
 
 
 def test_plans_that_share_hold_in_simulation(tmp_path: Path) -> None:
