@@ -20,6 +20,7 @@ from sky_melange.domain.plan import MOST_SIMULATED_REQUESTS, MOST_UTILIZATION, P
 from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.unit_costs import token_rates, unit_costs
 from sky_melange.domain.workload import Workload
+from sky_melange.errors import SkyMelangeError
 from sky_melange.plan_file.decode import Decoder, shown
 from sky_melange.resources import cloud_features
 
@@ -233,6 +234,15 @@ def _check_workload(workload: Workload, decoder: Decoder) -> bool:
     before = len(decoder.mistakes)
     for key, message in workload_mistakes(workload):
         decoder.mistake(f"workload.{key}", message)
+    if workload.model.sizes is not None:
+        from sky_melange.profiles.checkpoint import sizes_of
+
+        try:
+            sizes_of(workload.model.sizes, workload.model.id)
+        except SkyMelangeError as error:
+            decoder.mistake(
+                "workload.model.sizes", f"are not those that a config.json said: {str(error).splitlines()[0]}"
+            )
     return len(decoder.mistakes) == before
 
 

@@ -30,6 +30,7 @@ SHARES: Final = frozenset(
     {
         "max_spot_fraction",
         *("attainment", "confidence", "fraction", "max_cloud_share", "max_region_share", "max_spot_share"),
+        "share",
         *("max_utilization", "mip_gap", "prefix_hit_fraction", "size_bias", "size_error"),
     }
 )

@@ -143,7 +143,8 @@ def answer(folder: Path, arguments: list[str | Path]) -> subprocess.CompletedPro
 def test_every_command_with_json_is_tried() -> None:
     by_name = dict(commands(cli))
     with_json = {name for name, command in by_name.items() if format_option(command) is not None}
-    assert with_json | {"solve", "schema"} == set(ARGUMENTS)
+    # `workload own` asks a cluster: tests/skypilot/test_own_nodes.py.
+    assert with_json | {"solve", "schema"} == set(ARGUMENTS) | {"workload own"}
     assert all("json" in getattr(format_option(by_name[name]).type, "choices", ()) for name in with_json)  # type: ignore[union-attr]
 
 
