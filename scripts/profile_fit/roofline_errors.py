@@ -130,7 +130,7 @@ def stated(guesses: Iterable[Guess], quantity: str) -> float:
 def ends(guesses: Iterable[Guess], quantity: str) -> Interval:
     """Multiples of the prediction that all but `_BEYOND` of the comparisons are above, and below; 1 is between them.
 
-    The slower end is no less than the pessimistic one.
+    The slower end is at least the pessimistic one.
     """
     logs = [guess.log for guess in guesses if guess.quantity == quantity]
     slow = max(quantile(logs, 1 - _BEYOND), math.log1p(stated(guesses, quantity)) * POWER)

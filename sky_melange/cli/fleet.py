@@ -201,7 +201,7 @@ def for_each_plan(
     ]
     if document.plan.machines or (document.path.parent / RECORD_FILE).exists():
         done[:0] = [] if machines is None else [(MACHINES, machines)]
-        # What `up` ends at last is no answer: it stands under no heading.
+        # What `up` removes at the end belongs to no plan, so it has no heading.
         done += [] if machines_after is None else [(MACHINES if machines is None else "", machines_after)]
     for name, do in done:
         heard = io.StringIO()
