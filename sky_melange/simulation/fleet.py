@@ -26,7 +26,7 @@ class Group:
     """`instances` machines of `ranks` replicas each, of one profile; at most `running_limit` requests run on a replica.
 
     `in_turn`: its instances are separate addresses of the router, which asks them in turn; otherwise the one with the
-    fewest requests in flight gets the next.
+    fewest requests in flight gets the next. `slower_by`: every step takes so many times as long as the profile says.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Group:
     ranks: int
     running_limit: int
     in_turn: bool = False
+    slower_by: float = 1.0
 
     @property
     def replicas(self) -> int:
@@ -55,7 +56,7 @@ class Fleet:
 
     `spills`: requests go to another group that can serve them while a planned one is full. `size_error_fraction`: of
     the estimate of input tokens. `max_model_len`: input and output tokens, beyond which engines refuse; None: no limit.
-    `slower_fraction`: every step takes so much longer than the profiles say.
+    `slower_fraction`: every step of every group takes so much longer.
     """
 
     groups: tuple[Group, ...]
