@@ -142,7 +142,7 @@ def make_profile() -> ProfileFactory:
                 dtype="bfloat16",
                 engine="vllm",
             ),
-            "engine_version": "0.24.0",
+            "engine_version": "0.33.0",
             "engine_args": {"gpu-memory-utilization": "0.9"},
             "kv_cache_tokens": 100_000,
             "form": PointsForm(latencies=dict.fromkeys(shapes, curve)),
