@@ -3,9 +3,9 @@
 Baseline: Mélange's model as published, one binary a slice and GPU type, solved by CBC through PuLP with its defaults
 (the released solver calls `problem.solve(PULP_CBC_CMD(msg=0))`). Ours: `sliced` (the same optimum, whole slices),
 `exact`, `shipped`: `exact` with ties settled and the load balanced, as plans have it, and `command`: `sky-melange
-solve` with the start of Python, the reading of its file and the answer. Where the baseline is cut off, its best answer counts,
-its time is a lower bound. Times are wall time of building and solving, the median of three runs for ours and one run of
-the baseline.
+solve` with the start of Python, the reading of its file and the answer. Where the baseline is cut off, its best answer
+counts, its time is a lower bound. Times are wall time of building and solving, the median of three runs for ours and
+one run of the baseline.
 """
 
 from __future__ import annotations

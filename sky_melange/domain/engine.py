@@ -46,7 +46,7 @@ ENGINES: Final[Mapping[str, Engine]] = MappingProxyType(
     {
         engine.name: engine
         for engine in (
-            # Its wheels, and those of SGLang, are built with CUDA 13. Kernel-based profiles are of 0.24.0 (decision 332).
+            # Its wheels, and those of SGLang, are built with CUDA 13. Kernel-based profiles are older (decision 332).
             Engine(
                 name="vllm",
                 title="vLLM",
