@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sky_melange.domain.machine import Machine, OnMachine
-from sky_melange.domain.offer import PriceProvenance
+from sky_melange.domain.machine import Machine, OnMachine, WithGpus
+from sky_melange.domain.offer import Priced
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.domain.workload import Budget, Objective, Workload
 
@@ -69,23 +69,13 @@ class SharedEngine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedMachine(OnMachine):
+class SharedMachine(OnMachine, WithGpus, Priced):
     """A machine whose GPUs several workloads divide: one launch file, paid for once.
 
     Plans count their parts of it (`ReplicaGroup.part`), whose prices sum to its own.
     """
 
     name: str
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    accelerator: str
-    catalog_accelerator: str
-    accelerators_per_instance: int
-    use_spot: bool
-    price_usd_per_hour: float
-    price: PriceProvenance
     disk_gb: int
     engines: tuple[SharedEngine, ...]
     file: str

@@ -11,8 +11,8 @@ from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hours import WEEK, Schedule, Term
 from sky_melange.domain.interruption import InterruptionBand
-from sky_melange.domain.machine import MachinePart, OnReplica
-from sky_melange.domain.offer import PriceProvenance
+from sky_melange.domain.machine import InRegion, OnPart, OnReplica, WithGpus
+from sky_melange.domain.offer import Priced, PriceProvenance
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import Launched, ProfileProvenance
 from sky_melange.domain.simulation import SimulatedPercentile, Spread
@@ -26,13 +26,10 @@ CONTROLLER_PURPOSE: Final = "SkyServe controller"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overhead:
+class Overhead(InRegion):
     """A machine that a launch needs beside its replicas, at its price. `price_usd_per_hour` None: not known."""
 
     purpose: str
-    cloud: str
-    region: str
-    instance_type: str
     price_usd_per_hour: float | None
     price: PriceProvenance | None
     note: str = ""
@@ -95,7 +92,7 @@ class GroupCommitment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaGroup(OnReplica):
+class ReplicaGroup(OnReplica, OnPart, WithGpus, Priced):
     """A candidate and how many instances of it: one SkyPilot YAML.
 
     `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the number of requests in flight
@@ -112,19 +109,7 @@ class ReplicaGroup(OnReplica):
     """
 
     name: str
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    accelerator: str
-    catalog_accelerator: str
-    accelerators_per_instance: int
-    use_spot: bool
-    instances: int
     replicas_per_instance: int
-    tensor_parallel: int
-    price_usd_per_hour: float
-    price: PriceProvenance
     utilization: float
     max_concurrency: int
     engine_version: str
@@ -135,12 +120,9 @@ class ReplicaGroup(OnReplica):
     interruption: InterruptionBand | None = None
     reserved_instances: int | None = None
     max_utilization: float | None = None
-    engine: str = "vllm"
-    layout: str = ""
     runs_apart: bool = False
     disk_gb: int = LEAST_DISK_GB
     committed: GroupCommitment | None = None
-    part: MachinePart | None = None
 
     @property
     def machine_usd_per_hour(self) -> float:
@@ -318,7 +300,7 @@ class InputDigests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastKnownOffer:
+class LastKnownOffer(Priced):
     """The offer of a missing cloud that would have carried the traffic for least, at the price last seen there.
 
     `name` as in `Offer.name`. `alone_usd_per_hour`: what so many of it would cost that they carry all of the traffic
@@ -328,8 +310,6 @@ class LastKnownOffer:
     name: str
     accelerator: str
     accelerators_per_instance: int
-    price_usd_per_hour: float
-    price: PriceProvenance
     alone_usd_per_hour: float | None
 
 

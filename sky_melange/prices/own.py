@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sky_melange.domain.offer import DISCOUNTED, OWN_PRICES, Obtained, Offer, PriceBook, PriceProvenance, PriceState
-from sky_melange.domain.price_record import Commitment, PriceKind, covered
+from sky_melange.domain.price_record import Commitment, PriceKind
 from sky_melange.domain.spelling import accelerator_name, cloud_name, same_letters
 from sky_melange.domain.workload import Discount, PricePolicy
 from sky_melange.errors import InputError, Mistake
@@ -104,13 +104,13 @@ def _agreed(override: Override, term: PriceKind, offers: Iterable[Offer]) -> Ite
             as_of=override.as_of,
             source=OWN_PRICES,
         )
-        machines.setdefault(covered(agreed), agreed)
+        machines.setdefault(agreed.covered, agreed)
     yield from machines.values()
 
 
 def _with_own_terms(listed: Iterable[Commitment], own: Iterable[Commitment]) -> tuple[Commitment, ...]:
     """The listed commitments with those agreed upon in their place; a line for one region counts before one for all."""
-    found = {(*covered(commitment), commitment.kind): commitment for commitment in (*listed, *own)}
+    found = {(*commitment.covered, commitment.kind): commitment for commitment in (*listed, *own)}
     return tuple(found[key] for key in sorted(found))
 
 

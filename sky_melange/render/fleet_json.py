@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.fleet import FLEET_SCHEMA_VERSION, FleetPlan
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.render import plan_json
+from sky_melange.render.plan_json import MACHINE_KEYS, in_order
 
 
 def text(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> str:
@@ -30,10 +32,12 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
         dataclasses.replace(member, plan_sha256=str(plan_json.document(plan, workload)["plan_sha256"]))
         for member, (plan, workload) in zip(fleet.members, plans, strict=True)
     )
-    values = {
+    values: dict[str, Any] = {
         "schema_version": FLEET_SCHEMA_VERSION,
         **dataclasses.asdict(dataclasses.replace(fleet, members=members)),
     }
-    if not fleet.machines:
+    if fleet.machines:
+        values["machines"] = [in_order(machine, MACHINE_KEYS) for machine in values["machines"]]
+    else:
         del values["machines"]
     return {**values, "fleet_plan_sha256": json_sha256(values)}
