@@ -27,9 +27,8 @@ def test_every_package_has_a_folder_of_tests() -> None:
 def test_the_same_machine_is_defined_once() -> None:
     """No other tuple of instance type, accelerator and count: some left out the zone, or wrote "" for None."""
     homes = {
-        "domain/machine.py": "the definition",
+        "domain/machine.py": "the definition, and what one commitment covers: in whichever zone, by the canonical name",
         "domain/offer.py": "an order, with the price",
-        "domain/price_record.py": "what one commitment covers: in whichever zone, by the canonical name",
         "prices/source.py": "across sources, which name accelerators differently",
     }
     found = set()
@@ -41,6 +40,55 @@ def test_the_same_machine_is_defined_once() -> None:
             if "instance_type" in names and counted and names & {"accelerator", "catalog_accelerator"}:
                 found.add(path.relative_to(ROOT / "sky_melange").as_posix())
     assert found == set(homes)
+
+
+_ALIKE = {
+    ("domain/plan.py:ReplicaGroup", "profiles/importers/request.py:ImportRequest"): "asked for, and so may be open",
+    ("domain/profile.py:ProfileKey", "profiles/importers/request.py:ImportRequest"): "asked for, and so may be open",
+    ("domain/profile.py:ProfileKey", "profiles/lookup.py:Wanted"): "asked for, and so may be open",
+}
+
+
+def _declared_fields() -> dict[str, dict[str, str]]:
+    """Of each dataclass, `file:name`: its fields, inherited ones too, and which class declares each."""
+    bodies: dict[str, tuple[list[str], set[str], bool]] = {}
+    for path in sorted((ROOT / "sky_melange").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        file = path.relative_to(ROOT / "sky_melange").as_posix()
+        homes = {
+            alias.name: f"{(node.module or '').removeprefix('sky_melange.').replace('.', '/')}.py"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+            bases = [f"{homes.get(base.id, file)}:{base.id}" for base in node.bases if isinstance(base, ast.Name)]
+            named = {
+                item.target.id
+                for item in node.body
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+            }
+            made = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+            bodies[f"{file}:{node.name}"] = bases, named if made else set(), made
+
+    def fields(name: str) -> dict[str, str]:
+        bases, named, _ = bodies.get(name, ([], set(), False))
+        inherited = [item for base in bases for item in fields(base).items()]
+        return dict(inherited) | dict.fromkeys(named, name)
+
+    return {name: fields(name) for name, (_, _, made) in bodies.items() if made}
+
+
+def test_no_two_dataclasses_declare_the_same_five_fields() -> None:
+    """What several have is declared by a base of both. The exceptions may only become fewer."""
+    declared = _declared_fields()
+    assert declared["domain/offer.py:Offer"]["region"] == "domain/machine.py:InRegion"
+    found = {
+        (one, other)
+        for (one, left), (other, right) in itertools.combinations(sorted(declared.items()), 2)
+        if sum(left[name] != right[name] for name in left.keys() & right.keys()) >= 5
+    }
+    assert found == set(_ALIKE)
 
 
 _OWN_READERS = {

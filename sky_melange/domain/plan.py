@@ -15,7 +15,7 @@ from sky_melange.domain.machine import InRegion, OnPart, OnReplica, WithGpus
 from sky_melange.domain.offer import Priced, PriceProvenance
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import Launched, ProfileProvenance
-from sky_melange.domain.simulation import SimulatedPercentile, Spread
+from sky_melange.domain.simulation import Attained
 from sky_melange.domain.units import HOURS_PER_YEAR
 from sky_melange.domain.workload import RoutingPolicy
 
@@ -323,31 +323,20 @@ class MissingCloud:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedPlan:
+class SimulatedPlan(Attained):
     """What a simulation of the plan says, by a seed that took no part in the search for it.
 
-    `attainment`: the share of `requests` that met every target; `attainment_error` is half of its 95 % confidence
-    interval. `plans` were simulated until this one was found. `slower_fraction`, `slower_attainment`: the same with
+    `plans` were simulated until this one was found. `slower_fraction`, `slower_attainment`: the same with
     engines that are so much slower than their profiles, and `slower_usd_per_hour` what a plan costs more that holds
     then, too; None: none was found. `draws`: of what its profiles may be off by, where it has several that may be, and
     `draws_held` those of them in which it holds.
     """
 
     target: float
-    attainment: float
-    attainment_error: float
-    refused_fraction: float
-    requests: int
-    arrivals: str
-    seed: int
     plans: int
-    ttft_s: Spread | None
-    tpot_s: Spread | None
     slower_fraction: float
     slower_attainment: float
     slower_usd_per_hour: float | None
-    thinned_to: float | None = None
-    percentiles: tuple[SimulatedPercentile, ...] = ()
     draws: int = 0
     draws_held: int = 0
 
@@ -435,11 +424,36 @@ class Commitments:
     least_traffic_factor: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What to launch, replicas and all beside them, what it costs, and what else there was to choose.
 
     `size_aware_total_usd_per_hour`: the total under the routing policy that knows most; None: not proven.
+    """
+
+    __slots__ = ()
+    cost: Cost
+    groups: tuple[ReplicaGroup, ...]
+    overhead: tuple[Overhead, ...]
+    alternatives: tuple[Alternative, ...]
+    size_aware_total_usd_per_hour: float | None = None
+    switching: Switching | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """`status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known."""
+
+    __slots__ = ()
+    name: str
+    status: str
+    mip_gap: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Choice, Answered):
+    """The whole answer.
+
     `contingencies` has one entry for each loss that `constraints.tolerate_replica_losses` asks the plan to survive.
     `explanation` is there when it was asked for. `simulated`: None where nothing was. `missing_clouds`: candidate
     clouds whose prices could not be obtained. `schedule`: how many instances run in which hours; None: always all.
@@ -448,21 +462,12 @@ class Plan:
     less than 1 in a fleet whose budget does not pay for more.
     """
 
-    name: str
-    status: str
-    mip_gap: float | None
-    cost: Cost
-    groups: tuple[ReplicaGroup, ...]
-    overhead: tuple[Overhead, ...]
     policy: RoutingPolicy
     routing: tuple[Route, ...]
-    alternatives: tuple[Alternative, ...]
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
     inputs: InputDigests
-    size_aware_total_usd_per_hour: float | None = None
     contingencies: tuple[Contingency, ...] = ()
-    switching: Switching | None = None
     explanation: Explanation | None = None
     missing_clouds: tuple[MissingCloud, ...] = ()
     simulated: SimulatedPlan | None = None

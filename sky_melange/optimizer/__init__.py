@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.machine import Deployment
-from sky_melange.domain.plan import Alternative, Cost, Overhead, ReplicaGroup, Switching
+from sky_melange.domain.plan import Choice, Cost, Switching
 from sky_melange.domain.workload import LaunchMode, Objective, RoutingPolicy, SolverSettings, Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.assemble import Assembled, assemble
@@ -52,23 +52,16 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Optimum:
-    """The answer of the optimizer: what to launch, replicas and all beside them, and what the choice was made from.
+class Optimum(Choice):
+    """The answer of the optimizer, and what the choice was made from.
 
     `model` is what was solved; where the most traffic is asked for, at the traffic found.
-    `size_aware_total_usd_per_hour`: the total under the routing policy that knows most, None when not proven.
     `passed_over`: which plan has cheaper replicas, where the router that they need costs as much or more.
     """
 
     model: Model
     solution: Solution
     assembled: Assembled
-    groups: tuple[ReplicaGroup, ...]
-    overhead: tuple[Overhead, ...]
-    cost: Cost
-    alternatives: tuple[Alternative, ...]
-    size_aware_total_usd_per_hour: float | None
-    switching: Switching | None
     passed_over: str | None
 
     @property

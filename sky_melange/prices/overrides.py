@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from sky_melange.domain.machine import InRegion
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.errors import InputError, Mistake
 from sky_melange.untrusted import invisible_fault, read_text
@@ -64,18 +65,24 @@ Spell = Callable[[str, str, str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Override:
+class DescribedMachine:
+    """A machine that no catalog has."""
+
+    accelerators: int
+    vcpus: float | None
+    memory_gib: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override(InRegion):
     """One line: a price (USD per hour an instance) in place of the listed one, in one region or ("") in all.
 
     With `reserved_instances` it stands beside the listed price instead: that many instances cost this much.
     `term`: the price is that of a commitment, which also stands beside the listed one; None: by the hour.
-    `accelerators` an instance, `vcpus` and `memory_gib` describe a machine that no catalog has; None: one of a catalog.
+    `described`: the machine, where no catalog has it.
     `place` is file and line, `as_of` the ISO date of the agreement or "".
     """
 
-    cloud: str
-    region: str
-    instance_type: str
     accelerator: str
     use_spot: bool
     price_usd_per_hour: float
@@ -85,14 +92,7 @@ class Override:
     place: str
     line: int
     term: PriceKind | None = None
-    accelerators: int | None = None
-    vcpus: float | None = None
-    memory_gib: float | None = None
-
-    @property
-    def is_machine(self) -> bool:
-        """Whether the line describes its machine itself."""
-        return self.accelerators is not None
+    described: DescribedMachine | None = None
 
     @property
     def label(self) -> str:
@@ -261,9 +261,11 @@ def _override(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mist
         note=" ".join(row.get("note", "").split())[:200],
         place=f"{path.name}:{line}",
         line=line,
-        accelerators=accelerators,
-        vcpus=vcpus,
-        memory_gib=memory_gib,
+        described=(
+            None
+            if accelerators is None
+            else DescribedMachine(accelerators=accelerators, vcpus=vcpus, memory_gib=memory_gib)
+        ),
         term=term,
     )
 

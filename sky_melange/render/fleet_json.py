@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from sky_melange.domain.digest import json_sha256
+from sky_melange.domain.digest import in_order, json_sha256
 from sky_melange.domain.fleet import FLEET_SCHEMA_VERSION, FleetPlan
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.render import plan_json
-from sky_melange.render.plan_json import MACHINE_KEYS, in_order
+from sky_melange.render.plan_json import MACHINE_KEYS
+
+_KEYS: Final = (
+    *("name", "objective", "status", "mip_gap", "members", "shared", "usd_per_hour", "mean_usd_per_hour"),
+    *("shared_usd_per_hour", "constraints", "inputs", "budget"),
+)
 
 
 def text(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> str:
@@ -34,7 +39,7 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
     )
     values: dict[str, Any] = {
         "schema_version": FLEET_SCHEMA_VERSION,
-        **dataclasses.asdict(dataclasses.replace(fleet, members=members)),
+        **in_order(dataclasses.asdict(dataclasses.replace(fleet, members=members)), _KEYS),
     }
     if fleet.machines:
         values["machines"] = [in_order(machine, MACHINE_KEYS) for machine in values["machines"]]

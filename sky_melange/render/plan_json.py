@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from sky_melange.domain.digest import json_sha256
+from sky_melange.domain.digest import in_order, json_sha256
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.plan import (
     PLAN_SCHEMA_VERSION,
@@ -33,6 +32,10 @@ _GROUP_KEYS: Final = (
     *("utilization", "max_concurrency", "engine_version", "engine_args", "profile", "file"),
     *("on_demand_price_usd_per_hour", "interruption", "reserved_instances", "max_utilization", "engine", "layout"),
     *("runs_apart", "disk_gb", "committed", "part"),
+)
+_SIMULATED_KEYS: Final = (
+    *("target", "attainment", "attainment_error", "refused_fraction", "requests", "arrivals", "seed", "plans"),
+    *("ttft_s", "tpot_s", "slower_fraction", "slower_attainment", "slower_usd_per_hour"),
 )
 
 
@@ -83,7 +86,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
         "assumptions": list(plan.assumptions),
         "warnings": list(plan.warnings),
-        "simulated": None if plan.simulated is None else dataclasses.asdict(plan.simulated),
+        "simulated": None if plan.simulated is None else in_order(dataclasses.asdict(plan.simulated), _SIMULATED_KEYS),
         **({} if plan.schedule is None else {"schedule": dataclasses.asdict(plan.schedule)}),
         **({} if plan.hosted_api is None else {"hosted_api": dataclasses.asdict(plan.hosted_api)}),
         **({} if plan.emissions is None else {"emissions": dataclasses.asdict(plan.emissions)}),
@@ -98,11 +101,6 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "workload": _workload(workload),
         **({} if plan.explanation is None else {"explanation": explanation_document(plan.explanation)}),
     }
-
-
-def in_order(values: Mapping[str, Any], first: Sequence[str]) -> dict[str, Any]:
-    """Those of `first` that are there, in this order, then the others."""
-    return {**{key: values[key] for key in first if key in values}, **values}
 
 
 def _workload(workload: Workload) -> dict[str, object]:
