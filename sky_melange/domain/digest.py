@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sky_melange.untrusted import own_json
+
 
 def json_sha256(value: object) -> str:
     """sha256 (hex) of JSON values. Order of keys, spaces, and `1` for `1.0` make no difference."""
     # Browsers write 1.0 as 1, so whole numbers are read as floats.
-    numbers = json.loads(json.dumps(value), parse_int=float)
+    numbers = own_json(json.dumps(value), whole_number=float)
     return hashlib.sha256(json.dumps(numbers, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -16,7 +16,7 @@ from typing import Final
 from sky_melange.domain.machine import InRegion
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.errors import InputError, Mistake
-from sky_melange.untrusted import invisible_fault, read_text
+from sky_melange.untrusted import invisible_fault, read_text, yaml_rows
 
 LIMIT_BYTES: Final = 4 << 20
 COLUMNS: Final = (
@@ -174,28 +174,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
 
 
 def _yaml_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    import yaml
-
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise _error(path, "is no YAML", line=mark.line + 1 if mark else None) from None
-    except RecursionError:
-        raise _error(path, "is nested too deeply") from None
-    if not isinstance(root, yaml.SequenceNode):
-        raise _error(path, f"must be a list of mappings, such as `- {_EXAMPLE}`")
-    for item in root.value:
-        line = item.start_mark.line + 1
-        if not isinstance(item, yaml.MappingNode):
-            raise _error(path, f"must be a mapping, such as {_EXAMPLE}", line=line)
-        row: dict[str, str] = {}
-        for key, value in item.value:
-            if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
-                raise _error(path, "must map names to single values", line=line)
-            if key.value in row:
-                raise _error(path, f"has {key.value[:_SHOWN]!r} twice", line=key.start_mark.line + 1)
-            row[key.value] = "" if value.tag.endswith(":null") else value.value.strip()
+    for line, row in yaml_rows(text, str(path), _EXAMPLE):
         _check_columns(list(row), path, line)
         yield line, row
 
