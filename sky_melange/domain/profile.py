@@ -269,17 +269,6 @@ class Capacity:
     tpot_s: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class SizedLatencies:
-    """Of requests of one size in tokens: mean latencies in seconds."""
-
-    __slots__ = ()
-    input_tokens: float
-    output_tokens: float
-    ttft_s: float
-    tpot_s: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatingPoint:
     """A steady state of one replica at one request size.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from sky_melange.domain.profile import PointsForm, ProfileKind, SizedLatencies
+from sky_melange.domain.profile import PointsForm, ProfileKind
 from sky_melange.domain.units import ms_to_s
 from sky_melange.profiles.importers.reading import Fields, Mistakes
 from sky_melange.profiles.importers.request import Imported, ImportRequest, Stated, imported
@@ -35,7 +35,7 @@ _MAX_LATENCY_S: Final = 1e5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run(SizedLatencies):
+class Run:
     """One run: sizes in tokens (means, where they vary), mean latencies in seconds, requests/s it counted itself.
 
     `concurrency` is None where the run held a request rate instead. `source`, `line`: where it stands. `served`,
@@ -46,7 +46,11 @@ class Run(SizedLatencies):
 
     source: str
     line: int | None = None
+    input_tokens: float
+    output_tokens: float
     concurrency: float | None
+    ttft_s: float
+    tpot_s: float
     request_rate_rps: float | None = None
     served: int | None = None
     failed: int | None = None

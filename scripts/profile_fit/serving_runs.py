@@ -9,20 +9,22 @@ from typing import Final
 
 import numpy as np
 
-from sky_melange.domain.profile import SizedLatencies
-
 _WAITS_S: Final = 2.0
 _WAITS_SHARE: Final = 0.1
 _WAITS_RATIO: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run(SizedLatencies):
+class Run:
     """One steady state of one engine: `concurrency` requests in flight; `setup` names engine version or date."""
 
     name: str
     setup: str
+    input_tokens: int
+    output_tokens: int
     concurrency: int
+    ttft_s: float
+    tpot_s: float
 
     @property
     def decode_s(self) -> float:
