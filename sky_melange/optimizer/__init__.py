@@ -43,7 +43,6 @@ __all__ = [
     "check_servable",
     "context_limited",
     "finished",
-    "optimize",
     "solve_fleet",
     "solve_hours",
     "solve_problem",
@@ -81,14 +80,6 @@ def check_servable(model: Model, around: Surroundings) -> None:
         raise describe_unserved(model, quarantined_reasons(model, around), remedies(model, around))
 
 
-def optimize(model: Model) -> Optimum:
-    """The launch that costs least in total; that serves the most traffic within its budget, where that is asked for.
-
-    Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
-    """
-    return finished(solved(model))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solved:
     """What to launch for the replicas, without what stands beside it: `model` as in `Optimum`."""
@@ -99,7 +90,10 @@ class Solved:
 
 
 def solved(model: Model) -> Solved:
-    """The first half of `optimize`."""
+    """The launch that costs least in total; that serves the most traffic within its budget, where that is asked for.
+
+    Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
+    """
     model = model.within(_limiting_budget(model.workload))
     try:
         model, solution = _solved(model)
@@ -117,7 +111,7 @@ def assembled_of(model: Model, solution: Solution) -> Assembled:
 
 
 def finished(found: Solved, *, is_cheapest: bool = True) -> Optimum:
-    """The second half of `optimize`: machines beside the replicas, the total, and what else there was to choose.
+    """Completes what `solved` found: machines beside the replicas, the total, and what else there was to choose.
 
     `is_cheapest` False: it is part of a schedule, and other fleets may cost less in this hour.
     """
