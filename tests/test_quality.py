@@ -43,6 +43,10 @@ def test_the_same_machine_is_defined_once() -> None:
 
 
 _ALIKE = {
+    (
+        "domain/fleet.py:FleetPlan",
+        "pipeline/fleet_search.py:Found",
+    ): "what is told, and what it is told from",
     ("domain/plan.py:ReplicaGroup", "profiles/importers/request.py:ImportRequest"): "asked for, and so may be open",
     ("domain/profile.py:ProfileKey", "profiles/importers/request.py:ImportRequest"): "asked for, and so may be open",
     ("domain/profile.py:ProfileKey", "profiles/lookup.py:Wanted"): "asked for, and so may be open",

@@ -59,7 +59,7 @@ class Found:
 
     members: tuple[Member, ...]
     fractions: tuple[float, ...]
-    limits: tuple[SharedLimit, ...]
+    shared: tuple[SharedLimit, ...]
     solution: FleetSolution | None
     priorities: tuple[PriorityCost, ...] = ()
     needed_usd_per_hour: float | None = None
@@ -134,7 +134,7 @@ class FleetSearch:
             for each, answer, single in zip(machines.ready, answers, alone, strict=True)
         )
         return Found(
-            members=members, fractions=(1.0,) * len(alone), limits=shared, solution=solution, machines=machines
+            members=members, fractions=(1.0,) * len(alone), shared=shared, solution=solution, machines=machines
         )
 
     def together(self, fractions: tuple[float, ...]) -> Found:
@@ -147,13 +147,13 @@ class FleetSearch:
             members = tuple(
                 Member(ready=each, answer=answer, alone=answer) for each, answer in zip(ready, alone, strict=True)
             )
-            return Found(members=members, fractions=fractions, limits=shared, solution=None)
+            return Found(members=members, fractions=fractions, shared=shared, solution=None)
         answers, solution = Coupled.of(ready, alone, shared, self.settings, self.simulator).answers()
         members = tuple(
             Member(ready=each, answer=answer, alone=single)
             for each, answer, single in zip(ready, answers, alone, strict=True)
         )
-        return Found(members=members, fractions=fractions, limits=shared, solution=solution)
+        return Found(members=members, fractions=fractions, shared=shared, solution=solution)
 
     def most_traffic(self) -> Found:
         """All traffic where the budget pays for it; else that of the highest priority first, each down to its floor."""

@@ -262,7 +262,7 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
     if solution is not None and any(plan.schedule is not None for plan in plans):
         # What is short was divided by what fleets around the clock cost.
         status, gap = "feasible", None
-    worth = (0.0,) * len(found.limits) if solution is None else solution.worth_usd_per_hour
+    worth = (0.0,) * len(found.shared) if solution is None else solution.worth_usd_per_hour
     counts = [member.answer.optimum.solution.counts for member in found.members]
     bought = {machine_place(group.machine) for plan in plans for group in plan.groups}
     vcpus = {
@@ -274,7 +274,7 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
     machines = shared_machines(search.fleet.name, plans, found.machines)
     _verify(search.fleet, search.ready, plans, vcpus, machines)
     warnings += _unshared(search)
-    idle = solution.idle_uses if solution is not None else (0,) * len(found.limits)
+    idle = solution.idle_uses if solution is not None else (0,) * len(found.shared)
     return FleetPlan(
         name=search.fleet.name,
         objective=search.fleet.objective,
@@ -303,7 +303,7 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
                 worth_usd_per_hour=each_worth,
                 idle=unused,
             )
-            for limit, each_worth, unused in zip(found.limits, worth, idle, strict=True)
+            for limit, each_worth, unused in zip(found.shared, worth, idle, strict=True)
         ),
         usd_per_hour=total,
         mean_usd_per_hour=math.fsum(plan.mean_usd_per_hour for plan in plans) - saved,

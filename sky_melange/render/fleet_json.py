@@ -37,12 +37,15 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
         dataclasses.replace(member, plan_sha256=str(plan_json.document(plan, workload)["plan_sha256"]))
         for member, (plan, workload) in zip(fleet.members, plans, strict=True)
     )
-    values: dict[str, Any] = {
+    values = {
         "schema_version": FLEET_SCHEMA_VERSION,
-        **in_order(dataclasses.asdict(dataclasses.replace(fleet, members=members)), _KEYS),
+        **_fields(dataclasses.replace(fleet, members=members)),
     }
-    if fleet.machines:
-        values["machines"] = [in_order(machine, MACHINE_KEYS) for machine in values["machines"]]
-    else:
+    if not fleet.machines:
         del values["machines"]
     return {**values, "fleet_plan_sha256": json_sha256(values)}
+
+
+def _fields(fleet: FleetPlan) -> dict[str, Any]:
+    fields = in_order(dataclasses.asdict(fleet), _KEYS)
+    return {**fields, "machines": [in_order(machine, MACHINE_KEYS) for machine in fields["machines"]]}
