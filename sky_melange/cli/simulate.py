@@ -120,14 +120,18 @@ def command(
     if plot is not None:
         points = swept(run, scenario, found)
         _write_plot(plot, fleet, document.plan.name, workload.slo, require, points, found)
+    if require is not None:
+        _require(found, require)
+
+
+def _require(found: Simulation, attainment: float) -> None:
     missed = [each for each in found.percentiles if each.attainment < each.target]
-    if require is not None and missed:
+    if missed:
         named = ", ".join(f"{each.name} within {each.limit_s * 1000:g} ms ({each.attainment:.2%})" for each in missed)
         raise CheckFailedError(f"too few of the simulated requests have {named}")
-    if require is not None and found.attainment < require:
-        raise CheckFailedError(
-            f"{found.attainment:.4%} of the simulated requests meet every target, fewer than --require {require:.4%}"
-        )
+    if found.attainment < attainment:
+        message = f"of the simulated requests meet every target, fewer than --require {attainment:.4%}"
+        raise CheckFailedError(f"{found.attainment:.4%} {message}")
 
 
 def _checked(

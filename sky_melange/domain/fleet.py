@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sky_melange.domain.machine import Machine, OnMachine
-from sky_melange.domain.offer import PriceProvenance
-from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
+from sky_melange.domain.machine import Machine, OnMachine, WithGpus
+from sky_melange.domain.offer import Priced
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Answered, Plan
 from sky_melange.domain.workload import Budget, Objective, Workload
 
 FLEET_SCHEMA_VERSION: Final = 1
@@ -46,15 +46,22 @@ class FleetConstraints:
     max_vcpus_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FleetTerms:
+    """What is asked of all together."""
+
+    __slots__ = ()
+    constraints: FleetConstraints
+    budget: Budget | None
+    objective: Objective
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class Fleet(FleetTerms):
     """A validated fleet.yaml. `share_machines`: engines of several workloads may run on one machine."""
 
     name: str
     members: tuple[FleetMember, ...]
-    constraints: FleetConstraints = field(default_factory=FleetConstraints)
-    budget: Budget | None = None
-    objective: Objective = Objective.LEAST_COST
     share_machines: bool = False
 
 
@@ -69,23 +76,13 @@ class SharedEngine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedMachine(OnMachine):
+class SharedMachine(OnMachine, WithGpus, Priced):
     """A machine whose GPUs several workloads divide: one launch file, paid for once.
 
     Plans count their parts of it (`ReplicaGroup.part`), whose prices sum to its own.
     """
 
     name: str
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    accelerator: str
-    catalog_accelerator: str
-    accelerators_per_instance: int
-    use_spot: bool
-    price_usd_per_hour: float
-    price: PriceProvenance
     disk_gb: int
     engines: tuple[SharedEngine, ...]
     file: str
@@ -164,7 +161,7 @@ class FleetInputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetPlan:
+class FleetPlan(FleetTerms, Answered):
     """The answer. `status` and `mip_gap` are of what all cost together, as in `Plan`.
 
     `usd_per_hour` is the sum of the plans less `shared_usd_per_hour`: controllers of SkyServe that each plan counts by
@@ -173,18 +170,12 @@ class FleetPlan:
     count them.
     """
 
-    name: str
-    objective: Objective
-    status: str
-    mip_gap: float | None
     members: tuple[MemberPlan, ...]
     shared: tuple[SharedUse, ...]
     usd_per_hour: float
     mean_usd_per_hour: float
     shared_usd_per_hour: float
-    constraints: FleetConstraints
     inputs: FleetInputs
-    budget: Budget | None
     warnings: tuple[str, ...] = ()
     priorities: tuple[PriorityCost, ...] = ()
     vcpus: Mapping[str, float] = field(default_factory=dict)

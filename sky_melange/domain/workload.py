@@ -217,18 +217,6 @@ class CandidateFilter:
 class RunningGroup(OnReplica):
     """Instances of one deployment that run already, as a previous plan lists them."""
 
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    catalog_accelerator: str
-    accelerators_per_instance: int
-    use_spot: bool
-    tensor_parallel: int
-    instances: int
-    engine: str = "vllm"
-    layout: str = ""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepExisting:

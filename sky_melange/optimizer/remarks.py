@@ -10,7 +10,7 @@ from sky_melange.domain.hours import Scaling, Schedule
 from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, PriceBook
 from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
-from sky_melange.domain.price_record import PriceKind, covered
+from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import ProfileKind, interval_text
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.scaling import most_usd_per_hour
@@ -345,11 +345,11 @@ def commitment_warnings(workload: Workload, book: PriceBook) -> Iterator[str]:
         and (wanted.clouds is None or offer.cloud in wanted.clouds)
         and (wanted.accelerators is None or offer.accelerator in wanted.accelerators)
     ]
-    prices = {(*covered(each), each.kind): each.price_usd_per_hour for each in book.commitments}
+    prices = {(*each.covered, each.kind): each.price_usd_per_hour for each in book.commitments}
     instead = "planned by the hour" if wanted.by_the_hour else "left out"
     unknown: dict[tuple[str, ...], list[PriceKind]] = {}
     for kind in wanted.commitments:
-        there = {offer.cloud for offer in considered if (*covered(offer), kind) in prices}
+        there = {offer.cloud for offer in considered if (*offer.covered, kind) in prices}
         unknown.setdefault(tuple(sorted({offer.cloud for offer in considered} - there)), []).append(kind)
     for clouds, kinds in unknown.items():
         if clouds:
@@ -361,7 +361,7 @@ def commitment_warnings(workload: Workload, book: PriceBook) -> Iterator[str]:
         dearer = sorted(
             offer.name
             for offer in considered
-            if (price := prices.get((*covered(offer), kind))) is not None and price >= offer.price_usd_per_hour
+            if (price := prices.get((*offer.covered, kind))) is not None and price >= offer.price_usd_per_hour
         )
         if dearer:
             more = f" and {len(dearer) - _MOST_NAMED} more" if len(dearer) > _MOST_NAMED else ""

@@ -5,12 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any, Final
 
-from sky_melange.domain.digest import json_sha256
+from sky_melange.domain.digest import in_order, json_sha256
 from sky_melange.domain.fleet import FLEET_SCHEMA_VERSION, FleetPlan
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.render import plan_json
+from sky_melange.render.plan_json import MACHINE_KEYS
+
+_KEYS: Final = (
+    *("name", "objective", "status", "mip_gap", "members", "shared", "usd_per_hour", "mean_usd_per_hour"),
+    *("shared_usd_per_hour", "constraints", "inputs", "budget"),
+)
 
 
 def text(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> str:
@@ -32,8 +39,13 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
     )
     values = {
         "schema_version": FLEET_SCHEMA_VERSION,
-        **dataclasses.asdict(dataclasses.replace(fleet, members=members)),
+        **_fields(dataclasses.replace(fleet, members=members)),
     }
     if not fleet.machines:
         del values["machines"]
     return {**values, "fleet_plan_sha256": json_sha256(values)}
+
+
+def _fields(fleet: FleetPlan) -> dict[str, Any]:
+    fields = in_order(dataclasses.asdict(fleet), _KEYS)
+    return {**fields, "machines": [in_order(machine, MACHINE_KEYS) for machine in fields["machines"]]}

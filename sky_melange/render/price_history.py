@@ -85,12 +85,6 @@ def merged_regions(changes: Sequence[PriceChange]) -> Iterator[tuple[PriceChange
         yield change, tuple(sorted(regions))
 
 
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else value
-
-
 def _price(usd_per_hour: float | None) -> str:
     return "–" if usd_per_hour is None else hourly(usd_per_hour)
 

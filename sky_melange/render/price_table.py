@@ -11,10 +11,15 @@ from datetime import datetime
 from typing import Final
 
 from sky_melange.domain.ages import age_hours, short_age
+from sky_melange.domain.digest import in_order
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.render.money import hourly
 from sky_melange.render.text import Breakable, new_table, to_text
 
+_KEYS: Final = (
+    *("cloud", "region", "zone", "instance_type", "accelerator", "catalog_accelerator", "accelerators_per_instance"),
+    *("vcpus", "memory_gib", "price_usd_per_hour", "use_spot", "provenance", "reserved_instances", "committed"),
+)
 _CSV_COLUMNS: Final = (
     "cloud",
     "region",
@@ -139,7 +144,7 @@ def to_csv(offers: Sequence[Offer], items: Sequence[Quarantined], now: datetime)
 def _record(offer: Offer, now: datetime) -> dict[str, object]:
     return {
         "name": offer.name,
-        **dataclasses.asdict(offer),
+        **in_order(dataclasses.asdict(offer), _KEYS),
         "age_hours": age_hours(offer.provenance.data_date, now),
         "price_usd_per_accelerator_hour": _per_accelerator(offer),
     }

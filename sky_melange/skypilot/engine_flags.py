@@ -11,9 +11,8 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
-import yaml
-
 from sky_melange.resources import shipped_rows
+from sky_melange.skypilot.launch_files import sections
 from sky_melange.skypilot.verdict import Check
 
 _REQUIREMENT: Final = re.compile(r"\b(vllm|sglang)==([0-9][\w.+-]*)")
@@ -31,12 +30,11 @@ _SHORT_LEVEL: Final = re.compile(r"-O=?\w+")
 def engine_checks(launch_file: str) -> tuple[Check, ...]:
     """A check for each engine that a launch file starts as ours do; none of other files."""
     try:
-        document = yaml.safe_load(launch_file)
-    except yaml.YAMLError:
+        task = sections(launch_file)
+    except ValueError:
         return ()
-    sections = document if isinstance(document, dict) else {}
-    found = dict.fromkeys(_REQUIREMENT.findall(str(sections.get("setup"))))
-    commands = {key: list(_arguments(key[0], sections.get("run"))) for key in found}
+    found = dict.fromkeys(_REQUIREMENT.findall(str(task.get("setup"))))
+    commands = {key: list(_arguments(key[0], task.get("run"))) for key in found}
     return tuple(_check(engine, version, each) for (engine, version), each in commands.items() if each)
 
 

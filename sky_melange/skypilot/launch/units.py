@@ -26,22 +26,28 @@ class UnitKind(StrEnum):
     ROUTER = "router"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """One thing that SkyPilot runs.
+@dataclass(frozen=True, kw_only=True)
+class Launchable:
+    """`base` is its name as planned; `name` what it is called (a cluster that replaces another has a version in it).
 
-    `base` is its name as planned; `name` what it is called (a cluster that replaces another has a version in it).
     `sha256` is of all files that define it. `group` is "" for the router. `instances` that it runs; of a service that
-    SkyServe scales those that it begins with, the fewest. A cluster answers at all of its `ports`.
+    SkyServe scales those that it begins with, the fewest.
     """
 
+    __slots__ = ()
     kind: UnitKind
     base: str
     name: str
     group: str
-    file: str
     sha256: str
     instances: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit(Launchable):
+    """One thing that SkyPilot runs. A cluster answers at all of its `ports`."""
+
+    file: str
     ports: tuple[int, ...] = (PORT,)
 
 
