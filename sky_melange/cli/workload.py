@@ -283,6 +283,7 @@ def _split(
     """One workload for each model that has requests; all are made before the first is written."""
     from sky_melange.traces import models_of
     from sky_melange.traces.text import one_line
+    from sky_melange.traces.where import identifier, literal
 
     column, models, nameless = models_of(files, options)
     if len(models) > _MOST_WORKLOADS:
@@ -290,7 +291,7 @@ def _split(
         raise InputError([Mistake(source="--split-by", message=message)])
     if nameless:
         message = f"{nameless:,} requests name no model and are in no workload; choose them with --where"
-        click.echo(f"Warning: {message} '{_quoted(column)} IS NULL'", err=True)
+        click.echo(f"Warning: {message} '{identifier(column)} IS NULL'", err=True)
     texts: dict[str, str] = {}
     for model in models:
         if not _MODEL_ID.fullmatch(model):
@@ -300,8 +301,7 @@ def _split(
             )
             click.echo(f"Warning: {message}", err=True)
             continue
-        quoted = model.replace("'", "''")
-        chosen = f"{_quoted(column)} = '{quoted}'"
+        chosen = f"{identifier(column)} = {literal(model)}"
         where = chosen if options.where is None else f"({options.where}) AND {chosen}"
         name = re.sub(r"[^a-z0-9]+", "-", model.rsplit("/", 1)[-1].lower()).strip("-")[:40].strip("-") or "model"
         while name in texts:
@@ -320,10 +320,6 @@ def _split(
     folder.mkdir(exist_ok=True, parents=True)
     for name, text in texts.items():
         write_new(folder / f"{name}.yaml", text, force=force)
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
 
 
 def _scan(files: tuple[str, ...], options: TraceOptions, url: str | None, table: str | None) -> TraceSummary:

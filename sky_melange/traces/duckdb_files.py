@@ -520,7 +520,7 @@ class DuckDbFiles:
             read[column] += 1
             if file.format == "json" and file.rows != files.ARRAY:
                 return sql.inside_row(file, [column, *keys])
-            own = f"c{have.index(column)}" if file.format == "csv" else sql.identifier(column)
+            own = f"c{have.index(column)}" if file.format == "csv" else where.identifier(column)
             is_object = kinds.get(column, TEXT).startswith(_OBJECTS)
             return sql.inside(f"to_json({own})" if is_object else own, keys) if keys else own
 
@@ -592,7 +592,7 @@ class DuckDbFiles:
     def _nested(self, path: str, have: Sequence[str], types: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """The values inside the objects of a Parquet file."""
         names = [name for name, kind in zip(have, types, strict=True) if kind.startswith(_OBJECTS)]
-        objects = ", ".join(f"to_json({sql.identifier(name)})" for name in names)
+        objects = ", ".join(f"to_json({where.identifier(name)})" for name in names)
         sample = self._sql(f"SELECT {objects} FROM read_parquet({sql.quoted(path)}) LIMIT 100", path).fetchall()
         return dict(files.names_inside(dict(zip(names, row, strict=True)) for row in sample)[1])
 

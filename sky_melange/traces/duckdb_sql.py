@@ -11,6 +11,7 @@ from sky_melange.domain.trace import LogColumns
 from sky_melange.traces import files
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.plain_rows import DOUBLE, INPUT, OUTPUT, TEXT, WITH_ZONE, WITH_ZONE_NS
+from sky_melange.traces.where import literal
 
 _ATTRIBUTE_KINDS: Final = ("int", "double", "string", "bool")
 _SGLANG: Final = {
@@ -117,13 +118,3 @@ def value(name: str, kind: str) -> str:
 def quoted(path: str) -> str:
     """A path as a SQL string; wildcards in names of local files are taken literally."""
     return literal(path if files.is_remote(path) else re.sub(r"([\[*?])", r"[\1]", path))
-
-
-def literal(text: str) -> str:
-    """A SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """A name, whatever it holds."""
-    return '"' + name.replace('"', '""') + '"'
