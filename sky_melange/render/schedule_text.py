@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from sky_melange.domain.front_door import ROUTER_PURPOSE
-from sky_melange.domain.hours import DAY, DAYS, WEEK, Autoscaling, Schedule
+from sky_melange.domain.hours import DAY, DAYS, WEEK, Autoscaling, Scaling, Schedule
 from sky_melange.domain.plan import Plan
-from sky_melange.domain.scaling import most_usd_per_hour
+from sky_melange.domain.scaling import most_usd_per_hour, scaling_of
+from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
+from sky_melange.render.skypilot_yaml import replica_policies
 
 PERIOD_HEAD: Final = ("Up to req/s", "Hours", "Instances", "USD/h", "Within targets")
 PERIOD_NUMBERS: Final = (0, 1, 3, 4)
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
+
+
+def as_run(plan: Plan, workload: Workload) -> Schedule | None:
+    """The schedule; of an autoscaled plan with at least the instances that SkyServe never goes below."""
+    schedule = plan.schedule
+    if schedule is None or scaling_of(plan, workload) is not Scaling.AUTOSCALE:
+        return schedule
+    policies = replica_policies(plan, workload)
+    least = [policies[g.name].min_replicas if g.name in policies else g.instances for g in plan.groups]
+    periods = []
+    for period in schedule.periods:
+        counts = tuple(map(max, period.instances, least))
+        paid = (group.costs(count) for group, count in zip(plan.groups, counts, strict=True))
+        cost = math.fsum((plan.cost.overhead_usd_per_hour, *paid))
+        periods.append(replace(period, instances=counts, cost_usd_per_hour=cost))
+    return replace(schedule, periods=tuple(periods))
+
+
+def period_title(schedule: Schedule) -> str:
+    """Of the table under PERIOD_HEAD."""
+    return "By the hour" if schedule.autoscaling is None else "By the hour, at least"
 
 
 def clock_sentence(plan: Plan, schedule: Schedule) -> str:
