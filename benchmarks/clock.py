@@ -47,7 +47,15 @@ DOCS: Final = ROOT / "docs" / "hours.md"
 POOLS: Final = ("m-large", "m-mid", "m-small", "deepseek-r1")
 MODELS: Final = {"8B": LLAMA_8B, "70B": LLAMA_70B}
 PEAKED: Final = ("m-large", "m-small")
-RUNS: Final = (("8B", 100, POOLS), ("8B", 20, PEAKED), ("8B", 500, PEAKED), ("70B", 20, PEAKED))
+HALF: Final = ", half always runs"
+"""After a pool's name: its autoscaled fleet has `launch.min_running_fraction: 0.5`."""
+
+RUNS: Final = (
+    ("8B", 100, (*POOLS, f"m-small{HALF}")),
+    ("8B", 20, PEAKED),
+    ("8B", 500, ("m-large",)),
+    ("70B", 20, PEAKED),
+)
 """The model, the mean requests/s of the first week, and the pools."""
 
 HOUR: Final = 6
@@ -103,7 +111,8 @@ def main() -> int:
         for pool in of_pools:
             key = f"| {pool} | {model} | {mean_rps} | "
             if all(not wanted & set(names) or name in wanted for name, names in _axes(pool, model, mean_rps)):
-                lines.append(f"{key}{' | '.join(_row(pool, pools[pool], MODELS[model], float(mean_rps)))} |")
+                windows = pools[pool.removesuffix(HALF)]
+                lines.append(f"{key}{' | '.join(_row(pool, windows, MODELS[model], float(mean_rps)))} |")
                 print(lines[-1], flush=True)
             else:
                 lines += [line for line in stated.splitlines() if line.startswith(key)]
@@ -114,7 +123,11 @@ def main() -> int:
 
 def _axes(pool: str, model: str, mean_rps: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """What a row is of, with all that there is of each."""
-    return (pool, POOLS), (model, tuple(MODELS)), (str(mean_rps), tuple({str(rate) for _, rate, _ in RUNS}))
+    return (
+        (pool.removesuffix(HALF), POOLS),
+        (model, tuple(MODELS)),
+        (str(mean_rps), tuple({str(rate) for _, rate, _ in RUNS})),
+    )
 
 
 def _row(pool: str, windows: Sequence[float], model: tuple[str, str], mean_rps: float) -> list[str]:
@@ -178,7 +191,9 @@ def _planned(
     headroom_fraction: float = USUAL_HEADROOM,
 ) -> tuple[Plan, Workload]:
     rates_rps = tuple(_hourly(windows))
-    workload = workload_of(Case(name=f"clock-{pool}", kind="chat", rate_rps=max(rates_rps), model=model))
+    workload = workload_of(
+        Case(name=f"clock-{pool.removesuffix(HALF)}", kind="chat", rate_rps=max(rates_rps), model=model)
+    )
     hours = Hours(
         rates_rps=rates_rps,
         origin=f"ServeGen {pool}",
@@ -188,7 +203,11 @@ def _planned(
     workload = replace(
         workload,
         traffic=replace(workload.traffic, hours=hours),
-        launch=replace(workload.launch, scaling=scaling),
+        launch=replace(
+            workload.launch,
+            scaling=scaling,
+            min_running_fraction=0.5 if pool.endswith(HALF) and scaling is Scaling.AUTOSCALE else 0.0,
+        ),
     )
     book = pipeline.embedded_book(workload)
     planned = pipeline.make_plan(

@@ -85,6 +85,7 @@ def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> s
         + (f", started as if {told.headroom_fraction:.0%} more requests came" if told.headroom_fraction else "")
         + (f", never under {told.least_fraction:.0%} of the most" if told.least_fraction else "")
         + f"; by the clock without reserve they cost {hourly(told.scheduled_usd_per_hour)}."
+        + _of_half(schedule, told)
         + (
             f" Where more requests come than `hours` says, SkyServe starts up to {schedule.headroom_fraction:.0%} more "
             f"than the table has (headroom_fraction), at USD {hourly(most_usd)} per hour."
@@ -99,6 +100,16 @@ def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> s
             and all(machine.purpose != ROUTER_PURPOSE for machine in plan.overhead)
             else ""
         )
+    )
+
+
+def _of_half(schedule: Schedule, told: Autoscaling) -> str:
+    if told.half_usd_per_hour is None:
+        return ""
+    return (
+        " Requests that stop and come back at once miss their targets until instances have started; with half of the "
+        f"most always running (launch.min_running_fraction: 0.5) fewer do, for {hourly(told.half_usd_per_hour)} "
+        f"({told.half_usd_per_hour / schedule.usd_per_hour - 1:+.1%})."
     )
 
 

@@ -15,6 +15,7 @@ from sealed import sealed
 from sky_melange import pipeline
 from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import Autoscaling, Hours, Scaling
+from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.workload import Budget, Workload
 from sky_melange.errors import InputError
 from sky_melange.pipeline.autoscaling import BY_MEANS, LEAST, carried_rps, held_at_loads, replayed, with_autoscaling
@@ -87,6 +88,20 @@ def test_requests_of_the_hours_meet_their_targets_and_the_plan_says_what_that_co
     sentence = clock_sentence(found.plan, schedule)
     assert f"{own.attainment:.2%} of the requests" in sentence
     assert "by the clock without reserve they cost" in sentence
+    assert own.half_usd_per_hour is not None
+    assert "(launch.min_running_fraction: 0.5) fewer do, for" in sentence
+
+
+def test_half_of_the_instances_run_at_any_time_where_that_is_asked_for() -> None:
+    own, given = told(by_hours()), workload()
+    found = planned(replace(given, launch=replace(given.launch, min_running_fraction=0.5)))
+    policies = replica_policies(found.plan, found.workload)
+    for group in found.plan.groups:
+        assert policies[group.name].min_replicas >= group.instances / 2
+    assert own.half_usd_per_hour == found.plan.mean_usd_per_hour > by_hours().plan.mean_usd_per_hour
+    assert told(found).half_usd_per_hour is None
+    asked = replace(found.workload, launch=replace(found.workload.launch, min_running_fraction=0.75))
+    assert any("launch asks for 0.75" in fault for fault in schedule_faults(found.plan, asked))
 
 
 def test_surges_are_met_by_asking_for_more_or_by_keeping_more_running() -> None:
