@@ -426,6 +426,14 @@ class Launch:
         ge=0,
         le=240,
     )
+    min_running_fraction: float = key(
+        default=0.0,
+        description="With `scaling: autoscale`, the part of the busiest hour's instances of each group that runs at "
+        "any time: 0.5 is half. A plan may keep more, never less.",
+        example=0.5,
+        ge=0,
+        le=1,
+    )
 
     @property
     def engines(self) -> tuple[str, ...]:

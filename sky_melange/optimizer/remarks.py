@@ -143,7 +143,7 @@ def warnings(
     )
 
 
-def clock_assumptions(workload: Workload, schedule: Schedule | None, *, is_routed: bool = False) -> Iterator[str]:
+def clock_assumptions(workload: Workload, schedule: Schedule | None) -> Iterator[str]:
     """Where the traffic has hours: whether the fleet follows them, and why."""
     hours, scaling = workload.traffic.hours, workload.launch.scaling
     if hours is None:
@@ -175,31 +175,6 @@ def clock_assumptions(workload: Workload, schedule: Schedule | None, *, is_route
         f"An instance is started {schedule.startup_minutes:g} minutes before the hour that needs it ({minutes}), and "
         "paid from then on."
     )
-    yield from _why_not_stopped(workload, schedule, is_routed=is_routed)
-
-
-def _why_not_stopped(workload: Workload, schedule: Schedule, *, is_routed: bool) -> Iterator[str]:
-    """Why instances run in hours without requests."""
-    rates_rps = () if workload.traffic.hours is None else workload.traffic.hours.rates_rps
-    idle, least = rates_rps.count(0.0), workload.constraints.min_replicas
-    is_checked = workload.constraints.may_stop and is_routed and workload.router.kind is RouterKind.HAPROXY
-    if not workload.constraints.may_stop and idle:
-        yield (
-            f"Hours without requests ({idle} of {len(rates_rps)}) run the instances of the quietest hour, since "
-            f"constraints.min_replicas is {least}: with 0 they may run none."
-        )
-    elif workload.constraints.may_stop and not idle:
-        yield "constraints.min_replicas: 0 stops nothing, since every hour has requests."
-    elif is_checked and workload.launch.scaling is Scaling.AUTOSCALE:
-        yield (
-            "One instance of each group runs in hours without requests, in spite of constraints.min_replicas: 0: the "
-            "router's health checks are requests to SkyServe. `launch.scaling: schedule` stops them."
-        )
-    elif workload.constraints.may_stop and not schedule.idle_hours:
-        yield (
-            "Instances run in hours without requests, in spite of constraints.min_replicas: 0: stopping them and "
-            "starting them again would cost more."
-        )
 
 
 _ENDED_BY = {

@@ -61,7 +61,7 @@ def replica_policies(plan: Plan, workload: Workload) -> Mapping[str, ReplicaPoli
             # They are paid for whether they run or not.
             fewest = max(fewest, group.committed.term.instances)
         if told is not None:
-            fewest = max(fewest, math.ceil(most * told.least_fraction))
+            fewest = max(fewest, math.ceil(most * told.least_fraction - 1e-9))
             most = most_replicas(most, schedule)
         if fewest == most:
             continue
