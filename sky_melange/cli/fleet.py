@@ -23,8 +23,8 @@ from sky_melange.render.plan_json import FILE_NAME
 from sky_melange.untrusted import parse_json
 
 if TYPE_CHECKING:
-    from sky_melange.domain.plan import Plan
     from sky_melange.pipeline.fleets import PlannedFleet
+    from sky_melange.plan_file import PlanDocument
 
 
 _OWN: Final = (FLEET_FILE, *KEPT_FILES)
@@ -134,13 +134,15 @@ def of_each_plan(
     *,
     stops: bool = False,
     first: Callable[[Path, Mapping[str, Any]], None] | None = None,
-    only: Callable[[Plan], bool] | None = None,
+    only: Callable[[PlanDocument], bool] | None = None,
+    nothing: str = "has no plans",
     machines: Machines | None = None,
     machines_after: Machines | None = None,
 ) -> Callable[[Run], Run]:
     """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`.
 
-    `first` is done before, with the folder of the fleet and what the command was given. `only`: plans that it is for.
+    `first` is done before, with the folder of the fleet and what the command was given. `only`: plans that it is for;
+    `nothing`: what is said of a fleet without any.
     `machines`, `machines_after`: the same of the machines that the workloads share, before the plans and after them.
     """
 
@@ -162,6 +164,7 @@ def of_each_plan(
                 output_format=output_format,
                 stops=stops,
                 only=only,
+                nothing=nothing,
                 machines=None if machines is None else functools.partial(machines, folder, given),
                 machines_after=None if machines_after is None else functools.partial(machines_after, folder, given),
             )
@@ -177,7 +180,8 @@ def for_each_plan(
     *,
     output_format: str,
     stops: bool = False,
-    only: Callable[[Plan], bool] | None = None,
+    only: Callable[[PlanDocument], bool] | None = None,
+    nothing: str = "has no plans",
     machines: Callable[[], None] | None = None,
     machines_after: Callable[[], None] | None = None,
 ) -> None:
@@ -197,12 +201,14 @@ def for_each_plan(
     done: list[tuple[str, Callable[[], None]]] = [
         (member.name, functools.partial(run, each))
         for member, each, plan in zip(document.plan.members, document.folders, plans, strict=True)
-        if only is None or only(plan.plan)
+        if only is None or only(plan)
     ]
     if document.plan.machines or (document.path.parent / RECORD_FILE).exists():
         done[:0] = [] if machines is None else [(MACHINES, machines)]
         # What `up` removes at the end belongs to no plan, so it has no heading.
         done += [] if machines_after is None else [(MACHINES if machines is None else "", machines_after)]
+    if not done:
+        raise _mistake(document.path, nothing)
     for name, do in done:
         heard = io.StringIO()
         try:

@@ -28,7 +28,7 @@ from sky_melange.skypilot.verdict import GroupVerdict
 @format_option
 @of_each_plan(
     "folder",
-    only=lambda plan: bool(plan.whole_groups),
+    only=lambda document: bool(document.plan.whole_groups),
     machines=lambda folder, given: _validate_machines(folder, given["output_format"]),
 )
 def command(folder: Path, output_format: str) -> None:
