@@ -68,8 +68,12 @@ def read_fleet_plan(path: Path) -> FleetDocument:
 
 def read_charged(path: Path) -> list[tuple[Plan, Workload]]:
     """A plan, or the plans of a fleet as they are paid for together. Raises InputError as the readers of both do."""
-    documents = read_member_plans(read_fleet_plan(path)) if is_fleet_folder(path) else (read_plan(path),)
-    return charged_once([(document.plan, document.workload) for document in documents])
+    if not is_fleet_folder(path):
+        document = read_plan(path)
+        return [(document.plan, document.workload)]
+    fleet = read_fleet_plan(path)
+    plans = [(document.plan, document.workload) for document in read_member_plans(fleet)]
+    return charged_once(plans, fleet.plan.router)
 
 
 def read_member_plans(document: FleetDocument) -> tuple[PlanDocument, ...]:
@@ -85,6 +89,9 @@ def read_member_plans(document: FleetDocument) -> tuple[PlanDocument, ...]:
         except InputError as error:
             mistakes += error.mistakes
             continue
+        if plan.workload.router.of_fleet is (document.plan.router is None):
+            message = f"does not agree with {document.path} on who routes its requests; plan the fleet again"
+            mistakes.append(Mistake(source=str(plan.path), key="workload.router.of_fleet", message=message))
         found.append(plan)
     parts = {(plan.plan.name, group.name) for plan in found for group in plan.plan.groups if group.part is not None}
     for machine in document.plan.machines if not mistakes else ():

@@ -53,8 +53,9 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
         "schema_version": FLEET_SCHEMA_VERSION,
         **_fields(dataclasses.replace(fleet, members=members)),
     }
-    if not fleet.machines:
-        del values["machines"]
+    for name in ("machines", "router"):
+        if not values[name]:
+            del values[name]
     return {**values, "fleet_plan_sha256": json_sha256(values)}
 
 
