@@ -162,6 +162,11 @@ class Door:
         return self.workload.launch.api_key_secret
 
     @property
+    def check_interval_ms(self) -> int:
+        """Of the health checks of its addresses: `health_checks_rps` counts on it."""
+        return _check_interval_ms(self.backends)
+
+    @property
     def is_blind(self) -> bool:
         """Nothing of a request decides."""
         return self.plan.policy is RoutingPolicy.BLIND
@@ -220,7 +225,7 @@ def _files(of: str, doors: Sequence[Door], *, is_fleet: bool) -> dict[str, str]:
             poll_events=POLL_EVENTS,
             buffer_bytes=buffer_bytes,
             first_bytes=buffer_bytes - HEADERS_BYTES - REWRITE_BYTES,
-            check_interval_ms=max(_check_interval_ms(door.backends) for door in doors),
+            check_interval_ms=min(door.check_interval_ms for door in doors),
             metrics_port=METRICS_PORT,
             paths=API_PATHS,
             headers_bytes=HEADERS_BYTES,

@@ -10,6 +10,7 @@ from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import DAY, DAYS, WEEK, Autoscaling, Schedule
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.scaling import most_usd_per_hour
+from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
 
 PERIOD_HEAD: Final = ("Up to req/s", "Hours", "Instances", "USD/h", "Within targets")
@@ -18,10 +19,10 @@ PERIOD_NUMBERS: Final = (0, 1, 3, 4)
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 
 
-def clock_sentence(plan: Plan, schedule: Schedule) -> str:
+def clock_sentence(plan: Plan, schedule: Schedule, workload: Workload | None = None) -> str:
     """`By the clock: USD 20.4672 per hour on average …`"""
     if schedule.autoscaling is not None:
-        return _autoscaled_sentence(plan, schedule, schedule.autoscaling)
+        return _autoscaled_sentence(plan, schedule, schedule.autoscaling, workload)
     totals = [sum(period.instances) for period in schedule.periods]
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     against = (
@@ -50,7 +51,7 @@ def clock_sentence(plan: Plan, schedule: Schedule) -> str:
     )
 
 
-def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> str:
+def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling, workload: Workload | None) -> str:
     mean, most_usd = math.fsum(told.mean_instances), most_usd_per_hour(plan.groups, plan.cost, schedule)
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     return (
@@ -73,6 +74,7 @@ def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> s
             if schedule.idle_hours
             and not told.least_fraction
             and all(machine.purpose != ROUTER_PURPOSE for machine in plan.overhead)
+            and not (workload is not None and workload.router.of_fleet)
             else ""
         )
     )

@@ -107,7 +107,7 @@ def test_no_file_of_the_server_is_read(
         (lambda fleet: fleet.update(usd_per_hour=1.0), "is not the digest of this file"),
         (lambda fleet: fleet.update(name="<b>"), "holds a character that no name of a plan has"),
         (lambda fleet: fleet["plans"]["chat"]["workload"]["prices"].update(overrides="x.csv"), "names a file"),
-        (lambda fleet: fleet["plans"]["chat"].update(name="other"), "edited after it was planned"),
+        (lambda fleet: fleet["plans"]["chat"].update(name="other"), "but the workload in this file says"),
     ],
 )
 def test_a_fleet_that_somebody_edited_is_refused(
