@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,11 +10,13 @@ from typing import Final
 from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.fleet import FLEET_FILE, FLEET_SCHEMA_VERSION, MACHINE_FILE, FleetPlan, charged_once
 from sky_melange.domain.plan import Plan
+from sky_melange.domain.router import router_cluster
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file.decode import Decoder, shown
 from sky_melange.plan_file.reader import SEAL, PlanDocument, read_document, read_plan
 
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 FLEET_SEAL: Final = "fleet_plan_sha256"
 _ADVICE: Final = "`sky-melange plan FLEET.yaml --out FOLDER` writes FOLDER/fleet.json"
 
@@ -63,6 +66,12 @@ def read_fleet_plan(path: Path) -> FleetDocument:
         if MACHINE_FILE.fullmatch(each.file) is None or each.file != f"{each.name}.sky.yaml":
             message = f"{shown(each.file)} is no name of the launch file of {shown(each.name)}"
             raise InputError([Mistake(source=str(path), key="machines", message=message)])
+    # These are written into the router's configuration.
+    if plan.router is not None and (
+        _NAME.fullmatch(plan.name) is None or plan.router.cluster != router_cluster(plan.name)
+    ):
+        message = f"{shown(plan.router.cluster)} is no name of the router's cluster of {shown(plan.name)}"
+        raise InputError([Mistake(source=str(path), key="router.cluster", message=message)])
     return FleetDocument(path=path, plan=plan)
 
 

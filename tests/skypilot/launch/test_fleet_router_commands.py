@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fake_cloud import FakeCloud
 from fleet_files import fleet, workload
 
 from sky_melange.cli import cli, down, launch_folder, status, up
+from sky_melange.domain.digest import json_sha256
 
 ROUTER = "both-router"
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -151,14 +153,29 @@ def test_workloads_that_one_router_cannot_serve(tmp_path: Path, talk: str, more:
     assert said in refused.stderr
 
 
-def test_a_plan_that_does_not_agree_on_its_router_is_refused(out: Path) -> None:
-    from sky_melange.domain.digest import json_sha256
-
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda fleet: fleet.pop("router"), "on who routes its requests; plan the fleet again"),
+        (lambda fleet: fleet["router"].update(cluster="x; rm -rf /"), "is no name of the router's cluster of 'both'"),
+        (
+            lambda fleet: fleet.update(
+                name="a\nfrontend x", router=fleet["router"] | {"cluster": "a\nfrontend x-router"}
+            ),
+            "is no name of the router's cluster",
+        ),
+    ],
+)
+def test_a_fleet_json_that_somebody_edited_is_refused(
+    out: Path, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
     path = out / "fleet.json"
     document = json.loads(path.read_text(encoding="utf-8"))
-    del document["router"], document["fleet_plan_sha256"]
+    change(document)
+    del document["fleet_plan_sha256"]
     document["fleet_plan_sha256"] = json_sha256(document)
     path.write_text(json.dumps(document), encoding="utf-8")
-    refused = run("up", out, "--dry-run", "--offline")
-    assert refused.exit_code == 2
-    assert "on who routes its requests; plan the fleet again" in refused.stderr
+    for command in (["check", "--offline"], ["up", "--dry-run", "--offline"], ["status"], ["down", "--yes"]):
+        refused = run(command[0], out, *command[1:])
+        assert refused.exit_code == 2, command
+        assert said in refused.stderr
