@@ -14,42 +14,25 @@ import pytest
 import requests
 import router_plans as plans
 import yaml
+from fleet_plans import CHAT, CODE, CODE_GROUP, SQL, two_models
 from haproxy_process import Running, haproxy, needs_haproxy
 from stub_replica import Loop, StubReplica, prompt_body, running, send_all
 
-from sky_melange.domain.adapter import Adapter
-from sky_melange.domain.plan import Plan
-from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
+from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import InputError
 from sky_melange.render import router_haproxy, router_litellm
 
 pytestmark = [needs_haproxy, pytest.mark.server]
-
-CHAT, CODE, SQL = "example/model-8b", "org/code-32b", "org/sql"
-LARGE = "code-h100"
-
-
-def fleet(*keys: str | None) -> list[tuple[Plan, Workload]]:
-    """A plan of three groups, and one of a single group with an adapter, each with its key."""
-    chat_key, code_key = keys or (None, None)
-    chat, code = plans.workload(), plans.workload(RoutingPolicy.SIZE_AWARE)
-    model = replace(code.model, id=CODE, adapters=(Adapter(id=SQL, share=0.3, rank=8),), adapter_overhead=0.1)
-    code = replace(code, name="code", model=model, launch=replace(code.launch, api_key_secret=code_key))
-    chat = replace(chat, launch=replace(chat.launch, api_key_secret=chat_key))
-    routing = plans.routes({(100, 100): {LARGE: 1.0}, (1000, 100): {LARGE: 1.0}})
-    routing = tuple(replace(route, can_serve=(LARGE,)) for route in routing)
-    small = plans.plan(RoutingPolicy.SIZE_AWARE, name="code", groups=(plans.group(LARGE),), routing=routing)
-    return [(plans.plan(), chat), (small, code)]
 
 
 @contextmanager
 def front_door(
     folder: Path, *keys: str | None, **values: str
 ) -> Iterator[tuple[Running, Loop, dict[str, StubReplica]]]:
-    stubs = {name: StubReplica(name) for name in (*plans.GROUPS, LARGE)}
+    stubs = {name: StubReplica(name) for name in (*plans.GROUPS, CODE_GROUP)}
     with running(*stubs.values()) as loop:
         addresses = {f"{name.upper().replace('-', '_')}_ENDPOINT": stub.address for name, stub in stubs.items()}
-        with haproxy(router_haproxy.render_fleet("both", fleet(*keys)), folder, {**addresses, **values}) as router:
+        with haproxy(router_haproxy.render_fleet("both", two_models(*keys)), folder, {**addresses, **values}) as router:
             yield router, loop, stubs
             assert router.process.poll() is None, "HAProxy ended"
 
@@ -71,12 +54,12 @@ def test_each_request_reaches_its_model_in_the_planned_shares(tmp_path: Path) ->
     of_chat = Counter(name for name in plans.GROUPS for _ in range(stubs[name].seen.buckets[CHAT]))
     for name, share in plans.INPUT_AWARE_SHARES[1000].items():
         assert of_chat[name] / 2000 == pytest.approx(share, abs=0.01)
-    assert stubs[LARGE].seen.buckets == {CODE: 1000, SQL: 1000}
+    assert stubs[CODE_GROUP].seen.buckets == {CODE: 1000, SQL: 1000}
 
 
 def test_a_stream_comes_token_by_token(tmp_path: Path) -> None:
     with front_door(tmp_path) as (router, _, stubs):
-        stubs[LARGE].token_delay_s = 0.1
+        stubs[CODE_GROUP].token_delay_s = 0.1
         body = json.dumps({"messages": [], "stream": True, "model": SQL}).encode()
         url = f"http://127.0.0.1:{router.port}/v1/chat/completions"
         with requests.post(url, data=body, stream=True, timeout=10) as answer:
@@ -127,11 +110,11 @@ def test_only_the_model_of_the_body_decides_and_what_names_none_is_refused(tmp_p
     with front_door(tmp_path) as (router, _, stubs):
         found = {name: ask(router, body).status_code for name, body in REACHES.items()}
         assert found == dict.fromkeys(REACHES, 200)
-        assert stubs[LARGE].seen.total == len(REACHES)
+        assert stubs[CODE_GROUP].seen.total == len(REACHES)
         chunked = requests.post(
             f"http://127.0.0.1:{router.port}/v1/completions", data=iter([b'{"mod', b'el": "org/sql"}']), timeout=10
         )
-        assert (chunked.status_code, stubs[LARGE].seen.total) == (200, len(REACHES) + 1)
+        assert (chunked.status_code, stubs[CODE_GROUP].seen.total) == (200, len(REACHES) + 1)
         refused = {name: ask(router, body) for name, (body, _) in REFUSED.items()}
         assert {name: answer.status_code for name, answer in refused.items()} == {
             name: status for name, (_, status) in REFUSED.items()
@@ -158,7 +141,7 @@ def test_models_are_listed_by_the_router_itself(tmp_path: Path) -> None:
 
 def test_a_dead_model_leaves_the_others_alone(tmp_path: Path) -> None:
     with front_door(tmp_path) as (router, loop, stubs):
-        loop.run(stubs[LARGE].kill())
+        loop.run(stubs[CODE_GROUP].kill())
         health = f"http://127.0.0.1:{router.port}/health"
         deadline = time.monotonic() + 15
         while requests.get(f"{health}/code", timeout=5).status_code != 503:
@@ -189,14 +172,14 @@ def test_each_workload_has_its_key(tmp_path: Path) -> None:
 
 
 def test_litellm_has_a_group_of_deployments_for_each_model() -> None:
-    text = router_litellm.render_fleet("both", fleet())["router/litellm.yaml"]
+    text = router_litellm.render_fleet("both", two_models())["router/litellm.yaml"]
     models = yaml.safe_load(text)["model_list"]
     assert Counter(each["model_name"] for each in models) == {CHAT: 3, CODE: 1, SQL: 1}
     assert len({each["model_info"]["id"] for each in models}) == 5
 
 
 def test_plans_that_cannot_be_told_apart_are_refused() -> None:
-    (chat, code) = fleet()
+    (chat, code) = two_models()
     with pytest.raises(InputError) as caught:
         router_haproxy.render_fleet("both", [chat, (chat[0], code[1])])
     assert "have an address in common: CHAT_L4_ENDPOINT" in str(caught.value)
