@@ -15,9 +15,10 @@ import requests
 import router_plans as plans
 import yaml
 from fleet_plans import CHAT, CODE, CODE_GROUP, SQL, two_models
-from haproxy_process import Running, haproxy, needs_haproxy
+from haproxy_process import Running, accepts, haproxy, needs_haproxy, written
 from stub_replica import Loop, StubReplica, prompt_body, running, send_all
 
+from sky_melange.domain.adapter import Adapter
 from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import InputError
 from sky_melange.render import router_haproxy, router_litellm
@@ -169,6 +170,26 @@ def test_each_workload_has_its_key(tmp_path: Path) -> None:
         assert ask(router, chat_body(CHAT)).status_code == 200
         assert ask(router, chat_body(CODE)).status_code == 401
         assert ask(router, chat_body(CODE), Authorization="Bearer two").status_code == 200
+
+
+def test_sixty_models_with_thirty_adapters_each_are_accepted(tmp_path: Path) -> None:
+    """HAProxy reads at most 64 words of a line."""
+    made = []
+    for number in range(60):
+        name = f"w{number}"
+        (_, _), (plan, workload) = two_models("KEY", f"KEY_{number}")
+        group = plans.group(f"{name}-h100")
+        routing = plans.routes({(100, 100): {group.name: 1.0}})
+        routing = tuple(replace(route, can_serve=(group.name,)) for route in routing)
+        adapters = tuple(Adapter(id=f"org/{name}-{each}", share=0.01, rank=8) for each in range(30))
+        model = replace(workload.model, id=f"org/{name}", adapters=adapters)
+        made.append(
+            (replace(plan, name=name, groups=(group,), routing=routing), replace(workload, name=name, model=model))
+        )
+    addresses = {f"W{number}_H100_ENDPOINT": "127.0.0.1:1" for number in range(60)}
+    keys = {f"KEY_{number}": "key" for number in range(60)}
+    done = accepts(written(router_haproxy.render_fleet("big", made), tmp_path), addresses | keys)
+    assert done.returncode == 0, done.stderr
 
 
 def test_litellm_has_a_group_of_deployments_for_each_model() -> None:
