@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
 from sky_melange.domain.machine import Machine, OnMachine, WithGpus
 from sky_melange.domain.offer import Priced
-from sky_melange.domain.plan import CONTROLLER_PURPOSE, Answered, Plan
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Answered, Overhead, Plan
 from sky_melange.domain.workload import Budget, Objective, Workload
 
 FLEET_SCHEMA_VERSION: Final = 1
@@ -46,6 +47,13 @@ class FleetConstraints:
     max_vcpus_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
+class FleetRouter(StrEnum):
+    """Whether each plan has the router that it needs, or one serves all workloads, by `model` in the body."""
+
+    EACH = "each"
+    ONE = "one"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FleetTerms:
     """What is asked of all together."""
@@ -63,6 +71,7 @@ class Fleet(FleetTerms):
     name: str
     members: tuple[FleetMember, ...]
     share_machines: bool = False
+    router: FleetRouter = FleetRouter.EACH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +122,18 @@ def machine_place(machine: Machine) -> str:
     return f"{machine.cloud}/{machine.region}/{machine.instance_type}"
 
 
-def charged_once(plans: Sequence[tuple[Plan, Workload]]) -> list[tuple[Plan, Workload]]:
-    """The plans of a fleet as they are paid for together: SkyServe's controller, which each names, in one of them."""
-    found, is_charged = [], False
+def charged_once(plans: Sequence[tuple[Plan, Workload]], router: Overhead | None = None) -> list[tuple[Plan, Workload]]:
+    """The plans of a fleet as they are paid for together: SkyServe's controller, which each names, in one of them.
+
+    The first has the `router` of all.
+    """
+    found: list[tuple[Plan, Workload]] = []
+    is_charged = False
     for plan, workload in plans:
+        own = () if router is None or found else (router,)
         kept = tuple(each for each in plan.overhead if not is_charged or each.purpose != CONTROLLER_PURPOSE)
         is_charged = is_charged or any(each.purpose == CONTROLLER_PURPOSE for each in kept)
-        found.append((replace(plan, overhead=kept), workload))
+        found.append((replace(plan, overhead=(*kept, *own)), workload))
     return found
 
 
@@ -165,9 +179,9 @@ class FleetPlan(FleetTerms, Answered):
     """The answer. `status` and `mip_gap` are of what all cost together, as in `Plan`.
 
     `usd_per_hour` is the sum of the plans less `shared_usd_per_hour`: controllers of SkyServe that each plan counts by
-    itself, where one runs all services. `needed_usd_per_hour`: what all the traffic of all would cost, where some
-    yields; None: none does, or no such fleet exists. `vcpus` of an instance by `machine_place`, where quotas
-    count them.
+    itself, where one runs all services; and that of `router`, where one serves all, which no plan counts.
+    `needed_usd_per_hour`: what all the traffic of all would cost, where some yields; None: none does, or no such fleet
+    exists. `vcpus` of an instance by `machine_place`, where quotas count them.
     """
 
     members: tuple[MemberPlan, ...]
@@ -181,3 +195,10 @@ class FleetPlan(FleetTerms, Answered):
     vcpus: Mapping[str, float] = field(default_factory=dict)
     machines: tuple[SharedMachine, ...] = ()
     needed_usd_per_hour: float | None = None
+    router: Overhead | None = None
+
+    @property
+    def beside_usd_per_hour(self) -> float:
+        """What the fleet costs more than the sum of its plans: its router, less what is shared."""
+        router = None if self.router is None else self.router.price_usd_per_hour
+        return (router or 0.0) - self.shared_usd_per_hour

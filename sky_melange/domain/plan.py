@@ -27,12 +27,16 @@ CONTROLLER_PURPOSE: Final = "SkyServe controller"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overhead(InRegion):
-    """A machine that a launch needs beside its replicas, at its price. `price_usd_per_hour` None: not known."""
+    """A machine that a launch needs beside its replicas, at its price. `price_usd_per_hour` None: not known.
+
+    `cluster`: the name that it is launched by; "": that of its purpose and plan.
+    """
 
     purpose: str
     price_usd_per_hour: float | None
     price: PriceProvenance | None
     note: str = ""
+    cluster: str = ""
 
 
 BURST_ROOM: Final = 1.25

@@ -184,6 +184,6 @@ def _overhead_line(plan: Plan, workload: Workload, machine: Overhead) -> Planned
         list_price=price if listed else None,
         hours=always,
         used=always,
-        cluster=names.get(machine.purpose, ""),
+        cluster=machine.cluster or names.get(machine.purpose, ""),
         is_numbered=False,
     )

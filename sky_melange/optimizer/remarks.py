@@ -118,12 +118,14 @@ def _router(workload: Workload) -> str:
     """What front door there is, and what it only estimates."""
     if workload.router.kind is RouterKind.NONE:
         return "No router is planned: SkyServe's own balancers do not look at sizes; each group has its own endpoint."
-    if workload.router.kind is RouterKind.LITELLM or workload.routing is RoutingPolicy.BLIND:
-        return f"The router ({workload.router.kind}) is planned where there is more than one endpoint."
     output = ", output by what a request allows" if workload.routing is RoutingPolicy.SIZE_AWARE else ""
+    where = "where there is more than one endpoint"
+    if workload.router.of_fleet:
+        where = "one for all workloads of the fleet, whose cost is not in this plan"
+    if workload.router.kind is RouterKind.LITELLM or workload.routing is RoutingPolicy.BLIND:
+        return f"The router ({workload.router.kind}) is planned {where}."
     return (
-        f"The router (haproxy, where there is more than one endpoint) estimates input by "
-        f"{workload.router.bytes_per_token:g} bytes a token{output}."
+        f"The router (haproxy, {where}) estimates input by {workload.router.bytes_per_token:g} bytes a token{output}."
     )
 
 

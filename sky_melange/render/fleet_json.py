@@ -31,6 +31,18 @@ def with_plans(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> str:
     return json.dumps({**document(fleet, plans), "plans": whole}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def explanation(fleet: FleetPlan) -> dict[str, object]:
+    """What is short, and for whom. `worth_usd_per_hour` of a quota is 0 where it is not short, or not known."""
+    keys = ("name", "priority", "served_fraction", "mean_usd_per_hour", "alone_usd_per_hour")
+    return {
+        "total_usd_per_hour": fleet.usd_per_hour,
+        "shared": [{**dataclasses.asdict(each), "total": each.total} for each in fleet.shared],
+        "workloads": [{key: getattr(member, key) for key in keys} for member in fleet.members],
+        "priorities": [dataclasses.asdict(each) for each in fleet.priorities],
+        "needed_usd_per_hour": fleet.needed_usd_per_hour,
+    }
+
+
 def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[str, object]:
     """The fleet as plain JSON values; `fleet_plan_sha256` is the digest of all the other keys."""
     members = tuple(
@@ -41,8 +53,9 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
         "schema_version": FLEET_SCHEMA_VERSION,
         **_fields(dataclasses.replace(fleet, members=members)),
     }
-    if not fleet.machines:
-        del values["machines"]
+    for name in ("machines", "router"):
+        if not values[name]:
+            del values[name]
     return {**values, "fleet_plan_sha256": json_sha256(values)}
 
 

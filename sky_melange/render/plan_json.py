@@ -113,6 +113,8 @@ def _workload(workload: Workload) -> dict[str, object]:
         kept["groups"] = tuple(in_order(group, MACHINE_KEYS) for group in kept["groups"])
     if not workload.candidates.purchase:
         del fields["candidates"]["purchase"]
+    if not workload.router.of_fleet:
+        del fields["router"]["of_fleet"]
     return fields
 
 
@@ -147,7 +149,10 @@ def _commitments(commitments: Commitments) -> dict[str, object]:
 
 
 def _overhead(machine: Overhead) -> dict[str, object]:
-    return in_order(dataclasses.asdict(machine), ("purpose",))
+    fields = dataclasses.asdict(machine)
+    if not machine.cluster:
+        del fields["cluster"]
+    return in_order(fields, ("purpose",))
 
 
 def _missing(cloud: MissingCloud) -> dict[str, object]:

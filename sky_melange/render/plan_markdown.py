@@ -28,7 +28,7 @@ def render(plan: Plan, workload: Workload) -> str:
     lines += [f"**{escape(answer.headline(plan))}**", ""]
     sentences = (
         answer.lead(plan, workload),
-        answer.verdict(plan),
+        answer.verdict(plan, workload),
         answer.attained(plan, workload.slo),
         *plan_sentences(plan, workload),
     )

@@ -88,7 +88,7 @@ def figures(plan: Plan, workload: Workload) -> Figures:
         proof=answer.proof(plan).capitalize() + ".",
         missing=tuple(missing_sentences(plan)),
         tiles=tuple(_tiles(plan, workload)),
-        why=answer.verdict(plan),
+        why=answer.verdict(plan, workload),
         sentences=tuple(plan_sentences(plan, workload)),
         promise=tuple(simulated_sentences(plan)) or (_unsimulated(workload.slo),),
         commitments=tuple(commitment_sentences(plan)),

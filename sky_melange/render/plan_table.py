@@ -60,7 +60,7 @@ def _answer(plan: Plan, workload: Workload, width: int, *, is_verbose: bool) -> 
     yield ""
     yield _groups(plan) if is_verbose else _lines(plan, width)
     yield ""
-    yield Text(verdict(plan))
+    yield Text(verdict(plan, workload))
     full = list(simulated_sentences(plan)) if is_verbose else []
     yield from map(Text, full or [attained(plan, workload.slo)])
     yield from (Text(sentence) for sentence in plan_sentences(plan, workload))

@@ -42,10 +42,10 @@ def period_title(schedule: Schedule) -> str:
     return "By the hour" if schedule.autoscaling is None else "By the hour, at least"
 
 
-def clock_sentence(plan: Plan, schedule: Schedule) -> str:
+def clock_sentence(plan: Plan, schedule: Schedule, workload: Workload | None = None) -> str:
     """`By the clock: USD 20.4672 per hour on average …`"""
     if schedule.autoscaling is not None:
-        return _autoscaled_sentence(plan, schedule, schedule.autoscaling)
+        return _autoscaled_sentence(plan, schedule, schedule.autoscaling, workload)
     totals = [sum(period.instances) for period in schedule.periods]
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     against = (
@@ -74,7 +74,7 @@ def clock_sentence(plan: Plan, schedule: Schedule) -> str:
     )
 
 
-def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> str:
+def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling, workload: Workload | None) -> str:
     mean, most_usd = math.fsum(told.mean_instances), most_usd_per_hour(plan.groups, plan.cost, schedule)
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     return (
@@ -98,6 +98,7 @@ def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> s
             if schedule.idle_hours
             and not told.least_fraction
             and all(machine.purpose != ROUTER_PURPOSE for machine in plan.overhead)
+            and not (workload is not None and workload.router.of_fleet)
             else ""
         )
     )

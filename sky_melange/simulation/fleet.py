@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_melange.domain.front_door import RequestClass, Routed, needs_router, request_classes
+from sky_melange.domain.front_door import RequestClass, Routed, is_routed, request_classes
 from sky_melange.domain.profile import LatencyModelForm, Profile
 from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
@@ -72,7 +72,7 @@ class Fleet:
 
 def fleet_of(plan: Routed, workload: Workload, profiles: Mapping[str, Profile]) -> Fleet:
     """A plan as its router and launch files run it; `profiles` by name of the group."""
-    has_router = needs_router(plan.groups, workload)
+    has_router = is_routed(plan.groups, workload)
     is_haproxy = workload.router.kind is RouterKind.HAPROXY
     return Fleet(
         groups=tuple(

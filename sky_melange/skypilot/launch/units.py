@@ -75,20 +75,16 @@ def wanted_units(plan: Plan, workload: Workload, files: Mapping[str, str]) -> tu
                 )
             )
     if needs_router(plan.groups, workload):
-        name = router_cluster(plan.name)
-        parts = [files[file] for file in (TASK_FILE, HAPROXY_FILE, LUA_FILE, LITELLM_FILE, HOOK_FILE)]
-        units.append(
-            Unit(
-                kind=UnitKind.ROUTER,
-                base=name,
-                name=name,
-                group="",
-                file=TASK_FILE,
-                sha256=digest(*parts),
-                instances=1,
-            )
-        )
+        units.append(router_unit(router_cluster(plan.name), files))
     return tuple(units)
+
+
+def router_unit(name: str, files: Mapping[str, str]) -> Unit:
+    """The router of a plan, or of a fleet."""
+    parts = [files[file] for file in (TASK_FILE, HAPROXY_FILE, LUA_FILE, LITELLM_FILE, HOOK_FILE) if file in files]
+    return Unit(
+        kind=UnitKind.ROUTER, base=name, name=name, group="", file=TASK_FILE, sha256=digest(*parts), instances=1
+    )
 
 
 def machine_units(machines: Sequence[SharedMachine], files: Mapping[str, str]) -> tuple[Unit, ...]:
