@@ -62,7 +62,7 @@ def write_fleet_folder(folder: Path, planned: PlannedFleet) -> None:
         old = [path.name for path in folder.glob("*.sky.yaml") if _is_of_machine(path)]
         for name in {*old, *fleet_router_files()} - set(shared):
             (folder / name).unlink(missing_ok=True)
-        if planned.plan.router is None and "router" not in names and (folder / "router").is_dir():
+        if planned.plan.router_machine is None and "router" not in names and (folder / "router").is_dir():
             (folder / "router").rmdir()
 
 
@@ -252,7 +252,7 @@ def _shared_by(document: FleetDocument) -> set[str]:
 
     fleet = document.plan
     started = [entry.kind for entry in read_record(document.path.parent, fleet.name).started.values()]
-    is_routed = fleet.router is not None or UnitKind.ROUTER in started
+    is_routed = fleet.router_machine is not None or UnitKind.ROUTER in started
     has_machines = bool(fleet.machines) or UnitKind.CLUSTER in started
     return {name for name, is_there in ((MACHINES, has_machines), (ROUTER, is_routed), ("", bool(started))) if is_there}
 

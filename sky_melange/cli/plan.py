@@ -231,7 +231,7 @@ def _plan_fleet(
     if output_format == "json":
         click.echo(fleet_json.with_plans(fleet, plans), nl=False)
     elif output_format == "focus-csv":
-        click.echo(focus_csv.render(charged_once(plans, fleet.router), charged), nl=False)
+        click.echo(focus_csv.render(charged_once(plans, fleet.router_machine), charged), nl=False)
     elif output_format == "markdown":
         click.echo(fleet_markdown.render(fleet, plans), nl=False)
     else:

@@ -38,7 +38,7 @@ def read_machines(folder: Path) -> MachineLaunch:
 
     document = read_fleet_plan(folder)
     shared = [machine.file for machine in document.plan.machines]
-    shared += [] if document.plan.router is None else fleet_router_files()
+    shared += [] if document.plan.router_machine is None else fleet_router_files()
     found = read_files_beside(document.path, shared)
     return MachineLaunch(
         fleet=document.plan,
@@ -157,7 +157,7 @@ def _router_secrets(launch: MachineLaunch) -> dict[str, str]:
 
 
 def _router_price(launch: MachineLaunch) -> str:
-    price = None if launch.fleet.router is None else launch.fleet.router.price_usd_per_hour
+    price = None if launch.fleet.router_machine is None else launch.fleet.router_machine.price_usd_per_hour
     return "an unknown amount" if price is None else f"{price:.4f}"
 
 
@@ -269,7 +269,7 @@ def _show(launch: MachineLaunch, steps: Sequence[Step], *, is_answer: bool) -> N
     prices = {machine.name: machine.price_usd_per_hour for machine in launch.fleet.machines}
     for step in steps:
         shown = f"  {words[step.group]}: USD {prices[step.group]:.4f} per hour" if step.group in words else ""
-        router, kind = launch.fleet.router, "machine"
+        router, kind = launch.fleet.router_machine, "machine"
         if step.kind.value == "router":
             kind = "router"
             if router is not None:

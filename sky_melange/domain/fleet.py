@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final
 
 from sky_melange.domain.machine import Machine, OnMachine, WithGpus
@@ -47,13 +46,6 @@ class FleetConstraints:
     max_vcpus_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-class FleetRouter(StrEnum):
-    """Whether each plan has the router that it needs, or one serves all workloads, by `model` in the body."""
-
-    EACH = "each"
-    ONE = "one"
-
-
 @dataclass(frozen=True, kw_only=True)
 class FleetTerms:
     """What is asked of all together."""
@@ -66,12 +58,15 @@ class FleetTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet(FleetTerms):
-    """A validated fleet.yaml. `share_machines`: engines of several workloads may run on one machine."""
+    """A validated fleet.yaml. `share_machines`: engines of several workloads may run on one machine.
+
+    `one_router` serves all workloads, by `model` in the body; otherwise each plan has the router that it needs.
+    """
 
     name: str
     members: tuple[FleetMember, ...]
     share_machines: bool = False
-    router: FleetRouter = FleetRouter.EACH
+    one_router: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +174,7 @@ class FleetPlan(FleetTerms, Answered):
     """The answer. `status` and `mip_gap` are of what all cost together, as in `Plan`.
 
     `usd_per_hour` is the sum of the plans less `shared_usd_per_hour`: controllers of SkyServe that each plan counts by
-    itself, where one runs all services; and that of `router`, where one serves all, which no plan counts.
+    itself, where one runs all services; and `router_machine`, where one router serves all, which no plan counts.
     `needed_usd_per_hour`: what all the traffic of all would cost, where some yields; None: none does, or no such fleet
     exists. `vcpus` of an instance by `machine_place`, where quotas count them.
     """
@@ -195,10 +190,10 @@ class FleetPlan(FleetTerms, Answered):
     vcpus: Mapping[str, float] = field(default_factory=dict)
     machines: tuple[SharedMachine, ...] = ()
     needed_usd_per_hour: float | None = None
-    router: Overhead | None = None
+    router_machine: Overhead | None = None
 
     @property
     def beside_usd_per_hour(self) -> float:
         """What the fleet costs more than the sum of its plans: its router, less what is shared."""
-        router = None if self.router is None else self.router.price_usd_per_hour
+        router = None if self.router_machine is None else self.router_machine.price_usd_per_hour
         return (router or 0.0) - self.shared_usd_per_hour

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from sky_melange.domain.fleet import Fleet, FleetRouter, PriorityCost
+from sky_melange.domain.fleet import Fleet, PriorityCost
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead
 from sky_melange.domain.router import router_cluster
@@ -285,9 +285,7 @@ class FleetSearch:
             found = solve_fleet(FleetProblem.of(problems, shared, self.names), self.settings)
         except InfeasibleError:
             return None
-        router = (
-            [each.model.machines.cheapest_router for each in self.ready] if self.fleet.router is FleetRouter.ONE else []
-        )
+        router = [each.model.machines.cheapest_router for each in self.ready] if self.fleet.one_router else []
         beside = min((offer.price_usd_per_hour for offer in router if offer is not None), default=0.0)
         return found.cost_usd_per_hour + beside - _but_one([problem.charges.base_usd_per_hour for problem in problems])
 
@@ -304,7 +302,7 @@ class FleetSearch:
 
     def router(self, found: Found) -> Overhead | None:
         """The machine of the router that serves all: the cheapest that any of the workloads would take."""
-        if self.fleet.router is not FleetRouter.ONE:
+        if not self.fleet.one_router:
             return None
         machines = [member.ready.model.machines.router(member.answer.optimum.groups) for member in found.members]
         unknown = float("inf")

@@ -18,7 +18,6 @@ from sky_melange.domain.fleet import (
     FleetInputs,
     FleetMember,
     FleetPlan,
-    FleetRouter,
     MemberPlan,
     SharedMachine,
     SharedUse,
@@ -154,7 +153,7 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
             message = "the fleet's objective: most_traffic plans for one rate: leave out traffic.hours"
             mistakes.append(Mistake(source=str(file), key="traffic.hours", message=message))
         workloads.append((file, text, _routed(workload, fleet)))
-    if fleet.router is FleetRouter.ONE:
+    if fleet.one_router:
         mistakes += router_mistakes(path, [(file, workload) for file, _, workload in workloads])
     for name, count in Counter(workload.name for _, _, workload in workloads).items():
         if count > 1:
@@ -188,7 +187,7 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
 
 
 def _routed(workload: Workload, fleet: Fleet) -> Workload:
-    return replace(workload, router=replace(workload.router, of_fleet=fleet.router is FleetRouter.ONE))
+    return replace(workload, router=replace(workload.router, of_fleet=fleet.one_router))
 
 
 def router_mistakes(path: Path, workloads: Sequence[tuple[Path, Workload]]) -> Iterator[Mistake]:
@@ -354,5 +353,5 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
         vcpus=dict(sorted(vcpus.items())),
         machines=machines,
         needed_usd_per_hour=found.needed_usd_per_hour,
-        router=router,
+        router_machine=router,
     )

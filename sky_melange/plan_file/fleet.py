@@ -67,11 +67,11 @@ def read_fleet_plan(path: Path) -> FleetDocument:
             message = f"{shown(each.file)} is no name of the launch file of {shown(each.name)}"
             raise InputError([Mistake(source=str(path), key="machines", message=message)])
     # These are written into the router's configuration.
-    if plan.router is not None and (
-        _NAME.fullmatch(plan.name) is None or plan.router.cluster != router_cluster(plan.name)
+    if plan.router_machine is not None and (
+        _NAME.fullmatch(plan.name) is None or plan.router_machine.cluster != router_cluster(plan.name)
     ):
-        message = f"{shown(plan.router.cluster)} is no name of the router's cluster of {shown(plan.name)}"
-        raise InputError([Mistake(source=str(path), key="router.cluster", message=message)])
+        message = f"{shown(plan.router_machine.cluster)} is no name of the router's cluster of {shown(plan.name)}"
+        raise InputError([Mistake(source=str(path), key="router_machine.cluster", message=message)])
     return FleetDocument(path=path, plan=plan)
 
 
@@ -82,7 +82,7 @@ def read_charged(path: Path) -> list[tuple[Plan, Workload]]:
         return [(document.plan, document.workload)]
     fleet = read_fleet_plan(path)
     plans = [(document.plan, document.workload) for document in read_member_plans(fleet)]
-    return charged_once(plans, fleet.plan.router)
+    return charged_once(plans, fleet.plan.router_machine)
 
 
 def read_member_plans(document: FleetDocument) -> tuple[PlanDocument, ...]:
@@ -98,7 +98,7 @@ def read_member_plans(document: FleetDocument) -> tuple[PlanDocument, ...]:
         except InputError as error:
             mistakes += error.mistakes
             continue
-        if plan.workload.router.of_fleet is (document.plan.router is None):
+        if plan.workload.router.of_fleet is (document.plan.router_machine is None):
             message = f"does not agree with {document.path} on who routes its requests; plan the fleet again"
             mistakes.append(Mistake(source=str(plan.path), key="workload.router.of_fleet", message=message))
         found.append(plan)

@@ -60,10 +60,10 @@ def render_files(plan: Plan, workload: Workload) -> dict[str, str]:
 def render_fleet_files(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[str, str]:
     """The same of what a fleet's folder holds beside its plans and fleet.json: shared machines, the router of all."""
     files = shared_machine_yaml.render(fleet, plans)
-    if fleet.router is not None:
+    if fleet.router_machine is not None:
         files |= router_haproxy.render_fleet(fleet.name, plans)
         files |= router_litellm.render_fleet(fleet.name, plans)
-        files |= router_sky_yaml.render_fleet(fleet.router, plans)
+        files |= router_sky_yaml.render_fleet(fleet.router_machine, plans)
     return files
 
 

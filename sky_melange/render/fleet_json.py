@@ -53,7 +53,7 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
         "schema_version": FLEET_SCHEMA_VERSION,
         **_fields(dataclasses.replace(fleet, members=members)),
     }
-    for name in ("machines", "router"):
+    for name in ("machines", "router_machine"):
         if not values[name]:
             del values[name]
     return {**values, "fleet_plan_sha256": json_sha256(values)}

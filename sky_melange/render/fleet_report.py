@@ -14,7 +14,7 @@ from sky_melange.domain.workload import Workload
 from sky_melange.render import fleet_json, plan_report
 from sky_melange.render import fleet_table as words
 from sky_melange.render.money import hourly, monthly
-from sky_melange.render.plan_report import Bar
+from sky_melange.render.plan_report import Bar, Bill
 from sky_melange.render.plan_sentences import missing_sentences
 from sky_melange.render.templates import template_environment
 
@@ -22,19 +22,14 @@ _TEMPLATE: Final = "fleet_report.html.j2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetFigures:
+class FleetFigures(Bill):
     """What a page says of a fleet first, as texts. Rows are under `fleet_table.MEMBER_HEAD` and `SHARED_HEAD`."""
 
     title: str
-    monthly: str
-    hourly: str
     mean: str
-    proof: str
-    missing: list[str]
-    sentences: list[str]
-    member_rows: list[tuple[str, ...]]
-    shared_rows: list[tuple[str, ...]]
-    warnings: list[str]
+    member_rows: tuple[tuple[str, ...], ...]
+    shared_rows: tuple[tuple[str, ...], ...]
+    warnings: tuple[str, ...]
 
 
 def figures(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> FleetFigures:
@@ -46,11 +41,11 @@ def figures(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> FleetFi
         hourly=hourly(fleet.mean_usd_per_hour),
         mean="" if fleet.mean_usd_per_hour == fleet.usd_per_hour else " on average over the hours",
         proof=words.proof(fleet, plans).capitalize() + ".",
-        missing=list(dict.fromkeys(sentence for plan, _ in plans for sentence in missing_sentences(plan))),
-        sentences=list(words.sentences(fleet)),
-        member_rows=list(words.member_rows(fleet, plans)),
-        shared_rows=list(words.shared_rows(fleet)),
-        warnings=list(fleet.warnings),
+        missing=tuple(dict.fromkeys(sentence for plan, _ in plans for sentence in missing_sentences(plan))),
+        sentences=tuple(words.sentences(fleet)),
+        member_rows=tuple(words.member_rows(fleet, plans)),
+        shared_rows=tuple(words.shared_rows(fleet)),
+        warnings=tuple(fleet.warnings),
     )
 
 

@@ -71,11 +71,12 @@ def sentences(fleet: FleetPlan) -> Iterator[str]:
             f"One SkyServe controller runs all services: USD {dollars(fleet.shared_usd_per_hour)} per hour less than "
             "the plans by themselves add up to."
         )
-    if fleet.router is not None:
-        price = fleet.router.price_usd_per_hour
+    router = fleet.router_machine
+    if router is not None:
+        price = router.price_usd_per_hour
         paid = "at a price that is not known" if price is None else f"USD {dollars(price)} per hour"
-        where = f"{fleet.router.instance_type or 'a small machine'} in {fleet.router.cloud} {fleet.router.region}"
-        yield f"One router serves all workloads, by the model that a request names: {where.rstrip()}, {paid}."
+        where = f"{router.instance_type or 'a small machine'} in {router.cloud} {router.region}".rstrip()
+        yield f"One router serves all workloads, by the model that a request names: {where}, {paid}."
     yield from map(machine_sentence, fleet.machines)
     budget = fleet.budget or Budget()
     for unit, limit, cost in (

@@ -55,19 +55,28 @@ class Bar:
     is_ours: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """What a person sees first of a plan, on the page and in SkyPilot's dashboard: texts, all of one computation."""
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """What a page says first, of a plan or a fleet. `sentences`: what else the total rests on, where there is any."""
 
+    __slots__ = ()
     monthly: str
     hourly: str
-    when: str
     proof: str
     missing: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures(Bill):
+    """What a person sees first of a plan, on the page and in SkyPilot's dashboard: texts, all of one computation.
+
+    `sentences`: what routing, a hosted API, losses and changes cost.
+    """
+
+    when: str
     tiles: tuple[_Tile, ...]
     why: str
-    sentences: tuple[str, ...]
-    """What routing, a hosted API, losses and changes cost; only where there is something to say."""
     promise: tuple[str, ...]
     commitments: tuple[str, ...]
     beyond: tuple[str, ...]

@@ -143,13 +143,13 @@ def test_one_router_costs_no_more_than_a_router_each(tmp_path: Path) -> None:
         machine for member in each.members for machine in member.plan.overhead if machine.purpose == ROUTER_PURPOSE
     ]
     assert len(routers) == 2
-    assert one.plan.router is not None
-    assert one.plan.router.price_usd_per_hour == min(machine.price_usd_per_hour or 0.0 for machine in routers)
-    assert one.plan.usd_per_hour <= each.plan.usd_per_hour - one.plan.router.price_usd_per_hour + 1e-9
+    assert one.plan.router_machine is not None
+    assert one.plan.router_machine.price_usd_per_hour == min(machine.price_usd_per_hour or 0.0 for machine in routers)
+    assert one.plan.usd_per_hour <= each.plan.usd_per_hour - one.plan.router_machine.price_usd_per_hour + 1e-9
     replicas = sum(group.cost_usd_per_hour for member in one.members for group in member.plan.groups)
     controller = next(machine for member in one.members for machine in member.plan.overhead).price_usd_per_hour
     assert one.plan.usd_per_hour == pytest.approx(
-        replicas + (controller or 0.0) + one.plan.router.price_usd_per_hour, rel=1e-9
+        replicas + (controller or 0.0) + one.plan.router_machine.price_usd_per_hour, rel=1e-9
     )
 
 

@@ -53,5 +53,5 @@ class MachineLaunch(LaunchFolder):
 
     def units(self) -> tuple[Unit, ...]:
         """The shared machines, then the router of all."""
-        machines, router = machine_units(self.fleet.machines, self.files), self.fleet.router
+        machines, router = machine_units(self.fleet.machines, self.files), self.fleet.router_machine
         return machines if router is None else (*machines, router_unit(router.cluster, self.files))

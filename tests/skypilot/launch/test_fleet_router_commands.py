@@ -60,7 +60,7 @@ def test_the_router_is_paid_for_once_and_by_no_plan(out: Path) -> None:
     plans = [json.loads((out / name / "plan.json").read_text(encoding="utf-8")) for name in ("chat", "talk")]
     assert [[each["purpose"] for each in plan["overhead"]] for plan in plans] == [["SkyServe controller"]] * 2
     assert not list(out.glob("*/router*"))
-    router = document["router"]
+    router = document["router_machine"]
     assert (router["cluster"], router["instance_type"]) == (ROUTER, "m6i.large")
     whole = sum(plan["cost"]["total_usd_per_hour"] for plan in plans)
     assert document["usd_per_hour"] == pytest.approx(
@@ -156,9 +156,15 @@ def test_workloads_that_one_router_cannot_serve(tmp_path: Path, talk: str, more:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda fleet: fleet.pop("router"), "on who routes its requests; plan the fleet again"),
-        (lambda fleet: fleet["router"].update(cluster="x; rm -rf /"), "is no name of the router's cluster of 'both'"),
-        (lambda fleet: fleet.update(name="a b", router=fleet["router"] | {"cluster": "a b-router"}), "is no name of"),
+        (lambda fleet: fleet.pop("router_machine"), "on who routes its requests; plan the fleet again"),
+        (
+            lambda fleet: fleet["router_machine"].update(cluster="x; rm -rf /"),
+            "is no name of the router's",
+        ),
+        (
+            lambda fleet: fleet["router_machine"].update(cluster="a b-router") or fleet.update(name="a b"),
+            "is no name of",
+        ),
         (lambda fleet: fleet.update(name="a\nfrontend x"), "want one line of text"),
     ],
 )
