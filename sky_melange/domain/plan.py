@@ -492,6 +492,12 @@ class Plan:
     commitments: Commitments | None = None
     served_fraction: float = 1.0
 
+    def request_fraction(self, *groups: str) -> float:
+        """The part of all requests (0..1) that goes to these groups."""
+        total = math.fsum(route.routed_rps for route in self.routing)
+        parts = (route.routed_rps * share for route in self.routing for name, share in route.shares if name in groups)
+        return math.fsum(parts) / total if total else 0.0
+
     @property
     def whole_groups(self) -> tuple[ReplicaGroup, ...]:
         """Those that have machines of their own: launch files of the fleet start the engines of the others."""

@@ -22,6 +22,7 @@ from sky_melange.domain.fleet import (
     SharedMachine,
     SharedUse,
     machine_place,
+    place_shares,
 )
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
@@ -33,10 +34,17 @@ from sky_melange.errors import (
     Mistake,
     SkyMelangeError,
 )
-from sky_melange.pipeline.answering import Answer
 from sky_melange.pipeline.digests import relative_path, workload_digest
 from sky_melange.pipeline.dividing import hindrance, shared_machines
-from sky_melange.pipeline.fleet_search import FleetSearch, Found, Member, named, shared_usd, with_one_controller
+from sky_melange.pipeline.fleet_search import (
+    FleetSearch,
+    Found,
+    Member,
+    mean_usd_per_hour,
+    named,
+    shared_usd,
+    with_one_controller,
+)
 from sky_melange.pipeline.planning import Planned, Prepared, check_budget, plan_file, prepared_file, whole_plan
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.prices import known_accelerators, plannable_clouds
@@ -184,7 +192,7 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
 
 def _told(planned: Planned, member: Member, fraction: float) -> Planned:
     """The plan says that it is part of a fleet, where that changed it."""
-    plan, alone = replace(planned.plan, served_fraction=fraction), _mean_of(member.alone)
+    plan, alone = replace(planned.plan, served_fraction=fraction), mean_usd_per_hour(member.alone)
     if member.answer is member.alone:
         return replace(planned, plan=plan)
     said = (
@@ -208,24 +216,18 @@ def _located(planned: Planned, path: Path, member: FleetMember, folder: Path | N
     return replace(planned, plan=replace(planned.plan, inputs=replace(planned.plan.inputs, workload_file=way)))
 
 
-def _mean_of(answer: Answer) -> float:
-    optimum = answer.optimum
-    if answer.scheduled is None:
-        return optimum.cost.total_usd_per_hour
-    return answer.scheduled.schedule(optimum.overhead, answer.fixed.cost.total_usd_per_hour).usd_per_hour
-
-
 def _verify(
     fleet: Fleet,
     ready: Sequence[Prepared],
     plans: Sequence[Plan],
     vcpus: Mapping[str, float],
     machines: Sequence[SharedMachine],
+    alone_usd_per_hour: Sequence[float],
 ) -> None:
     from sky_melange.optimizer.verify_fleet import fleet_violations
 
     own = [gpus for each in ready for gpus in each.workload.candidates.own]
-    violations = list(fleet_violations(plans, fleet.constraints, vcpus, own, machines))
+    violations = list(fleet_violations(plans, fleet.constraints, vcpus, own, machines, alone_usd_per_hour))
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)
         raise SkyMelangeError(f"the fleet failed its own verification and was discarded; please report this:\n{listed}")
@@ -272,7 +274,8 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
         if offer.vcpus is not None and (place := machine_place(offer.machine)) in bought
     }
     machines = shared_machines(search.fleet.name, plans, found.machines)
-    _verify(search.fleet, search.ready, plans, vcpus, machines)
+    alone = [mean_usd_per_hour(each.alone) for each in found.members]
+    _verify(search.fleet, search.ready, plans, vcpus, machines, alone)
     warnings += _unshared(search)
     idle = solution.idle_uses if solution is not None else (0,) * len(found.shared)
     return FleetPlan(
@@ -289,11 +292,9 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
                 served_fraction=fraction,
                 usd_per_hour=plan.cost.total_usd_per_hour,
                 mean_usd_per_hour=plan.mean_usd_per_hour,
-                alone_usd_per_hour=_mean_of(each.alone),
+                alone_usd_per_hour=cost,
             )
-            for plan, member, fraction, each in zip(
-                plans, search.fleet.members, found.fractions, found.members, strict=True
-            )
+            for plan, member, fraction, cost in zip(plans, search.fleet.members, found.fractions, alone, strict=True)
         ),
         shared=tuple(
             SharedUse(
@@ -316,4 +317,5 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
         vcpus=dict(sorted(vcpus.items())),
         machines=machines,
         needed_usd_per_hour=found.needed_usd_per_hour,
+        places=tuple(place_shares(plans, search.fleet.constraints, alone)),
     )

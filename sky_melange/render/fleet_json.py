@@ -34,6 +34,7 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
         "schema_version": FLEET_SCHEMA_VERSION,
         **dataclasses.asdict(dataclasses.replace(fleet, members=members)),
     }
-    if not fleet.machines:
-        del values["machines"]
+    for key in ("machines", "places"):
+        if not values[key]:
+            del values[key]
     return {**values, "fleet_plan_sha256": json_sha256(values)}

@@ -105,7 +105,7 @@ def _answer(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], width: int
         table.add_row(*kept)
     yield table
     yield ""
-    if fleet.shared:
+    if fleet.shared or fleet.places:
         shared = new_table()
         for position, name in enumerate(SHARED_HEAD):
             shared.add_column(name, justify="right" if position in SHARED_NUMBERS else "left")
@@ -163,3 +163,9 @@ def shared_rows(fleet: FleetPlan) -> Iterator[tuple[str, ...]]:
         worth = f"{dollars(shared.worth_usd_per_hour)} USD/h" if shared.worth_usd_per_hour else ""
         name = shared.name.removeprefix("fleet.constraints.")
         yield name, str(shared.total), str(shared.limit), users, worth
+    for place in fleet.places:
+        users = ", ".join(
+            f"{member.name} {part:.1%}" for member, part in zip(fleet.members, place.fractions, strict=True) if part
+        )
+        name = place.name.removeprefix("fleet.constraints.")
+        yield name, f"{place.total:.1%}", f"{place.limit_fraction:.1%}", users, ""

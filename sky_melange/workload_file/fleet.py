@@ -70,6 +70,8 @@ def read_fleet(
             max_accelerators=limits.max_accelerators,
             max_accelerators_in=limits.max_accelerators_in,
             max_vcpus_in=limits.max_vcpus_in,
+            max_cloud_share_fraction=limits.max_cloud_share,
+            max_region_share_fraction=limits.max_region_share,
         ),
         budget=None if budget is None else Budget(usd_per_hour=budget.usd_per_hour, usd_per_month=budget.usd_per_month),
         objective=Objective(file.objective),

@@ -18,6 +18,14 @@ def _as_in_workloads(name: str) -> Any:
     return ConstraintsSection.model_fields[name]
 
 
+def _share(place: str) -> Any:
+    description = (
+        f"The largest fraction of the traffic of all workloads that any one {place} may get. Requests count by what "
+        "their workload costs alone."
+    )
+    return Field(default=None, description=description, examples=[0.6])
+
+
 class MemberSection(Section):
     """A workload of the fleet; its file's name alone says the same with the defaults."""
 
@@ -53,6 +61,8 @@ class FleetConstraintsSection(Section):
         "AWS (`p*`), Azure (`Standard_ND*_v5`) and GCP (`a3-*`) state them.",
         examples=[{"aws/us-east-1": {"p5.*": 192}}],
     )
+    max_cloud_share: Annotated[float | None, Field(gt=0, le=1)] = _share("cloud")
+    max_region_share: Annotated[float | None, Field(gt=0, le=1)] = _share("region")
 
 
 class FleetSection(Section):
