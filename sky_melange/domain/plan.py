@@ -465,7 +465,7 @@ class Plan:
     clouds whose prices could not be obtained. `schedule`: how many instances run in which hours; None: always all.
     `hosted_api`: None where no list price of the model is known; `emissions`: None in plans of earlier releases.
     `commitments`: None where nothing is bought for a term. `served_fraction` of the workload's traffic is planned for;
-    less than 1 in a fleet whose budget does not pay for more.
+    less than 1 in a fleet whose budget does not pay for more. `fleet_losses`: of instances, that its fleet tolerates.
     """
 
     name: str
@@ -491,6 +491,7 @@ class Plan:
     emissions: Emissions | None = None
     commitments: Commitments | None = None
     served_fraction: float = 1.0
+    fleet_losses: int = 0
 
     def request_fraction(self, *groups: str) -> float:
         """The part of all requests (0..1) that goes to these groups."""

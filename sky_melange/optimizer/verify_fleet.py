@@ -62,6 +62,7 @@ def fleet_violations(
         if used > gpus.gpus:
             yield f"{used} × {gpus.accelerator} are planned on {gpus.infra}, which has {gpus.gpus}"
     yield from _beyond_shares(plans, constraints, alone_usd_per_hour)
+    yield from _beyond_losses(plans, constraints.tolerate_replica_losses)
     yield from _beyond_reserved([group for plan in plans for group in plan.groups])
 
 
@@ -109,6 +110,14 @@ def _beyond_shares(
     for share in place_shares(plans, constraints, alone_usd_per_hour):
         if share.total > share.limit_fraction + _TOLERANCE:
             yield f"{share.name} gets {share.total:.4%} of the traffic, {share.limit_fraction:.4%} are allowed"
+
+
+def _beyond_losses(plans: Sequence[Plan], losses: int) -> Iterator[str]:
+    """All that the fleet loses may be of one plan: each has a routing for every such loss (`ToleratedLosses`)."""
+    for plan in plans if losses else ():
+        fewest = min((sum(gone for _, gone in each.lost) for each in plan.contingencies), default=0)
+        if fewest < losses:
+            yield f"{plan.name} tolerates {fewest} losses, fleet.constraints.tolerate_replica_losses is {losses}"
 
 
 def _beyond_reserved(groups: Sequence[ReplicaGroup]) -> Iterator[str]:

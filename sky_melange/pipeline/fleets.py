@@ -94,9 +94,11 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
         )
         if services <= most:
             break
+    losses = fleet.constraints.tolerate_replica_losses
     planned = [
-        _located(_told(whole_plan(member.ready, member.answer, simulator=simulator), member, part), path, each, folder)
+        _located(_told(plan, member, part, losses), path, each, folder)
         for member, each, part in zip(found.members, fleet.members, found.fractions, strict=True)
+        for plan in [whole_plan(member.ready, member.answer, simulator=simulator)]
     ]
     inputs = FleetInputs(
         fleet_file=None if folder is None else relative_path(path, folder), fleet_sha256=workload_digest(path, text)
@@ -158,7 +160,7 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
         if fleet.objective is Objective.MOST_TRAFFIC and workload.traffic.hours is not None:
             message = "the fleet's objective: most_traffic plans for one rate: leave out traffic.hours"
             mistakes.append(Mistake(source=str(file), key="traffic.hours", message=message))
-        workloads.append((file, text, workload))
+        workloads.append((file, text, _tolerant(workload, fleet)))
     for name, count in Counter(workload.name for _, _, workload in workloads).items():
         if count > 1:
             files = " and ".join(str(file) for file, _, workload in workloads if workload.name == name)
@@ -185,14 +187,22 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
                     enabled=enabled,
                 )
                 dtype = found.workload.model.dtype
-                chosen = read(file, text=text, config_of=config_of, dtype=dtype, enabled=enabled)
+                again = read(file, text=text, config_of=config_of, dtype=dtype, enabled=enabled)
+                chosen = _tolerant(again, fleet)
             ready.append(prepared_file(file, text, chosen, book, is_simulated=simulator is not None))
     return tuple(ready)
 
 
-def _told(planned: Planned, member: Member, fraction: float) -> Planned:
+def _tolerant(workload: Workload, fleet: Fleet) -> Workload:
+    """Any instances that the fleet loses may all be of one workload."""
+    losses = max(workload.constraints.tolerate_replica_losses, fleet.constraints.tolerate_replica_losses)
+    return replace(workload, constraints=replace(workload.constraints, tolerate_replica_losses=losses))
+
+
+def _told(planned: Planned, member: Member, fraction: float, losses: int) -> Planned:
     """The plan says that it is part of a fleet, where that changed it."""
-    plan, alone = replace(planned.plan, served_fraction=fraction), mean_usd_per_hour(member.alone)
+    plan = replace(planned.plan, served_fraction=fraction, fleet_losses=losses)
+    alone = mean_usd_per_hour(member.alone)
     if member.answer is member.alone:
         return replace(planned, plan=plan)
     said = (

@@ -67,6 +67,10 @@ def sentences(fleet: FleetPlan) -> Iterator[str]:
             "the plans by themselves add up to."
         )
     yield from map(machine_sentence, fleet.machines)
+    losses = fleet.constraints.tolerate_replica_losses
+    if losses:
+        any_of = "Any one instance" if losses == 1 else f"Any {losses} instances"
+        yield f"{any_of} of the fleet may be lost: each workload's other instances still carry all of its traffic."
     budget = fleet.budget or Budget()
     for unit, limit, cost in (
         ("hour", budget.usd_per_hour, fleet.usd_per_hour),

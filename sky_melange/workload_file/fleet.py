@@ -72,6 +72,7 @@ def read_fleet(
             max_vcpus_in=limits.max_vcpus_in,
             max_cloud_share_fraction=limits.max_cloud_share,
             max_region_share_fraction=limits.max_region_share,
+            tolerate_replica_losses=limits.tolerate_replica_losses,
         ),
         budget=None if budget is None else Budget(usd_per_hour=budget.usd_per_hour, usd_per_month=budget.usd_per_month),
         objective=Objective(file.objective),
@@ -144,3 +145,7 @@ def _further_mistakes(
     if is_most and isinstance(shares, ScalarNode) and shares.value is True:
         message = "is only of the least cost yet; leave it out, or write `objective: least_cost`"
         yield mistake(("fleet", "share_machines"), message)
+    losses = document.find((*_LIMITS, "tolerate_replica_losses"))
+    if isinstance(shares, ScalarNode) and shares.value is True and isinstance(losses, ScalarNode) and losses.value:
+        message = "a shared machine takes engines of several replicas with it: leave out this, or share_machines"
+        yield mistake((*_LIMITS, "tolerate_replica_losses"), message)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from sky_melange.domain.fleet import LEAST_PRIORITY, MIDDLE_PRIORITY, MOST_PRIORITY
-from sky_melange.workload_file.field_types import MAX_COUNT, NAME, ListOf, OneLine, Place, Section, Word
+from sky_melange.workload_file.field_types import MAX_COUNT, MAX_LOSSES, NAME, ListOf, OneLine, Place, Section, Word
 from sky_melange.workload_file.sections import BudgetSection, ConstraintsSection
 
 _MOST_WORKLOADS = 100
@@ -63,6 +63,12 @@ class FleetConstraintsSection(Section):
     )
     max_cloud_share: Annotated[float | None, Field(gt=0, le=1)] = _share("cloud")
     max_region_share: Annotated[float | None, Field(gt=0, le=1)] = _share("region")
+    tolerate_replica_losses: Annotated[int, Field(ge=0, le=MAX_LOSSES)] = Field(
+        default=0,
+        description="Instances of all plans, whichever, that may be lost while the rest still carries all traffic: "
+        "each workload tolerates so many, or more where its own file says so.",
+        examples=[1],
+    )
 
 
 class FleetSection(Section):
