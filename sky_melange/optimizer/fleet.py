@@ -17,7 +17,8 @@ from sky_melange.optimizer.problem import Limit, Problem
 from sky_melange.optimizer.solve.solution import Solution
 
 _ENDLESS: Final = 10**6
-_NEXT_TO_NOTHING: Final = 1e-3
+NEXT_TO_NOTHING: Final = 1e-3
+TOO_MUCH: Final = 1e3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,11 +185,13 @@ class FleetProblem:
         others = (limit for limit in problem.limits if limit.name not in names)
         return replace(problem, limits=(*others, *left_for(self.shared, self.shares, k, left)))
 
-    def with_free_parts(self, k: int) -> Problem:
-        """The problem of workload k where parts of machines cost next to nothing: those that somebody else pays for."""
+    def with_parts_at(self, k: int, factor: float) -> Problem:
+        """The problem of workload k where parts of machines cost so many times their share: next to nothing, as those
+        that somebody else pays for, or too much.
+        """
         problem, parts = self.problems[k], {c for each in self.machines for c, gpus in enumerate(each.parts[k]) if gpus}
         prices = enumerate(problem.prices)
-        return replace(problem, prices=tuple(price * (_NEXT_TO_NOTHING if c in parts else 1) for c, price in prices))
+        return replace(problem, prices=tuple(price * (factor if c in parts else 1) for c, price in prices))
 
     def is_within(self, counts: Sequence[Sequence[int]]) -> bool:
         """Whether everything that is shared suffices."""

@@ -176,6 +176,45 @@ def test_divided_machines_cost_what_every_choice_of_plans_and_packings_finds(fle
     assert undivided is None or found.cost_usd_per_hour <= undivided.cost_usd_per_hour * (1 + 1e-6)
 
 
+@examples(120)
+@given(divided_fleets())
+def test_divided_machines_of_large_fleets_are_looked_for_among_few_candidates(fleet: FleetProblem) -> None:
+    (machine,), (limit,) = fleet.machines, fleet.shared
+    expected = cheapest_divided_cost(
+        fleet.problems, machine.parts, machine.gpus, machine.usd_per_hour, (limit.weights, limit.limit)
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sky_melange.optimizer.solve.fleet._SMALL", 0)
+        found = _solved(fleet)
+    if found is None:
+        # The few may not keep to a limit that others would.
+        event("none" if expected is None else "not found")
+        return
+    assert expected is not None
+    event(f"gap {found.cost_usd_per_hour / expected - 1:.1f}, {found.status}")
+    assert fleet.is_within(found.counts)
+    assert found.cost_usd_per_hour == pytest.approx(fleet.cost(found.counts))
+    # What is proven is of all candidates.
+    assert found.bound_usd_per_hour <= expected * (1 + 1e-6)
+    assert found.cost_usd_per_hour * (1 - found.mip_gap) <= expected * (1 + 1e-6)
+    assert found.status == "feasible" or found.cost_usd_per_hour == pytest.approx(expected, rel=1e-5)
+
+
+def test_few_candidates_prove_nothing_of_those_that_were_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each by itself takes half a machine; three halves are two machines, and two halves with one of its own are less.
+    problem = Problem(loads=((0.9, 0.9, 0.9),), prices=(1.9, 2.0, 2.0), replicas=(1, 1, 1))
+    machine = DividedMachine(name="box", gpus=4, usd_per_hour=3.8, parts=((2, 0, 0),) * 3, uses=(1,))
+    limit = SharedLimit(name="gpus", weights=((2, 9, 1),) * 3, limit=99)
+    fleet = FleetProblem.of([problem] * 3, [limit], machines=[machine])
+    expected = cheapest_divided_cost(fleet.problems, machine.parts, 4, 3.8, (limit.weights, limit.limit))
+    assert expected == pytest.approx(5.8)
+    monkeypatch.setattr("sky_melange.optimizer.solve.fleet._SMALL", 0)
+    found = solve_fleet(fleet, EXACT)
+    assert found.cost_usd_per_hour == pytest.approx(expected)
+    assert found.bound_usd_per_hour == pytest.approx(5.7)
+    assert (found.status, found.mip_gap) == ("feasible", pytest.approx(0.1 / 5.8))
+
+
 def _without_parts(problem: Problem, parts: tuple[int, ...]) -> Problem:
     loads = tuple(tuple(None if part else load for load, part in zip(row, parts, strict=True)) for row in problem.loads)
     return replace(problem, loads=loads, biased=())

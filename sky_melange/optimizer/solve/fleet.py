@@ -16,6 +16,7 @@ between cost and bound is closed by the program of all workloads together, where
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +28,15 @@ import pulp
 
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, NotOptimalError
-from sky_melange.optimizer.fleet import FleetProblem, FleetSolution, SharedLimit, SharedShare, part_caps
+from sky_melange.optimizer.fleet import (
+    NEXT_TO_NOTHING,
+    TOO_MUCH,
+    FleetProblem,
+    FleetSolution,
+    SharedLimit,
+    SharedShare,
+    part_caps,
+)
 from sky_melange.optimizer.limits.shares import SHARE_TOLERANCE
 from sky_melange.optimizer.problem import Problem, Terms
 from sky_melange.optimizer.solve.dominance import undominated
@@ -109,7 +118,7 @@ class _Decomposed:
 
     def __post_init__(self) -> None:
         self.session = Session(self.settings)
-        self.kept = [undominated(self.fleet.with_free_parts(k)) for k in range(len(self.fleet.problems))]
+        self.kept = [undominated(self.fleet.with_parts_at(k, NEXT_TO_NOTHING)) for k in range(len(self.fleet.problems))]
         self.columns = [[] for _ in self.fleet.problems]
         self.worth = (0.0,) * len(self.rights)
 
@@ -147,20 +156,31 @@ class _Decomposed:
         return self.answer()
 
     def divided(self) -> FleetSolution:
-        """Where machines may be divided: one program, of what plans take that pay for their parts, or do not.
+        """Where machines may be divided: one program, of what plans take that pay for parts, do not, or have none.
 
         A price of GPUs that nobody takes says nothing of parts: only whole machines cost, so no duals lead to plans.
         """
         if self.pairs > _SMALL:
-            free = self.of_all(lambda k: solve(self.fleet.with_free_parts(k), self.settings))
-            for k, found in enumerate(free):
-                used = [each.solution.counts for each in self.columns[k]] + [found.counts]
-                self.kept[k] = tuple(c for c in self.kept[k] if any(counts[c] for counts in used))
-        self.together()
+            proven = self.bound
+            for k, members in enumerate(self.of_all(self.promising)):
+                self.kept[k] = tuple(c for c in self.kept[k] if c in members)
+            self.together()
+            # Of the few candidates alone.
+            self.bound = proven
+        else:
+            self.together()
         if self.best is None:
             raise NotOptimalError(self.session.too_late())
         self.best = self.settled_in_parts(self.best)
         return self.answer()
+
+    def promising(self, k: int) -> set[int]:
+        """Candidates that workload k takes where parts cost their share, next to nothing, or too much."""
+        used = [each.solution.counts for each in self.columns[k]]
+        for factor in (NEXT_TO_NOTHING, TOO_MUCH):
+            with contextlib.suppress(InfeasibleError, NotOptimalError):
+                used.append(solve(self.fleet.with_parts_at(k, factor), self.settings).counts)
+        return {c for counts in used for c, count in enumerate(counts) if count}
 
     def settled_in_parts(self, best: Sequence[_Column]) -> tuple[_Column, ...]:
         """Each plan with its ties settled and its loads spread, in no more GPUs of divided machines than it has."""
@@ -172,7 +192,7 @@ class _Decomposed:
             caps = part_caps(self.fleet.machines, k, [each.taken_by(k, counts[k]) for each in self.fleet.machines])
             names = {cap.name for cap in caps}
             limits = [limit for limit in self.fleet.within(k, left).limits if limit.name not in names]
-            problem = replace(self.fleet.with_free_parts(k), limits=(*limits, *caps))
+            problem = replace(self.fleet.with_parts_at(k, NEXT_TO_NOTHING), limits=(*limits, *caps))
             try:
                 found = self.column(k, solve(problem, self.settings))
             except (InfeasibleError, NotOptimalError):
