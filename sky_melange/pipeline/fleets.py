@@ -47,7 +47,7 @@ from sky_melange.pipeline.fleet_search import (
 )
 from sky_melange.pipeline.planning import Planned, Prepared, check_budget, plan_file, prepared_file, whole_plan
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
-from sky_melange.prices import known_accelerators, plannable_clouds
+from sky_melange.prices import embedded_regions, known_accelerators, plannable_clouds
 from sky_melange.workload_file import file_text, is_fleet, read_fleet
 
 if TYPE_CHECKING:
@@ -82,7 +82,14 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
     and what `plan_file` raises, with the name of the workload.
     """
     text = file_text(path) if text is None else text
-    fleet = read_fleet(path, text=text, known_accelerators=known_accelerators(), known_clouds=plannable_clouds())
+    fleet = read_fleet(
+        path,
+        text=text,
+        known_accelerators=known_accelerators(),
+        known_clouds=plannable_clouds(),
+        known_regions=embedded_regions,
+        tell=tell,
+    )
     ready = _members(fleet, path, book_of, simulator, config_of, tell, enabled)
     services = len(ready)
     while True:
