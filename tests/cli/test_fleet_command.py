@@ -115,7 +115,7 @@ def test_shares_and_losses_of_a_fleet_are_shown_checked_and_refused(fleet: Path)
     path.write_text(path.read_text(encoding="utf-8").replace("0.6", "0.3"), encoding="utf-8")
     refused = run("plan", path, "--no-files", "--offline")
     assert refused.exit_code == 4
-    assert "max_cloud_share = 0.3: " in refused.stderr
+    assert "max_cloud_share = 0.3 cannot be met: " in refused.stderr
 
 
 def test_the_charges_of_a_fleet_are_those_of_its_plans_with_one_controller(fleet: Path) -> None:

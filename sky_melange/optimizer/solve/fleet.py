@@ -68,6 +68,7 @@ _ALL: Final = 1e3
 """What all traffic is in units that are bought dearly, as whole GPUs are."""
 
 _SAME: Final = 1e-9
+_SPARE: Final = 0.3
 _SMOOTHING: Final = 0.5
 """Of the prices with the best bound so far: those of a master that knows few plans swing wildly."""
 
@@ -295,27 +296,44 @@ class _Decomposed:
             ),
         )
 
-    def at(self, k: int, prices: _Prices) -> tuple[Solution, float]:
-        """(a plan of workload k at these prices, what any of its plans costs there at least: w_k)."""
+    def at(self, k: int, prices: _Prices, *, proven: bool = False) -> tuple[Solution, float]:
+        """(a plan of workload k at these prices, what any of its plans costs there at least: w_k).
+
+        Where places have prices, these are put on machines there, as if all in one place served alike: that is fast,
+        and finds plans, but bounds nothing, unless `proven` is asked for.
+        """
         problem = self.fleet.problems[k].restricted_to(self.kept[k])
         extra = (
             math.fsum(price * limit.weights[k][c] for price, limit in zip(prices, self.fleet.shared, strict=False))
             for c in self.kept[k]
         )
         own = zip(problem.prices, extra, strict=True)
-        priced = replace(problem, prices=tuple(price + more for price, more in own))
+        of_places = prices[len(self.fleet.shared) :]
+        dearer = [1.0] * len(self.kept[k]) if proven else self.dearer(k, of_places)
+        priced = replace(
+            problem, prices=tuple(price * factor + more for (price, more), factor in zip(own, dearer, strict=True))
+        )
         settings = replace(self.settings, mip_gap=max(self.settings.mip_gap, _PRICING_GAP), break_ties=False)
         session = Session(settings, time_limit_s=self.session.left_s)
-        if any(prices[len(self.fleet.shared) :]):
+        if proven and any(of_places):
             (found,), least = self.jointly({k: priced}, session, prices)
             return found, least
         found = solve_within(priced, session)
-        least = priced.objective(found.counts) * (1 - found.mip_gap)
+        least = -math.inf if any(of_places) else priced.objective(found.counts) * (1 - found.mip_gap)
         return widened(self.fleet.problems[k], self.kept[k], found), least
 
-    def all_at(self, prices: _Prices) -> list[tuple[Solution, float]]:
+    def dearer(self, k: int, prices: _Prices) -> list[float]:
+        """By how much machines of workload k are dearer where all of its requests would pay these prices of places."""
+        cost = self.columns[k][0].objective_usd_per_hour
+        pairs = [(share, price * share.weights[k]) for share, price in zip(self.fleet.shares, prices, strict=True)]
+        return [
+            1.0 + (math.fsum(paid for share, paid in pairs if share.members[k][c]) / cost if cost else 0.0)
+            for c in self.kept[k]
+        ]
+
+    def all_at(self, prices: _Prices, *, proven: bool = False) -> list[tuple[Solution, float]]:
         """`at` of each workload."""
-        return self.of_all(lambda k: self.at(k, prices))
+        return self.of_all(lambda k: self.at(k, prices, proven=proven))
 
     def of_all(self, solved: Callable[[int], _Answer]) -> list[_Answer]:
         """Of each workload, some at once: which, and how many, makes no difference to the answers."""
@@ -388,10 +406,11 @@ class _Decomposed:
             if least is not None and least > limit + SHARE_TOLERANCE:
                 needed = math.ceil(least * 1e4 - 1e-2) / 1e4
                 lines.append(
-                    f"{key} = {limit:g}: with these candidates some place gets at least {needed:g}: allow that"
+                    f"{key} = {limit:g} cannot be met: with these candidates some place gets at least {needed:g} of "
+                    f"the traffic; write {needed:g}, or add places (candidates.clouds, candidates.regions)"
                 )
         if lines:
-            return InfeasibleError("\n".join([*lines, "or add places: candidates.clouds, candidates.regions"]))
+            return InfeasibleError("\n".join(lines))
         names = dict.fromkeys([limit.name for limit in self.fleet.shared] + [share.key for share in self.fleet.shares])
         return InfeasibleError(f"no plans of the workloads keep to all that they share: {', '.join(names)}")
 
@@ -417,6 +436,9 @@ class _Decomposed:
         """Adds plans until the master lacks none that would change its choice, or a choice of them is good enough."""
         best_prices: _Prices | None = None
         wanted = max(self.settings.mip_gap, _FLEET_GAP)
+        prices = self.worth
+        # For a proof, which takes longer where places have prices, and for a search by other means.
+        spare_s = self.session.left_s * _SPARE if self.fleet.shares else 0.0
         for _ in range(_MOST_ROUNDS):
             prices, value = self.master()
             asked = prices
@@ -434,12 +456,20 @@ class _Decomposed:
                 self.master(whole_plans=True)
                 if self.gap <= wanted or not is_new:
                     break
-            if self.session.left_s <= 0:
+            if self.session.left_s <= spare_s:
+                if self.session.left_s > 0:
+                    self.master(whole_plans=True)
                 break
+        if self.gap > wanted and any(prices[len(self.fleet.shared) :]):
+            with contextlib.suppress(NotOptimalError):
+                is_new, rose = self.price_at(prices, proven=True)
+                self.worth = prices if rose else self.worth
+                if is_new:
+                    self.master(whole_plans=True)
 
-    def price_at(self, prices: _Prices) -> tuple[bool, bool]:
+    def price_at(self, prices: _Prices, *, proven: bool = False) -> tuple[bool, bool]:
         """(whether any plan is new, whether the bound rose)."""
-        answers = self.all_at(prices)
+        answers = self.all_at(prices, proven=proven)
         is_new = [self.add(k, found) for k, (found, _) in enumerate(answers)]
         paid = math.fsum(price * right for price, right in zip(prices, self.rights, strict=True))
         bound = math.fsum(least for _, least in answers) - paid
