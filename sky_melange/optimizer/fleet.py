@@ -64,7 +64,8 @@ class SharedShare:
     def own(self, k: int, fraction: float) -> ShareLimit:
         """The limit of workload k which may take so much of it."""
         part = fraction / self.weights[k] if self.weights[k] else 1.0
-        places = ((self.place, self.members[k]),)
+        # The place is in the name.
+        places = (("", self.members[k]),)
         return ShareLimit(name=self.name, places=places, limit_fraction=min(1.0, max(0.0, part)))
 
 

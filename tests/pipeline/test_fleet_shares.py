@@ -79,8 +79,10 @@ def test_the_share_holds_with_quotas_and_on_shared_machines(tmp_path: Path) -> N
     assert max(place.total for place in apart.plan.places) <= 0.6 + 1e-6
 
 
+@pytest.mark.slow
 def test_the_most_traffic_keeps_to_the_share(tmp_path: Path) -> None:
-    files = [f"{{file: {workload(tmp_path, name, rate=rate)}, min_fraction: 0.3}}" for name, rate in BOTH.items()]
+    written = [workload(tmp_path, name, rate=rate, accelerators="L40S, H100") for name, rate in BOTH.items()]
+    files = [f"{{file: {file}, min_fraction: 0.3}}" for file in written]
     everything = plan_fleet(fleet(tmp_path, *files, more="  constraints: {max_cloud_share: 0.6}\n")).plan.usd_per_hour
     more = f"  objective: most_traffic\n  budget: {{usd_per_hour: {everything * 0.8}}}\n"
     planned = plan_fleet(fleet(tmp_path, *files, more=f"{more}  constraints: {{max_cloud_share: 0.6}}\n"))

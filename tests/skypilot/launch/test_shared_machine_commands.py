@@ -139,10 +139,12 @@ def test_skypilot_reads_the_launch_file_as_one_machine_at_its_price(out: Path) -
         assert "'--tensor-size' is not a flag of vllm" in failed.stderr
 
 
-def test_a_bill_of_shared_machines_is_refused(out: Path, repository: Path) -> None:
-    refused = run("check", out, "--billed", repository / "examples" / "bills" / "bill.csv")
-    assert refused.exit_code == 2
-    assert "has engines on machines that a fleet shares" in refused.stderr
+def test_a_bill_of_the_fleet_names_the_workloads_on_shared_machines(out: Path, repository: Path) -> None:
+    bill = repository / "examples" / "bills" / "bill.csv"
+    done = run("check", out, "--billed", bill, "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    assert {line["workload"] for line in json.loads(done.stdout)["lines"]} == {"chat", "talk"}
+    assert run("check", out / "chat", "--billed", bill).exit_code == 2
 
 
 @pytest.mark.parametrize(
