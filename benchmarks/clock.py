@@ -10,7 +10,7 @@ RATE_STEP, with the instances that run then, of the autoscaled fleet those that 
 rules. So a window above what its instances carry counts as if it had lasted long before. What the autoscaled fleet
 costs is what runs in that week. "With hindsight" is a schedule planned on the second week itself, without reserve.
 Sizes are those of Azure's conversation trace; prices are embedded. `--write` puts the rows into docs/hours.md, next to
-those that were not asked for. All of it takes some ten minutes of CPU.
+those that were not asked for. All of it takes some twenty minutes of CPU.
 """
 
 from __future__ import annotations
@@ -47,7 +47,15 @@ DOCS: Final = ROOT / "docs" / "hours.md"
 POOLS: Final = ("m-large", "m-mid", "m-small", "deepseek-r1")
 MODELS: Final = {"8B": LLAMA_8B, "70B": LLAMA_70B}
 PEAKED: Final = ("m-large", "m-small")
-RUNS: Final = (("8B", 100, POOLS), ("8B", 20, PEAKED), ("8B", 500, PEAKED), ("70B", 20, PEAKED))
+RUNNING: Final = {"half always runs": 0.5, "three quarters always run": 0.75}
+"""After a pool's name and a comma: `launch.min_running_fraction` of its autoscaled fleet."""
+
+RUNS: Final = (
+    ("8B", 100, (*POOLS, *(f"m-small, {words}" for words in RUNNING))),
+    ("8B", 20, PEAKED),
+    ("8B", 500, ("m-large",)),
+    ("70B", 20, PEAKED),
+)
 """The model, the mean requests/s of the first week, and the pools."""
 
 HOUR: Final = 6
@@ -103,7 +111,8 @@ def main() -> int:
         for pool in of_pools:
             key = f"| {pool} | {model} | {mean_rps} | "
             if all(not wanted & set(names) or name in wanted for name, names in _axes(pool, model, mean_rps)):
-                lines.append(f"{key}{' | '.join(_row(pool, pools[pool], MODELS[model], float(mean_rps)))} |")
+                windows = pools[_named(pool)[0]]
+                lines.append(f"{key}{' | '.join(_row(pool, windows, MODELS[model], float(mean_rps)))} |")
                 print(lines[-1], flush=True)
             else:
                 lines += [line for line in stated.splitlines() if line.startswith(key)]
@@ -114,25 +123,34 @@ def main() -> int:
 
 def _axes(pool: str, model: str, mean_rps: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """What a row is of, with all that there is of each."""
-    return (pool, POOLS), (model, tuple(MODELS)), (str(mean_rps), tuple({str(rate) for _, rate, _ in RUNS}))
+    return (
+        (_named(pool)[0], POOLS),
+        (model, tuple(MODELS)),
+        (str(mean_rps), tuple({str(rate) for _, rate, _ in RUNS})),
+    )
+
+
+def _named(row: str) -> tuple[str, float]:
+    pool, _, words = row.partition(", ")
+    return pool, RUNNING.get(words, 0.0)
 
 
 def _row(pool: str, windows: Sequence[float], model: tuple[str, str], mean_rps: float) -> list[str]:
     started = time.perf_counter()
     has_next = len(windows) >= 336 * HOUR
     cycle = (168 if has_next else 24) * HOUR
-    scale = mean_rps / (math.fsum(windows[:cycle]) / cycle)
-    first = [rate * scale for rate in windows[:cycle]]
-    replayed = [rate * scale for rate in windows[cycle : 2 * cycle]] if has_next else first
+    of_mean = scaled(windows, cycle, mean_rps)
+    first = of_mean[:cycle]
+    replayed = of_mean[cycle : 2 * cycle] if has_next else first
     busiest = max(_hourly(first))
 
     def say(what: str) -> None:
         print(f"{pool}: {time.perf_counter() - started:.0f} s, {what}", file=sys.stderr, flush=True)
 
-    runs = [_planned(pool, first, scaling, model) for scaling in (Scaling.FIXED, Scaling.SCHEDULE, Scaling.AUTOSCALE)]
+    runs = [planned(pool, first, scaling, model) for scaling in (Scaling.FIXED, Scaling.SCHEDULE, Scaling.AUTOSCALE)]
     (fixed, _), (clock, _), (follows, _) = runs
     say("planned")
-    best, _ = _planned(pool, replayed, Scaling.SCHEDULE, model, headroom_fraction=0.0)
+    best, _ = planned(pool, replayed, Scaling.SCHEDULE, model, headroom_fraction=0.0)
     say("planned with hindsight")
     if clock.schedule is None or follows.schedule is None or best.schedule is None:
         raise SystemExit(f"{pool}: a schedule was asked for, and none is there")
@@ -164,12 +182,18 @@ def _row(pool: str, windows: Sequence[float], model: tuple[str, str], mean_rps: 
     ]
 
 
+def scaled(windows: Sequence[float], cycle: int, mean_rps: float) -> list[float]:
+    """Such that the first cycle has this mean."""
+    scale = mean_rps / (math.fsum(windows[:cycle]) / cycle)
+    return [rate * scale for rate in windows]
+
+
 def _hourly(windows: Sequence[float]) -> list[float]:
     """The busiest window of each hour."""
     return [max(windows[start : start + HOUR]) for start in range(0, len(windows), HOUR)]
 
 
-def _planned(
+def planned(
     pool: str,
     windows: Sequence[float],
     scaling: Scaling,
@@ -177,8 +201,9 @@ def _planned(
     *,
     headroom_fraction: float = USUAL_HEADROOM,
 ) -> tuple[Plan, Workload]:
+    """A plan of the windows of a cycle, and what it is for."""
     rates_rps = tuple(_hourly(windows))
-    workload = workload_of(Case(name=f"clock-{pool}", kind="chat", rate_rps=max(rates_rps), model=model))
+    workload = workload_of(Case(name=f"clock-{_named(pool)[0]}", kind="chat", rate_rps=max(rates_rps), model=model))
     hours = Hours(
         rates_rps=rates_rps,
         origin=f"ServeGen {pool}",
@@ -188,7 +213,11 @@ def _planned(
     workload = replace(
         workload,
         traffic=replace(workload.traffic, hours=hours),
-        launch=replace(workload.launch, scaling=scaling),
+        launch=replace(
+            workload.launch,
+            scaling=scaling,
+            min_running_fraction=_named(pool)[1] if scaling is Scaling.AUTOSCALE else 0.0,
+        ),
     )
     book = pipeline.embedded_book(workload)
     planned = pipeline.make_plan(

@@ -29,16 +29,16 @@ sys.path[:0] = [str(_ROOT)]
 
 from profile_fit.accuracy import Prediction, fitted, output_share_held, rate_errors  # noqa: E402
 from profile_fit.bundle import ranges  # noqa: E402
+from profile_fit.fitting import Fit, predict  # noqa: E402
 from profile_fit.neighbours import Neighbourhood  # noqa: E402
 from profile_fit.options import run_options  # noqa: E402
 from profile_fit.outcomes import quantile  # noqa: E402
 from profile_fit.runs import Layout, Table, read_table  # noqa: E402
+from profile_fit.serving_runs import Run  # noqa: E402
 
 from sky_melange.domain.profile import TO_END, LatencyModelForm  # noqa: E402
 from sky_melange.prices.gpus import load_gpus  # noqa: E402
 from sky_melange.profiles.continuation import LEAST_COMPARISONS, at_short_answers  # noqa: E402
-from sky_melange.profiles.fitting import Fit, predict  # noqa: E402
-from sky_melange.profiles.serving_runs import Run  # noqa: E402
 
 DIRECTIONS: Final = (
     "shorter_input",

@@ -1,6 +1,6 @@
 """Records the flags of the engines' servers in catalogs/engine_flags.csv, read from the source in their wheels.
 
-    python scripts/record_engine_flags.py vllm-0.24.0-*.whl sglang-0.5.23-*.whl
+    python scripts/record_engine_flags.py vllm-0.33.0-*.whl sglang-0.5.23-*.whl
 
 Nothing is imported or run. A flag `takes` no value (`none`), one or more (`value`), or one that may be left out
 (`optional`).
@@ -18,7 +18,7 @@ from typing import Final
 
 CATALOG: Final = Path(__file__).resolve().parent.parent / "catalogs" / "engine_flags.csv"
 
-VLLM_PARSERS: Final = ("vllm/engine/arg_utils.py", "vllm/entrypoints/openai/cli_args.py")
+VLLM_PARSERS: Final = ("vllm/engine/arg_utils.py", "vllm/entrypoints/common/cli_args.py")
 SGLANG_FIELDS: Final = "sglang/srt/arg_groups/fields/"
 SGLANG_PARSER: Final = "sglang/srt/server_args.py"
 FRONTEND: Final = ("BaseFrontendArgs", "FrontendArgs")

@@ -1,4 +1,4 @@
-"""What comes from outside: the bytes of a file, the characters of a text, JSON, the digits of a number."""
+"""What comes from outside: bytes of a file, characters of a text, JSON, rows in YAML, digits of a number."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,6 +110,54 @@ def json_value(text: str, source: str, *, is_finite: bool = False) -> tuple[Any,
     except ValueError as error:
         raise mistake(source, f"is not valid JSON: {error}") from None
     return value, list(repeated.values())
+
+
+def json_or_none(text: str | bytes) -> Any:
+    """For lines, pages and caches of which a broken one counts as none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def first_json(text: str, at: int = 0) -> tuple[Any, int]:
+    """The value that begins there, and where it ends. Raises ValueError or RecursionError for what is none."""
+    return json.JSONDecoder().raw_decode(text, at)
+
+
+def own_json(text: str | bytes, *, whole_number: Callable[[str], float] = int) -> Any:
+    """The value of a text that ships with this package, or that this process has written."""
+    return json.loads(text, parse_int=whole_number)
+
+
+def yaml_rows(text: str, source: str, example: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, name -> text) of a YAML list of mappings of names to single values, "" for null.
+
+    Raises InputError for anything else, and for a name twice.
+    """
+    import yaml
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise mistake(source, "is no YAML", line=mark.line + 1 if mark else None) from None
+    except RecursionError:
+        raise mistake(source, "is nested too deeply") from None
+    if not isinstance(root, yaml.SequenceNode):
+        raise mistake(source, f"must be a list of mappings, such as `- {example}`")
+    for item in root.value:
+        line = item.start_mark.line + 1
+        if not isinstance(item, yaml.MappingNode):
+            raise mistake(source, f"must be a mapping, such as {example}", line=line)
+        row: dict[str, str] = {}
+        for key, value in item.value:
+            if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
+                raise mistake(source, "must map names to single values", line=line)
+            if key.value in row:
+                raise mistake(source, f"has {key.value[:40]!r} twice", line=key.start_mark.line + 1)
+            row[key.value] = "" if value.tag.endswith(":null") else value.value.strip()
+        yield line, row
 
 
 def _refuse_constant(constant: str) -> float:

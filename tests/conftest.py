@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def make_profile() -> ProfileFactory:
                 dtype="bfloat16",
                 engine="vllm",
             ),
-            "engine_version": "0.24.0",
+            "engine_version": "0.33.0",
             "engine_args": {"gpu-memory-utilization": "0.9"},
             "kv_cache_tokens": 100_000,
             "form": PointsForm(latencies=dict.fromkeys(shapes, curve)),
@@ -202,6 +203,13 @@ def make_book() -> Callable[..., PriceBook]:
         return PriceBook(**({"offers": ordered, "quarantined": (), "skipped": ()} | changes))
 
     return make
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that at the end of a run no process waits long for another."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -27,9 +27,8 @@ def test_every_package_has_a_folder_of_tests() -> None:
 def test_the_same_machine_is_defined_once() -> None:
     """No other tuple of instance type, accelerator and count: some left out the zone, or wrote "" for None."""
     homes = {
-        "domain/machine.py": "the definition",
+        "domain/machine.py": "the definition, and what one commitment covers: in whichever zone, by the canonical name",
         "domain/offer.py": "an order, with the price",
-        "domain/price_record.py": "what one commitment covers: in whichever zone, by the canonical name",
         "prices/source.py": "across sources, which name accelerators differently",
     }
     found = set()
@@ -43,49 +42,74 @@ def test_the_same_machine_is_defined_once() -> None:
     assert found == set(homes)
 
 
-_OWN_READERS = {
-    "untrusted.py": "the strict reader",
-    "domain/digest.py": "what this process has just written",
-    "prices/gpuhunt/source.py": "a child's answer, and the cache of it: a broken one counts as none",
-    "prices/history.py": "lines of a cache: a broken one counts as none",
-    "prices/last_believed.py": "a cache: a broken one counts as none",
-    "prices/overrides.py": "the tree of a YAML file of prices, for the line of each value",
-    "prices/past.py": "ships with the package",
-    "profiles/architectures.py": "ships with the package",
-    "profiles/measure/client.py": "an optional page of a server: what is no JSON counts as none",
-    "profiles/measure/journal.py": "lines that a killed run may have left half-written",
-    "profiles/measure/sse.py": "a server's events, as they come",
-    "skypilot/engine_flags.py": "a launch file, as SkyPilot reads it",
-    "skypilot/launch/scale.py": "a task that this process has rendered",
-    "skypilot/launch/sdk.py": "a task that this process has rendered, and SkyPilot's own configuration",
-    "skypilot/launch_files.py": "a launch file, as SkyPilot reads it",
-    "skypilot/offline.py": "a child's answer",
-    "skypilot/offline_worker.py": "the question of the parent",
-    "skypilot/plugin/jobs.py": "what this process has just written",
-    "skypilot/plugin/pool.py": "a child's answer",
-    "skypilot/plugin/stored_routes.py": "what this server has stored",
-    "skypilot/plugin/worker.py": "the question of the parent",
-    "traces/aggregates/openai_usage.py": "what this process has just written",
-    "traces/files.py": "lines of a log, as DuckDB reads them",
-    "traces/prefixes.py": "a cell of a log, as DuckDB hands it over",
-    "traces/presets.py": "ships with the package",
-    "workload_file/yaml_source.py": "the strict reader of YAML",
+_ALIKE = {
+    (
+        "domain/fleet.py:FleetPlan",
+        "pipeline/fleet_search.py:Found",
+    ): "what is told, and what it is told from",
+    ("domain/plan.py:ReplicaGroup", "profiles/importers/request.py:ImportRequest"): "asked for, and so may be open",
+    ("domain/profile.py:ProfileKey", "profiles/importers/request.py:ImportRequest"): "asked for, and so may be open",
+    ("domain/profile.py:ProfileKey", "profiles/lookup.py:Wanted"): "asked for, and so may be open",
 }
 
 
-def test_files_are_read_by_the_strict_reader() -> None:
-    """`untrusted.parse_json` and `workload_file.yaml_source`; who reads otherwise says why."""
-    calls = {
-        "json": {"JSONDecoder", "load", "loads"},
-        "yaml": {"compose", "load", "parse", "safe_load", "safe_load_all"},
+def _declared_fields() -> dict[str, dict[str, str]]:
+    """Of each dataclass, `file:name`: its fields, inherited ones too, and which class declares each."""
+    bodies: dict[str, tuple[list[str], set[str], bool]] = {}
+    for path in sorted((ROOT / "sky_melange").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        file = path.relative_to(ROOT / "sky_melange").as_posix()
+        homes = {
+            alias.name: f"{(node.module or '').removeprefix('sky_melange.').replace('.', '/')}.py"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+            bases = [f"{homes.get(base.id, file)}:{base.id}" for base in node.bases if isinstance(base, ast.Name)]
+            named = {
+                item.target.id
+                for item in node.body
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+            }
+            made = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+            bodies[f"{file}:{node.name}"] = bases, named if made else set(), made
+
+    def fields(name: str) -> dict[str, str]:
+        bases, named, _ = bodies.get(name, ([], set(), False))
+        inherited = [item for base in bases for item in fields(base).items()]
+        return dict(inherited) | dict.fromkeys(named, name)
+
+    return {name: fields(name) for name, (_, _, made) in bodies.items() if made}
+
+
+def test_no_two_dataclasses_declare_the_same_five_fields() -> None:
+    """What several have is declared by a base of both. The exceptions may only become fewer."""
+    declared = _declared_fields()
+    assert declared["domain/offer.py:Offer"]["region"] == "domain/machine.py:InRegion"
+    found = {
+        (one, other)
+        for (one, left), (other, right) in itertools.combinations(sorted(declared.items()), 2)
+        if sum(left[name] != right[name] for name in left.keys() & right.keys()) >= 5
     }
+    assert found == set(_ALIKE)
+
+
+_FORMATS = {"json": ("untrusted.py", "workload_file/", "skypilot/plugin/")}
+_FORMATS["yaml"] = (*_FORMATS["json"], "skypilot/launch_files.py", "render/router_litellm.py")
+
+
+def test_json_and_yaml_are_read_by_the_modules_of_formats() -> None:
+    """And in the plugin of SkyPilot's server. YAML is written by the module of the file, too."""
+    calls = {"json": {"JSONDecoder", "load", "loads"}, "yaml": None}
     found = set()
     for path in (ROOT / "sky_melange").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             of = node.value.id if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else ""
-            if isinstance(node, ast.Attribute) and node.attr in calls.get(of, ()):
-                found.add(path.relative_to(ROOT / "sky_melange").as_posix())
-    assert found == set(_OWN_READERS)
+            if isinstance(node, ast.Attribute) and of in calls and node.attr in (calls[of] or {node.attr}):
+                found.add((of, path.relative_to(ROOT / "sky_melange").as_posix()))
+    assert {("json", "untrusted.py"), ("yaml", "workload_file/yaml_source.py")} <= found
+    assert [each for each in sorted(found) if not each[1].startswith(_FORMATS[each[0]])] == []
 
 
 def test_no_two_files_of_tests_have_one_name() -> None:
@@ -120,7 +144,7 @@ def test_the_whole_check_leaves_no_test_out() -> None:
     """Each combination of the markers that `pytest` without options skips is run by one of the lines of `.ci/run`."""
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     chosen = re.findall(r"^pytest --hypothesis-profile ci .*-m '([^']+)'$", text, re.MULTILINE)
-    chosen += re.findall(r"^SKY_MELANGE_REQUIRE_ENGINES=1 pytest -n 0 -m (\w+)", text, re.MULTILINE)
+    chosen += re.findall(r"^SKY_MELANGE_REQUIRE_ENGINES=1 pytest -n 2 -m (\w+)", text, re.MULTILINE)
     assert len(chosen) == 3
     for values in itertools.product((True, False), repeat=3):
         has = dict(zip(("engines", "server", "slow"), values, strict=True))

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from profile_fit.accuracy import fitted, memory_tokens, output_share_held, rate_errors
+from profile_fit.fitting import Fit
 from profile_fit.neighbours import NEIGHBOURS_WEIGHT
 from profile_fit.outcomes import Outcome, main_setup, quantile, stated, statistic
 from profile_fit.runs import Layout
+from profile_fit.serving_runs import Limit, Run
 from sky_melange.domain.engine import can_launch
 from sky_melange.domain.profile import (
     LatencyModelForm,
@@ -24,8 +26,6 @@ from sky_melange.domain.profile import (
     TpotLaw,
     TtftLaw,
 )
-from sky_melange.profiles.fitting import Fit
-from sky_melange.profiles.serving_runs import Limit, Run
 
 SOURCE = "measured runs of SemiAnalysis InferenceX and others, published with aiconfigurator (silicon_sample.csv)"
 ATTRIBUTION = (

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from profile_fit.accuracy import fitted
+from profile_fit.fitting import Fit, Neighbour
 from profile_fit.runs import Layout
-from sky_melange.profiles.fitting import Fit, Neighbour
-from sky_melange.profiles.serving_runs import Run, without_waiting
+from profile_fit.serving_runs import Run, without_waiting
 
 MOST_NEIGHBOURS: Final = 2
 NEIGHBOURS_WEIGHT: Final = 2.0

@@ -17,10 +17,10 @@ from profile_fit.accuracy import (
     outliers,
     predictor,
 )
+from profile_fit.fitting import Neighbour
 from profile_fit.neighbours import Neighbourhood
 from profile_fit.runs import NOT_OFFERED, Layout
-from sky_melange.profiles.fitting import Neighbour
-from sky_melange.profiles.serving_runs import Run
+from profile_fit.serving_runs import Run
 
 FEW_RUNS: Final = 4
 """Below, a median would rest on too few: errors are the largest. Three runs do not tell offset, slope and prompt."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sky_melange.profiles.serving_runs import Run
+from profile_fit.serving_runs import Run
 
 SYSTEMS: Final = {
     "h100_sxm": "H100",

@@ -57,7 +57,7 @@ def files(expected: Mapping[str, str], found: Mapping[str, str | None], *, of: s
     wrong = 0
     for name in sorted({*expected, *found}):
         if name not in expected:
-            owner = "group of the plan" if of == "plan" else "shared machine of the fleet"
+            owner = "group of the plan" if of == "plan" else "shared machine or router of the fleet"
             details.append(f"{name}: no {owner} has this file; remove it, or it may be launched")
         elif found.get(name) is None:
             details.append(f"{name}: is missing; plan again, or restore it from version control")

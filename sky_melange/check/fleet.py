@@ -15,7 +15,7 @@ from sky_melange.optimizer.verify_fleet import fleet_violations
 from sky_melange.pipeline.digests import WORKLOAD_ENDINGS, workload_digest
 from sky_melange.plan_file import PlanDocument, read_files_beside
 from sky_melange.plan_file.fleet import FleetDocument
-from sky_melange.render import shared_machine_yaml
+from sky_melange.render import render_fleet_files
 
 
 def fleet_checks(
@@ -35,7 +35,7 @@ def fleet_checks(
         next((check.figure for check in report.checks if check.name == "budget-total"), None) for report in reports
     ]
     budget = fleet.budget or Budget()
-    month = _sum(totals, fleet.shared_usd_per_hour)
+    month = _sum(totals, fleet.beside_usd_per_hour)
     return (
         _lock(document),
         *_files(document, plans),
@@ -48,7 +48,7 @@ def fleet_checks(
             says="limits that the plans break together",
             details=violations,
         ),
-        _budget("fleet-budget", _sum(peaks, fleet.shared_usd_per_hour), budget.usd_per_hour, Unit.USD_PER_HOUR),
+        _budget("fleet-budget", _sum(peaks, fleet.beside_usd_per_hour), budget.usd_per_hour, Unit.USD_PER_HOUR),
         _budget(
             "fleet-budget-monthly",
             None if month is None else usd_per_month(month),
@@ -59,22 +59,22 @@ def fleet_checks(
 
 
 def _files(document: FleetDocument, plans: Sequence[PlanDocument]) -> Iterator[Check]:
-    """The launch files of shared machines, where there are any, now or left over."""
+    """The files of shared machines and of the fleet's router, where there are any, now or left over."""
     pairs = [(plan.plan, plan.workload) for plan in plans]
-    expected = shared_machine_yaml.render(document.plan, pairs)
+    expected = render_fleet_files(document.plan, pairs)
     found = read_files_beside(document.path, expected)
     if expected or found:
         yield files(expected, found, of="fleet")
 
 
-def _sum(figures: Sequence[float | None], shared: float) -> float | None:
+def _sum(figures: Sequence[float | None], beside: float) -> float | None:
     known = [figure for figure in figures if figure is not None]
-    return math.fsum(known) - shared if len(known) == len(figures) else None
+    return math.fsum(known) + beside if len(known) == len(figures) else None
 
 
 def _budget(name: str, figure: float | None, limit: float | None, unit: Unit) -> Check:
     verdict = Verdict.SKIPPED
-    says = "all plans at today's prices, one controller for all"
+    says = "all plans at today's prices, with what they share as planned"
     if limit is None:
         says = "the fleet has no such budget"
     elif figure is None:

@@ -95,8 +95,9 @@ def _read(path: Path, text: str, document: PlanDocument) -> tuple[Workload, tupl
 
 
 def _as_planned(wanted: Workload, planned: Workload, plan: Plan) -> Workload:
-    """The file's workload with what `plan` finds: clouds, the groups that ran, its fleet's losses, the most traffic."""
+    """The file's workload with what `plan` finds: clouds, the fleet's router and losses, what ran, the most traffic."""
     wanted = pipeline.with_clouds_of(wanted, planned)
+    wanted = replace(wanted, router=replace(wanted.router, of_fleet=planned.router.of_fleet))
     keep, kept = wanted.constraints.keep, planned.constraints.keep
     if keep is not None and kept is not None and keep.plan == kept.plan:
         # The plan may have been written in the place of the one that ran.

@@ -10,10 +10,10 @@ from datetime import datetime
 from sky_melange.domain.ages import age_hours
 from sky_melange.domain.check import PriceAge, PriceChange
 from sky_melange.domain.commitments import years_of
-from sky_melange.domain.machine import Machine
+from sky_melange.domain.machine import Covered, Machine
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance
 from sky_melange.domain.plan import Cost, GroupCommitment, Overhead, Plan, ReplicaGroup, mean_cost
-from sky_melange.domain.price_record import Commitment, Covered, PriceKind, covered
+from sky_melange.domain.price_record import Commitment, PriceKind
 from sky_melange.optimizer.overhead import is_overhead_offer
 from sky_melange.optimizer.spot import with_fallback
 
@@ -70,7 +70,7 @@ def reprice(plan: Plan, book: PriceBook, now: datetime) -> Repricing:
     groups = tuple(_group_change(group, used, on_sale, doubted) for group in plan.groups)
     overhead = tuple(_overhead_change(machine, (*book.offers, *book.listed)) for machine in plan.overhead)
     today = replace(plan, groups=_stand_ins(plan.groups, book.offers))
-    terms = {(*covered(each), each.kind): each for each in book.commitments}
+    terms = {(*each.covered, each.kind): each for each in book.commitments}
     commitments = tuple(
         _term_change(group, group.committed, terms)
         for group in plan.groups
@@ -140,7 +140,7 @@ def _term_change(
     group: ReplicaGroup, bought: GroupCommitment, terms: Mapping[tuple[*Covered, PriceKind], Commitment]
 ) -> PriceChange:
     count = group.accelerators_per_instance
-    today = terms.get((*covered(group), bought.kind))
+    today = terms.get((*group.covered, bought.kind))
     named = f"{group.instance_type} ({count} × {group.accelerator}) in {group.region}, for {years_of(bought.kind)}"
     return PriceChange(
         name=group.name,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from sky_melange.cli.fleet import of_each_plan
+from sky_melange.cli.fleet import MACHINES, ROUTER, of_each_plan
 from sky_melange.cli.launch_folder import confirm, connect, read_launch, say
 from sky_melange.cli.options import format_option
 from sky_melange.cli.plan_folder import held
-from sky_melange.cli.shared_machines import down_machines
+from sky_melange.cli.shared_machines import down_machines, down_router
 from sky_melange.domain.launch_files import ENDPOINTS_FILE
 
 
@@ -20,7 +20,7 @@ from sky_melange.domain.launch_files import ENDPOINTS_FILE
 @click.option("--dry-run", is_flag=True, help="Print what would end; ask SkyPilot nothing, end nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @format_option
-@of_each_plan("folder", machines_after=down_machines)
+@of_each_plan("folder", before={ROUTER: down_router}, after={MACHINES: down_machines})
 def command(*, folder: Path, dry_run: bool, yes: bool, output_format: str) -> None:
     """End what `up` started from FOLDER: the router first, then every replica group.
 

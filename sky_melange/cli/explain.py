@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
 
 from sky_melange import pipeline
-from sky_melange.cli.options import format_option, say_readings, use_color
+from sky_melange.cli.options import format_option, say_readings, terminal_width, use_color
 from sky_melange.cli.price_book import price_book, refresh_option
 from sky_melange.domain.explanation import Explanation
 from sky_melange.errors import InputError, Mistake, SkyMelangeError
 from sky_melange.plan_file import PlanDocument, read_plan
-from sky_melange.render import explain_table, plan_json
+from sky_melange.plan_file.fleet import is_fleet_folder, read_fleet_plan, read_member_plans
+from sky_melange.render import explain_table, fleet_json, fleet_table, plan_json
 
 
 @click.command(name="explain", epilog="Example: sky-melange explain plan/plan.json --again --format json")
@@ -23,12 +25,21 @@ from sky_melange.render import explain_table, plan_json
 @refresh_option
 @format_option
 def command(*, plan: Path, again: bool, workload: Path | None, refresh: bool, output_format: str) -> None:
-    """Say why PLAN (a plan.json, or its folder) is what it is.
+    """Say why PLAN (a plan.json, or its folder, or that of a fleet) is what it is.
 
     What each constraint costs, the prices at which groups leave and others enter, the best plan when one is sold out,
     and the request rates at which other types become best. A plan made with `plan --explain` holds all that; for
-    others, or with --again, it is found by solving the plan's own workload again.
+    others, or with --again, it is found by solving the plan's own workload again. Of a fleet: what one more of each
+    shared quota saves, what sharing costs each workload, and what each priority costs.
     """
+    if is_fleet_folder(plan):
+        if again or workload is not None:
+            raise InputError([Mistake(source=str(plan), message="is a fleet: --again and --workload are of one plan")])
+        _explain_fleet(plan, output_format)
+        return
+    if plan.suffix in {".yaml", ".yml"}:
+        message = f"is not a plan: run `sky-melange plan {shlex.quote(str(plan))} --out FOLDER`, then explain FOLDER"
+        raise InputError([Mistake(source=str(plan), message=message)])
     document = read_plan(plan)
     explanation = None if again else document.plan.explanation
     explanation = explanation or _solved_again(document, workload, refresh=refresh)
@@ -39,6 +50,18 @@ def command(*, plan: Path, again: bool, workload: Path | None, refresh: bool, ou
         click.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         click.echo(explain_table.render(explanation, color=use_color()), nl=False)
+
+
+def _explain_fleet(path: Path, output_format: str) -> None:
+    """What its file holds: nothing is solved again."""
+    document = read_fleet_plan(path)
+    plans = [(plan.plan, plan.workload) for plan in read_member_plans(document)]
+    if output_format == "json":
+        click.echo(json.dumps(fleet_json.explanation(document.plan), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    click.echo(fleet_table.explained(document.plan, plans, color=use_color(), width=terminal_width()), nl=False)
+    say = f"Of one plan: `sky-melange explain {shlex.quote(str(document.path.parent))}/NAME`."
+    click.echo(say, err=True)
 
 
 def _solved_again(document: PlanDocument, path: Path | None, *, refresh: bool) -> Explanation | None:

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
@@ -23,25 +24,26 @@ from sky_melange.render.plan_json import FILE_NAME
 from sky_melange.untrusted import parse_json
 
 if TYPE_CHECKING:
-    from sky_melange.domain.plan import Plan
     from sky_melange.pipeline.fleets import PlannedFleet
+    from sky_melange.plan_file import PlanDocument
+    from sky_melange.plan_file.fleet import FleetDocument
 
 
 _OWN: Final = (FLEET_FILE, *KEPT_FILES)
 
 
 def write_fleet_folder(folder: Path, planned: PlannedFleet) -> None:
-    """Writes each plan into the folder of its name, files of machines, then fleet.json: these are a fleet then.
+    """Writes each plan into the folder of its name, files of all together, then fleet.json: these are a fleet then.
 
     A fleet.json that is older than its plans is refused by every command, so that nothing half-written is launched.
     Raises InputError when the disk refuses, or `folder` holds what no fleet wrote.
     """
-    from sky_melange.render import fleet_json, render_files, shared_machine_yaml
+    from sky_melange.render import fleet_json, fleet_router_files, render_files, render_fleet_files
     from sky_melange.skypilot.launch.record import read_record
 
     plans = [(member.plan, member.workload) for member in planned.members]
     names = [plan.name for plan, _ in plans]
-    machines = shared_machine_yaml.render(planned.plan, plans)
+    shared = render_fleet_files(planned.plan, plans)
     left = _left_over(folder, names)
     for name in names:
         check_replaceable(folder / name)
@@ -51,14 +53,17 @@ def write_fleet_folder(folder: Path, planned: PlannedFleet) -> None:
     for name, files in texts.items():
         write_plan_folder(folder / name, name, files)
     with held(folder):
-        for name, text in machines.items():
+        for name, text in shared.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             _write(folder / name, text)
         _write(folder / FLEET_FILE, fleet_json.text(planned.plan, plans))
         for path in left:
             shutil.rmtree(path)
-        for path in folder.glob("*.sky.yaml"):
-            if _is_of_machine(path) and path.name not in machines:
-                path.unlink()
+        old = [path.name for path in folder.glob("*.sky.yaml") if _is_of_machine(path)]
+        for name in {*old, *fleet_router_files()} - set(shared):
+            (folder / name).unlink(missing_ok=True)
+        if planned.plan.router is None and "router" not in names and (folder / "router").is_dir():
+            (folder / "router").rmdir()
 
 
 def check_fleet_folder(folder: Path) -> None:
@@ -66,7 +71,7 @@ def check_fleet_folder(folder: Path) -> None:
     foreign = [
         path.name
         for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if not (path.name in _OWN or path.name.startswith(".") or _is_plan(path) or _is_of_machine(path))
+        if not (path.name in _OWN or path.name.startswith(".") or _is_plan(path) or _is_of_all(path))
     ]
     if foreign:
         listed = ", ".join(foreign[:5]) + (" …" if len(foreign) > 5 else "")
@@ -75,6 +80,16 @@ def check_fleet_folder(folder: Path) -> None:
 
 def _is_plan(path: Path) -> bool:
     return not path.is_symlink() and path.is_dir() and ((path / FILE_NAME).is_file() or not any(path.iterdir()))
+
+
+def _is_of_all(path: Path) -> bool:
+    """Whether it is a file of what all workloads share: of a machine, or of the router."""
+    from sky_melange.render import fleet_router_files
+
+    if path.name == "router":
+        found = {f"router/{each.name}" for each in path.iterdir()} if path.is_dir() and not path.is_symlink() else {""}
+        return found <= set(fleet_router_files())
+    return path.name in fleet_router_files() or _is_of_machine(path)
 
 
 def _is_of_machine(path: Path) -> bool:
@@ -93,7 +108,7 @@ def _left_over(folder: Path, names: list[str]) -> list[Path]:
         return []
     left, mistakes = [], []
     for path in sorted(folder.iterdir()):
-        if path.name in _OWN or path.name in names or path.name.startswith(".") or _is_of_machine(path):
+        if path.name in _OWN or path.name in names or path.name.startswith(".") or _is_of_all(path):
             continue
         if path.is_symlink() or not (path / FILE_NAME).is_file():
             mistakes.append(Mistake(source=str(path), message="is not of a fleet; move it, or choose another --out"))
@@ -126,7 +141,11 @@ def _mistake(path: Path, message: str) -> InputError:
 
 
 Run = TypeVar("Run", bound=Callable[..., None])
-Machines = Callable[[Path, "Mapping[str, Any]"], None]
+Hooks = Mapping[str, Callable[[Path, "Mapping[str, Any]"], None]]
+"""By the name that stands for a plan's: MACHINES, ROUTER, or "", whose work has no heading and no answer."""
+
+MACHINES: Final = "shared machines"
+ROUTER: Final = "router of all"
 
 
 def of_each_plan(
@@ -134,14 +153,16 @@ def of_each_plan(
     *,
     stops: bool = False,
     first: Callable[[Path, Mapping[str, Any]], None] | None = None,
-    only: Callable[[Plan], bool] | None = None,
-    machines: Machines | None = None,
-    machines_after: Machines | None = None,
+    only: Callable[[PlanDocument], bool] | None = None,
+    nothing: str = "has no plans",
+    before: Hooks = MappingProxyType({}),
+    after: Hooks = MappingProxyType({}),
 ) -> Callable[[Run], Run]:
     """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`.
 
-    `first` is done before, with the folder of the fleet and what the command was given. `only`: plans that it is for.
-    `machines`, `machines_after`: the same of the machines that the workloads share, before the plans and after them.
+    `first` is done before, with the folder of the fleet and what the command was given. `only`: plans that it is for;
+    `nothing`: what is said of a fleet without any.
+    `before`, `after`: the same of the machines that the workloads share and of their router, around the plans.
     """
 
     def wrapped(run: Run) -> Run:
@@ -162,8 +183,9 @@ def of_each_plan(
                 output_format=output_format,
                 stops=stops,
                 only=only,
-                machines=None if machines is None else functools.partial(machines, folder, given),
-                machines_after=None if machines_after is None else functools.partial(machines_after, folder, given),
+                nothing=nothing,
+                before={name: functools.partial(do, folder, given) for name, do in before.items()},
+                after={name: functools.partial(do, folder, given) for name, do in after.items()},
             )
 
         return cast("Run", command)
@@ -177,16 +199,16 @@ def for_each_plan(
     *,
     output_format: str,
     stops: bool = False,
-    only: Callable[[Plan], bool] | None = None,
-    machines: Callable[[], None] | None = None,
-    machines_after: Callable[[], None] | None = None,
+    only: Callable[[PlanDocument], bool] | None = None,
+    nothing: str = "has no plans",
+    before: Mapping[str, Callable[[], None]] = MappingProxyType({}),
+    after: Mapping[str, Callable[[], None]] = MappingProxyType({}),
 ) -> None:
     """Does for each plan of a fleet what `run` does for the folder of one.
 
-    What `run` prints comes under the plan's name; as JSON it is one object, by name; the machines that workloads share
-    have a key of their own. `stops`: at the first error;
-    otherwise all are done, and the error is that of all. Raises InputError before anything is done where a plan is not
-    the one that the fleet was made of.
+    What `run` prints comes under the plan's name; as JSON it is one object, by name; what workloads share has
+    keys of its own. `stops`: at the first error; otherwise all are done, and the error is that of all. Raises
+    InputError before anything is done where a plan is not the one that the fleet was made of.
     """
     from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
 
@@ -197,32 +219,42 @@ def for_each_plan(
     done: list[tuple[str, Callable[[], None]]] = [
         (member.name, functools.partial(run, each))
         for member, each, plan in zip(document.plan.members, document.folders, plans, strict=True)
-        if only is None or only(plan.plan)
+        if only is None or only(plan)
     ]
-    if document.plan.machines or (document.path.parent / RECORD_FILE).exists():
-        done[:0] = [] if machines is None else [(MACHINES, machines)]
-        # What `up` removes at the end belongs to no plan, so it has no heading.
-        done += [] if machines_after is None else [(MACHINES if machines is None else "", machines_after)]
+    wanted = _shared_by(document)
+    done[:0] = [(name, do) for name, do in before.items() if name in wanted]
+    done += [(name, do) for name, do in after.items() if name in wanted]
+    if not done:
+        raise _mistake(document.path, nothing)
     for name, do in done:
         heard = io.StringIO()
         try:
             with contextlib.redirect_stdout(heard) if output_format == "json" else _under(name):
                 do()
         except SkyMelangeError as error:
-            errors.append((name or MACHINES, error))
+            errors.append((name or document.plan.name, error))
         if name:
             answers[name] = parse_json(heard.getvalue(), name) if heard.getvalue().strip() else None
         if errors and stops:
             break
     if output_format == "json":
-        shared = {"machines": answers.pop(MACHINES)} if MACHINES in answers else {}
+        keys = {MACHINES: "machines", ROUTER: "router"}
+        shared = {key: answers.pop(name) for name, key in keys.items() if name in answers}
         answer = {"fleet": document.plan.name, **shared, "plans": answers}
         click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     raise_of_all(errors)
 
 
-MACHINES: Final = "shared machines"
-"""Stands for a plan's name: no workload can be called so."""
+def _shared_by(document: FleetDocument) -> set[str]:
+    """What the workloads share, or shared when it was launched."""
+    from sky_melange.skypilot.launch.record import read_record
+    from sky_melange.skypilot.launch.units import UnitKind
+
+    fleet = document.plan
+    started = [entry.kind for entry in read_record(document.path.parent, fleet.name).started.values()]
+    is_routed = fleet.router is not None or UnitKind.ROUTER in started
+    has_machines = bool(fleet.machines) or UnitKind.CLUSTER in started
+    return {name for name, is_there in ((MACHINES, has_machines), (ROUTER, is_routed), ("", bool(started))) if is_there}
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ from sky_melange.render.commitment_text import unasked_sentence
 from sky_melange.render.text import to_text
 
 if TYPE_CHECKING:
+    from sky_melange.domain.plan import Answered
     from sky_melange.domain.simulation import Simulation
     from sky_melange.domain.workload import Slo
     from sky_melange.pipeline import Planned
@@ -158,9 +159,8 @@ def command(
             enabled=_enabled(),
         )
     plan = planned.plan
-    if require_optimal and plan.status != "optimal":
-        gap = "no bound is known" if plan.mip_gap is None else f"it is within {plan.mip_gap:.2%} of the optimum"
-        raise NotOptimalError(f"the plan is not proven cheapest ({gap}); raise solver.time_limit_s")
+    if require_optimal:
+        _require_optimal(plan, "plan")
     _print(planned, output_format, charged, is_verbose=verbose)
     pipeline.check_budget(planned)
     if is_written:
@@ -168,6 +168,12 @@ def command(
         click.echo(launch_steps(plan, planned.workload, folder=str(out)), err=True)
     if not is_found_again:
         click.echo("Nothing was written. To launch it, the same with: --save workload.yaml", err=True)
+
+
+def _require_optimal(found: Answered, what: str) -> None:
+    if found.status != "optimal":
+        gap = "no bound is known" if found.mip_gap is None else f"it is within {found.mip_gap:.2%} of the optimum"
+        raise NotOptimalError(f"the {what} is not proven cheapest ({gap}); raise solver.time_limit_s")
 
 
 def _fleet_text(path: Path) -> str | None:
@@ -220,13 +226,12 @@ def _plan_fleet(
         enabled=_enabled(),
     )
     fleet, plans = planned.plan, [(member.plan, member.workload) for member in planned.members]
-    if is_required and fleet.status != "optimal":
-        gap = "no bound is known" if fleet.mip_gap is None else f"it is within {fleet.mip_gap:.2%} of the optimum"
-        raise NotOptimalError(f"the fleet is not proven cheapest ({gap}); raise solver.time_limit_s")
+    if is_required:
+        _require_optimal(fleet, "fleet")
     if output_format == "json":
         click.echo(fleet_json.with_plans(fleet, plans), nl=False)
     elif output_format == "focus-csv":
-        click.echo(focus_csv.render(charged_once(plans), charged), nl=False)
+        click.echo(focus_csv.render(charged_once(plans, fleet.router), charged), nl=False)
     elif output_format == "markdown":
         click.echo(fleet_markdown.render(fleet, plans), nl=False)
     else:

@@ -183,7 +183,7 @@ def _spec(options: dict[str, Any]) -> MeasureSpec:
 
 def _endpoint(options: dict[str, Any]) -> Endpoint:
     from sky_melange.profiles.measure import Api, Endpoint
-    from sky_melange.profiles.measure.address import base_url
+    from sky_melange.profiles.measure.spec import base_url
 
     mistakes: list[Mistake] = []
     url = base_url(options["endpoint"])

@@ -94,9 +94,10 @@ def _week(path: Path) -> bytes:
     from sky_melange.plan_file import read_plan
     from sky_melange.render import hours_plot
     from sky_melange.render.heat_map_png import require_matplotlib
+    from sky_melange.render.schedule_text import as_run
 
     document = read_plan(path)
-    schedule, hours = document.plan.schedule, document.workload.traffic.hours
+    schedule, hours = as_run(document.plan, document.workload), document.workload.traffic.hours
     if schedule is None or hours is None or schedule.is_even:
         message = "runs as many instances in every hour, so there is no week to draw: plan with `traffic.hours`"
         raise InputError([Mistake(source=str(document.path), key="schedule", message=message)])

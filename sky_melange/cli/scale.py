@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
     from sky_melange.domain.hours import Schedule
     from sky_melange.domain.scaling import Wanted
+    from sky_melange.plan_file import PlanDocument
     from sky_melange.skypilot.launch.launch import Launch
     from sky_melange.skypilot.launch.scale import Scale
 
 _YEARS: Final = range(1971, 9999)
+
+
+def _is_scaled(document: PlanDocument) -> bool:
+    from sky_melange.domain.hours import Scaling
+    from sky_melange.domain.scaling import scaling_of
+
+    return scaling_of(document.plan, document.workload) is Scaling.SCHEDULE
 
 
 @click.command(name="scale", epilog="Example: sky-melange scale plan --at 2026-03-02T08:30 --dry-run")
@@ -41,14 +49,14 @@ _YEARS: Final = range(1971, 9999)
 )
 @click.option("--dry-run", is_flag=True, help="Print what would change; ask SkyPilot nothing, change nothing.")
 @format_option
-@of_each_plan("folder", only=lambda plan: plan.schedule is not None)
+@of_each_plan("folder", only=_is_scaled, nothing="has no plan with a schedule to follow (see `traffic.hours`)")
 def command(*, folder: Path, at: str | None, every_minutes: float, dry_run: bool, output_format: str) -> None:
     """Bring what runs of the plan in FOLDER to the instances that its schedule wants now. For a timer.
 
     Instances that an hour needs are started `startup_minutes` before it; those that no hour needs any more are drained
     and stopped by SkyServe. Only what `up` started is changed, and running replicas stay. Run again it changes nothing.
-    Exit code 3 when a service is not as the schedule wants it, and this run did not just ask for it; the next run tries
-    again.
+    Exit code 3 when a service is not as the schedule wants it, and this run did not just ask for it (it was never
+    started, say); the next run tries again.
     """
     from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
     from sky_melange.domain.scaling import wanted_at, zone_of
@@ -75,7 +83,7 @@ def command(*, folder: Path, at: str | None, every_minutes: float, dry_run: bool
         for scale in scales:
             click.echo(scale.line())
     problems = [scale.unit.name for scale in scales if scale.problem is not None]
-    if problems and not dry_run:
+    if problems:
         raise CheckFailedError(f"not as the schedule wants it: {', '.join(problems)}")
 
 

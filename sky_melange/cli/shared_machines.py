@@ -1,4 +1,4 @@
-"""What `up`, `status` and `down` do with the machines that the workloads of a fleet share."""
+"""What `up`, `status` and `down` do with what the workloads of a fleet share: machines, and a router."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ _MOST_BYTES: Final = 1024 * 1024
 
 
 def read_machines(folder: Path) -> MachineLaunch:
-    """The shared machines of a fleet's folder, and what was started of them. Raises InputError."""
+    """What workloads share by a fleet's folder, and what was started of it. Raises InputError."""
     from sky_melange.plan_file import read_files_beside
     from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
+    from sky_melange.render import fleet_router_files
     from sky_melange.skypilot.launch.launch import MachineLaunch
     from sky_melange.skypilot.launch.record import read_record
 
     document = read_fleet_plan(folder)
-    found = read_files_beside(document.path, [machine.file for machine in document.plan.machines])
+    shared = [machine.file for machine in document.plan.machines]
+    shared += [] if document.plan.router is None else fleet_router_files()
+    found = read_files_beside(document.path, shared)
     return MachineLaunch(
         fleet=document.plan,
         plans={plan.plan.name: (plan.plan, plan.workload) for plan in read_member_plans(document)},
@@ -58,14 +61,14 @@ def up_machines(folder: Path, given: Mapping[str, Any]) -> None:
     with held(folder, is_needed=not is_dry):
         launch = read_machines(folder)
         addresses: Mapping[str, str] | None = None
-        steps = planned_steps(launch, None, adopt=given["adopt"])
+        steps = _of_machines(planned_steps(launch, None, adopt=given["adopt"]))
         if not is_dry:
             launch = replace(launch, secrets=_secrets(launch))
             if not is_answerable(yes=given["yes"]):
                 _show(launch, steps, is_answer=False)
                 confirm("", yes=False)
             cloud = launch_folder.connect()
-            steps = planned_steps(launch, cloud, adopt=given["adopt"])
+            steps = _of_machines(planned_steps(launch, cloud, adopt=given["adopt"]))
             _show(launch, steps, is_answer=False)
             cost = sum(machine.price_usd_per_hour for machine in launch.fleet.machines)
             if any(step.action != "keep" for step in steps):
@@ -82,7 +85,7 @@ def up_machines(folder: Path, given: Mapping[str, Any]) -> None:
             click.echo(f"{name}={address}")
 
 
-def end_old_machines(folder: Path, given: Mapping[str, Any]) -> None:
+def end_old(folder: Path, given: Mapping[str, Any]) -> None:
     """Takes down what was started and is not in the fleet any more, once no plan sends requests there."""
     from sky_melange.skypilot.launch.removal import remove
     from sky_melange.skypilot.launch.steps import Action
@@ -95,39 +98,123 @@ def end_old_machines(folder: Path, given: Mapping[str, Any]) -> None:
             remove(launch.record, launch_folder.connect(), old, say)
 
 
+def _of_machines(steps: Sequence[Step], *, is_router: bool = False) -> tuple[Step, ...]:
+    return tuple(step for step in steps if (step.kind.value == "router") is is_router)
+
+
+def up_router(folder: Path, given: Mapping[str, Any]) -> None:
+    """Launches the router of all plans, which are up by now, and waits until it answers for one of them."""
+    from sky_melange.skypilot.launch.machines import bring_up_router
+    from sky_melange.skypilot.launch.ready import Patience
+    from sky_melange.skypilot.launch.report import steps_json
+    from sky_melange.skypilot.launch.up import ROUTER_VARIABLE, planned_steps, write_endpoints
+
+    is_dry, is_json, address = given["dry_run"], given["output_format"] == "json", None
+    with held(folder, is_needed=not is_dry):
+        launch = read_machines(folder)
+        cloud = None if is_dry else launch_folder.connect()
+        steps = _of_machines(planned_steps(launch, cloud, adopt=given["adopt"]), is_router=True)
+        if not (is_dry and is_json):
+            _show(launch, steps, is_answer=is_dry)
+        step = next((step for step in steps if step.unit is not None), None)
+        if cloud is not None and step is not None:
+            launch = replace(launch, secrets=_router_secrets(launch))
+            if step.action != "keep":
+                confirm(f"Spend USD {_router_price(launch)} per hour for the router?", yes=given["yes"])
+            patience = Patience(
+                timeout_s=given["timeout_minutes"] * 60, poll_s=POLL_S, now_s=time.monotonic, sleep=time.sleep
+            )
+            address = bring_up_router(launch, cloud, step, _plan_addresses(launch), patience)
+            shared = {name: value for name, value in _endpoints(folder).items() if name != ROUTER_VARIABLE}
+            write_endpoints(folder, {**shared, ROUTER_VARIABLE: address})
+    if is_json:
+        click.echo(json.dumps({"steps": steps_json(steps), "endpoint": address}, indent=2))
+    elif address is not None:
+        click.echo(f"{ROUTER_VARIABLE}={address}")
+
+
+def _plan_addresses(launch: MachineLaunch) -> dict[str, str]:
+    """Where every group of every plan answers, as its `up` has written. Raises InputError for one that is missing."""
+    from sky_melange.render.router_names import endpoint_variables
+
+    found: dict[str, str] = {}
+    for name, (plan, workload) in launch.plans.items():
+        known = _endpoints(launch.folder / name)
+        for variable in (v for group in plan.groups for v in endpoint_variables(group, workload.launch.mode)):
+            if variable not in known:
+                message = f"does not say where {variable} is: `sky-melange up {launch.folder}` first"
+                raise InputError([Mistake(source=str(launch.folder / name / ENDPOINTS_FILE), message=message)])
+            found[variable] = known[variable]
+    return found
+
+
+def _router_secrets(launch: MachineLaunch) -> dict[str, str]:
+    from sky_melange.render.router_sky_yaml import router_secrets
+
+    workloads = [workload for _, workload in launch.plans.values()]
+    wanted = [name for workload in workloads for name in router_secrets(workload)]
+    return environment_secrets(wanted, [workload.launch.api_key_secret for workload in workloads])
+
+
+def _router_price(launch: MachineLaunch) -> str:
+    price = None if launch.fleet.router is None else launch.fleet.router.price_usd_per_hour
+    return "an unknown amount" if price is None else f"{price:.4f}"
+
+
 def status_machines(folder: Path, given: Mapping[str, Any]) -> None:
     """Each engine's port, asked for its health. Raises CheckFailedError where one does not answer."""
+    _status(
+        folder,
+        given,
+        "no shared machine was started from here",
+        "An engine that has ended starts again with its machine: `sky down NAME`, then `sky-melange up`",
+    )
+
+
+def status_router(folder: Path, given: Mapping[str, Any]) -> None:
+    """The router of all. Raises CheckFailedError where it does not run."""
+    _status(folder, given, "the router was not started from here", "`sky-melange up` starts it", is_router=True)
+
+
+def _status(folder: Path, given: Mapping[str, Any], nothing: str, advice: str, *, is_router: bool = False) -> None:
     from sky_melange.skypilot.launch.machines import engine_statuses
 
     launch = read_machines(folder)
-    found = engine_statuses(launch, launch_folder.connect()) if launch.record.started else ()
+    statuses = engine_statuses(launch, launch_folder.connect()) if launch.record.started else ()
+    found = [each for each in statuses if (each.kind.value == "router") is is_router]
     if given["output_format"] == "json":
         click.echo(json.dumps([each.as_json() for each in found], indent=2))
     else:
         for each in found:
             click.echo(each.line())
     if not found:
-        say(f"{folder}: no shared machine was started from here; `sky-melange up {folder}` launches them.")
+        say(f"{folder}: {nothing}; `sky-melange up {folder}` launches what is planned.")
     missing = [each.name for each in found if not each.is_ready]
     if missing:
-        raise CheckFailedError(
-            f"not ready: {', '.join(missing)}; see `sky logs`. An engine that has ended starts again with its machine: "
-            "`sky down NAME`, then `sky-melange up`"
-        )
+        raise CheckFailedError(f"not ready: {', '.join(missing)}; see `sky logs`. {advice}")
 
 
 def down_machines(folder: Path, given: Mapping[str, Any]) -> None:
     """Ends them, after the plans and their routers."""
+    _down(folder, given, "no shared machine was started from here")
+
+
+def down_router(folder: Path, given: Mapping[str, Any]) -> None:
+    """Ends the router of all, before the plans."""
+    _down(folder, given, "the router was not started from here", is_router=True)
+
+
+def _down(folder: Path, given: Mapping[str, Any], nothing: str, *, is_router: bool = False) -> None:
     from sky_melange.skypilot.launch.removal import remove
     from sky_melange.skypilot.launch.report import steps_json
     from sky_melange.skypilot.launch.steps import steps_down
 
     with held(folder, is_needed=not given["dry_run"]):
         launch = read_machines(folder)
-        steps = steps_down(launch.record.started)
+        steps = _of_machines(steps_down(launch.record.started), is_router=is_router)
         lines = [f"{step.action.value:7} {step.kind.value:8} {step.name}" for step in steps]
         if not steps:
-            say(f"{folder}: no shared machine was started from here.")
+            say(f"{folder}: {nothing}.")
         elif given["dry_run"]:
             for line in lines if given["output_format"] != "json" else ():
                 click.echo(line)
@@ -136,9 +223,18 @@ def down_machines(folder: Path, given: Mapping[str, Any]) -> None:
                 say(line)
             confirm("End all of these?", yes=given["yes"])
             remove(launch.record, launch_folder.connect(), steps, say)
-            (folder / ENDPOINTS_FILE).unlink(missing_ok=True)
+            if not launch.record.started:
+                (folder / ENDPOINTS_FILE).unlink(missing_ok=True)
     if given["output_format"] == "json":
         click.echo(json.dumps({"steps": steps_json(steps), "dry_run": given["dry_run"]}, indent=2))
+
+
+def _endpoints(folder: Path) -> dict[str, str]:
+    """What a folder's endpoints.env says; empty where there is none."""
+    path = folder / ENDPOINTS_FILE
+    there = path.exists() or path.is_symlink()
+    lines = decoded(read_bytes(path, limit_bytes=_MOST_BYTES), str(path)).splitlines() if there else []
+    return dict(line.partition("=")[::2] for line in lines)
 
 
 def shared_addresses(launch: Launch) -> dict[str, str]:
@@ -151,10 +247,7 @@ def shared_addresses(launch: Launch) -> dict[str, str]:
     if not wanted:
         return {}
     fleet = launch.folder.parent
-    path = fleet / ENDPOINTS_FILE
-    there = path.exists() or path.is_symlink()
-    lines = decoded(read_bytes(path, limit_bytes=_MOST_BYTES), str(path)).splitlines() if there else []
-    known = dict(line.partition("=")[::2] for line in lines)
+    known = _endpoints(fleet)
     missing = [name for name in wanted if name not in known]
     if missing:
         message = f"has engines on machines that a fleet shares, and these are not up: `sky-melange up {fleet}` first"
@@ -176,7 +269,13 @@ def _show(launch: MachineLaunch, steps: Sequence[Step], *, is_answer: bool) -> N
     prices = {machine.name: machine.price_usd_per_hour for machine in launch.fleet.machines}
     for step in steps:
         shown = f"  {words[step.group]}: USD {prices[step.group]:.4f} per hour" if step.group in words else ""
-        line = f"{step.action.value:7} machine  {step.name}{shown}  ({step.why})"
+        router, kind = launch.fleet.router, "machine"
+        if step.kind.value == "router":
+            kind = "router"
+            if router is not None:
+                where = f"{router.instance_type or 'any small machine'} on {router.cloud} {router.region}".rstrip()
+                shown = f"  {where}: USD {_router_price(launch)} per hour"
+        line = f"{step.action.value:7} {kind:8} {step.name}{shown}  ({step.why})"
         (click.echo if is_answer else say)(line)
 
 

@@ -15,8 +15,11 @@ from sky_melange.cli.options import format_option, reading_options, trace_option
 from sky_melange.errors import CheckFailedError, InputError, Mistake
 
 if TYPE_CHECKING:
+    from sky_melange.domain.buckets import Arrivals
     from sky_melange.domain.simulation import Simulation
+    from sky_melange.domain.trace import TraceOptions
     from sky_melange.domain.workload import Slo
+    from sky_melange.plan_file import PlanDocument
     from sky_melange.simulation import Fleet, Scenario
 
 EXAMPLES: Final = """\b
@@ -66,11 +69,10 @@ def command(
     limits) to replicas that batch continuously, whose steps take the time that the profiles say. A request that is too
     long for the model is refused, and has missed. The same seed gives the same answer.
     """
-    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, swept, usual_requests, workload_file_of
+    from sky_melange.pipeline import planned_fleet, simulator, swept
     from sky_melange.plan_file import read_plan
     from sky_melange.render import simulation_report
-    from sky_melange.simulation import MOST_REQUESTS, Scenario, parse_arrivals, without
-    from sky_melange.traces import read_requests
+    from sky_melange.simulation import MOST_REQUESTS, parse_arrivals, without
 
     options = trace_options(**reading)
     if trace is None and any(value is not None for value in reading.values()):
@@ -88,18 +90,11 @@ def command(
         click.echo(f"Warning: {warning}", err=True)
     fleet = replace(without(fleet, lost), slower_fraction=slower_fraction)
     workload = document.workload
-    log = None if trace is None else read_requests([str(trace)], options)
-    if trace is None and wanted is None:
-        log = arrivals_log(workload, workload_file_of(document))
-        wanted = None if log is not None else workload.traffic.arrivals
-    scenario = Scenario(
-        traffic=workload.traffic,
-        request_rate_rps=workload.traffic.request_rate_rps if rate is None else rate,
-        arrivals=wanted,
-        log=log,
-        requests=usual_requests(document.plan) if requests is None else requests,
-        seed=seed,
-    )
+    scenario = replace(_scenario(document, wanted, trace, options), seed=seed)
+    if rate is not None:
+        scenario = replace(scenario, request_rate_rps=rate)
+    if requests is not None:
+        scenario = replace(scenario, requests=requests)
     simulated = simulator(lambda text: click.echo(text, err=True))
 
     def run(scenario: Scenario) -> Simulation:
@@ -120,14 +115,38 @@ def command(
     if plot is not None:
         points = swept(run, scenario, found)
         _write_plot(plot, fleet, document.plan.name, workload.slo, require, points, found)
+    if require is not None:
+        _require(found, require)
+
+
+def _scenario(document: PlanDocument, wanted: Arrivals | None, trace: Path | None, options: TraceOptions) -> Scenario:
+    """The requests of a plan: as a log has them, as they are `wanted`, or as the workload says."""
+    from sky_melange.pipeline import arrivals_log, usual_requests, workload_file_of
+    from sky_melange.simulation import Scenario
+    from sky_melange.traces import read_requests
+
+    traffic = document.workload.traffic
+    log = None if trace is None else read_requests([str(trace)], options)
+    if trace is None and wanted is None:
+        log = arrivals_log(document.workload, workload_file_of(document))
+        wanted = None if log is not None else traffic.arrivals
+    return Scenario(
+        traffic=traffic,
+        request_rate_rps=traffic.request_rate_rps,
+        arrivals=wanted,
+        log=log,
+        requests=usual_requests(document.plan),
+    )
+
+
+def _require(found: Simulation, attainment: float) -> None:
     missed = [each for each in found.percentiles if each.attainment < each.target]
-    if require is not None and missed:
+    if missed:
         named = ", ".join(f"{each.name} within {each.limit_s * 1000:g} ms ({each.attainment:.2%})" for each in missed)
         raise CheckFailedError(f"too few of the simulated requests have {named}")
-    if require is not None and found.attainment < require:
-        raise CheckFailedError(
-            f"{found.attainment:.4%} of the simulated requests meet every target, fewer than --require {require:.4%}"
-        )
+    if found.attainment < attainment:
+        message = f"of the simulated requests meet every target, fewer than --require {attainment:.4%}"
+        raise CheckFailedError(f"{found.attainment:.4%} {message}")
 
 
 def _checked(

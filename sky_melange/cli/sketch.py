@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -143,26 +143,8 @@ def sketch(
     """
     counts = (rate, requests_per_hour, requests_per_day, tokens_per_month)
     rates = {key: count for key, count in zip(RATES, counts, strict=True) if count is not None}
-    mistakes = [
-        Mistake(source=option, message=f"is needed: {example}")
-        for option, value, example in (
-            ("--model", model, "--model meta-llama/Llama-3.1-8B-Instruct"),
-            ("--rate", rates or None, "--rate 10, requests per second"),
-            ("--ttft or --tpot", ttft_ms if tpot_ms is None else tpot_ms, "--ttft 2s --tpot 50ms"),
-        )
-        if value is None
-    ]
-    if len(rates) > 1:
-        first, *others = (_KEYS[key][0] for key in rates)
-        mistakes += [
-            Mistake(source=other, message=f"cannot be combined with {first}; use one of them") for other in others
-        ]
-    sizes = (input_tokens, output_tokens)
-    if preset is None and None in sizes:
-        message = "say how long requests are: --input 1000 --output 200, or --preset azure-conversation-2023"
-        mistakes.append(Mistake(source="--input and --output", message=message))
-    if preset is not None and sizes != (None, None):
-        mistakes.append(Mistake(source="--preset", message="has sizes of its own: leave out --input and --output"))
+    target_ms = ttft_ms if tpot_ms is None else tpot_ms
+    mistakes = list(_mistakes(model, list(rates), target_ms, (input_tokens, output_tokens), preset))
     if mistakes or model is None:
         raise InputError(mistakes)
     if max_model_len is None and input_tokens is not None and output_tokens is not None:
@@ -199,6 +181,31 @@ def sketch(
             accelerators=candidates.accelerators or (),
         )
     )
+
+
+def _mistakes(
+    model: str | None,
+    rates: Sequence[str],
+    target_ms: float | None,
+    sizes: tuple[int | None, int | None],
+    preset: str | None,
+) -> Iterator[Mistake]:
+    """What is missing, and what is said twice."""
+    for option, value, example in (
+        ("--model", model, "--model meta-llama/Llama-3.1-8B-Instruct"),
+        ("--rate", rates or None, "--rate 10, requests per second"),
+        ("--ttft or --tpot", target_ms, "--ttft 2s --tpot 50ms"),
+    ):
+        if value is None:
+            yield Mistake(source=option, message=f"is needed: {example}")
+    for other in rates[1:]:
+        message = f"cannot be combined with {_KEYS[rates[0]][0]}; use one of them"
+        yield Mistake(source=_KEYS[other][0], message=message)
+    if preset is None and None in sizes:
+        message = "say how long requests are: --input 1000 --output 200, or --preset azure-conversation-2023"
+        yield Mistake(source="--input and --output", message=message)
+    if preset is not None and sizes != (None, None):
+        yield Mistake(source="--preset", message="has sizes of its own: leave out --input and --output")
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import click
 
-from sky_melange.cli.fleet import of_each_plan
+from sky_melange.cli.fleet import MACHINES, ROUTER, of_each_plan
 from sky_melange.cli.launch_folder import connect, read_launch, say
 from sky_melange.cli.options import format_option
-from sky_melange.cli.shared_machines import status_machines
+from sky_melange.cli.shared_machines import status_machines, status_router
 from sky_melange.errors import CheckFailedError
 
 
 @click.command(name="status", epilog="Example: sky-melange status plan --format json")
 @click.argument("folder", type=click.Path(path_type=Path))
 @format_option
-@of_each_plan("folder", machines=status_machines)
+@of_each_plan("folder", before={MACHINES: status_machines, ROUTER: status_router})
 def command(*, folder: Path, output_format: str) -> None:
     """Show what runs of the plan in FOLDER: what `up` started, what SkyPilot says of it, and where it answers.
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sky_melange.cli.fleet import of_each_plan
+from sky_melange.cli.fleet import MACHINES, ROUTER, of_each_plan
 from sky_melange.cli.launch_folder import confirm, connect, is_answerable, read_launch, say, secret_values
 from sky_melange.cli.options import format_option
 from sky_melange.cli.plan_folder import held
-from sky_melange.cli.shared_machines import end_old_machines, shared_addresses, up_machines
+from sky_melange.cli.shared_machines import end_old, shared_addresses, up_machines, up_router
 from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
@@ -77,7 +77,9 @@ def _refuse_without_trust(plan: Path) -> None:
     help="How long to wait for the engines to answer.",
 )
 @format_option
-@of_each_plan("folder", stops=True, first=_check_fleet, machines=up_machines, machines_after=end_old_machines)
+@of_each_plan(
+    "folder", stops=True, first=_check_fleet, before={MACHINES: up_machines}, after={ROUTER: up_router, "": end_old}
+)
 def command(
     *,
     folder: Path,

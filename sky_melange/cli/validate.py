@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from sky_melange.cli.fleet import of_each_plan
+from sky_melange.cli.fleet import MACHINES, of_each_plan
 from sky_melange.cli.options import format_option, use_color
 from sky_melange.cli.price_site import price_site, utc_now
 from sky_melange.domain.offer import Offer
@@ -28,8 +28,8 @@ from sky_melange.skypilot.verdict import GroupVerdict
 @format_option
 @of_each_plan(
     "folder",
-    only=lambda plan: bool(plan.whole_groups),
-    machines=lambda folder, given: _validate_machines(folder, given["output_format"]),
+    only=lambda document: bool(document.plan.whole_groups),
+    before={MACHINES: lambda folder, given: _validate_machines(folder, given["output_format"])},
 )
 def command(folder: Path, output_format: str) -> None:
     """Check FOLDER (written by `plan`) with SkyPilot's own parser, service check and optimizer.

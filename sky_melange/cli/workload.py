@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _MOST_WORKLOADS: Final = 100
 _FUTURE_S: Final = 86_400
+_OF_ONE_MODEL: Final = "is measured for the files of one model; leave out --split-by (see --where) and --connect"
 _MODEL_ID: Final = re.compile(r"(?!.*(^|/)\.+(/|$))[\w.:@+-]+(/[\w.:@+-]+)*")
 """A name, after folders or providers that are names, too."""
 
@@ -147,15 +148,11 @@ def from_trace(
     from sky_melange.render import trace_html, trace_report
 
     _check_source(files, url, table)
-    if split_by is not None and (output_file is None or url is not None):
-        message = "writes a workload for each model: give the folder with -o, and files instead of --connect"
-        raise InputError([Mistake(source="--split-by", message=message)])
-    if prefix_cache is not None and (split_by is not None or url is not None):
-        message = "is measured for the files of one model; leave out --split-by (see --where) and --connect"
-        raise InputError([Mistake(source="--prefix-cache", message=message)])
+    if split_by is not None:
+        _check_split(output_file, url, prefix_cache, config)
+    elif prefix_cache is not None and url is not None:
+        raise InputError([Mistake(source="--prefix-cache", message=_OF_ONE_MODEL)])
     _check_targets(None if split_by is not None else output_file, report)
-    if config is not None and split_by is not None:
-        raise InputError([Mistake(source="--config", message="is of one model; leave out --split-by (see --where)")])
     options = replace(
         trace_options(**reading),
         buckets=buckets,
@@ -193,6 +190,20 @@ def from_trace(
         click.echo(shown, nl=False, err=True)
     if report is not None:
         write_atomically(report, trace_html.page(summary))
+    _warn(summary)
+
+
+def _check_split(output_file: Path | None, url: str | None, prefix_cache: str | None, config: Path | None) -> None:
+    if output_file is None or url is not None:
+        message = "writes a workload for each model: give the folder with -o, and files instead of --connect"
+        raise InputError([Mistake(source="--split-by", message=message)])
+    if prefix_cache is not None:
+        raise InputError([Mistake(source="--prefix-cache", message=_OF_ONE_MODEL)])
+    if config is not None:
+        raise InputError([Mistake(source="--config", message="is of one model; leave out --split-by (see --where)")])
+
+
+def _warn(summary: TraceSummary) -> None:
     rate = summary.rate
     if rate is not None and rate.has_calendar and rate.last_s > time.time() + _FUTURE_S:
         last = datetime.fromtimestamp(rate.last_s, tz=UTC)
@@ -272,6 +283,7 @@ def _split(
     """One workload for each model that has requests; all are made before the first is written."""
     from sky_melange.traces import models_of
     from sky_melange.traces.text import one_line
+    from sky_melange.traces.where import identifier, literal
 
     column, models, nameless = models_of(files, options)
     if len(models) > _MOST_WORKLOADS:
@@ -279,7 +291,7 @@ def _split(
         raise InputError([Mistake(source="--split-by", message=message)])
     if nameless:
         message = f"{nameless:,} requests name no model and are in no workload; choose them with --where"
-        click.echo(f"Warning: {message} '{_quoted(column)} IS NULL'", err=True)
+        click.echo(f"Warning: {message} '{identifier(column)} IS NULL'", err=True)
     texts: dict[str, str] = {}
     for model in models:
         if not _MODEL_ID.fullmatch(model):
@@ -289,8 +301,7 @@ def _split(
             )
             click.echo(f"Warning: {message}", err=True)
             continue
-        quoted = model.replace("'", "''")
-        chosen = f"{_quoted(column)} = '{quoted}'"
+        chosen = f"{identifier(column)} = {literal(model)}"
         where = chosen if options.where is None else f"({options.where}) AND {chosen}"
         name = re.sub(r"[^a-z0-9]+", "-", model.rsplit("/", 1)[-1].lower()).strip("-")[:40].strip("-") or "model"
         while name in texts:
@@ -309,10 +320,6 @@ def _split(
     folder.mkdir(exist_ok=True, parents=True)
     for name, text in texts.items():
         write_new(folder / f"{name}.yaml", text, force=force)
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
 
 
 def _scan(files: tuple[str, ...], options: TraceOptions, url: str | None, table: str | None) -> TraceSummary:

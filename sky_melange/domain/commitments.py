@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sky_melange.domain.hours import Schedule, mean_usd_per_hour, worth_committing
+from sky_melange.domain.machine import Covered
 from sky_melange.domain.plan import Commitments, GroupCommitment, Plan, ReplicaGroup, Scenario, terms_of
-from sky_melange.domain.price_record import Commitment, Covered, PriceKind, covered
+from sky_melange.domain.price_record import Commitment, PriceKind
 from sky_melange.domain.workload import Workload
 
 AS_PLANNED: Final = "as planned"
@@ -137,10 +138,10 @@ def as_if_committed(plan: Plan, commitments: Iterable[Commitment]) -> BoughtFlee
     """The fleet of a plan that commits nothing, with what would be worth it; None: nothing would."""
     machines: dict[Covered, list[Commitment]] = {}
     for each in commitments:
-        machines.setdefault(covered(each), []).append(each)
+        machines.setdefault(each.covered, []).append(each)
     groups = []
     for number, group in enumerate(plan.groups):
-        terms = [] if group.use_spot or group.reserved_instances is not None else machines.get(covered(group), [])
+        terms = [] if group.use_spot or group.reserved_instances is not None else machines.get(group.covered, [])
         best = min(terms, key=lambda term: (term.price_usd_per_hour, term.kind.years), default=None)
         if best is None:
             groups.append(group)

@@ -46,11 +46,11 @@ ENGINES: Final[Mapping[str, Engine]] = MappingProxyType(
     {
         engine.name: engine
         for engine in (
-            # The kernel-based profiles are of this version. Its wheels, and those of SGLang, are built with CUDA 13.
+            # Its wheels, and those of SGLang, are built with CUDA 13. Kernel-based profiles are older (decision 332).
             Engine(
                 name="vllm",
                 title="vLLM",
-                version="0.24.0",
+                version="0.33.0",
                 layouts=frozenset({"", "ep", "dp-ep"}),
                 minimum_driver=580,
                 generations=_CUDA_13,

@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
-from sky_melange.domain.machine import Machine, OnMachine
-from sky_melange.domain.offer import PriceProvenance
-from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
+from sky_melange.domain.machine import Machine, OnMachine, WithGpus
+from sky_melange.domain.offer import Priced
+from sky_melange.domain.plan import CONTROLLER_PURPOSE, Answered, Overhead, Plan
 from sky_melange.domain.workload import Budget, Objective, Workload
 
 FLEET_SCHEMA_VERSION: Final = 1
@@ -61,16 +62,31 @@ class FleetConstraints:
         return tuple((key, fraction) for key, fraction in stated if fraction is not None and fraction < 1)
 
 
+class FleetRouter(StrEnum):
+    """Whether each plan has the router that it needs, or one serves all workloads, by `model` in the body."""
+
+    EACH = "each"
+    ONE = "one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetTerms:
+    """What is asked of all together."""
+
+    __slots__ = ()
+    constraints: FleetConstraints
+    budget: Budget | None
+    objective: Objective
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class Fleet(FleetTerms):
     """A validated fleet.yaml. `share_machines`: engines of several workloads may run on one machine."""
 
     name: str
     members: tuple[FleetMember, ...]
-    constraints: FleetConstraints = field(default_factory=FleetConstraints)
-    budget: Budget | None = None
-    objective: Objective = Objective.LEAST_COST
     share_machines: bool = False
+    router: FleetRouter = FleetRouter.EACH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,23 +100,13 @@ class SharedEngine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedMachine(OnMachine):
+class SharedMachine(OnMachine, WithGpus, Priced):
     """A machine whose GPUs several workloads divide: one launch file, paid for once.
 
     Plans count their parts of it (`ReplicaGroup.part`), whose prices sum to its own.
     """
 
     name: str
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    accelerator: str
-    catalog_accelerator: str
-    accelerators_per_instance: int
-    use_spot: bool
-    price_usd_per_hour: float
-    price: PriceProvenance
     disk_gb: int
     engines: tuple[SharedEngine, ...]
     file: str
@@ -163,13 +169,18 @@ def machine_place(machine: Machine) -> str:
     return f"{machine.cloud}/{machine.region}/{machine.instance_type}"
 
 
-def charged_once(plans: Sequence[tuple[Plan, Workload]]) -> list[tuple[Plan, Workload]]:
-    """The plans of a fleet as they are paid for together: SkyServe's controller, which each names, in one of them."""
-    found, is_charged = [], False
+def charged_once(plans: Sequence[tuple[Plan, Workload]], router: Overhead | None = None) -> list[tuple[Plan, Workload]]:
+    """The plans of a fleet as they are paid for together: SkyServe's controller, which each names, in one of them.
+
+    The first has the `router` of all.
+    """
+    found: list[tuple[Plan, Workload]] = []
+    is_charged = False
     for plan, workload in plans:
+        own = () if router is None or found else (router,)
         kept = tuple(each for each in plan.overhead if not is_charged or each.purpose != CONTROLLER_PURPOSE)
         is_charged = is_charged or any(each.purpose == CONTROLLER_PURPOSE for each in kept)
-        found.append((replace(plan, overhead=kept), workload))
+        found.append((replace(plan, overhead=(*kept, *own)), workload))
     return found
 
 
@@ -225,30 +236,31 @@ class FleetInputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetPlan:
+class FleetPlan(FleetTerms, Answered):
     """The answer. `status` and `mip_gap` are of what all cost together, as in `Plan`.
 
     `usd_per_hour` is the sum of the plans less `shared_usd_per_hour`: controllers of SkyServe that each plan counts by
-    itself, where one runs all services. `needed_usd_per_hour`: what all the traffic of all would cost, where some
-    yields; None: none does, or no such fleet exists. `vcpus` of an instance by `machine_place`, where quotas
-    count them.
+    itself, where one runs all services; and that of `router`, where one serves all, which no plan counts.
+    `needed_usd_per_hour`: what all the traffic of all would cost, where some yields; None: none does, or no such fleet
+    exists. `vcpus` of an instance by `machine_place`, where quotas count them.
     """
 
-    name: str
-    objective: Objective
-    status: str
-    mip_gap: float | None
     members: tuple[MemberPlan, ...]
     shared: tuple[SharedUse, ...]
     usd_per_hour: float
     mean_usd_per_hour: float
     shared_usd_per_hour: float
-    constraints: FleetConstraints
     inputs: FleetInputs
-    budget: Budget | None
     warnings: tuple[str, ...] = ()
     priorities: tuple[PriorityCost, ...] = ()
     vcpus: Mapping[str, float] = field(default_factory=dict)
     machines: tuple[SharedMachine, ...] = ()
     needed_usd_per_hour: float | None = None
     places: tuple[PlaceShare, ...] = ()
+    router: Overhead | None = None
+
+    @property
+    def beside_usd_per_hour(self) -> float:
+        """What the fleet costs more than the sum of its plans: its router, less what is shared."""
+        router = None if self.router is None else self.router.price_usd_per_hour
+        return (router or 0.0) - self.shared_usd_per_hour

@@ -51,10 +51,31 @@ class RequestClass:
 
 
 def needs_router(groups: Sequence[ReplicaGroup], workload: Workload) -> bool:
-    """Whether requests have a choice to make: a single SkyServe service is its own front door."""
+    """Whether the plan launches a router of its own."""
+    return not workload.router.of_fleet and is_routed(groups, workload)
+
+
+def is_routed(groups: Sequence[ReplicaGroup], workload: Workload) -> bool:
+    """Whether a router is in front, be it the fleet's: a single SkyServe service by itself is its own front door."""
     if workload.router.kind is RouterKind.NONE:
         return False
+    if workload.router.of_fleet:
+        return True
     return len(groups) > 1 or (workload.launch.mode is LaunchMode.CLUSTER and groups[0].instances > 1)
+
+
+def served_names(workload: Workload) -> tuple[str, ...]:
+    """What requests may name as their `model`: the model or its `--served-model-name`, and its adapters."""
+    given: list[str] = []
+    is_name = False
+    for argument in workload.launch.engine_args:
+        flag, equals, value = argument.partition("=")
+        if flag.startswith("-"):
+            is_name = flag.replace("_", "-") == "--served-model-name"
+            given += [value] if is_name and equals else []
+        elif is_name:
+            given.append(argument)
+    return (*(given or [workload.model.id]), *(adapter.id for adapter in workload.model.adapters))
 
 
 def endpoints_of(group: ReplicaGroup, mode: LaunchMode) -> int:

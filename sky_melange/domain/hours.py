@@ -145,7 +145,8 @@ class Autoscaling:
     `headroom_fraction`: at each rate it wants the instances that are planned for so much more. `least_fraction` of the
     busiest hour's instances run at any time. `mean_instances` of each group are paid, in the order of `Plan.groups`.
     `attainment`: the share of the requests within their targets. `scheduled_usd_per_hour`: what the same traffic costs
-    by the clock, without a reserve.
+    by the clock, without a reserve. `half_usd_per_hour`: what it costs where half of the busiest hour's instances run
+    at any time; None: so many do, or all may stop.
     """
 
     headroom_fraction: float
@@ -153,6 +154,7 @@ class Autoscaling:
     mean_instances: tuple[float, ...]
     attainment: float
     scheduled_usd_per_hour: float
+    half_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,28 +21,51 @@ MachineType: TypeAlias = tuple[str, str, str, int]
 """(cloud, instance type, accelerator by the catalog's name, count). GCP sells one n1 type with many accelerators."""
 
 
-class OnMachine:
-    """For dataclasses that name a machine by fields of their own; their order there is that of the files they are in.
+@dataclass(frozen=True, kw_only=True)
+class InRegion:
+    """What a cloud sells in a region. A base has empty slots, so that a class can have several."""
 
-    Where only a `part` of it is meant, `accelerators_per_instance` are those of the part.
+    __slots__ = ()
+    cloud: str
+    region: str
+    instance_type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithGpus(InRegion):
+    """The same with its GPUs by their canonical name; "" and 0 for a machine without."""
+
+    __slots__ = ()
+    accelerator: str
+    accelerators_per_instance: int
+
+    @property
+    def covered(self) -> Covered:
+        """Equal for a commitment and the machines on demand that it covers."""
+        return self.cloud, self.region, self.instance_type, self.accelerator, self.accelerators_per_instance
+
+
+Covered: TypeAlias = tuple[str, str, str, str, int]
+"""A machine in a region, in whichever zone it runs: what one commitment covers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnMachine(InRegion):
+    """For what names a machine.
 
     They are equal where all of their fields are: compare `machine`, not them. (mypy refuses to mix the two.)
     """
 
     __slots__ = ()
-    cloud: str
-    region: str
     zone: str | None
-    instance_type: str
     catalog_accelerator: str
     accelerators_per_instance: int
     use_spot: bool
-    part: MachinePart | None = None
 
     @property
     def machine_accelerators(self) -> int:
         """Of the whole machine."""
-        return self.accelerators_per_instance if self.part is None else self.part.accelerators
+        return self.accelerators_per_instance
 
     @property
     def machine(self) -> Machine:
@@ -63,17 +86,27 @@ class OnMachine:
         return self.cloud, self.instance_type, self.catalog_accelerator, self.machine_accelerators
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnPart(OnMachine):
+    """For what may name some GPUs of a machine: `accelerators_per_instance` are those of the `part` then."""
+
+    __slots__ = ()
+    part: MachinePart | None = None
+
+    @property
+    def machine_accelerators(self) -> int:
+        """Of the whole machine."""
+        return self.accelerators_per_instance if self.part is None else self.part.accelerators
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(InRegion):
     """A machine type with its accelerators, in a place, on demand or spot. It has one price.
 
     `accelerator` is SkyPilot's catalog's name; "" and 0 for a machine without. `zone` None: anywhere in the region.
     """
 
-    cloud: str
-    region: str
     zone: str | None
-    instance_type: str
     accelerator: str
     count: int
     use_spot: bool
@@ -84,13 +117,15 @@ class Machine:
         return replace(self, use_spot=False)
 
 
+@dataclass(frozen=True, kw_only=True)
 class OnReplica(OnMachine):
-    """The same with a replica's layout."""
+    """The same with a replica's layout, and how many there are."""
 
     __slots__ = ()
     tensor_parallel: int
-    engine: str
-    layout: str
+    instances: int
+    engine: str = "vllm"
+    layout: str = ""
 
     @property
     def deployment(self) -> Deployment:

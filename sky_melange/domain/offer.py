@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from sky_melange.domain.machine import MachinePart, OnMachine
+from sky_melange.domain.machine import OnPart, WithGpus
 from sky_melange.domain.own_gpus import OWN_GPUS
 from sky_melange.domain.price_record import Commitment, CommittedPrice
 
@@ -64,8 +64,17 @@ class PriceProvenance:
         return replace(self, fetched_at=self.fetched_at[:10], as_of=self.as_of[:10])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Priced:
+    """At a price whose source is known."""
+
+    __slots__ = ()
+    price_usd_per_hour: float
+    price: PriceProvenance
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer(OnMachine):
+class Offer(OnPart, WithGpus):
     """One instance type that a cloud sells in one region.
 
     `price_usd_per_hour` is for the whole instance with all its accelerators. `accelerator` is the canonical name
@@ -76,21 +85,12 @@ class Offer(OnMachine):
     None: it is paid by the hour. `part`: price, vCPUs and memory are those of some GPUs of it.
     """
 
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    accelerator: str
-    catalog_accelerator: str
-    accelerators_per_instance: int
     vcpus: float | None
     memory_gib: float | None
     price_usd_per_hour: float
-    use_spot: bool
     provenance: PriceProvenance
     reserved_instances: int | None = None
     committed: CommittedPrice | None = None
-    part: MachinePart | None = None
 
     @property
     def name(self) -> str:

@@ -11,11 +11,11 @@ from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hours import WEEK, Schedule, Term
 from sky_melange.domain.interruption import InterruptionBand
-from sky_melange.domain.machine import MachinePart, OnReplica
-from sky_melange.domain.offer import PriceProvenance
+from sky_melange.domain.machine import InRegion, OnPart, OnReplica, WithGpus
+from sky_melange.domain.offer import Priced, PriceProvenance
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import Launched, ProfileProvenance
-from sky_melange.domain.simulation import SimulatedPercentile, Spread
+from sky_melange.domain.simulation import Attained
 from sky_melange.domain.units import HOURS_PER_YEAR
 from sky_melange.domain.workload import RoutingPolicy
 
@@ -26,16 +26,17 @@ CONTROLLER_PURPOSE: Final = "SkyServe controller"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overhead:
-    """A machine that a launch needs beside its replicas, at its price. `price_usd_per_hour` None: not known."""
+class Overhead(InRegion):
+    """A machine that a launch needs beside its replicas, at its price. `price_usd_per_hour` None: not known.
+
+    `cluster`: the name that it is launched by; "": that of its purpose and plan.
+    """
 
     purpose: str
-    cloud: str
-    region: str
-    instance_type: str
     price_usd_per_hour: float | None
     price: PriceProvenance | None
     note: str = ""
+    cluster: str = ""
 
 
 BURST_ROOM: Final = 1.25
@@ -95,7 +96,7 @@ class GroupCommitment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaGroup(OnReplica):
+class ReplicaGroup(OnReplica, OnPart, WithGpus, Priced):
     """A candidate and how many instances of it: one SkyPilot YAML.
 
     `utilization` is the load on the group ÷ its replicas (0..1). `max_concurrency` is the number of requests in flight
@@ -112,19 +113,7 @@ class ReplicaGroup(OnReplica):
     """
 
     name: str
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    accelerator: str
-    catalog_accelerator: str
-    accelerators_per_instance: int
-    use_spot: bool
-    instances: int
     replicas_per_instance: int
-    tensor_parallel: int
-    price_usd_per_hour: float
-    price: PriceProvenance
     utilization: float
     max_concurrency: int
     engine_version: str
@@ -135,12 +124,9 @@ class ReplicaGroup(OnReplica):
     interruption: InterruptionBand | None = None
     reserved_instances: int | None = None
     max_utilization: float | None = None
-    engine: str = "vllm"
-    layout: str = ""
     runs_apart: bool = False
     disk_gb: int = LEAST_DISK_GB
     committed: GroupCommitment | None = None
-    part: MachinePart | None = None
 
     @property
     def machine_usd_per_hour(self) -> float:
@@ -318,7 +304,7 @@ class InputDigests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastKnownOffer:
+class LastKnownOffer(Priced):
     """The offer of a missing cloud that would have carried the traffic for least, at the price last seen there.
 
     `name` as in `Offer.name`. `alone_usd_per_hour`: what so many of it would cost that they carry all of the traffic
@@ -328,8 +314,6 @@ class LastKnownOffer:
     name: str
     accelerator: str
     accelerators_per_instance: int
-    price_usd_per_hour: float
-    price: PriceProvenance
     alone_usd_per_hour: float | None
 
 
@@ -343,31 +327,20 @@ class MissingCloud:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedPlan:
+class SimulatedPlan(Attained):
     """What a simulation of the plan says, by a seed that took no part in the search for it.
 
-    `attainment`: the share of `requests` that met every target; `attainment_error` is half of its 95 % confidence
-    interval. `plans` were simulated until this one was found. `slower_fraction`, `slower_attainment`: the same with
+    `plans` were simulated until this one was found. `slower_fraction`, `slower_attainment`: the same with
     engines that are so much slower than their profiles, and `slower_usd_per_hour` what a plan costs more that holds
     then, too; None: none was found. `draws`: of what its profiles may be off by, where it has several that may be, and
     `draws_held` those of them in which it holds.
     """
 
     target: float
-    attainment: float
-    attainment_error: float
-    refused_fraction: float
-    requests: int
-    arrivals: str
-    seed: int
     plans: int
-    ttft_s: Spread | None
-    tpot_s: Spread | None
     slower_fraction: float
     slower_attainment: float
     slower_usd_per_hour: float | None
-    thinned_to: float | None = None
-    percentiles: tuple[SimulatedPercentile, ...] = ()
     draws: int = 0
     draws_held: int = 0
 
@@ -455,11 +428,36 @@ class Commitments:
     least_traffic_factor: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The whole answer. `status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What to launch, replicas and all beside them, what it costs, and what else there was to choose.
 
     `size_aware_total_usd_per_hour`: the total under the routing policy that knows most; None: not proven.
+    """
+
+    __slots__ = ()
+    cost: Cost
+    groups: tuple[ReplicaGroup, ...]
+    overhead: tuple[Overhead, ...]
+    alternatives: tuple[Alternative, ...]
+    size_aware_total_usd_per_hour: float | None = None
+    switching: Switching | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """`status` is `optimal` or `feasible`; `mip_gap` is relative, None when no bound is known."""
+
+    __slots__ = ()
+    name: str
+    status: str
+    mip_gap: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Choice, Answered):
+    """The whole answer.
+
     `contingencies` has one entry for each loss that `constraints.tolerate_replica_losses` asks the plan to survive.
     `explanation` is there when it was asked for. `simulated`: None where nothing was. `missing_clouds`: candidate
     clouds whose prices could not be obtained. `schedule`: how many instances run in which hours; None: always all.
@@ -468,21 +466,12 @@ class Plan:
     less than 1 in a fleet whose budget does not pay for more. `fleet_losses`: of instances, that its fleet tolerates.
     """
 
-    name: str
-    status: str
-    mip_gap: float | None
-    cost: Cost
-    groups: tuple[ReplicaGroup, ...]
-    overhead: tuple[Overhead, ...]
     policy: RoutingPolicy
     routing: tuple[Route, ...]
-    alternatives: tuple[Alternative, ...]
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
     inputs: InputDigests
-    size_aware_total_usd_per_hour: float | None = None
     contingencies: tuple[Contingency, ...] = ()
-    switching: Switching | None = None
     explanation: Explanation | None = None
     missing_clouds: tuple[MissingCloud, ...] = ()
     simulated: SimulatedPlan | None = None

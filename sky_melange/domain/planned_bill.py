@@ -13,7 +13,7 @@ from typing import Final
 from sky_melange.domain.fleet import SharedMachine
 from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import DAY, WEEK, Scaling, Schedule
-from sky_melange.domain.machine import Machine
+from sky_melange.domain.machine import Machine, WithGpus
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead, Plan, ReplicaGroup
 from sky_melange.domain.router import router_cluster
 from sky_melange.domain.scaling import scaling_of, zone_of
@@ -56,7 +56,7 @@ class InstanceHours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedLine:
+class PlannedLine(WithGpus):
     """One machine of a plan, bought in one way.
 
     `group` is "" for a machine beside the replicas; `name` is the group, or the purpose of that machine. `cluster`:
@@ -69,12 +69,7 @@ class PlannedLine:
     model: str
     group: str
     name: str
-    cloud: str
-    region: str
     zone: str | None
-    instance_type: str
-    accelerator: str
-    accelerators_per_instance: int
     purchase: Purchase
     price: Fraction | None
     list_price: Fraction | None
@@ -243,6 +238,6 @@ def _overhead_line(plan: Plan, workload: Workload, machine: Overhead) -> Planned
         list_price=price if listed else None,
         hours=always,
         used=always,
-        cluster=names.get(machine.purpose, ""),
+        cluster=machine.cluster or names.get(machine.purpose, ""),
         is_numbered=False,
     )

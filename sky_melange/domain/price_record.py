@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+
+from sky_melange.domain.machine import WithGpus
 
 
 class PriceKind(StrEnum):
@@ -21,51 +22,13 @@ class PriceKind(StrEnum):
         return {PriceKind.COMMIT_1Y: 1, PriceKind.COMMIT_3Y: 3}.get(self, 0)
 
 
-class Coverable(Protocol):
-    """What names a machine by the product's name of its accelerator: a commitment, or what it may cover."""
-
-    @property
-    def cloud(self) -> str:
-        """SkyPilot's name."""
-
-    @property
-    def region(self) -> str:
-        """Of the cloud."""
-
-    @property
-    def instance_type(self) -> str:
-        """Of the cloud."""
-
-    @property
-    def accelerator(self) -> str:
-        """The canonical name."""
-
-    @property
-    def accelerators_per_instance(self) -> int:
-        """In one."""
-
-
-Covered: TypeAlias = tuple[str, str, str, str, int]
-"""A machine in a region, in whichever zone it runs: what one commitment covers."""
-
-
-def covered(sold: Coverable) -> Covered:
-    """Equal for a commitment and the machines on demand that it covers."""
-    return (sold.cloud, sold.region, sold.instance_type, sold.accelerator, sold.accelerators_per_instance)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commitment:
+class Commitment(WithGpus):
     """A machine paid for through a whole term, used or not; USD per hour for the whole instance.
 
     `on_demand_usd_per_hour` is that of the same list of the same day.
     """
 
-    cloud: str
-    region: str
-    instance_type: str
-    accelerator: str
-    accelerators_per_instance: int
     kind: PriceKind
     price_usd_per_hour: float
     on_demand_usd_per_hour: float

@@ -86,6 +86,17 @@ class ProfileProvenance:
     slower_by: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PartialKey:
+    """What is known of a `ProfileKey`, or asked for; None: nothing."""
+
+    __slots__ = ()
+    model: str | None = None
+    tensor_parallel: int | None = None
+    dtype: str | None = None
+    engine: str | None = None
+
+
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class ProfileKey:
     """What a profile is of. `dtype` is the precision of the weights (`bfloat16`, `fp8`).

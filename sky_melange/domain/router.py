@@ -39,8 +39,9 @@ class RouterSettings:
 
     HAProxy knows a request's bytes, not its tokens: input tokens = (body - `envelope_bytes`) / `bytes_per_token`.
     `envelope_bytes` is the JSON around the prompt; None: that of a minimal chat request for the model, and of every
-    further message. The router listens on `port`. The estimate of a single request is wrong by up to
-    `size_error_fraction`, that of all together by up to `size_bias_fraction`: the plan holds within these.
+    further message. The router listens on `port`; `of_fleet`: it is that of a fleet, for several workloads. The
+    estimate of a single request is wrong by up to `size_error_fraction`, that of all together by up to
+    `size_bias_fraction`: the plan holds within these.
     """
 
     kind: RouterKind = RouterKind.HAPROXY
@@ -49,6 +50,7 @@ class RouterSettings:
     size_error_fraction: float = 0.15
     size_bias_fraction: float = 0.15
     port: int = 8080
+    of_fleet: bool = False
 
     @classmethod
     def fitted(cls, fit: SizeFit) -> RouterSettings:

@@ -55,6 +55,9 @@ def _shape(plan: Plan, workload: Workload) -> Iterator[str]:
         yield "schedule.autoscaling: attainment and least_fraction are at most 1"
     if told is not None and workload.launch.scaling is not Scaling.AUTOSCALE:
         yield "schedule.autoscaling: launch.scaling is not autoscale; plan again"
+    asked = workload.launch.min_running_fraction
+    if told is not None and told.least_fraction < asked:
+        yield f"schedule.autoscaling.least_fraction: is {told.least_fraction:g}, launch asks for {asked:g}; plan again"
     if schedule.time_zone != hours.time_zone:
         yield f"schedule.time_zone: is {schedule.time_zone[:60]!r}, but traffic.hours is in {hours.time_zone[:60]!r}"
 

@@ -16,8 +16,18 @@ class Spread:
     p99: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """How many requests, and their latencies: None where none was served, or none with more than one token."""
+
+    __slots__ = ()
+    requests: int
+    ttft_s: Spread | None
+    tpot_s: Spread | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedGroup:
+class SimulatedGroup(Served):
     """One replica group. Latencies and attainment are None where it served no request.
 
     `share_fraction`: of all requests, the part that it served. `busy_fraction`: of its replicas' time, the part with a
@@ -29,11 +39,8 @@ class SimulatedGroup:
     name: str
     instances: int
     replicas: int
-    requests: int
     share_fraction: float
     attainment: float | None
-    ttft_s: Spread | None
-    tpot_s: Spread | None
     busy_fraction: float
     mean_running: float
     running_limit: int
@@ -72,27 +79,32 @@ class MissedFractions:
     ntpot: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Simulation:
-    """The answer. `attainment`: the share of all `requests` that met every target; a refused request has missed.
+@dataclass(frozen=True, kw_only=True)
+class Attained(Served):
+    """`attainment`: the share of all `requests` that met every target; a refused request has missed.
 
-    `attainment_error`: half of the 95 % confidence interval. Latencies are those of requests that were served, None
-    where there are none (`tpot_s`: none with more than one token). `arrivals` says in words how they came.
-    `percentiles` are those of the targets. `held` is `attainment`, or what is as far from `slo.attainment` as the
-    percentile that is missed by most: misses count by how many are allowed. `thinned_to`: the fleet was simulated
-    at this fraction of its size; None: whole.
+    `attainment_error`: half of the 95 % confidence interval. `arrivals` says in words how they came. `percentiles` are
+    those of the targets. `thinned_to`: the fleet was simulated at this fraction of its size; None: whole.
     """
 
+    __slots__ = ()
     attainment: float
     attainment_error: float
     refused_fraction: float
-    requests: int
-    request_rate_rps: float
-    duration_s: float
     arrivals: str
     seed: int
-    ttft_s: Spread | None
-    tpot_s: Spread | None
+    thinned_to: float | None = None
+    percentiles: tuple[SimulatedPercentile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation(Attained):
+    """The answer. `held` is `attainment`, or what is as far from `slo.attainment` as the percentile that is missed by
+    most: misses count by how many are allowed.
+    """
+
+    request_rate_rps: float
+    duration_s: float
     itl_s: Spread | None
     latency_s: Spread | None
     missed: MissedFractions
@@ -100,8 +112,6 @@ class Simulation:
     buckets: tuple[SimulatedBucket, ...]
     is_stable: bool
     queue_growth_rps: float
-    thinned_to: float | None = None
     histogram_tpot_s: tuple[tuple[float, int], ...] = ()
     histogram_ttft_s: tuple[tuple[float, int], ...] = ()
-    percentiles: tuple[SimulatedPercentile, ...] = ()
     held: float = 0.0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sky_melange.domain.buckets import BucketSize, TokenGrid
+from sky_melange.domain.digest import in_order
 from sky_melange.domain.hours import HourCount, Hours
 from sky_melange.domain.router import SizeFit
 
@@ -92,27 +93,41 @@ REJECTION_MEANINGS: Final[Mapping[Rejection, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogColumns:
-    """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports.
+@dataclass(frozen=True, kw_only=True)
+class NamedColumns:
+    """Columns of a log by what they hold. `model` names that of a request, where a log may hold several.
 
-    `bytes` holds the bytes of a request's body, or of its prompt. `model` names the model of a request, where a log may
-    hold several. `id` is the same for all rows of one request. `unused` are further columns that change what a plan is
-    worth, each with what it says. `blocks` lists the ids of a prompt's blocks of `block_tokens`: prompts that begin
-    alike share them.
+    `id` is the same for all rows of one request. `blocks` lists the ids of a prompt's blocks of `block_tokens`: prompts
+    that begin alike share them.
     """
 
+    __slots__ = ()
     input: str
     output: str
-    time: str | None = None
-    bytes: str | None = None
     time_unit: TimeUnit = TimeUnit.AUTO
-    layout: str = "columns as given"
     model: str | None = None
     id: str | None = None
-    unused: tuple[str, ...] = ()
     blocks: str | None = None
     block_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogColumns(NamedColumns):
+    """Which columns of a log hold what. `time` None: the log has no times. `layout` names the format, for reports.
+
+    `bytes` holds the bytes of a request's body, or of its prompt. `unused` are further columns that change what a plan
+    is worth, each with what it says.
+    """
+
+    time: str | None = None
+    bytes: str | None = None
+    layout: str = "columns as given"
+    unused: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """As reports and presets state it."""
+        first = ("input", "output", "time", "bytes", "time_unit", "layout", "model", "id", "unused")
+        return in_order(asdict(self), first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

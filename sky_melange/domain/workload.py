@@ -217,18 +217,6 @@ class CandidateFilter:
 class RunningGroup(OnReplica):
     """Instances of one deployment that run already, as a previous plan lists them."""
 
-    cloud: str
-    region: str
-    zone: str | None
-    instance_type: str
-    catalog_accelerator: str
-    accelerators_per_instance: int
-    use_spot: bool
-    tensor_parallel: int
-    instances: int
-    engine: str = "vllm"
-    layout: str = ""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepExisting:
@@ -437,6 +425,14 @@ class Launch:
         example=12,
         ge=0,
         le=240,
+    )
+    min_running_fraction: float = key(
+        default=0.0,
+        description="With `scaling: autoscale`, the part of the busiest hour's instances of each group that runs at "
+        "any time: 0.5 is half. A plan may keep more, never less.",
+        example=0.5,
+        ge=0,
+        le=1,
     )
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.machine import Deployment
-from sky_melange.domain.plan import Alternative, Cost, Overhead, ReplicaGroup, Switching
+from sky_melange.domain.plan import Choice, Cost, Switching
 from sky_melange.domain.workload import LaunchMode, Objective, RoutingPolicy, SolverSettings, Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.assemble import Assembled, assemble
@@ -44,7 +44,6 @@ __all__ = [
     "check_servable",
     "context_limited",
     "finished",
-    "optimize",
     "solve_fleet",
     "solve_hours",
     "solve_problem",
@@ -53,23 +52,16 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Optimum:
-    """The answer of the optimizer: what to launch, replicas and all beside them, and what the choice was made from.
+class Optimum(Choice):
+    """The answer of the optimizer, and what the choice was made from.
 
     `model` is what was solved; where the most traffic is asked for, at the traffic found.
-    `size_aware_total_usd_per_hour`: the total under the routing policy that knows most, None when not proven.
     `passed_over`: which plan has cheaper replicas, where the router that they need costs as much or more.
     """
 
     model: Model
     solution: Solution
     assembled: Assembled
-    groups: tuple[ReplicaGroup, ...]
-    overhead: tuple[Overhead, ...]
-    cost: Cost
-    alternatives: tuple[Alternative, ...]
-    size_aware_total_usd_per_hour: float | None
-    switching: Switching | None
     passed_over: str | None
 
     @property
@@ -89,14 +81,6 @@ def check_servable(model: Model, around: Surroundings) -> None:
         raise describe_unserved(model, quarantined_reasons(model, around), remedies(model, around))
 
 
-def optimize(model: Model) -> Optimum:
-    """The launch that costs least in total; that serves the most traffic within its budget, where that is asked for.
-
-    Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
-    """
-    return finished(solved(model))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solved:
     """What to launch for the replicas, without what stands beside it: `model` as in `Optimum`."""
@@ -107,7 +91,10 @@ class Solved:
 
 
 def solved(model: Model) -> Solved:
-    """The first half of `optimize`."""
+    """The launch that costs least in total; that serves the most traffic within its budget, where that is asked for.
+
+    Raises InfeasibleError when no plan exists, NotOptimalError when the time limit passes before any plan is found.
+    """
     model = model.within(_limiting_budget(model.workload))
     try:
         model, solution = _solved(model)
@@ -125,7 +112,7 @@ def assembled_of(model: Model, solution: Solution) -> Assembled:
 
 
 def finished(found: Solved, *, is_cheapest: bool = True) -> Optimum:
-    """The second half of `optimize`: machines beside the replicas, the total, and what else there was to choose.
+    """Completes what `solved` found: machines beside the replicas, the total, and what else there was to choose.
 
     `is_cheapest` False: it is part of a schedule, and other fleets may cost less in this hour.
     """

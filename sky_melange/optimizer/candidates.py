@@ -9,8 +9,9 @@ from typing import Final
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, HostMemory, Rejected
 from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.machine import Covered
 from sky_melange.domain.offer import Offer
-from sky_melange.domain.price_record import Commitment, CommittedPrice, Covered, covered
+from sky_melange.domain.price_record import Commitment, CommittedPrice
 from sky_melange.domain.profile import Capacity, Profile, Skipped, SkipReason
 from sky_melange.domain.workload import CloudsFrom, SpotUse, Workload
 
@@ -78,7 +79,7 @@ def build_candidates(
     rejected: dict[str, list[Offer]] = {}
     for offer in offers:
         reason = _refusal(workload, offer, by_accelerator, clouds)
-        bought = None if reason else committed(workload, offer, terms.get(covered(offer), ()))
+        bought = None if reason else committed(workload, offer, terms.get(offer.covered, ()))
         if bought is None:
             rejected.setdefault(reason or _NOT_COMMITTED, []).append(offer)
             continue
@@ -107,7 +108,7 @@ def _terms(workload: Workload, commitments: Iterable[Commitment]) -> Mapping[Cov
     found: dict[Covered, list[Commitment]] = {}
     for commitment in commitments if wanted else ():
         if commitment.kind in wanted:
-            found.setdefault(covered(commitment), []).append(commitment)
+            found.setdefault(commitment.covered, []).append(commitment)
     return found
 
 

@@ -14,7 +14,7 @@ from sky_melange.errors import InputError
 from sky_melange.optimizer.limits.accelerators import Cap, is_in
 from sky_melange.optimizer.limits.shares import SHARE_TOLERANCE, ShareLimit
 from sky_melange.optimizer.problem import Limit, Problem
-from sky_melange.optimizer.solve.solution import Solution
+from sky_melange.optimizer.solve.solution import Proven, Solution
 
 _ENDLESS: Final = 10**6
 NEXT_TO_NOTHING: Final = 1e-3
@@ -322,7 +322,7 @@ def part_caps(machines: Sequence[DividedMachine], k: int, most: Sequence[int] | 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetSolution:
+class FleetSolution(Proven):
     """`solutions[k]` of workload k, at its own prices. `status` and `mip_gap` as in `Solution`, of the fleet's cost.
 
     `worth_usd_per_hour[j]`: what one unit more of shared limit j saves , by the prices of what is shared that proved
@@ -330,10 +330,7 @@ class FleetSolution:
     """
 
     solutions: tuple[Solution, ...]
-    cost_usd_per_hour: float
     bound_usd_per_hour: float
-    status: str
-    mip_gap: float
     worth_usd_per_hour: tuple[float, ...] = ()
     idle_uses: tuple[int, ...] = ()
 

@@ -53,7 +53,7 @@ class OverheadMachines:
             most_groups=(priced or self.controllers)[-1][0] if self.controllers else None,
             instances_are_endpoints=not serves,
             router=None
-            if cheapest is None
+            if cheapest is None or self.workload.router.of_fleet
             else RouterCharge(
                 near_usd_per_hour=tuple(None if offer is None else offer.price_usd_per_hour for offer in near),
                 elsewhere_usd_per_hour=cheapest.price_usd_per_hour,
@@ -67,10 +67,10 @@ class OverheadMachines:
             fitting = (offer for services, offer in self.controllers if services >= len(groups))
             found.append(_controller(next(fitting, None), self.workload.candidates))
         if needs_router(groups, self.workload):
-            found.append(self._router(groups))
+            found.append(self.router(groups))
         return tuple(found)
 
-    def _router(self, groups: Sequence[ReplicaGroup]) -> Overhead:
+    def router(self, groups: Sequence[ReplicaGroup]) -> Overhead:
         """The cheapest machine in a region of the replicas; only where none of these has one, the cheapest of all."""
         near = [self.routers[place] for g in groups if (place := (g.cloud, g.region)) in self.routers]
         if near:

@@ -260,7 +260,7 @@ class Problem:
 
         def scaled(loads: Loads) -> Loads:
             return tuple(
-                tuple(None if load is None else load * factor for load, factor in zip(row, factors, strict=True))
+                tuple([None if load is None else load * factor for load, factor in zip(row, factors, strict=True)])
                 for row in loads
             )
 
@@ -273,7 +273,7 @@ class Problem:
 
         def grown(loads: Loads) -> Loads:
             return tuple(
-                tuple(None if load is None else load / part for load, part in zip(row, fractions, strict=True))
+                tuple([None if load is None else load / part for load, part in zip(row, fractions, strict=True)])
                 for row in loads
             )
 

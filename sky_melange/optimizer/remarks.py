@@ -10,7 +10,7 @@ from sky_melange.domain.hours import Scaling, Schedule
 from sky_melange.domain.offer import IN_DOUBT, SOURCES_DISAGREE, PriceBook
 from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Cost, Overhead, ReplicaGroup, mean_cost
-from sky_melange.domain.price_record import PriceKind, covered
+from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import ProfileKind, interval_text
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.scaling import most_usd_per_hour
@@ -118,12 +118,14 @@ def _router(workload: Workload) -> str:
     """What front door there is, and what it only estimates."""
     if workload.router.kind is RouterKind.NONE:
         return "No router is planned: SkyServe's own balancers do not look at sizes; each group has its own endpoint."
-    if workload.router.kind is RouterKind.LITELLM or workload.routing is RoutingPolicy.BLIND:
-        return f"The router ({workload.router.kind}) is planned where there is more than one endpoint."
     output = ", output by what a request allows" if workload.routing is RoutingPolicy.SIZE_AWARE else ""
+    where = "where there is more than one endpoint"
+    if workload.router.of_fleet:
+        where = "one for all workloads of the fleet, whose cost is not in this plan"
+    if workload.router.kind is RouterKind.LITELLM or workload.routing is RoutingPolicy.BLIND:
+        return f"The router ({workload.router.kind}) is planned {where}."
     return (
-        f"The router (haproxy, where there is more than one endpoint) estimates input by "
-        f"{workload.router.bytes_per_token:g} bytes a token{output}."
+        f"The router (haproxy, {where}) estimates input by {workload.router.bytes_per_token:g} bytes a token{output}."
     )
 
 
@@ -143,7 +145,7 @@ def warnings(
     )
 
 
-def clock_assumptions(workload: Workload, schedule: Schedule | None, *, is_routed: bool = False) -> Iterator[str]:
+def clock_assumptions(workload: Workload, schedule: Schedule | None) -> Iterator[str]:
     """Where the traffic has hours: whether the fleet follows them, and why."""
     hours, scaling = workload.traffic.hours, workload.launch.scaling
     if hours is None:
@@ -175,31 +177,6 @@ def clock_assumptions(workload: Workload, schedule: Schedule | None, *, is_route
         f"An instance is started {schedule.startup_minutes:g} minutes before the hour that needs it ({minutes}), and "
         "paid from then on."
     )
-    yield from _why_not_stopped(workload, schedule, is_routed=is_routed)
-
-
-def _why_not_stopped(workload: Workload, schedule: Schedule, *, is_routed: bool) -> Iterator[str]:
-    """Why instances run in hours without requests."""
-    rates_rps = () if workload.traffic.hours is None else workload.traffic.hours.rates_rps
-    idle, least = rates_rps.count(0.0), workload.constraints.min_replicas
-    is_checked = workload.constraints.may_stop and is_routed and workload.router.kind is RouterKind.HAPROXY
-    if not workload.constraints.may_stop and idle:
-        yield (
-            f"Hours without requests ({idle} of {len(rates_rps)}) run the instances of the quietest hour, since "
-            f"constraints.min_replicas is {least}: with 0 they may run none."
-        )
-    elif workload.constraints.may_stop and not idle:
-        yield "constraints.min_replicas: 0 stops nothing, since every hour has requests."
-    elif is_checked and workload.launch.scaling is Scaling.AUTOSCALE:
-        yield (
-            "One instance of each group runs in hours without requests, in spite of constraints.min_replicas: 0: the "
-            "router's health checks are requests to SkyServe. `launch.scaling: schedule` stops them."
-        )
-    elif workload.constraints.may_stop and not schedule.idle_hours:
-        yield (
-            "Instances run in hours without requests, in spite of constraints.min_replicas: 0: stopping them and "
-            "starting them again would cost more."
-        )
 
 
 _ENDED_BY = {
@@ -345,11 +322,11 @@ def commitment_warnings(workload: Workload, book: PriceBook) -> Iterator[str]:
         and (wanted.clouds is None or offer.cloud in wanted.clouds)
         and (wanted.accelerators is None or offer.accelerator in wanted.accelerators)
     ]
-    prices = {(*covered(each), each.kind): each.price_usd_per_hour for each in book.commitments}
+    prices = {(*each.covered, each.kind): each.price_usd_per_hour for each in book.commitments}
     instead = "planned by the hour" if wanted.by_the_hour else "left out"
     unknown: dict[tuple[str, ...], list[PriceKind]] = {}
     for kind in wanted.commitments:
-        there = {offer.cloud for offer in considered if (*covered(offer), kind) in prices}
+        there = {offer.cloud for offer in considered if (*offer.covered, kind) in prices}
         unknown.setdefault(tuple(sorted({offer.cloud for offer in considered} - there)), []).append(kind)
     for clouds, kinds in unknown.items():
         if clouds:
@@ -361,7 +338,7 @@ def commitment_warnings(workload: Workload, book: PriceBook) -> Iterator[str]:
         dearer = sorted(
             offer.name
             for offer in considered
-            if (price := prices.get((*covered(offer), kind))) is not None and price >= offer.price_usd_per_hour
+            if (price := prices.get((*offer.covered, kind))) is not None and price >= offer.price_usd_per_hour
         )
         if dearer:
             more = f" and {len(dearer) - _MOST_NAMED} more" if len(dearer) > _MOST_NAMED else ""

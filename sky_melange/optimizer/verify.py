@@ -25,8 +25,6 @@ from sky_melange.optimizer.limits import LIMITS
 from sky_melange.optimizer.limits.utilization import TOLERANCE
 from sky_melange.optimizer.problem import GroupCapacities
 
-__all__ = ["TOLERANCE", "GroupCapacities", "verify"]
-
 
 def verify(plan: Plan, workload: Workload, capacities: GroupCapacities) -> tuple[str, ...]:
     """Every way in which the plan does not do what it says; empty when it holds."""

@@ -33,6 +33,9 @@ HEADROOMS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.5, 2.0)
 LEAST: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Tried in this order: of those that hold, the cheapest is taken. No reserve is less than that of the hours."""
 
+HALF: Final = 0.5
+"""Of LEAST: what is priced against traffic that stops and comes back at once, of which known weeks need say nothing."""
+
 LOADS: Final = (0.8, 0.9, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5)
 """Of the rate that the instances are planned for; beyond the last every request misses."""
 
@@ -99,22 +102,40 @@ def with_autoscaling(plan: Plan, workload: Workload, held: Held) -> Plan:
     best: tuple[tuple[bool, float, float], Plan] | None = None
     known: dict[object, Replay] = {}
     own = schedule.headroom_fraction
+
+    def tried(least: float, headroom: float) -> Plan:
+        like = _told(plan, schedule, least=least, headroom=headroom)
+        same = tuple(sorted(replica_policies(like, workload).items(), key=lambda each: each[0]))
+        if same not in known:
+            known[same] = replayed(like, workload, windows_rps, minutes=minutes, held=held)
+        return _counted(like, schedule, known[same])
+
     headrooms = (own, *(headroom for headroom in HEADROOMS if headroom > own))
-    for least in LEAST:
+    asked = workload.launch.min_running_fraction
+    for least in (asked, *(least for least in LEAST if least > asked)):
         for headroom in headrooms:
-            tried = _told(plan, schedule, least=least, headroom=headroom)
-            same = tuple(sorted(replica_policies(tried, workload).items(), key=lambda each: each[0]))
-            if same not in known:
-                known[same] = replayed(tried, workload, windows_rps, minutes=minutes, held=held)
-            found = known[same]
-            tried = _counted(tried, schedule, found)
-            is_held = found.attainment >= target
-            rank = (not is_held, tried.mean_usd_per_hour if is_held else -found.attainment, headroom)
+            found = tried(least, headroom)
+            attainment = _autoscaling(found).attainment
+            is_held = attainment >= target
+            rank = (not is_held, found.mean_usd_per_hour if is_held else -attainment, headroom)
             if best is None or rank < best[0]:
-                best = (rank, tried)
+                best = (rank, found)
             if is_held:
                 break
-    return plan if best is None else best[1]
+    if best is None:
+        return plan
+    plan, told = best[1], _autoscaling(best[1])
+    half = tried(max(HALF, told.least_fraction), told.headroom_fraction)
+    if replica_policies(half, workload) == replica_policies(plan, workload) or workload.constraints.may_stop:
+        return plan
+    told = replace(told, half_usd_per_hour=half.mean_usd_per_hour)
+    return replace(plan, schedule=None if plan.schedule is None else replace(plan.schedule, autoscaling=told))
+
+
+def _autoscaling(plan: Plan) -> Autoscaling:
+    if plan.schedule is None or plan.schedule.autoscaling is None:
+        raise ValueError("a plan that is not autoscaled")
+    return plan.schedule.autoscaling
 
 
 def clock_value(plan: Plan, workload: Workload, held: Held) -> ClockValue | None:
@@ -163,10 +184,7 @@ def _told(plan: Plan, schedule: Schedule, *, least: float, headroom: float) -> P
 
 
 def _counted(plan: Plan, schedule: Schedule, found: Replay) -> Plan:
-    told = plan.schedule.autoscaling if plan.schedule is not None else None
-    if told is None:
-        return plan
-    told = replace(told, mean_instances=found.mean_instances, attainment=found.attainment)
+    told = replace(_autoscaling(plan), mean_instances=found.mean_instances, attainment=found.attainment)
     now = replace(schedule, autoscaling=told, bound_usd_per_hour=None)
     return replace(plan, schedule=replace(now, usd_per_hour=_usd_per_hour(plan, now)))
 

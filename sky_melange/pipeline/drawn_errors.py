@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sky_melange.domain.profile import Profile, ProfileKey
-from sky_melange.profiles.pessimism import latency_factor, slowed, stated_fraction
+from sky_melange.profiles.pessimism import latency_factor, stated_fraction
 from sky_melange.simulation import Fleet
 
 DRAWS: Final = 100
@@ -55,9 +55,7 @@ def joint_factors(profiles: Sequence[Profile], confidence: float) -> Mapping[Pro
 
 def at_factors(fleet: Fleet, factors: Mapping[ProfileKey, float]) -> Fleet:
     """The fleet with latencies so many times as long as planned."""
-    groups = (
-        replace(group, profile=slowed(group.profile, factors.get(group.profile.key, 1.0))) for group in fleet.groups
-    )
+    groups = (replace(group, slower_by=factors.get(group.profile.key, 1.0)) for group in fleet.groups)
     return replace(fleet, groups=tuple(groups))
 
 

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from sky_melange.domain.fleet import Fleet, PriorityCost, counted_parts
+from sky_melange.domain.fleet import Fleet, FleetRouter, PriorityCost, counted_parts
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead
+from sky_melange.domain.router import router_cluster
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, NotOptimalError
 from sky_melange.optimizer import FleetProblem, FleetSolution, SharedLimit, SharedShare, solve_fleet
@@ -299,7 +300,11 @@ class FleetSearch:
             found = solve_fleet(FleetProblem.of(problems, shared, self.names, shares=shares), self.settings)
         except InfeasibleError:
             return None
-        return found.cost_usd_per_hour - _but_one([problem.charges.base_usd_per_hour for problem in problems])
+        router = (
+            [each.model.machines.cheapest_router for each in self.ready] if self.fleet.router is FleetRouter.ONE else []
+        )
+        beside = min((offer.price_usd_per_hour for offer in router if offer is not None), default=0.0)
+        return found.cost_usd_per_hour + beside - _but_one([problem.charges.base_usd_per_hour for problem in problems])
 
     def shares(self, ready: Sequence[Prepared], costs: Sequence[float]) -> tuple[SharedShare, ...]:
         """What places may get of the traffic, of which that of each workload counts by what it costs alone."""
@@ -317,8 +322,19 @@ class FleetSearch:
         return tuple(ready.workload.name for ready in self.ready)
 
     def paid(self, found: Found) -> float:
-        """USD per hour of all plans, with one controller."""
-        return found.usd_per_hour - shared_usd([member.answer.optimum.overhead for member in found.members])
+        """USD per hour of all plans, with one controller, and the router where there is one for all."""
+        router = self.router(found)
+        beside = 0.0 if router is None else router.price_usd_per_hour or 0.0
+        return found.usd_per_hour + beside - shared_usd([member.answer.optimum.overhead for member in found.members])
+
+    def router(self, found: Found) -> Overhead | None:
+        """The machine of the router that serves all: the cheapest that any of the workloads would take."""
+        if self.fleet.router is not FleetRouter.ONE:
+            return None
+        machines = [member.ready.model.machines.router(member.answer.optimum.groups) for member in found.members]
+        unknown = float("inf")
+        cheapest = min(machines, key=lambda m: unknown if m.price_usd_per_hour is None else m.price_usd_per_hour)
+        return replace(cheapest, cluster=router_cluster(self.fleet.name))
 
 
 def mean_usd_per_hour(answer: Answer) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,14 +18,17 @@ from sky_melange.domain.fleet import (
     FleetInputs,
     FleetMember,
     FleetPlan,
+    FleetRouter,
     MemberPlan,
     SharedMachine,
     SharedUse,
     machine_place,
     place_shares,
 )
+from sky_melange.domain.front_door import served_names
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
+from sky_melange.domain.router import RouterKind
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Objective, Workload
 from sky_melange.errors import (
@@ -167,7 +170,9 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
         if fleet.objective is Objective.MOST_TRAFFIC and workload.traffic.hours is not None:
             message = "the fleet's objective: most_traffic plans for one rate: leave out traffic.hours"
             mistakes.append(Mistake(source=str(file), key="traffic.hours", message=message))
-        workloads.append((file, text, _tolerant(workload, fleet)))
+        workloads.append((file, text, _in_fleet(workload, fleet)))
+    if fleet.router is FleetRouter.ONE:
+        mistakes += router_mistakes(path, [(file, workload) for file, _, workload in workloads])
     for name, count in Counter(workload.name for _, _, workload in workloads).items():
         if count > 1:
             files = " and ".join(str(file) for file, _, workload in workloads if workload.name == name)
@@ -194,16 +199,44 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
                     enabled=enabled,
                 )
                 dtype = found.workload.model.dtype
-                again = read(file, text=text, config_of=config_of, dtype=dtype, enabled=enabled)
-                chosen = _tolerant(again, fleet)
+                chosen = _in_fleet(read(file, text=text, config_of=config_of, dtype=dtype, enabled=enabled), fleet)
             ready.append(prepared_file(file, text, chosen, book, is_simulated=simulator is not None))
     return tuple(ready)
 
 
-def _tolerant(workload: Workload, fleet: Fleet) -> Workload:
-    """Any instances that the fleet loses may all be of one workload."""
+def _in_fleet(workload: Workload, fleet: Fleet) -> Workload:
+    """With the fleet's router, and its losses: any instances that it loses may all be of one workload."""
     losses = max(workload.constraints.tolerate_replica_losses, fleet.constraints.tolerate_replica_losses)
-    return replace(workload, constraints=replace(workload.constraints, tolerate_replica_losses=losses))
+    return replace(
+        workload,
+        router=replace(workload.router, of_fleet=fleet.router is FleetRouter.ONE),
+        constraints=replace(workload.constraints, tolerate_replica_losses=losses),
+    )
+
+
+def router_mistakes(path: Path, workloads: Sequence[tuple[Path, Workload]]) -> Iterator[Mistake]:
+    """Why one router cannot serve these workloads."""
+    first: dict[str, tuple[Path, object]] = {}
+    served: dict[str, Path] = {}
+    for file, workload in workloads:
+        settings = workload.router
+        if workload.name == "router":
+            message = "is the name of the folder of the fleet's router (fleet.router: one): choose another"
+            yield Mistake(source=str(file), key="name", message=message)
+        if settings.kind is RouterKind.NONE:
+            message = f"is none, and {path} asks for one router of all (fleet.router): leave it out here"
+            yield Mistake(source=str(file), key="router.kind", message=message)
+            continue
+        for key, value in (("kind", settings.kind), ("port", settings.port)):
+            other, wanted = first.setdefault(key, (file, value))
+            if value != wanted:
+                message = f"is {value}, and {wanted} in {other}: one router serves both, so write the same"
+                yield Mistake(source=str(file), key=f"router.{key}", message=message)
+        for name in dict.fromkeys((*served_names(workload), *workload.model.checkpoints.values())):
+            if name in served:
+                message = f"{name!r} is served by {served[name]} too: one router could not tell which is meant"
+                yield Mistake(source=str(file), key="model.id", message=f"{message}; serve it by one workload")
+            served.setdefault(name, file)
 
 
 def _told(planned: Planned, member: Member, fraction: float, losses: int) -> Planned:
@@ -262,12 +295,16 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
     """The fleet's own plan."""
     plans = [each.plan for each in planned]
     saved = shared_usd([plan.overhead for plan in plans])
-    total = math.fsum(plan.cost.total_usd_per_hour for plan in plans) - saved
+    router = search.router(found)
+    beside = (0.0 if router is None else router.price_usd_per_hour or 0.0) - saved
+    total = math.fsum(plan.cost.total_usd_per_hour for plan in plans) + beside
     warnings = [
         "The price of SkyServe's controller is not known: it is not in the total."
         for plan in plans[:1]
         if any(each.purpose == CONTROLLER_PURPOSE and each.price_usd_per_hour is None for each in plan.overhead)
     ]
+    if router is not None and router.price_usd_per_hour is None:
+        warnings.append(f"The price of the router's machine is not in the total: {router.note}.")
     solution = found.solution
     gaps = [plan.mip_gap for plan in plans]
     status = solution.status if solution is not None else "optimal"
@@ -324,7 +361,7 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
             for limit, each_worth, unused in zip(found.shared, worth, idle, strict=True)
         ),
         usd_per_hour=total,
-        mean_usd_per_hour=math.fsum(plan.mean_usd_per_hour for plan in plans) - saved,
+        mean_usd_per_hour=math.fsum(plan.mean_usd_per_hour for plan in plans) + beside,
         shared_usd_per_hour=saved,
         constraints=search.fleet.constraints,
         inputs=inputs,
@@ -335,4 +372,5 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
         machines=machines,
         needed_usd_per_hour=found.needed_usd_per_hour,
         places=tuple(place_shares(plans, search.fleet.constraints, alone)),
+        router=router,
     )

@@ -13,7 +13,6 @@ from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.commitments import BoughtFleet, fleet_of, weighed
 from sky_melange.domain.emissions import emissions
 from sky_melange.domain.explanation import Explanation
-from sky_melange.domain.front_door import needs_router
 from sky_melange.domain.hosted import hosted_api
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import InputDigests, Plan
@@ -267,7 +266,7 @@ def whole_plan(ready: Prepared, answer: Answer, *, is_explained: bool = False, s
         alternatives=optimum.alternatives,
         assumptions=(
             *assumptions(workload, None if simulated is None else simulated.arrivals),
-            *clock_assumptions(workload, schedule, is_routed=needs_router(groups, workload)),
+            *clock_assumptions(workload, schedule),
             *profile_assumptions(workload, used),
             *([_EXPLAINED_FLEET] if is_explained and schedule is not None else []),
             *filter(None, [optimum.passed_over]),

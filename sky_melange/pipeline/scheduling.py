@@ -22,6 +22,7 @@ from sky_melange.domain.workload import Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer import Model, ScheduleSolution, Solution, Solved, assembled_of, solve_hours
 from sky_melange.optimizer.schedule import Cycle, ScheduleProblem, periods_of
+from sky_melange.optimizer.solve.solution import Proven
 from sky_melange.pipeline.attaining import (
     ROOM,
     SLOWER_FRACTION,
@@ -57,7 +58,7 @@ def startup_minutes(workload: Workload) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scheduled:
+class Scheduled(Proven):
     """A schedule: `solved` is the fleet of its busiest period.
 
     `rates_rps`, `counts` and `attained` (the share, and half of its confidence interval) by period; `attained` is empty
@@ -68,10 +69,7 @@ class Scheduled:
     cycle: Cycle
     rates_rps: tuple[float, ...]
     counts: tuple[tuple[int, ...], ...]
-    cost_usd_per_hour: float
     bound_usd_per_hour: float | None
-    status: str
-    mip_gap: float
     attained: tuple[tuple[float, float], ...] = ()
     simulated: SimulatedPlan | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,11 +10,13 @@ from typing import Final
 from sky_melange.domain.digest import json_sha256
 from sky_melange.domain.fleet import FLEET_FILE, FLEET_SCHEMA_VERSION, MACHINE_FILE, FleetPlan, charged_once
 from sky_melange.domain.plan import Plan
+from sky_melange.domain.router import router_cluster
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file.decode import Decoder, shown
 from sky_melange.plan_file.reader import SEAL, PlanDocument, read_document, read_plan
 
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 FLEET_SEAL: Final = "fleet_plan_sha256"
 _ADVICE: Final = "`sky-melange plan FLEET.yaml --out FOLDER` writes FOLDER/fleet.json"
 
@@ -63,13 +66,23 @@ def read_fleet_plan(path: Path) -> FleetDocument:
         if MACHINE_FILE.fullmatch(each.file) is None or each.file != f"{each.name}.sky.yaml":
             message = f"{shown(each.file)} is no name of the launch file of {shown(each.name)}"
             raise InputError([Mistake(source=str(path), key="machines", message=message)])
+    # These are written into the router's configuration.
+    if plan.router is not None and (
+        _NAME.fullmatch(plan.name) is None or plan.router.cluster != router_cluster(plan.name)
+    ):
+        message = f"{shown(plan.router.cluster)} is no name of the router's cluster of {shown(plan.name)}"
+        raise InputError([Mistake(source=str(path), key="router.cluster", message=message)])
     return FleetDocument(path=path, plan=plan)
 
 
 def read_charged(path: Path) -> list[tuple[Plan, Workload]]:
     """A plan, or the plans of a fleet as they are paid for together. Raises InputError as the readers of both do."""
-    documents = read_member_plans(read_fleet_plan(path)) if is_fleet_folder(path) else (read_plan(path),)
-    return charged_once([(document.plan, document.workload) for document in documents])
+    if not is_fleet_folder(path):
+        document = read_plan(path)
+        return [(document.plan, document.workload)]
+    fleet = read_fleet_plan(path)
+    plans = [(document.plan, document.workload) for document in read_member_plans(fleet)]
+    return charged_once(plans, fleet.plan.router)
 
 
 def read_member_plans(document: FleetDocument) -> tuple[PlanDocument, ...]:
@@ -85,6 +98,9 @@ def read_member_plans(document: FleetDocument) -> tuple[PlanDocument, ...]:
         except InputError as error:
             mistakes += error.mistakes
             continue
+        if plan.workload.router.of_fleet is (document.plan.router is None):
+            message = f"does not agree with {document.path} on who routes its requests; plan the fleet again"
+            mistakes.append(Mistake(source=str(plan.path), key="workload.router.of_fleet", message=message))
         found.append(plan)
     parts = {(plan.plan.name, group.name) for plan in found for group in plan.plan.groups if group.part is not None}
     for machine in document.plan.machines if not mistakes else ():

@@ -9,7 +9,7 @@ from typing import Final
 from sky_melange.errors import InputError, Mistake
 
 LAUNCH_FILE_PATTERN: Final = "*.sky.yaml"
-_MAX_BYTES: Final = 1024 * 1024
+_MAX_BYTES: Final = 4 * 1024 * 1024
 
 
 def read_files_beside(plan_file: Path, names: Collection[str]) -> dict[str, str | None]:

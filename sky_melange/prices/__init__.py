@@ -6,30 +6,29 @@ Adding a source is one module with a class that satisfies `PriceSource`, and one
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from sky_melange.domain.offer import PriceBook
+from sky_melange.domain.comparison import ReplicaPrice
+from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.domain.own_gpus import OWN_CLOUDS
+from sky_melange.errors import MissingDataError
 from sky_melange.prices.book import make_book
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS, USUAL_CLOUDS
 from sky_melange.prices.current import current_book
 from sky_melange.prices.freshness import warnings_of
 from sky_melange.prices.gpus import known_accelerators, load_gpus
 from sky_melange.prices.history import PriceHistory
-from sky_melange.prices.hosted.bases import parse_bases
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import discounted
 from sky_melange.prices.past import embedded_past
-from sky_melange.prices.replica_price import cheapest_replica
 from sky_melange.prices.snapshot import SnapshotSource, embedded_regions, require_clouds, snapshot_clouds
-from sky_melange.prices.source import CatalogOffers, FetchLimits, PriceSite, PriceSource
+from sky_melange.prices.source import FetchLimits, PriceSite
+from sky_melange.resources import cloud_features
 
 __all__ = [
-    "CatalogOffers",
     "FetchLimits",
     "PriceHistory",
     "PriceSite",
-    "PriceSource",
     "cheapest_replica",
     "current_book",
     "discounted",
@@ -38,7 +37,6 @@ __all__ = [
     "launchable_clouds",
     "load_gpus",
     "load_snapshot",
-    "parse_bases",
     "plannable_clouds",
     "snapshot_clouds",
     "usual_clouds",
@@ -70,3 +68,31 @@ def load_snapshot(trust: Sequence[str] = (), clouds: Collection[str] | None = No
     """
     require_clouds(clouds or ())
     return make_book(SnapshotSource().read(), load_opinions(), trust, clouds, embedded_past())
+
+
+def cheapest_replica(offers: Iterable[Offer], accelerator: str, tensor_parallel: int) -> ReplicaPrice:
+    """The least on-demand price of a replica, where SkyPilot can serve from and no GPU of the instance stays idle.
+
+    Raises MissingDataError with the sizes on offer when none holds a whole number of replicas.
+    """
+    clouds = cloud_features()
+    on_demand = [
+        offer
+        for offer in offers
+        if offer.accelerator == accelerator
+        and not offer.use_spot
+        and offer.cloud in clouds
+        and clouds[offer.cloud].open_ports
+    ]
+    priced = [
+        ReplicaPrice(offer=offer, replicas_per_instance=offer.accelerators_per_instance // tensor_parallel)
+        for offer in on_demand
+        if offer.accelerators_per_instance > 0 and offer.accelerators_per_instance % tensor_parallel == 0
+    ]
+    if priced:
+        return min(priced, key=lambda price: (price.usd_per_hour, price.offer.sort_key))
+    sizes = sorted({offer.accelerators_per_instance for offer in on_demand})
+    there = f"there are instances of {', '.join(map(str, sizes))}" if sizes else "it is not on offer"
+    raise MissingDataError(
+        f"no on-demand price of {tensor_parallel} × {accelerator} among the embedded prices: {there}"
+    )

@@ -12,6 +12,7 @@ from typing import Final
 
 from sky_melange.domain.price_change import PriceChange
 from sky_melange.prices.source import CatalogOffers, dearest
+from sky_melange.untrusted import json_or_none
 
 _LIMIT_BYTES: Final = 8 << 20
 """Beyond this the older half is forgotten."""
@@ -103,10 +104,7 @@ _FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
 
 def _parse(line: bytes) -> PriceChange | None:
     """The change in a line, None when it holds none: a half-written line, or another program's."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    record = json_or_none(line)
     if not isinstance(record, dict) or set(record) != set(_FIELDS):
         return None
     if not all(isinstance(record[name], kinds) for name, kinds in _FIELDS.items()):

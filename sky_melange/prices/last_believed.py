@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from sky_melange.domain.ages import iso_utc
 from sky_melange.domain.offer import IN_DOUBT, NEW, Offer
 from sky_melange.prices.kept_files import KeptFiles
+from sky_melange.untrusted import json_or_none
 
 KEPT_FOR: Final = timedelta(days=7)
 """For how long the price of a machine that the catalog no longer has is remembered."""
@@ -119,7 +120,7 @@ def _parse(content: bytes | None) -> BelievedPrices:
     if content is None:
         return BelievedPrices()
     try:
-        document = json.loads(content)
+        document = json_or_none(content)
         machines = {
             str(machine): {str(region): tuple(_row(row) for row in rows[:2]) for region, rows in regions.items()}
             for machine, regions in document["machines"].items()
@@ -127,7 +128,7 @@ def _parse(content: bytes | None) -> BelievedPrices:
         if any(len(rows) != 2 for regions in machines.values() for rows in regions.values()):
             return BelievedPrices()
         return BelievedPrices(day=str(document["day"]), machines=machines)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return BelievedPrices()
 
 

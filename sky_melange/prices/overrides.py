@@ -13,9 +13,10 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from sky_melange.domain.machine import InRegion
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.errors import InputError, Mistake
-from sky_melange.untrusted import invisible_fault, read_text
+from sky_melange.untrusted import invisible_fault, read_text, yaml_rows
 
 LIMIT_BYTES: Final = 4 << 20
 COLUMNS: Final = (
@@ -64,18 +65,24 @@ Spell = Callable[[str, str, str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Override:
+class DescribedMachine:
+    """A machine that no catalog has."""
+
+    accelerators: int
+    vcpus: float | None
+    memory_gib: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override(InRegion):
     """One line: a price (USD per hour an instance) in place of the listed one, in one region or ("") in all.
 
     With `reserved_instances` it stands beside the listed price instead: that many instances cost this much.
     `term`: the price is that of a commitment, which also stands beside the listed one; None: by the hour.
-    `accelerators` an instance, `vcpus` and `memory_gib` describe a machine that no catalog has; None: one of a catalog.
+    `described`: the machine, where no catalog has it.
     `place` is file and line, `as_of` the ISO date of the agreement or "".
     """
 
-    cloud: str
-    region: str
-    instance_type: str
     accelerator: str
     use_spot: bool
     price_usd_per_hour: float
@@ -85,14 +92,7 @@ class Override:
     place: str
     line: int
     term: PriceKind | None = None
-    accelerators: int | None = None
-    vcpus: float | None = None
-    memory_gib: float | None = None
-
-    @property
-    def is_machine(self) -> bool:
-        """Whether the line describes its machine itself."""
-        return self.accelerators is not None
+    described: DescribedMachine | None = None
 
     @property
     def label(self) -> str:
@@ -174,28 +174,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
 
 
 def _yaml_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    import yaml
-
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise _error(path, "is no YAML", line=mark.line + 1 if mark else None) from None
-    except RecursionError:
-        raise _error(path, "is nested too deeply") from None
-    if not isinstance(root, yaml.SequenceNode):
-        raise _error(path, f"must be a list of mappings, such as `- {_EXAMPLE}`")
-    for item in root.value:
-        line = item.start_mark.line + 1
-        if not isinstance(item, yaml.MappingNode):
-            raise _error(path, f"must be a mapping, such as {_EXAMPLE}", line=line)
-        row: dict[str, str] = {}
-        for key, value in item.value:
-            if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
-                raise _error(path, "must map names to single values", line=line)
-            if key.value in row:
-                raise _error(path, f"has {key.value[:_SHOWN]!r} twice", line=key.start_mark.line + 1)
-            row[key.value] = "" if value.tag.endswith(":null") else value.value.strip()
+    for line, row in yaml_rows(text, str(path), _EXAMPLE):
         _check_columns(list(row), path, line)
         yield line, row
 
@@ -261,9 +240,11 @@ def _override(row: Mapping[str, str], path: Path, line: int, mistakes: list[Mist
         note=" ".join(row.get("note", "").split())[:200],
         place=f"{path.name}:{line}",
         line=line,
-        accelerators=accelerators,
-        vcpus=vcpus,
-        memory_gib=memory_gib,
+        described=(
+            None
+            if accelerators is None
+            else DescribedMachine(accelerators=accelerators, vcpus=vcpus, memory_gib=memory_gib)
+        ),
         term=term,
     )
 

@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from sky_melange.domain.offer import DISCOUNTED, OWN_PRICES, Obtained, Offer, PriceBook, PriceProvenance, PriceState
-from sky_melange.domain.price_record import Commitment, PriceKind, covered
+from sky_melange.domain.price_record import Commitment, PriceKind
 from sky_melange.domain.spelling import accelerator_name, cloud_name, same_letters
 from sky_melange.domain.workload import Discount, PricePolicy
 from sky_melange.errors import InputError, Mistake
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
 from sky_melange.prices.gpus import known_accelerators
 from sky_melange.prices.names import resolve
-from sky_melange.prices.overrides import MACHINE, Override, Spell, read_overrides
+from sky_melange.prices.overrides import MACHINE, DescribedMachine, Override, Spell, read_overrides
 
 
 def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
@@ -37,8 +37,8 @@ def apply_own_prices(book: PriceBook, policy: PricePolicy) -> PriceBook:
     known = {offer.cloud for offer in (*offers, *aside)}
     for override in overrides:
         fitting = [offer for offer in (*offers, *aside) if _fits(override, offer)]
-        if not fitting and override.is_machine:
-            fitting = _described(override, (*offers, *aside), policy.overrides, mistakes)
+        if not fitting and override.described is not None:
+            fitting = _described(override, override.described, (*offers, *aside), policy.overrides, mistakes)
         elif not fitting and override.cloud in set(LAUNCHABLE_CLOUDS) - known:
             notes.append(f"{override.place}: no catalog of {override.cloud} is available; the line has no effect")
         elif not fitting:
@@ -104,13 +104,13 @@ def _agreed(override: Override, term: PriceKind, offers: Iterable[Offer]) -> Ite
             as_of=override.as_of,
             source=OWN_PRICES,
         )
-        machines.setdefault(covered(agreed), agreed)
+        machines.setdefault(agreed.covered, agreed)
     yield from machines.values()
 
 
 def _with_own_terms(listed: Iterable[Commitment], own: Iterable[Commitment]) -> tuple[Commitment, ...]:
     """The listed commitments with those agreed upon in their place; a line for one region counts before one for all."""
-    found = {(*covered(commitment), commitment.kind): commitment for commitment in (*listed, *own)}
+    found = {(*commitment.covered, commitment.kind): commitment for commitment in (*listed, *own)}
     return tuple(found[key] for key in sorted(found))
 
 
@@ -158,17 +158,17 @@ def _fits(override: Override, offer: Offer) -> bool:
     )
 
 
-def _described(override: Override, offers: Sequence[Offer], path: Path, mistakes: list[Mistake]) -> list[Offer]:
+def _described(
+    override: Override, machine: DescribedMachine, offers: Sequence[Offer], path: Path, mistakes: list[Mistake]
+) -> list[Offer]:
     """The machine that a line describes in full, and no catalog has."""
     resolved = resolve(override.cloud, override.accelerator, override.instance_type)
     same = [o for o in offers if (o.cloud, o.instance_type) == (override.cloud, override.instance_type)]
-    described = (resolved.accelerator, override.accelerators)
+    described = (resolved.accelerator, machine.accelerators)
     if same and all((o.accelerator, o.accelerators_per_instance) != described for o in same):
         known = same[0]
         has = f"{known.accelerators_per_instance} × {known.accelerator}" if known.accelerator else "no GPU"
-        message = (
-            f"{override.instance_type} is a machine with {has} in today's catalogs, not {override.accelerators} × "
-        )
+        message = f"{override.instance_type} is a machine with {has} in today's catalogs, not {machine.accelerators} × "
         mistakes.append(Mistake(source=str(path), line=override.line, message=message + override.accelerator))
     if override.cloud not in LAUNCHABLE_CLOUDS:
         message = f"SkyPilot launches on no cloud {override.cloud[:60]!r}; it launches on {_listed(LAUNCHABLE_CLOUDS)}"
@@ -184,9 +184,9 @@ def _described(override: Override, offers: Sequence[Offer], path: Path, mistakes
             instance_type=override.instance_type,
             accelerator=resolved.accelerator,
             catalog_accelerator=override.accelerator,
-            accelerators_per_instance=override.accelerators or 0,
-            vcpus=override.vcpus,
-            memory_gib=override.memory_gib,
+            accelerators_per_instance=machine.accelerators,
+            vcpus=machine.vcpus,
+            memory_gib=machine.memory_gib,
             price_usd_per_hour=override.price_usd_per_hour,
             use_spot=override.use_spot,
             provenance=PriceProvenance(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from sky_melange.domain.offer import Offer
 from sky_melange.prices.last_believed import BelievedPrices, machine_key
 from sky_melange.prices.source import CatalogOffers
 from sky_melange.resources import data_path
+from sky_melange.untrusted import own_json
 
 FILE: Final = "judged.json"
 """Below catalogs/prices/; `scripts/judge_catalogs.py` writes it.
@@ -201,7 +201,7 @@ class Past:
 @cache
 def embedded_past() -> Past:
     """What this release believes of its own prices. Raises MissingDataError when the installation lacks it."""
-    document: Mapping[str, Any] = json.loads(data_path("catalogs", "prices", FILE).read_bytes())
+    document: Mapping[str, Any] = own_json(data_path("catalogs", "prices", FILE).read_bytes())
     verdicts = {
         name: Verdict(price_usd_per_hour=price, rule=rule, reason=reason)
         for name, (price, rule, reason) in document["quarantined"].items()

@@ -7,7 +7,6 @@ case), the keys of the public config.json that decide sizes, and where they were
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from sky_melange.profiles.model_config import ModelConfig, parse_config
 from sky_melange.profiles.model_shape import ModelShape
 from sky_melange.profiles.stated_size import contradiction
 from sky_melange.resources import data_path
+from sky_melange.untrusted import own_json
 
 _OTHER_SIZES: Final = re.compile(
     r"(?<![a-z0-9])(gguf|eagle\d*|medusa|speculators?|draft|lora|adapters?|mlx|reap|pruned|minitron|embed(ding)?|reranker|"
@@ -57,7 +57,7 @@ class Architecture:
 def architectures() -> tuple[Architecture, ...]:
     """Every row, in the file's order."""
     with data_path("catalogs", "architectures.jsonl").open(encoding="utf-8") as stream:
-        return tuple(_row(json.loads(line)) for line in stream)
+        return tuple(_row(own_json(line)) for line in stream)
 
 
 @cache

@@ -10,6 +10,7 @@ from sky_melange.domain.profile import (
     LatencyModelForm,
     MatrixForm,
     OperatingPoint,
+    PartialKey,
     PointsForm,
     Profile,
     Skipped,
@@ -27,14 +28,10 @@ _LISTED = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(PartialKey):
     """What a user asks for; None leaves it open. `layout` "" is plain tensor parallelism."""
 
-    model: str | None = None
     accelerator: str | None = None
-    tensor_parallel: int | None = None
-    engine: str | None = None
-    dtype: str | None = None
     layout: str | None = None
     kind: str | None = None
 

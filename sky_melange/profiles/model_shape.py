@@ -117,13 +117,8 @@ class ModelShape:
         others = self.parameters - self.layer_weights
         return self.layer_weights * BYTES_PER_WEIGHT[dtype] + others * 2.0
 
-    @property
-    def kv_bytes_per_token(self) -> float:
-        """Bytes of cache a token of a request of 1,024 tokens, before they are divided over GPUs."""
-        return self.kept_bytes(_USUAL_REQUEST_TOKENS, 1) / _USUAL_REQUEST_TOKENS
-
     def kv_gpu_bytes_per_token(self, tensor_parallel: int) -> float:
-        """The same on each of `tensor_parallel` GPUs."""
+        """Bytes of cache a token of a request of 1,024 tokens, on each of `tensor_parallel` GPUs."""
         return self.kept_bytes(_USUAL_REQUEST_TOKENS, tensor_parallel) / _USUAL_REQUEST_TOKENS
 
     def kept_bytes(self, tokens: float, tensor_parallel: int) -> float:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sky_melange.domain.kept import Kept
 from sky_melange.domain.profile import PointsForm, Profile
 from sky_melange.profiles.least_squares import non_negative
 
@@ -18,8 +19,7 @@ Rows = dict[int, Floats]
 DEFAULT_BUDGET_TOKENS: Final = 8192
 """Tokens that an engine computes in one step, where the profile does not say (vLLM's and SGLang's default)."""
 
-_KEPT: Final[dict[tuple[int, int], tuple[PointsForm, tuple[tuple[int, ...], Floats]]]] = {}
-_MOST_KEPT: Final = 64
+_KEPT: Final = Kept[tuple[tuple[int, ...], Floats]](most=64)
 
 
 def budget_of(profile: Profile) -> int:
@@ -42,13 +42,7 @@ def step_terms(form: PointsForm, budget: int) -> tuple[tuple[int, ...], Floats]:
     """Concurrencies, and a row for each: seconds of a step, and what a token in the cache, a prompt token and a pair of
     prompt tokens add. By least relative error; in points of two requests and more a step has N·I/O prompt tokens.
     """
-    # A form that is kept alive here has its id to itself.
-    key = (id(form), budget)
-    if key not in _KEPT:
-        if len(_KEPT) >= _MOST_KEPT:
-            _KEPT.clear()
-        _KEPT[key] = (form, _step_terms(rows_of(form, budget)))
-    return _KEPT[key][1]
+    return _KEPT.get((form,), budget, lambda: _step_terms(rows_of(form, budget)))
 
 
 def prefill_s(form: PointsForm, budget: int, concurrency: float, cached_tokens: int, output_tokens: int) -> float:

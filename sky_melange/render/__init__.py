@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sky_melange.domain.fleet import FleetPlan
 from sky_melange.domain.front_door import needs_router
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.launch_files import PROJECT_CONFIG_FILE
@@ -20,6 +21,7 @@ from sky_melange.render import (
     router_litellm,
     router_sky_yaml,
     schedule_json,
+    shared_machine_yaml,
     skypilot_yaml,
 )
 from sky_melange.render.router_names import HAPROXY_FILE, HOOK_FILE, LITELLM_FILE, LUA_FILE, TASK_FILE
@@ -53,6 +55,21 @@ def render_files(plan: Plan, workload: Workload) -> dict[str, str]:
     for output in OUTPUTS.values():
         files.update(output.render(plan, workload))
     return files
+
+
+def render_fleet_files(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[str, str]:
+    """The same of what a fleet's folder holds beside its plans and fleet.json: shared machines, the router of all."""
+    files = shared_machine_yaml.render(fleet, plans)
+    if fleet.router is not None:
+        files |= router_haproxy.render_fleet(fleet.name, plans)
+        files |= router_litellm.render_fleet(fleet.name, plans)
+        files |= router_sky_yaml.render_fleet(fleet.router, plans)
+    return files
+
+
+def fleet_router_files() -> tuple[str, ...]:
+    """The names of all files that a fleet's router may have."""
+    return (*OUTPUTS["router_haproxy"].files, *OUTPUTS["router_litellm"].files, *OUTPUTS["router_sky_yaml"].files)
 
 
 def output_files() -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Final
 
@@ -20,26 +21,50 @@ from sky_melange.render.templates import template_environment
 _TEMPLATE: Final = "fleet_report.html.j2"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetFigures:
+    """What a page says of a fleet first, as texts. Rows are under `fleet_table.MEMBER_HEAD` and `SHARED_HEAD`."""
+
+    title: str
+    monthly: str
+    hourly: str
+    mean: str
+    proof: str
+    missing: list[str]
+    sentences: list[str]
+    member_rows: list[tuple[str, ...]]
+    shared_rows: list[tuple[str, ...]]
+    warnings: list[str]
+
+
+def figures(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> FleetFigures:
+    """Of the fleet; `plans` in the order of the members."""
+    count = f"{len(plans)} workload{'s' if len(plans) != 1 else ''}"
+    return FleetFigures(
+        title=f"{fleet.name}: {count} on one budget",
+        monthly=monthly(fleet.mean_usd_per_hour),
+        hourly=hourly(fleet.mean_usd_per_hour),
+        mean="" if fleet.mean_usd_per_hour == fleet.usd_per_hour else " on average over the hours",
+        proof=words.proof(fleet, plans).capitalize() + ".",
+        missing=list(dict.fromkeys(sentence for plan, _ in plans for sentence in missing_sentences(plan))),
+        sentences=list(words.sentences(fleet)),
+        member_rows=list(words.member_rows(fleet, plans)),
+        shared_rows=list(words.shared_rows(fleet)),
+        warnings=list(fleet.warnings),
+    )
+
+
 def page(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], *, today: date, folder: str) -> str:
     """The page; `plans` in the order of the members, `folder` is where they lie. Same arguments, same bytes."""
-    count = f"{len(plans)} workload{'s' if len(plans) != 1 else ''}"
     return (
         template_environment(is_html=True)
         .get_template(_TEMPLATE)
         .render(
-            title=f"{fleet.name}: {count} on one budget",
-            monthly=monthly(fleet.mean_usd_per_hour),
-            hourly=hourly(fleet.mean_usd_per_hour),
-            mean="" if fleet.mean_usd_per_hour == fleet.usd_per_hour else " on average over the hours",
-            proof=words.proof(fleet, plans).capitalize() + ".",
-            missing=list(dict.fromkeys(sentence for plan, _ in plans for sentence in missing_sentences(plan))),
-            sentences=list(words.sentences(fleet)),
+            **asdict(figures(fleet, plans)),
             costs=list(_costs(fleet)),
             member_head=words.MEMBER_HEAD,
-            member_rows=list(words.member_rows(fleet, plans)),
             member_numbers=words.MEMBER_NUMBERS,
             shared_head=words.SHARED_HEAD,
-            shared_rows=list(words.shared_rows(fleet)),
             shared_numbers=words.SHARED_NUMBERS,
             plans=[
                 {
@@ -51,7 +76,6 @@ def page(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], *, today: dat
                 }
                 for plan, workload in plans
             ],
-            warnings=fleet.warnings,
             digest=str(fleet_json.document(fleet, plans)["fleet_plan_sha256"])[:12],
             today=today.isoformat(),
         )

@@ -39,6 +39,11 @@ def render(
     )
 
 
+def explained(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], *, color: bool, width: int = WIDTH) -> str:
+    """What is short and what more of it would save, what sharing costs each workload, and what each priority costs."""
+    return to_text(*_explained(fleet, plans), color=color, width=width)
+
+
 def headline(fleet: FleetPlan) -> str:
     """What all cost together."""
     mean = "" if fleet.mean_usd_per_hour == fleet.usd_per_hour else " on average"
@@ -66,6 +71,11 @@ def sentences(fleet: FleetPlan) -> Iterator[str]:
             f"One SkyServe controller runs all services: USD {dollars(fleet.shared_usd_per_hour)} per hour less than "
             "the plans by themselves add up to."
         )
+    if fleet.router is not None:
+        price = fleet.router.price_usd_per_hour
+        paid = "at a price that is not known" if price is None else f"USD {dollars(price)} per hour"
+        where = f"{fleet.router.instance_type or 'a small machine'} in {fleet.router.cloud} {fleet.router.region}"
+        yield f"One router serves all workloads, by the model that a request names: {where.rstrip()}, {paid}."
     yield from map(machine_sentence, fleet.machines)
     losses = fleet.constraints.tolerate_replica_losses
     if losses:
@@ -110,12 +120,7 @@ def _answer(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], width: int
     yield table
     yield ""
     if fleet.shared or fleet.places:
-        shared = new_table()
-        for position, name in enumerate(SHARED_HEAD):
-            shared.add_column(name, justify="right" if position in SHARED_NUMBERS else "left")
-        for cells in shared_rows(fleet):
-            shared.add_row(*map(Breakable, cells))
-        yield shared
+        yield _shared_table(fleet)
         yield ""
     for sentence in sentences(fleet):
         yield Text(sentence)
@@ -129,6 +134,37 @@ def _answer(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], width: int
         if plan.warnings
     ]
     yield from map(Text, doubts)
+
+
+def _explained(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> Iterator[RenderableType]:
+    yield Text(headline(fleet), style="bold")
+    yield Text(f"{proof(fleet, plans)}.")
+    yield ""
+    if fleet.shared:
+        yield _shared_table(fleet)
+        yield ""
+    else:
+        yield Text("The workloads share no quota and no GPUs of their own.")
+    is_short = any(each.worth_usd_per_hour for each in fleet.shared)
+    if fleet.shared and not is_short:
+        full = any(each.total >= each.limit for each in fleet.shared)
+        yield Text("What one more would save is not known." if full else "No quota is short: more of it saves nothing.")
+    for member in fleet.members:
+        alone = member.alone_usd_per_hour
+        more = 0.0 if alone is None else member.mean_usd_per_hour - alone
+        if abs(more) >= 0.005:
+            said = "more" if more > 0 else "less"
+            yield Text(f"{member.name} costs USD {dollars(abs(more))} per hour {said} than it would alone.")
+    yield from map(Text, sentences(fleet))
+
+
+def _shared_table(fleet: FleetPlan) -> RenderableType:
+    shared = new_table()
+    for position, name in enumerate(SHARED_HEAD):
+        shared.add_column(name, justify="right" if position in SHARED_NUMBERS else "left")
+    for cells in shared_rows(fleet):
+        shared.add_row(*map(Breakable, cells))
+    return shared
 
 
 def member_rows(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> Iterator[tuple[str, ...]]:

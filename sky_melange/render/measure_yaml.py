@@ -5,17 +5,16 @@ The same jobs give the same bytes. The profile comes back with rsync, over the S
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from sky_melange.domain.engine import ENGINES, PORT
 from sky_melange.domain.plan import LEAST_DISK_GB
 from sky_melange.render.engine_command import DTYPE_FLAGS, dtype_flags
-from sky_melange.resources import data_path
+from sky_melange.render.templates import template_environment
 
 SCRIPT: Final = "measure.sh"
 DTYPES: Final = tuple(DTYPE_FLAGS)
@@ -77,12 +76,16 @@ def render(jobs: Sequence[MeasureJob]) -> dict[str, str]:
     """File name -> text: a YAML per job, and the script that runs them all."""
     files = {job.file: _render_job(job) for job in jobs}
     secret_options = _secret_options(jobs[0].secrets) if jobs else ""
-    files[SCRIPT] = _environment().get_template("measure.sh.j2").render(jobs=jobs, secret_options=secret_options)
+    files[SCRIPT] = (
+        template_environment(is_launch_file=True)
+        .get_template("measure.sh.j2")
+        .render(jobs=jobs, secret_options=secret_options)
+    )
     return files
 
 
 def _render_job(job: MeasureJob) -> str:
-    template = _environment().get_template("measure.yaml.j2")
+    template = template_environment(is_launch_file=True).get_template("measure.yaml.j2")
     package = f'"$HOME"/sky-melange-wheel/{shlex.quote(job.wheel)}' if job.wheel else shlex.quote(job.package)
     text: str = template.render(
         job=job,
@@ -135,19 +138,3 @@ def _secret_options(secrets: Sequence[str]) -> str:
 
 def _slug(text: str) -> str:
     return _NOT_IN_NAME.sub("-", text.lower()).strip("-")
-
-
-def _environment() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(data_path("templates")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-        autoescape=False,  # noqa: S701 - YAML and shell; every value passes the yaml or shell filter
-    )
-    environment.filters["yaml"] = lambda value: json.dumps(value, ensure_ascii=False)
-    environment.filters["shell"] = shlex.quote
-    return environment

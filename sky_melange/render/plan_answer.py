@@ -72,9 +72,9 @@ def _gap(plan: Plan) -> str:
     return "gap not known" if plan.mip_gap is None else f"gap {plan.mip_gap:.2%}"
 
 
-def verdict(plan: Plan) -> str:
+def verdict(plan: Plan, workload: Workload | None = None) -> str:
     """What a schedule saves against the same traffic around the clock; without one, how the mix compares."""
-    return _of_the_mix(plan) if plan.schedule is None else clock_sentence(plan, plan.schedule)
+    return _of_the_mix(plan) if plan.schedule is None else clock_sentence(plan, plan.schedule, workload)
 
 
 def _of_the_mix(plan: Plan) -> str:

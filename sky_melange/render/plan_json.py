@@ -6,13 +6,14 @@ import dataclasses
 import json
 from typing import Final
 
-from sky_melange.domain.digest import json_sha256
+from sky_melange.domain.digest import in_order, json_sha256
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.plan import (
     PLAN_SCHEMA_VERSION,
     Alternative,
     Commitments,
     Contingency,
+    MissingCloud,
     Overhead,
     Plan,
     ReplicaGroup,
@@ -22,6 +23,20 @@ from sky_melange.domain.unit_costs import served_models, unit_costs
 from sky_melange.domain.workload import Workload
 
 FILE_NAME: Final = "plan.json"
+MACHINE_KEYS: Final = (
+    *("name", "cloud", "region", "zone", "instance_type", "accelerator", "catalog_accelerator"),
+    *("accelerators_per_instance", "use_spot"),
+)
+_GROUP_KEYS: Final = (
+    *(*MACHINE_KEYS, "instances", "replicas_per_instance", "tensor_parallel", "price_usd_per_hour", "price"),
+    *("utilization", "max_concurrency", "engine_version", "engine_args", "profile", "file"),
+    *("on_demand_price_usd_per_hour", "interruption", "reserved_instances", "max_utilization", "engine", "layout"),
+    *("runs_apart", "disk_gb", "committed", "part"),
+)
+_SIMULATED_KEYS: Final = (
+    *("target", "attainment", "attainment_error", "refused_fraction", "requests", "arrivals", "seed", "plans"),
+    *("ttft_s", "tpot_s", "slower_fraction", "slower_attainment", "slower_usd_per_hour"),
+)
 
 
 def render(plan: Plan, workload: Workload) -> dict[str, str]:
@@ -58,7 +73,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "launch_mode": workload.launch.mode.value,
         "status": plan.status,
         "mip_gap": plan.mip_gap,
-        "prices": {"missing_clouds": [dataclasses.asdict(missing) for missing in plan.missing_clouds]},
+        "prices": {"missing_clouds": [_missing(cloud) for cloud in plan.missing_clouds]},
         "cost": dataclasses.asdict(plan.cost),
         "unit_costs": dataclasses.asdict(units),
         **({"adapters": [dataclasses.asdict(each) for each in served]} if served else {}),
@@ -71,7 +86,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
         "assumptions": list(plan.assumptions),
         "warnings": list(plan.warnings),
-        "simulated": None if plan.simulated is None else dataclasses.asdict(plan.simulated),
+        "simulated": None if plan.simulated is None else in_order(dataclasses.asdict(plan.simulated), _SIMULATED_KEYS),
         **({} if plan.schedule is None else {"schedule": dataclasses.asdict(plan.schedule)}),
         **({} if plan.hosted_api is None else {"hosted_api": dataclasses.asdict(plan.hosted_api)}),
         **({} if plan.emissions is None else {"emissions": dataclasses.asdict(plan.emissions)}),
@@ -94,13 +109,18 @@ def _workload(workload: Workload) -> dict[str, object]:
     fields = dataclasses.asdict(workload)
     if workload.prices.overrides is not None:
         fields["prices"]["overrides"] = workload.prices.overrides.name
+    if workload.constraints.keep is not None:
+        kept = fields["constraints"]["keep"]
+        kept["groups"] = tuple(in_order(group, MACHINE_KEYS) for group in kept["groups"])
     if not workload.candidates.purchase:
         del fields["candidates"]["purchase"]
+    if not workload.router.of_fleet:
+        del fields["router"]["of_fleet"]
     return fields
 
 
 def _group(group: ReplicaGroup) -> dict[str, object]:
-    fields = dataclasses.asdict(group)
+    fields = in_order(dataclasses.asdict(group), _GROUP_KEYS)
     fields["engine_args"] = dict(group.engine_args)
     fields["profile"]["notes"] = list(group.profile.notes)
     fields["cost_usd_per_hour"] = group.cost_usd_per_hour
@@ -130,7 +150,17 @@ def _commitments(commitments: Commitments) -> dict[str, object]:
 
 
 def _overhead(machine: Overhead) -> dict[str, object]:
-    return dataclasses.asdict(machine)
+    fields = dataclasses.asdict(machine)
+    if not machine.cluster:
+        del fields["cluster"]
+    return in_order(fields, ("purpose",))
+
+
+def _missing(cloud: MissingCloud) -> dict[str, object]:
+    fields = dataclasses.asdict(cloud)
+    if cloud.last_known is not None:
+        fields["last_known"] = in_order(fields["last_known"], MACHINE_KEYS)
+    return fields
 
 
 def _route(route: Route) -> dict[str, object]:

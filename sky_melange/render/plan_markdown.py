@@ -14,7 +14,7 @@ from sky_melange.render import plan_table as words
 from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
 from sky_melange.render.markdown_text import escape, fenced, folded, table, within
 from sky_melange.render.plan_sentences import missing_sentences, plan_sentences, simulated_sentences
-from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, period_rows, picture
+from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, as_run, period_rows, period_title, picture
 from sky_melange.render.text import NO_BREAK
 from sky_melange.render.unit_text import unit_line
 
@@ -28,7 +28,7 @@ def render(plan: Plan, workload: Workload) -> str:
     lines += [f"**{escape(answer.headline(plan))}**", ""]
     sentences = (
         answer.lead(plan, workload),
-        answer.verdict(plan),
+        answer.verdict(plan, workload),
         answer.attained(plan, workload.slo),
         *plan_sentences(plan, workload),
     )
@@ -52,9 +52,11 @@ def render(plan: Plan, workload: Workload) -> str:
         ]
     if plan.explanation is not None:
         lines += [*folded("Why", fenced(explain_table.render(plan.explanation, color=False).splitlines())), ""]
-    if plan.schedule is not None:
-        rows = [list(row) for row in period_rows(plan, plan.schedule)]
-        lines += [*table(PERIOD_HEAD, rows, right=PERIOD_NUMBERS), "", *fenced(list(picture(plan.schedule))), ""]
+    schedule = as_run(plan, workload)
+    if schedule is not None:
+        rows = [list(row) for row in period_rows(plan, schedule)]
+        lines += [f"{period_title(schedule)}:", "", *table(PERIOD_HEAD, rows, right=PERIOD_NUMBERS), ""]
+        lines += [*fenced(list(picture(schedule))), ""]
     lines += [text for sentence in commitment_sentences(plan) for text in (escape(sentence), "")]
     if plan.commitments is not None:
         lines += [*table(SCENARIO_HEAD, map(list, scenario_rows(plan)), right=SCENARIO_NUMBERS), ""]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from sky_melange.domain.hours import Schedule
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.plan import Plan, mean_cost
 from sky_melange.domain.unit_costs import unit_costs
@@ -27,6 +26,7 @@ from sky_melange.render.plan_sentences import (
     plan_sentences,
     simulated_sentences,
 )
+from sky_melange.render.schedule_text import as_run
 from sky_melange.render.simulation_plot import SimulationPlot
 from sky_melange.render.templates import template_environment
 from sky_melange.render.text import counted
@@ -88,12 +88,12 @@ def figures(plan: Plan, workload: Workload) -> Figures:
         proof=answer.proof(plan).capitalize() + ".",
         missing=tuple(missing_sentences(plan)),
         tiles=tuple(_tiles(plan, workload)),
-        why=answer.verdict(plan),
+        why=answer.verdict(plan, workload),
         sentences=tuple(plan_sentences(plan, workload)),
         promise=tuple(simulated_sentences(plan)) or (_unsimulated(workload.slo),),
         commitments=tuple(commitment_sentences(plan)),
         beyond=(_hosted(plan), emission_sentence(plan)),
-        week="" if plan.schedule is None else _week(plan, plan.schedule, workload),
+        week=_week(plan, workload),
         carried=tuple(f"{plan.request_fraction(group.name):.1%}" for group in plan.groups),
     )
 
@@ -141,9 +141,9 @@ def risks(plan: Plan) -> tuple[str, ...]:
     return plan.warnings or ("Nothing was found that deserves doubt.",)
 
 
-def _week(plan: Plan, schedule: Schedule, workload: Workload) -> str:
-    hours = workload.traffic.hours
-    return "" if hours is None or schedule.is_even else hours_plot(plan, schedule, hours.rates_rps)
+def _week(plan: Plan, workload: Workload) -> str:
+    hours, schedule = workload.traffic.hours, as_run(plan, workload)
+    return "" if hours is None or schedule is None or schedule.is_even else hours_plot(plan, schedule, hours.rates_rps)
 
 
 def _tiles(plan: Plan, workload: Workload) -> Iterator[_Tile]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from sky_melange.domain.front_door import needs_router
+from sky_melange.domain.hours import Scaling
 from sky_melange.domain.plan import HostedApi, LastKnownOffer, Plan, SimulatedPlan
+from sky_melange.domain.router import RouterKind
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Objective, Workload
 from sky_melange.render.money import dollars, hourly
+from sky_melange.render.schedule_text import as_run
 from sky_melange.render.text import counted
 from sky_melange.render.unit_text import served_sentences
 
@@ -138,6 +142,7 @@ def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
     if workload.objective is Objective.MOST_TRAFFIC:
         rate_rps = workload.traffic.request_rate_rps
         yield f"{rate_rps:,.10g} req/s is the most traffic of these sizes that the budget buys."
+    yield from _why_not_stopped(plan, workload)
     if plan.hosted_api is not None:
         yield hosted_sentence(plan, plan.hosted_api)
     if plan.contingencies:
@@ -151,6 +156,37 @@ def plan_sentences(plan: Plan, workload: Workload) -> Iterator[str]:
             yield f"Against the running plan it starts {started} and stops {stopped} instances."
         else:
             yield "It is the running plan: no change is worth its switching cost."
+
+
+def _why_not_stopped(plan: Plan, workload: Workload) -> Iterator[str]:
+    """Why instances run in hours without requests."""
+    rates_rps = () if workload.traffic.hours is None else workload.traffic.hours.rates_rps
+    idle, least = rates_rps.count(0.0), workload.constraints.min_replicas
+    if not workload.constraints.may_stop:
+        if idle and plan.schedule is not None:
+            yield (
+                f"Hours without requests ({idle} of {len(rates_rps)}) run the instances of the quietest hour, since "
+                f"constraints.min_replicas is {least}: with 0 they may run none."
+            )
+    elif not idle:
+        yield "constraints.min_replicas: 0 stops nothing, since every hour has requests."
+    elif workload.launch.scaling is Scaling.AUTOSCALE and _is_checked(plan, workload):
+        yield (
+            "At least one instance of each group runs in hours without requests, in spite of constraints.min_replicas: "
+            "0: the router's health checks are requests to SkyServe. `launch.scaling: schedule` stops them."
+        )
+    else:
+        schedule = as_run(plan, workload)
+        if schedule is None or not schedule.idle_hours:
+            told = None if schedule is None else schedule.autoscaling
+            why = "stopping them and starting them again would cost more"
+            if told is not None and told.least_fraction:
+                why = "too many requests would miss their targets otherwise"
+            yield f"Instances run in hours without requests, in spite of constraints.min_replicas: 0: {why}."
+
+
+def _is_checked(plan: Plan, workload: Workload) -> bool:
+    return workload.router.kind is RouterKind.HAPROXY and needs_router(plan.groups, workload)
 
 
 def hosted_sentence(plan: Plan, api: HostedApi) -> str:

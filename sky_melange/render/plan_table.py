@@ -29,7 +29,7 @@ from sky_melange.render.plan_answer import (
 )
 from sky_melange.render.plan_answer import group_rows as group_lines
 from sky_melange.render.plan_sentences import emission_sentence, missing_sentences, plan_sentences, simulated_sentences
-from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, period_rows, picture
+from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, as_run, period_rows, period_title, picture
 from sky_melange.render.text import NO_BREAK, WIDTH, Breakable, counted, new_table, to_text
 from sky_melange.render.unit_text import unit_line
 
@@ -59,11 +59,11 @@ def _answer(plan: Plan, workload: Workload, width: int, *, is_verbose: bool) -> 
     yield ""
     yield _groups(plan) if is_verbose else _lines(plan, width)
     yield ""
-    yield Text(verdict(plan))
+    yield Text(verdict(plan, workload))
     full = list(simulated_sentences(plan)) if is_verbose else []
     yield from map(Text, full or [attained(plan, workload.slo)])
     yield from (Text(sentence) for sentence in plan_sentences(plan, workload))
-    yield from _hours(plan)
+    yield from _hours(plan, workload)
     yield from _commitments(plan)
     if is_verbose:
         yield from _details(plan, workload)
@@ -90,19 +90,20 @@ def _details(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
         yield from (Text(f"- {line}") for line in lines)
 
 
-def _hours(plan: Plan) -> Iterator[RenderableType]:
+def _hours(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
     """The periods and the picture of a schedule."""
-    if plan.schedule is None:
+    schedule = as_run(plan, workload)
+    if schedule is None:
         return
-    table = new_table(title="By the hour", expand=False)
+    table = new_table(title=period_title(schedule), expand=False)
     for place, name in enumerate(PERIOD_HEAD):
         table.add_column(name, justify="right" if place in PERIOD_NUMBERS else "left")
-    for row in period_rows(plan, plan.schedule):
+    for row in period_rows(plan, schedule):
         table.add_row(*(Breakable(cell) if place not in PERIOD_NUMBERS else cell for place, cell in enumerate(row)))
     yield from ("", table)
-    if not plan.schedule.is_even:
+    if not schedule.is_even:
         yield ""
-        yield from (Text(line) for line in picture(plan.schedule))
+        yield from (Text(line) for line in picture(schedule))
 
 
 def _commitments(plan: Plan) -> Iterator[RenderableType]:

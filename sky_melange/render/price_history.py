@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Iterator, Sequence
 
 from sky_melange.domain.price_change import PriceChange
 from sky_melange.render.money import hourly
-from sky_melange.render.text import Breakable, new_table, to_text
+from sky_melange.render.text import Breakable, csv_text, new_table, to_text
 
 
 def select(
@@ -65,15 +63,8 @@ def to_json(changes: Sequence[PriceChange]) -> str:
 def to_csv(changes: Sequence[PriceChange]) -> str:
     """One row for each region; an empty price: not on sale."""
     names = [field.name for field in dataclasses.fields(PriceChange)]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    for change in changes:
-        values = [getattr(change, name) for name in names]
-        writer.writerow(
-            "" if value is None else str(value).lower() if isinstance(value, bool) else value for value in values
-        )
-    return stream.getvalue()
+    values = ([getattr(change, name) for name in names] for change in changes)
+    return csv_text(names, [[str(each).lower() if isinstance(each, bool) else each for each in row] for row in values])
 
 
 def merged_regions(changes: Sequence[PriceChange]) -> Iterator[tuple[PriceChange, tuple[str, ...]]]:
@@ -83,12 +74,6 @@ def merged_regions(changes: Sequence[PriceChange]) -> Iterator[tuple[PriceChange
         groups.setdefault(dataclasses.replace(change, region=""), []).append(change.region)
     for change, regions in groups.items():
         yield change, tuple(sorted(regions))
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _price(usd_per_hour: float | None) -> str:

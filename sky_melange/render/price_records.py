@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import itertools
 import json
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ from typing import Final
 
 from sky_melange.domain.price_record import Commitment, PricePoint
 from sky_melange.render.money import hourly
-from sky_melange.render.text import Breakable, new_table, to_text
+from sky_melange.render.text import Breakable, csv_text, new_table, to_text
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _WIDTH: Final = 36
@@ -62,7 +60,7 @@ def commitments_csv(commitments: Sequence[Commitment]) -> str:
     """One row a machine, region and term."""
     names = [field.name for field in dataclasses.fields(Commitment)]
     rows = [[*(getattr(item, name) for name in names), item.break_even_fraction] for item in commitments]
-    return _csv([*names, "break_even_fraction"], rows)
+    return csv_text([*names, "break_even_fraction"], rows)
 
 
 def plot(accelerator: str, points: Sequence[PricePoint], *, color: bool) -> str:
@@ -91,7 +89,7 @@ def points_json(points: Sequence[PricePoint]) -> str:
 def points_csv(points: Sequence[PricePoint]) -> str:
     """One row a point."""
     names = [field.name for field in dataclasses.fields(PricePoint)]
-    return _csv(names, [[getattr(point, name) for name in names] for point in points])
+    return csv_text(names, [[getattr(point, name) for name in names] for point in points])
 
 
 def _bars(line: Sequence[PricePoint], start: datetime, end: datetime) -> str:
@@ -110,11 +108,3 @@ def _bars(line: Sequence[PricePoint], start: datetime, end: datetime) -> str:
 def _day(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _csv(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
-    return stream.getvalue()

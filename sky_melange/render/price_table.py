@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
 from sky_melange.domain.ages import age_hours, short_age
+from sky_melange.domain.digest import in_order
 from sky_melange.domain.offer import Offer, PriceBook, Quarantined
 from sky_melange.render.money import hourly
-from sky_melange.render.text import Breakable, new_table, to_text
+from sky_melange.render.text import Breakable, csv_text, new_table, to_text
 
+_KEYS: Final = (
+    *("cloud", "region", "zone", "instance_type", "accelerator", "catalog_accelerator", "accelerators_per_instance"),
+    *("vcpus", "memory_gib", "price_usd_per_hour", "use_spot", "provenance", "reserved_instances", "committed"),
+)
 _CSV_COLUMNS: Final = (
     "cloud",
     "region",
@@ -128,18 +131,15 @@ def to_json(offers: Sequence[Offer], items: Sequence[Quarantined], book: PriceBo
 
 def to_csv(offers: Sequence[Offer], items: Sequence[Quarantined], now: datetime) -> str:
     """One row an offer; the quarantine's columns are filled for quarantined ones only. Ages are those at `now`."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS)
-    writer.writerows([*_cells(offer, now), "", "", offer.provenance.as_of] for offer in offers)
-    writer.writerows([*_cells(item.offer, now), item.rule, item.reason, item.offer.provenance.as_of] for item in items)
-    return stream.getvalue()
+    judged = [*((offer, "", "") for offer in offers), *((item.offer, item.rule, item.reason) for item in items)]
+    rows = ([*_cells(offer, now), rule, reason, offer.provenance.as_of] for offer, rule, reason in judged)
+    return csv_text(_CSV_COLUMNS, rows)
 
 
 def _record(offer: Offer, now: datetime) -> dict[str, object]:
     return {
         "name": offer.name,
-        **dataclasses.asdict(offer),
+        **in_order(dataclasses.asdict(offer), _KEYS),
         "age_hours": age_hours(offer.provenance.data_date, now),
         "price_usd_per_accelerator_hour": _per_accelerator(offer),
     }

@@ -9,10 +9,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from sky_melange.domain.front_door import RequestClass, needs_router, request_classes
+from sky_melange.domain.front_door import RequestClass, is_routed, needs_router, request_classes, served_names
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.router import RouterKind
 from sky_melange.domain.workload import RoutingPolicy, Workload
@@ -20,8 +20,10 @@ from sky_melange.render.router_names import (
     HAPROXY_FILE,
     LUA_FILE,
     METRICS_PORT,
+    check_apart,
     check_names,
     endpoint_variables,
+    some,
 )
 from sky_melange.render.router_weights import MAX_WEIGHT, server_weights, worst_error_fraction
 from sky_melange.render.templates import template_environment
@@ -53,8 +55,14 @@ MAX_BUFFER_BYTES: Final = 1024 * 1024
 POLL_EVENTS: Final = 8
 """Taken from the kernel at once. With HAProxy's default of 200, buffers have left the processor's cache under load."""
 
+REWRITE_BYTES: Final = 1024
+"""HAProxy's `tune.maxrewrite`: of the buffer, kept free for headers that are added."""
+
 RARE_FRACTION: Final = 0.001
 """Of the planned requests: the largest, which need not fit the buffer."""
+
+MOST_JSON_TOKENS: Final = 50_000
+"""Strings, brackets and commas of a body that are looked at for its `model`: of a chat of 3,000 messages."""
 
 MIN_CONNECTIONS: Final = 8000
 MAX_BACKENDS: Final = 64
@@ -103,40 +111,121 @@ class Backend:
     planned_groups: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What the router does with the requests of one plan.
+
+    `only`: the condition that a request is for this plan; "" where the router has no other. `models`: what such a
+    request names. `dispatch`: (backend, condition); what meets none goes to `last`. `occupancy`: see `_occupancy`.
+    """
+
+    plan: Plan
+    workload: Workload
+    only: str
+    models: tuple[str, ...]
+    backends: tuple[Backend, ...]
+    dispatch: tuple[tuple[str, str], ...]
+    last: str
+    variables: tuple[str, ...]
+    occupancy: tuple[tuple[str, int, list[tuple[str, str]]], ...]
+    limits: Mapping[str, int]
+    envelope_bytes: int
+
+    @classmethod
+    def of(cls, plan: Plan, workload: Workload, prefix: str = "") -> Door:
+        """Backends begin with `prefix`. Raises InputError for names that no configuration can hold."""
+        check_names(plan, workload)
+        classes = request_classes(plan)
+        homes = {name: prefix + home for name, home in _homes(classes).items()}
+        backends = tuple(replace(backend, name=prefix + backend.name) for backend in _backends(plan, workload, classes))
+        last = max(classes, key=lambda one: (one.max_input_tokens or 0, one.max_output_tokens or 0))
+        limits = {group.name: _max_connections(group) for group in plan.groups}
+        return cls(
+            plan=plan,
+            workload=workload,
+            only=f"{{ var(txn.workload) -m str {plan.name} }}" if prefix else "",
+            models=served_names(workload),
+            backends=backends,
+            dispatch=tuple(
+                (homes[name], condition) for name, condition in _dispatch(classes, workload) if len(classes) > 1
+            ),
+            last=homes[last.name],
+            variables=tuple(variable for group in plan.groups for variable in _variables(group, workload)),
+            occupancy=tuple(_occupancy(plan, backends, limits)),
+            limits=limits,
+            envelope_bytes=envelope_bytes(workload),
+        )
+
+    @property
+    def api_key(self) -> str | None:
+        """The secret that clients need."""
+        return self.workload.launch.api_key_secret
+
+    @property
+    def check_interval_ms(self) -> int:
+        """Of the health checks of its addresses: `health_checks_rps` counts on it."""
+        return _check_interval_ms(self.backends)
+
+    @property
+    def is_blind(self) -> bool:
+        """Nothing of a request decides."""
+        return self.plan.policy is RoutingPolicy.BLIND
+
+    @property
+    def reads_output(self) -> bool:
+        """What a request allows of output decides."""
+        return self.plan.policy is RoutingPolicy.SIZE_AWARE
+
+    @property
+    def counts_messages(self) -> bool:
+        """The JSON of each message is told from the prompt."""
+        return not self.is_blind and self.workload.router.envelope_bytes is None
+
+
 def render(plan: Plan, workload: Workload) -> dict[str, str]:
     """File name -> text; empty when the plan needs no router."""
     if not needs_router(plan.groups, workload):
         return {}
-    check_names(plan, workload)
-    classes = request_classes(plan)
-    homes = _homes(classes)
-    backends = _backends(plan, workload, classes)
-    dispatch = [(homes[name], condition) for name, condition in _dispatch(classes, workload) if len(classes) > 1]
-    last = max(classes, key=lambda one: (one.max_input_tokens or 0, one.max_output_tokens or 0))
-    limits = {group.name: _max_connections(group) for group in plan.groups}
+    return _files(f"plan {plan.name}", [Door.of(plan, workload)], is_fleet=False)
+
+
+def render_fleet(name: str, plans: Sequence[tuple[Plan, Workload]]) -> dict[str, str]:
+    """The router of a fleet, which picks the plan by `model` in the body. Raises InputError as `Door.of` does."""
+    doors = [Door.of(plan, workload, f"{plan.name}.") for plan, workload in plans]
+    check_apart([door.variables for door in doors], [door.models for door in doors])
+    return _files(f"fleet {name}", doors, is_fleet=True)
+
+
+def _files(of: str, doors: Sequence[Door], *, is_fleet: bool) -> dict[str, str]:
+    limits = [limit for door in doors for limit in door.limits.values()]
+    backends = [backend for door in doors for backend in door.backends]
+    keys = [door.api_key for door in doors]
+    models = models_json([model for door in doors for model in door.models]) if is_fleet else ""
+    servers = {server.name: server for backend in backends for server in backend.servers}
+    # A fleet's router has to find the model, which clients may write after the messages.
+    rare_fraction = 0.0 if is_fleet else RARE_FRACTION
+    buffers = [_buffer_bytes(door.plan, door.workload, rare_fraction) for door in doors]
+    buffer_bytes = max(*buffers, len(models) + HEADERS_BYTES)
     text = (
         template_environment()
         .get_template("haproxy.cfg.j2")
         .render(
-            plan=plan,
-            workload=workload,
-            is_blind=plan.policy is RoutingPolicy.BLIND,
-            api_key=workload.launch.api_key_secret,
-            reads_output=plan.policy is RoutingPolicy.SIZE_AWARE,
-            backends=backends,
-            dispatch=dispatch,
-            last=homes[last.name],
-            variables=[variable for group in plan.groups for variable in _variables(group, workload)],
-            occupancy=_occupancy(plan, backends, limits),
-            least_limit=min(limits.values()),
-            max_connections=max(MIN_CONNECTIONS, 4 * sum(limits.values())),
-            envelope_bytes=envelope_bytes(workload),
-            counts_messages=workload.router.envelope_bytes is None,
+            of=of,
+            doors=doors,
+            is_fleet=is_fleet,
+            api_keys=list(dict.fromkeys(key for key in keys if key is not None)),
+            all_keyed=None not in keys,
+            port=doors[0].workload.router.port,
+            models=models,
+            models_words=some([model for door in doors for model in door.models]),
+            least_limit=min(limits),
+            max_connections=max(MIN_CONNECTIONS, 4 * sum(limits)),
             template_bytes=TEMPLATE_BYTES,
             first_message_bytes=len('"role": "user", "content": ') - TEMPLATE_BYTES,
             poll_events=POLL_EVENTS,
-            buffer_bytes=_buffer_bytes(plan, workload),
-            check_interval_ms=_check_interval_ms(backends),
+            buffer_bytes=buffer_bytes,
+            first_bytes=buffer_bytes - HEADERS_BYTES - REWRITE_BYTES,
+            check_interval_ms=min(door.check_interval_ms for door in doors),
             metrics_port=METRICS_PORT,
             paths=API_PATHS,
             headers_bytes=HEADERS_BYTES,
@@ -144,16 +233,26 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
             error_limit=ERROR_LIMIT,
             retries=RETRIES,
             rise=RISE,
-            addresses=sorted({s.name: s for b in backends for s in b.servers}.values(), key=lambda s: s.name),
+            addresses=sorted(servers.values(), key=lambda server: server.name),
         )
     )
-    lua = template_environment().get_template("haproxy.lua.j2").render(error_limit=ERROR_LIMIT)
+    lua = (
+        template_environment()
+        .get_template("haproxy.lua.j2")
+        .render(error_limit=ERROR_LIMIT, is_fleet=is_fleet, most_tokens=MOST_JSON_TOKENS)
+    )
     return {HAPROXY_FILE: text, LUA_FILE: lua}
+
+
+def models_json(names: Sequence[str]) -> str:
+    """What `/v1/models` answers, in OpenAI's form."""
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "sky-melange"} for name in names]
+    return json.dumps({"object": "list", "data": models}, separators=(",", ":"))
 
 
 def health_checks_rps(plan: Plan, workload: Workload) -> Mapping[str, float]:
     """Health checks that one router sends to each group's address, per second, while the group answers."""
-    if workload.router.kind is not RouterKind.HAPROXY or not needs_router(plan.groups, workload):
+    if workload.router.kind is not RouterKind.HAPROXY or not is_routed(plan.groups, workload):
         return {}
     backends = _backends(plan, workload, request_classes(plan))
     checked = Counter(server.group for backend in backends for server in backend.servers)
@@ -295,9 +394,9 @@ def _by_output(row: Sequence[RequestClass]) -> Iterator[tuple[RequestClass, str]
         yield largest, f"!{{ var(txn.max_output) -m int :{smaller[-1].max_output_tokens} }}" if smaller else ""
 
 
-def _buffer_bytes(plan: Plan, workload: Workload) -> int:
-    """Holds nearly every planned request, so that it can be sent again; HAProxy copies all of it for each request."""
-    left = RARE_FRACTION * math.fsum(route.rate_rps for route in plan.routing)
+def _buffer_bytes(plan: Plan, workload: Workload, rare_fraction: float) -> int:
+    """Holds all planned requests but the rarest, so that they can be sent again; HAProxy copies it for each request."""
+    left = rare_fraction * math.fsum(route.rate_rps for route in plan.routing)
     longest = 0
     for route in sorted(plan.routing, key=lambda route: -route.input_tokens):
         longest, left = route.input_tokens, left - route.rate_rps

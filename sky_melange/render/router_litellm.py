@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sky_melange.domain.front_door import RequestClass, needs_router, request_classes
+from sky_melange.domain.front_door import RequestClass, needs_router, request_classes, served_names
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.workload import Model, Workload
-from sky_melange.render.router_names import HOOK_FILE, LITELLM_FILE, check_names, endpoint_variables
+from sky_melange.render.router_names import HOOK_FILE, LITELLM_FILE, check_apart, check_names, endpoint_variables
 from sky_melange.resources import package_text
 
 if TYPE_CHECKING:
@@ -30,12 +30,29 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
     """File name -> text; empty when the plan needs no router."""
     if not needs_router(plan.groups, workload):
         return {}
+    return _files(f"plan {plan.name}", [(plan, workload)])
+
+
+def render_fleet(name: str, plans: Sequence[tuple[Plan, Workload]]) -> dict[str, str]:
+    """The router of a fleet: LiteLLM picks among the deployments of the model that a request names."""
+    variables = [[v for g in plan.groups for v in endpoint_variables(g, each.launch.mode)] for plan, each in plans]
+    check_apart(variables, [served_names(workload) for _, workload in plans])
+    return _files(f"fleet {name}", plans)
+
+
+def _files(of: str, plans: Sequence[tuple[Plan, Workload]]) -> dict[str, str]:
     import yaml
 
-    check_names(plan, workload)
-    classes = request_classes(plan)
+    for plan, workload in plans:
+        check_names(plan, workload)
+    policies = dict.fromkeys(plan.policy.value for plan, _ in plans)
     config = {
-        "model_list": [entry for group in plan.groups for entry in _deployments(group, workload, classes)],
+        "model_list": [
+            entry
+            for plan, workload in plans
+            for group in plan.groups
+            for entry in _deployments(group, workload, request_classes(plan))
+        ],
         "router_settings": {
             "routing_strategy": "simple-shuffle",
             "num_retries": 3,
@@ -46,12 +63,17 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
         "litellm_settings": {"callbacks": [f"{HOOK_MODULE}.handler"], "request_timeout": 3600},
         "general_settings": {"master_key": f"os.environ/{MASTER_KEY}"},
     }
-    variables = [api_base_variable(v) for group in plan.groups for v in endpoint_variables(group, workload.launch.mode)]
+    variables = [
+        api_base_variable(variable)
+        for plan, workload in plans
+        for group in plan.groups
+        for variable in endpoint_variables(group, workload.launch.mode)
+    ]
     header = [
-        f"# LiteLLM proxy: the front door of plan {plan.name}, made by sky-melange. Plan again instead of editing.",
-        f"# Routing: {plan.policy.value}, by token count; litellm_hook.py must lie beside this file.",
+        f"# LiteLLM proxy: the front door of {of}, made by sky-melange. Plan again instead of editing.",
+        f"# Routing: {', '.join(policies)}, by token count; litellm_hook.py must lie beside this file.",
         f"# Clients authenticate with {MASTER_KEY}, or keys made with it; what they send does not reach the engines.",
-        f"# Start: litellm --config {LITELLM_FILE.rpartition('/')[2]} --port {workload.router.port}",
+        f"# Start: litellm --config {LITELLM_FILE.rpartition('/')[2]} --port {plans[0][1].router.port}",
         "# The API's addresses come from the environment, as http://host:port/v1:",
         *(f"#   {variable}" for variable in variables),
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from sky_melange.domain.front_door import endpoints_of
@@ -18,6 +20,7 @@ HOOK_FILE: Final = "router/litellm_hook.py"
 TASK_FILE: Final = "router.sky.yaml"
 
 METRICS_PORT: Final = 8404
+_MOST_NAMED: Final = 12
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,200}")
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
@@ -45,6 +48,29 @@ def check_names(plan: Plan, workload: Workload) -> None:
         mistakes.append(Mistake(source="plan.json", key="workload.router.port", message="want 1 to 65535"))
     if mistakes:
         raise InputError(mistakes)
+
+
+def check_apart(variables: Sequence[Sequence[str]], models: Sequence[Sequence[str]]) -> None:
+    """Raises InputError where plans behind one router share an address's variable, or a model."""
+    names = [model for each in models for model in each]
+    mistakes = [
+        Mistake(source="plan.json", key="workload.model", message=f"{name[:60]!r} cannot be a model's name at a router")
+        for name in names
+        if not _MODEL_ID.fullmatch(name)
+    ]
+    for what, found in (("a model", names), ("an address", [variable for each in variables for variable in each])):
+        twice = [name for name, count in Counter(found).items() if count > 1]
+        if twice:
+            message = f"plans behind one router have {what} in common: {some(twice)}"
+            mistakes.append(Mistake(source="fleet.json", key="router", message=message))
+    if mistakes:
+        raise InputError(mistakes)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of many names."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def endpoint_variables(group: ReplicaGroup, mode: LaunchMode) -> tuple[str, ...]:

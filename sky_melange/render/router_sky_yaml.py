@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Final
 
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
@@ -36,32 +37,57 @@ def render(plan: Plan, workload: Workload) -> dict[str, str]:
     """File name -> YAML text; empty when the plan needs no router."""
     if not needs_router(plan.groups, workload):
         return {}
-    check_names(plan, workload)
-    is_haproxy = workload.router.kind is RouterKind.HAPROXY
-    variables = [name for group in plan.groups for name in endpoint_variables(group, workload.launch.mode)]
     machine = next((machine for machine in plan.overhead if machine.purpose == ROUTER_PURPOSE), _ANYWHERE)
+    return _files(router_cluster(plan.name), machine, [(plan, workload)])
+
+
+def render_fleet(machine: Overhead, plans: Sequence[tuple[Plan, Workload]]) -> dict[str, str]:
+    """The router of a fleet, on a machine that says the name of its cluster."""
+    return _files(machine.cluster, machine, plans)
+
+
+def _files(cluster: str, machine: Overhead, plans: Sequence[tuple[Plan, Workload]]) -> dict[str, str]:
+    for plan, workload in plans:
+        check_names(plan, workload)
+    settings = plans[0][1].router
+    is_haproxy = settings.kind is RouterKind.HAPROXY
+    variables = _variables(plans)
+    keys = [workload.launch.api_key_secret for _, workload in plans]
     text = (
         template_environment()
         .get_template("router.sky.yaml.j2")
         .render(
-            cluster=router_cluster(plan.name),
-            groups=plan.groups,
+            cluster=cluster,
+            groups=[group for plan, _ in plans for group in plan.groups],
             machine=machine,
             infra=infra_of(machine.cloud, machine.region),
             cpus=CPUS,
             memory_gib=MEMORY_GIB,
-            kind=workload.router.kind.value,
-            port=workload.router.port,
+            kind=settings.kind.value,
+            port=settings.port,
             variables=variables,
             api_bases=[(name, api_base_variable(name)) for name in variables],
-            secrets=router_secrets(workload),
-            api_key=workload.launch.api_key_secret,
+            secrets=_secrets(plans),
+            api_keys=list(dict.fromkeys(key for key in keys if key is not None)),
             files=[HAPROXY_FILE, LUA_FILE] if is_haproxy else [LITELLM_FILE, HOOK_FILE],
             requirement=f"litellm[proxy]=={LITELLM_VERSION}",
-            launch_command=launch_command(plan, workload),
+            launch_command=_launch_command(cluster, plans),
         )
     )
     return {TASK_FILE: text}
+
+
+def _variables(plans: Sequence[tuple[Plan, Workload]]) -> list[str]:
+    return [
+        name
+        for plan, workload in plans
+        for group in plan.groups
+        for name in endpoint_variables(group, workload.launch.mode)
+    ]
+
+
+def _secrets(plans: Sequence[tuple[Plan, Workload]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for _, workload in plans for name in router_secrets(workload)))
 
 
 def router_secrets(workload: Workload) -> tuple[str, ...]:
@@ -73,7 +99,10 @@ def router_secrets(workload: Workload) -> tuple[str, ...]:
 
 def launch_command(plan: Plan, workload: Workload) -> str:
     """What to type once every group answers."""
-    variables = [name for group in plan.groups for name in endpoint_variables(group, workload.launch.mode)]
-    secrets = [f"--secret {shlex.quote(name)}" for name in router_secrets(workload)]
-    options = [*(f"--env {name}=HOST:PORT" for name in variables), *secrets]
-    return f"sky launch -c {router_cluster(plan.name)} {TASK_FILE} {' '.join(options)}"
+    return _launch_command(router_cluster(plan.name), [(plan, workload)])
+
+
+def _launch_command(cluster: str, plans: Sequence[tuple[Plan, Workload]]) -> str:
+    secrets = [f"--secret {shlex.quote(name)}" for name in _secrets(plans)]
+    options = [*(f"--env {name}=HOST:PORT" for name in _variables(plans)), *secrets]
+    return f"sky launch -c {cluster} {TASK_FILE} {' '.join(options)}"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from sky_melange.domain.front_door import ROUTER_PURPOSE
-from sky_melange.domain.hours import DAY, DAYS, WEEK, Autoscaling, Schedule
+from sky_melange.domain.hours import DAY, DAYS, WEEK, Autoscaling, Scaling, Schedule
 from sky_melange.domain.plan import Plan
-from sky_melange.domain.scaling import most_usd_per_hour
+from sky_melange.domain.scaling import most_usd_per_hour, scaling_of
+from sky_melange.domain.workload import Workload
 from sky_melange.render.money import hourly, monthly
+from sky_melange.render.skypilot_yaml import replica_policies
 
 PERIOD_HEAD: Final = ("Up to req/s", "Hours", "Instances", "USD/h", "Within targets")
 PERIOD_NUMBERS: Final = (0, 1, 3, 4)
@@ -18,10 +21,31 @@ PERIOD_NUMBERS: Final = (0, 1, 3, 4)
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 
 
-def clock_sentence(plan: Plan, schedule: Schedule) -> str:
+def as_run(plan: Plan, workload: Workload) -> Schedule | None:
+    """The schedule; of an autoscaled plan with at least the instances that SkyServe never goes below."""
+    schedule = plan.schedule
+    if schedule is None or scaling_of(plan, workload) is not Scaling.AUTOSCALE:
+        return schedule
+    policies = replica_policies(plan, workload)
+    least = [policies[g.name].min_replicas if g.name in policies else g.instances for g in plan.groups]
+    periods = []
+    for period in schedule.periods:
+        counts = tuple(map(max, period.instances, least))
+        paid = (group.costs(count) for group, count in zip(plan.groups, counts, strict=True))
+        cost = math.fsum((plan.cost.overhead_usd_per_hour, *paid))
+        periods.append(replace(period, instances=counts, cost_usd_per_hour=cost))
+    return replace(schedule, periods=tuple(periods))
+
+
+def period_title(schedule: Schedule) -> str:
+    """Of the table under PERIOD_HEAD."""
+    return "By the hour" if schedule.autoscaling is None else "By the hour, at least"
+
+
+def clock_sentence(plan: Plan, schedule: Schedule, workload: Workload | None = None) -> str:
     """`By the clock: USD 20.4672 per hour on average …`"""
     if schedule.autoscaling is not None:
-        return _autoscaled_sentence(plan, schedule, schedule.autoscaling)
+        return _autoscaled_sentence(plan, schedule, schedule.autoscaling, workload)
     totals = [sum(period.instances) for period in schedule.periods]
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     against = (
@@ -50,7 +74,7 @@ def clock_sentence(plan: Plan, schedule: Schedule) -> str:
     )
 
 
-def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> str:
+def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling, workload: Workload | None) -> str:
     mean, most_usd = math.fsum(told.mean_instances), most_usd_per_hour(plan.groups, plan.cost, schedule)
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     return (
@@ -61,6 +85,7 @@ def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> s
         + (f", started as if {told.headroom_fraction:.0%} more requests came" if told.headroom_fraction else "")
         + (f", never under {told.least_fraction:.0%} of the most" if told.least_fraction else "")
         + f"; by the clock without reserve they cost {hourly(told.scheduled_usd_per_hour)}."
+        + _of_half(schedule, told)
         + (
             f" Where more requests come than `hours` says, SkyServe starts up to {schedule.headroom_fraction:.0%} more "
             f"than the table has (headroom_fraction), at USD {hourly(most_usd)} per hour."
@@ -73,8 +98,19 @@ def _autoscaled_sentence(plan: Plan, schedule: Schedule, told: Autoscaling) -> s
             if schedule.idle_hours
             and not told.least_fraction
             and all(machine.purpose != ROUTER_PURPOSE for machine in plan.overhead)
+            and not (workload is not None and workload.router.of_fleet)
             else ""
         )
+    )
+
+
+def _of_half(schedule: Schedule, told: Autoscaling) -> str:
+    if told.half_usd_per_hour is None:
+        return ""
+    return (
+        " Requests that stop and come back at once miss their targets until instances have started; with half of the "
+        f"most always running (launch.min_running_fraction: 0.5) fewer do, for {hourly(told.half_usd_per_hour)} "
+        f"({told.half_usd_per_hour / schedule.usd_per_hour - 1:+.1%})."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from sky_melange.domain.digest import in_order
 from sky_melange.domain.simulation import SimulatedBucket, SimulatedGroup, Simulation, Spread
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Slo
@@ -17,12 +18,18 @@ from sky_melange.render.text import Breakable, new_table, to_text
 _WORST_BUCKETS: Final = 3
 _LEAST_SHOWN: Final = 0.00005
 _HIDDEN: Final = ("histogram_tpot_s", "histogram_ttft_s")
+_KEYS: Final = (
+    *("attainment", "attainment_error", "refused_fraction", "requests", "request_rate_rps", "duration_s", "arrivals"),
+    *("seed", "ttft_s", "tpot_s", "itl_s", "latency_s", "missed", "groups", "buckets", "is_stable", "queue_growth_rps"),
+)
+_GROUP_KEYS: Final = ("name", "instances", "replicas", "requests", "share_fraction", "attainment")
 _LATENCIES: Final = (("TTFT", "ttft_s"), ("TPOT", "tpot_s"), ("ITL", "itl_s"), ("Latency", "latency_s"))
 
 
 def to_json(found: Simulation, *, requests_per_second: float) -> str:
     """Everything but the histograms. `requests_per_second`: how fast the simulator was, the one figure with a clock."""
-    document: dict[str, Any] = dataclasses.asdict(found)
+    document = in_order(dataclasses.asdict(found), _KEYS)
+    document["groups"] = [in_order(group, _GROUP_KEYS) for group in document["groups"]]
     for name in _HIDDEN:
         del document[name]
     document["simulated_requests_per_second"] = round(requests_per_second)

@@ -6,11 +6,9 @@ neither times nor counts nor costs enter the part below it.
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from sky_melange.domain.engine import ENGINES, PORT, version_gap
@@ -21,10 +19,11 @@ from sky_melange.domain.scaling import DECISION_SECONDS, ReplicaPolicy, most_rep
 from sky_melange.domain.workload import LaunchMode, Workload
 from sky_melange.render.engine_command import engine_arguments
 from sky_melange.render.router_haproxy import health_checks_rps
-from sky_melange.resources import cloud_features, data_path
+from sky_melange.render.templates import template_environment
+from sky_melange.resources import cloud_features
 
 if TYPE_CHECKING:
-    import jinja2
+    pass
 
 INITIAL_DELAY_SECONDS: Final = 3600
 """Until the first probe must succeed: machine, engine install and weights. Ready sooner costs nothing."""
@@ -62,7 +61,7 @@ def replica_policies(plan: Plan, workload: Workload) -> Mapping[str, ReplicaPoli
             # They are paid for whether they run or not.
             fewest = max(fewest, group.committed.term.instances)
         if told is not None:
-            fewest = max(fewest, math.ceil(most * told.least_fraction))
+            fewest = max(fewest, math.ceil(most * told.least_fraction - 1e-9))
             most = most_replicas(most, schedule)
         if fewest == most:
             continue
@@ -99,7 +98,7 @@ def render_group(group: ReplicaGroup, workload: Workload, policy: ReplicaPolicy 
     """The YAML of one group. Values are quoted for YAML and, where a shell reads them, for the shell."""
     mode = workload.launch.mode
     text = (
-        _environment()
+        template_environment(is_launch_file=True)
         .get_template("skypilot.yaml.j2")
         .render(
             group=group,
@@ -130,24 +129,6 @@ def _gpus_of_replicas(group: ReplicaGroup) -> list[str]:
     return [
         ",".join(gpus[first : first + group.tensor_parallel]) for first in range(0, len(gpus), group.tensor_parallel)
     ]
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    """Made once: compiling the template takes longer than rendering a group."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(data_path("templates")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-        autoescape=False,  # noqa: S701 - the output is YAML; every value passes the yaml or shell filter
-    )
-    environment.filters["yaml"] = lambda value: json.dumps(value, ensure_ascii=False)
-    environment.filters["shell"] = shlex.quote
-    return environment
 
 
 def nodes_per_launch(group: ReplicaGroup) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rich import box
@@ -19,6 +20,15 @@ NO_BREAK: Final = "\u00a0"
 
 _WITHIN_NAMES: Final = ("/", "_:.,-")
 """Where names break, best first: `lambda/us-east-1/gpu_1x_b200_sxm6` after a slash sooner than after an underscore."""
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table for programs."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
 def new_table(*, show_footer: bool = False, title: str | None = None, expand: bool = True) -> Table:

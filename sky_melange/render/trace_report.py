@@ -35,7 +35,7 @@ def to_json(summary: TraceSummary) -> str:
     document = {
         "schema_version": 1,
         "source": summary.source,
-        "columns": dataclasses.asdict(summary.columns),
+        "columns": summary.columns.document(),
         "requests": summary.requests,
         "requests_in_buckets": summary.requests_inside,
         "rows_rejected": summary.rows_rejected,

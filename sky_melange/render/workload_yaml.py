@@ -22,28 +22,33 @@ _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 _EVENLY: Final = "spread evenly; better: request_rate, per second in the busiest minutes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """What a workload says beside its traffic: taken from options, since no log knows it."""
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """Whose traffic it is."""
 
+    __slots__ = ()
     name: str
     model: str
-    dtype: str
     config: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame(Named):
+    """What a workload says beside its traffic: taken from options, since no log knows it."""
+
+    dtype: str
     tpot_ms: float
     ttft_ms: float
     bucket_size: BucketSize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sketch:
+class Sketch(Named):
     """A workload in a few words. None is what was not said; `max_model_len` bounds input and output together.
 
     `rate_key` is `request_rate`, or another key that says how many requests there are.
     """
 
-    name: str
-    model: str
     dtype: str | None
     engine: str | None
     rate_key: str
@@ -57,7 +62,6 @@ class Sketch:
     accelerators: tuple[str, ...]
     min_profile_kind: str | None
     max_model_len: int | None
-    config: str | None = None
 
 
 def sketch_yaml(sketch: Sketch) -> str:

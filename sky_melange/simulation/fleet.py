@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sky_melange.domain.front_door import RequestClass, Routed, needs_router, request_classes
+from sky_melange.domain.front_door import RequestClass, Routed, is_routed, request_classes
 from sky_melange.domain.profile import LatencyModelForm, Profile
 from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
@@ -26,7 +26,7 @@ class Group:
     """`instances` machines of `ranks` replicas each, of one profile; at most `running_limit` requests run on a replica.
 
     `in_turn`: its instances are separate addresses of the router, which asks them in turn; otherwise the one with the
-    fewest requests in flight gets the next.
+    fewest requests in flight gets the next. `slower_by`: every step takes so many times as long as the profile says.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Group:
     ranks: int
     running_limit: int
     in_turn: bool = False
+    slower_by: float = 1.0
 
     @property
     def replicas(self) -> int:
@@ -55,7 +56,7 @@ class Fleet:
 
     `spills`: requests go to another group that can serve them while a planned one is full. `size_error_fraction`: of
     the estimate of input tokens. `max_model_len`: input and output tokens, beyond which engines refuse; None: no limit.
-    `slower_fraction`: every step takes so much longer than the profiles say.
+    `slower_fraction`: every step of every group takes so much longer.
     """
 
     groups: tuple[Group, ...]
@@ -71,7 +72,7 @@ class Fleet:
 
 def fleet_of(plan: Routed, workload: Workload, profiles: Mapping[str, Profile]) -> Fleet:
     """A plan as its router and launch files run it; `profiles` by name of the group."""
-    has_router = needs_router(plan.groups, workload)
+    has_router = is_routed(plan.groups, workload)
     is_haproxy = workload.router.kind is RouterKind.HAPROXY
     return Fleet(
         groups=tuple(

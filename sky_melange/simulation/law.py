@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sky_melange.domain.kept import Kept
 from sky_melange.domain.profile import LatencyModelForm, MatrixForm, PointsForm, Profile
 from sky_melange.errors import MissingDataError
 from sky_melange.profiles.step_terms import budget_of, relative, rows_of, step_terms
@@ -44,20 +45,13 @@ class StepLaw:
     most_own: float
 
 
-_KEPT: Final[dict[tuple[int, int], tuple[Profile, StepLaw]]] = {}
-_MOST_KEPT: Final = 64
+_KEPT: Final = Kept[StepLaw](most=64)
 """A search simulates the same profiles again and again, and a fit to points takes as long as 20,000 requests."""
 
 
 def step_law(profile: Profile, most: int) -> StepLaw:
     """The law of a profile, for up to `most` running requests. Raises MissingDataError for rates without latencies."""
-    # A profile that is kept alive here has its id to itself.
-    key = (id(profile), most)
-    if key not in _KEPT:
-        if len(_KEPT) >= _MOST_KEPT:
-            _KEPT.clear()
-        _KEPT[key] = (profile, _step_law(profile, most))
-    return _KEPT[key][1]
+    return _KEPT.get((profile,), most, lambda: _step_law(profile, most))
 
 
 def _step_law(profile: Profile, most: int) -> StepLaw:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sky_melange.domain.buckets import Arrivals, TokenGrid, Traffic
 from sky_melange.domain.front_door import RequestClass
+from sky_melange.domain.kept import Kept
 from sky_melange.domain.profile import LatencyModelForm, Profile
 from sky_melange.domain.simulation import (
     MissedFractions,
@@ -51,6 +52,10 @@ _GROWTH_REQUESTS: Final = 3.0
 _HISTOGRAM_BINS: Final = 60
 _NO_LIMIT: Final = 1e18
 _APART_S: Final = 1e6
+
+_KEPT: Final = Kept[tuple[Drawn, str]](most=16)
+_MOST_KEPT_REQUESTS: Final = 200_000
+"""A search serves the same requests with one fleet after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +179,15 @@ def _warm_requests(scenario: Scenario, slo: Slo, rate_rps: float) -> int:
 
 def _requests(scenario: Scenario, warm: int, rate_rps: float) -> tuple[Drawn, str]:
     """As many after the counted ones as before: their tail is served under the same load."""
-    found, how = _sized_requests(scenario, warm, rate_rps)
-    return replace(found, cached=scenario.traffic.cached_tokens(found.inputs).astype(np.int64)), how
+
+    def find() -> tuple[Drawn, str]:
+        found, how = _sized_requests(scenario, warm, rate_rps)
+        return replace(found, cached=scenario.traffic.cached_tokens(found.inputs).astype(np.int64)), how
+
+    if scenario.requests + 2 * warm > _MOST_KEPT_REQUESTS:
+        return find()
+    values = (scenario.arrivals, scenario.requests, scenario.seed, warm, rate_rps)
+    return _KEPT.get((scenario.traffic, scenario.log), values, find)
 
 
 def _sized_requests(scenario: Scenario, warm: int, rate_rps: float) -> tuple[Drawn, str]:
@@ -218,7 +230,7 @@ def _groups(loop: ModuleType, fleet: Fleet) -> tuple[Any, Any]:
         table[row]["turns"] = group.in_turn
         law = found[row]
         table[row]["burdens"], table[row]["own_from"], table[row]["most_own"] = law.burdens, law.own_from, law.most_own
-        longer = 1.0 + fleet.slower_fraction
+        longer = (1.0 + fleet.slower_fraction) * group.slower_by
         laws.steps[row] = longer * np.stack((law.base, law.context, law.prompt, law.square), axis=1)
         # Rows of equal length: more knots on the line through the last two change nothing.
         more = np.arange(1, count - len(law.knots) + 1) * (law.knots[-1] - law.knots[-2])
@@ -269,6 +281,7 @@ def _summed_up(  # noqa: PLR0913, PLR0917 - the arrays of one run
         _group(fleet, row, served & (counted["group"] == row), met, (ttft, tpot, outputs), groups, duration_s, held)
         for row in range(len(fleet.groups))
     )
+    rising_ttft, rising_tpot = np.sort(ttft[served]), np.sort(tpot[served & (outputs > 1)])
     return Simulation(
         attainment=float(met.mean()),
         attainment_error=_error(met),
@@ -278,10 +291,10 @@ def _summed_up(  # noqa: PLR0913, PLR0917 - the arrays of one run
         duration_s=duration_s,
         arrivals=how,
         seed=scenario.seed,
-        ttft_s=_spread(ttft[served]),
-        tpot_s=_spread(tpot[served & (outputs > 1)]),
+        ttft_s=_spread(rising_ttft),
+        tpot_s=_spread(rising_tpot),
         itl_s=_gap_spread(loop, gaps),
-        latency_s=_spread(latency[served]),
+        latency_s=_spread(np.sort(latency[served])),
         missed=MissedFractions(
             refused=float(1.0 - served.mean()),
             ttft=float(missed[0].mean()),
@@ -293,8 +306,8 @@ def _summed_up(  # noqa: PLR0913, PLR0917 - the arrays of one run
         is_stable=not _grows(float(groups["early"].sum()), growth, duration_s, rate_rps),
         queue_growth_rps=_per_second(growth, duration_s) * scale,
         thinned_to=fleet.thinned_to,
-        histogram_tpot_s=_histogram(tpot[served & (outputs > 1)]),
-        histogram_ttft_s=_histogram(ttft[served]),
+        histogram_tpot_s=_histogram(rising_tpot),
+        histogram_ttft_s=_histogram(rising_ttft),
         percentiles=tuple(
             SimulatedPercentile(
                 name=str(each), limit_s=each.limit_s, target=each.percent / 100, attainment=float(1.0 - over.mean())
@@ -327,8 +340,8 @@ def _group(  # noqa: PLR0913, PLR0917 - the arrays of one run
         requests=count,
         share_fraction=count / len(own),
         attainment=float(met[own].mean()) if count else None,
-        ttft_s=_spread(ttft[own]),
-        tpot_s=_spread(tpot[own & (outputs > 1)]),
+        ttft_s=_spread(np.sort(ttft[own])),
+        tpot_s=_spread(np.sort(tpot[own & (outputs > 1)])),
         busy_fraction=float(table["busy_s"]) / time_s if time_s > 0 else 0.0,
         mean_running=float(table["running"] / table["busy_s"]) if table["busy_s"] > 0 else 0.0,
         running_limit=group.most_running,
@@ -361,11 +374,21 @@ def _error(met: Any) -> float:
     return float(_STUDENT_19 * means.std(ddof=1) / math.sqrt(_BATCHES))
 
 
-def _spread(values: Floats) -> Spread | None:
-    if not len(values):
+def _spread(ordered: Floats) -> Spread | None:
+    """Of values that rise."""
+    if not len(ordered):
         return None
-    p50, p90, p95, p99 = (float(value) for value in np.quantile(values, (0.5, 0.9, 0.95, 0.99)))
-    return Spread(mean=float(values.mean()), p50=p50, p90=p90, p95=p95, p99=p99)
+    p50, p90, p95, p99 = (_quantile(ordered, share) for share in (0.5, 0.9, 0.95, 0.99))
+    return Spread(mean=float(ordered.mean()), p50=p50, p90=p90, p95=p95, p99=p99)
+
+
+def _quantile(ordered: Floats, share: float) -> float:
+    """As `np.quantile` has it, which does not know that the values rise."""
+    at = share * (len(ordered) - 1)
+    before = math.floor(at)
+    low, high = float(ordered[before]), float(ordered[min(before + 1, len(ordered) - 1)])
+    part = at - before
+    return high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part
 
 
 def _gap_spread(loop: ModuleType, gaps: Floats) -> Spread | None:
@@ -384,16 +407,17 @@ def _buckets(grid: TokenGrid, counted: Any, met: Any) -> tuple[SimulatedBucket, 
     columns = np.searchsorted(grid.output_edges, counted["outputs"])
     is_larger = (rows == len(grid.input_edges)) | (columns == len(grid.output_edges))
     key = np.where(is_larger, -1, rows * len(grid.output_edges) + columns)
+    # Larger requests are counted first.
+    counts, held = np.bincount(key + 1), np.bincount(key + 1, weights=met)
     found = []
-    for cell in np.unique(key):
-        own = key == cell
-        i, j = divmod(int(cell), len(grid.output_edges))
+    for cell in np.flatnonzero(counts):
+        i, j = divmod(int(cell) - 1, len(grid.output_edges))
         found.append(
             SimulatedBucket(
-                input_tokens=None if cell < 0 else grid.input_edges[i],
-                output_tokens=None if cell < 0 else grid.output_edges[j],
-                requests=int(own.sum()),
-                attainment=float(met[own].mean()),
+                input_tokens=None if cell == 0 else grid.input_edges[i],
+                output_tokens=None if cell == 0 else grid.output_edges[j],
+                requests=int(counts[cell]),
+                attainment=float(held[cell] / counts[cell]),
             )
         )
     return tuple(
@@ -403,10 +427,13 @@ def _buckets(grid: TokenGrid, counted: Any, met: Any) -> tuple[SimulatedBucket, 
     )
 
 
-def _histogram(values: Floats) -> tuple[tuple[float, int], ...]:
-    """(lower end in seconds, requests) of bins of equal width up to the 99.5th percentile, the rest in the last."""
-    if not len(values):
+def _histogram(ordered: Floats) -> tuple[tuple[float, int], ...]:
+    """(lower end in seconds, requests) of bins of equal width up to the 99.5th percentile of rising values, the rest in
+    the last.
+    """
+    if not len(ordered):
         return ()
-    top = float(np.quantile(values, 0.995)) or 1e-3
-    counts, edges = np.histogram(np.minimum(values, top), bins=_HISTOGRAM_BINS, range=(0.0, top * (1 + 1e-9)))
-    return tuple((float(edge), int(count)) for edge, count in zip(edges, counts, strict=False))
+    top = _quantile(ordered, 0.995) or 1e-3
+    edges = np.linspace(0.0, top * (1 + 1e-9), _HISTOGRAM_BINS + 1)[:-1]
+    counts = np.diff(np.searchsorted(ordered, edges), append=len(ordered))
+    return tuple((float(edge), int(count)) for edge, count in zip(edges, counts, strict=True))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
-import yaml
-
+from sky_melange.domain.fleet import SharedEngine
 from sky_melange.resources import shipped_rows
+from sky_melange.skypilot.launch_files import sections
 from sky_melange.skypilot.verdict import Check
 
 _REQUIREMENT: Final = re.compile(r"\b(vllm|sglang)==([0-9][\w.+-]*)")
@@ -24,6 +25,8 @@ _BEFORE_ARGUMENTS: Final = 3
 _FUNCTION: Final = re.compile(r"replica$|port_[0-9]+(\(\))?$")
 """What stands after the end of a function: a call of it, or the next."""
 
+_DEVICES: Final = re.compile(r"^ *port_([0-9]+)\(\) *\{\s+export CUDA_VISIBLE_DEVICES=([0-9,]*)$", re.MULTILINE)
+
 _SHORT_LEVEL: Final = re.compile(r"-O=?\w+")
 """vLLM's optimisation level, written as compilers do."""
 
@@ -31,13 +34,29 @@ _SHORT_LEVEL: Final = re.compile(r"-O=?\w+")
 def engine_checks(launch_file: str) -> tuple[Check, ...]:
     """A check for each engine that a launch file starts as ours do; none of other files."""
     try:
-        document = yaml.safe_load(launch_file)
-    except yaml.YAMLError:
+        task = sections(launch_file)
+    except ValueError:
         return ()
-    sections = document if isinstance(document, dict) else {}
-    found = dict.fromkeys(_REQUIREMENT.findall(str(sections.get("setup"))))
-    commands = {key: list(_arguments(key[0], sections.get("run"))) for key in found}
+    found = dict.fromkeys(_REQUIREMENT.findall(str(task.get("setup"))))
+    commands = {key: list(_arguments(key[0], task.get("run"))) for key in found}
     return tuple(_check(engine, version, each) for (engine, version), each in commands.items() if each)
+
+
+def gpu_check(engines: Sequence[SharedEngine], launch_file: str) -> Check:
+    """Whether the engines that share a machine start on the GPUs that are planned for their ports."""
+    run = str(sections(launch_file).get("run"))
+    found: dict[int, str] = {}
+    for port, gpus in _DEVICES.findall(run):
+        found.setdefault(int(port), gpus)
+    faults = [
+        f"port {each.port} ({each.group}): planned GPUs {','.join(map(str, each.gpus))}, the file has "
+        f"{found.get(each.port, 'none')}"
+        for each in engines
+        if found.get(each.port) != ",".join(map(str, each.gpus))
+    ]
+    taken = Counter(gpu for gpus in found.values() for gpu in gpus.split(","))
+    faults += [f"{count} engines start on GPU {gpu}" for gpu, count in sorted(taken.items()) if count > 1]
+    return Check(name="gpus", passed=not faults, detail="; ".join(faults) or "each engine has its own, as planned")
 
 
 def _check(engine: str, version: str, commands: Sequence[Sequence[str]]) -> Check:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -42,6 +42,20 @@ def read_texts(plan_file: Path, named: Sequence[tuple[str, str]]) -> tuple[str, 
     if mistakes:
         raise InputError(mistakes)
     return tuple(texts)
+
+
+def sections(text: str) -> dict[str, Any]:
+    """A launch file or configuration as SkyPilot reads it; {} for what is no mapping. Raises ValueError for no YAML."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    return document if isinstance(document, dict) else {}
+
+
+def written(document: Mapping[str, Any]) -> str:
+    """The text of these sections, in their order."""
+    return yaml.safe_dump(document, sort_keys=False)
 
 
 def _refuse_broken_yaml(path: Path, text: str) -> None:

@@ -20,12 +20,10 @@ class Step:
 class Resources:
     """Resources that a file asks for (None where it leaves the choice to SkyPilot) or that SkyPilot picked.
 
-    `is_sized`: vCPUs and memory are named.
+    `place`: cloud, region and zone. `is_sized`: vCPUs and memory are named.
     """
 
-    cloud: str | None
-    region: str | None
-    zone: str | None
+    place: tuple[str | None, str | None, str | None]
     instance_type: str | None
     accelerators: Mapping[str, float] | None
     use_spot: bool
@@ -64,9 +62,7 @@ def observation_from_json(data: Mapping[str, Any]) -> Observation:
 
 def _resources(data: Mapping[str, Any]) -> Resources:
     return Resources(
-        cloud=data["cloud"],
-        region=data["region"],
-        zone=data["zone"],
+        place=(data["cloud"], data["region"], data["zone"]),
         instance_type=data["instance_type"],
         accelerators=data["accelerators"],
         use_spot=data["use_spot"],

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sky_melange.errors import CheckFailedError, MissingDataError, SkyMelangeError
 from sky_melange.skypilot.observation import Observation, observation_from_json
+from sky_melange.untrusted import json_or_none
 
 _WORKER: Final = "sky_melange.skypilot.offline_worker"
 _CATALOG_FOLDER: Final = Path(".sky", "catalogs", "v8")
@@ -64,10 +65,7 @@ def _run(home: Path, request: str, timeout_s: float) -> Mapping[str, Any]:
     except subprocess.TimeoutExpired as error:
         message = f"SkyPilot did not finish reading the launch files within {timeout_s:g} s; nothing was validated"
         raise CheckFailedError(message) from error
-    try:
-        response = json.loads(child.stdout) if child.returncode == 0 else None
-    except json.JSONDecodeError:
-        response = None
+    response = json_or_none(child.stdout) if child.returncode == 0 else None
     if not isinstance(response, dict):
         last_lines = " | ".join(child.stderr.strip().splitlines()[-3:])
         raise SkyMelangeError(f"SkyPilot stopped (exit {child.returncode}) while reading launch files: {last_lines}")

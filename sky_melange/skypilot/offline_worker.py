@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from sky_melange.skypilot.skypilot_errors import one_line, refusals
+from sky_melange.untrusted import own_json
 
 _NETWORK_EVENTS: Final = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"})
 _UNIX_SOCKET_EVENTS: Final = frozenset({"socket.connect", "socket.sendto"})
@@ -30,7 +31,7 @@ def main() -> None:
     response = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.addaudithook(_refuse_network)
-    request = json.load(sys.stdin)
+    request = own_json(sys.stdin.read())
     with response:
         json.dump(_respond(request["clouds"], request["own"], request["yamls"]), response)
 

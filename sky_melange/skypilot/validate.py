@@ -16,7 +16,7 @@ from sky_melange.domain.workload import LaunchMode
 from sky_melange.plan_file import PlanDocument
 from sky_melange.plan_file.fleet import FleetDocument
 from sky_melange.render.skypilot_yaml import replica_policies
-from sky_melange.skypilot.engine_flags import engine_checks
+from sky_melange.skypilot.engine_flags import engine_checks, gpu_check
 from sky_melange.skypilot.launch_files import read_launch_files, read_texts
 from sky_melange.skypilot.offline import observe_offline
 from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
@@ -54,7 +54,11 @@ def validate_machines(
     machines = document.plan.machines
     yamls = read_texts(document.path, [(machine.name, machine.file) for machine in machines])
     groups = [_as_group(machine, plans) for machine in machines]
-    return _verdicts(groups, yamls, {}, LaunchMode.CLUSTER, offers, timeout_s)
+    verdicts = _verdicts(groups, yamls, {}, LaunchMode.CLUSTER, offers, timeout_s)
+    return tuple(
+        replace(verdict, checks=(*verdict.checks, gpu_check(machine.engines, text)))
+        for verdict, machine, text in zip(verdicts, machines, yamls, strict=True)
+    )
 
 
 def _as_group(machine: SharedMachine, plans: Sequence[PlanDocument]) -> ReplicaGroup:

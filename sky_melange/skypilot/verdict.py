@@ -85,28 +85,26 @@ def _pinned(observation: Observation) -> Check:
     if len(observation.asked) != 1:
         return Check(name="pinned", passed=False, detail=f"asks for any of {len(observation.asked)} resources, not one")
     asked = observation.asked[0]
-    wanted: dict[str, object] = {
-        "infra: cloud": asked.cloud,
-        "infra: region": asked.region,
-        "accelerators": asked.accelerators,
-    }
-    is_own = asked.cloud in OWN_CLOUDS
+    cloud, region, zone = asked.place
+    wanted: dict[str, object] = {"infra: cloud": cloud, "infra: region": region, "accelerators": asked.accelerators}
+    is_own = cloud in OWN_CLOUDS
     wanted |= {"cpus and memory": asked.is_sized} if is_own else {"instance_type": asked.instance_type}
     missing = [key for key, value in wanted.items() if not value]
     if missing:
         return Check(name="pinned", passed=False, detail=f"leaves open: {', '.join(missing)}")
-    if asked.cloud == "aws" and asked.zone is not None and _AWS_ZONE_ID.fullmatch(asked.zone):
-        detail = f"{asked.zone} is a zone ID, which names another zone in each AWS account: write cloud/region only"
+    if cloud == "aws" and zone is not None and _AWS_ZONE_ID.fullmatch(zone):
+        detail = f"{zone} is a zone ID, which names another zone in each AWS account: write cloud/region only"
         return Check(name="pinned", passed=False, detail=detail)
     size = "cpus, memory" if is_own else "instance type"
     return Check(name="pinned", passed=True, detail=f"cloud, region, {size} and accelerators")
 
 
 def _machine_checks(group: ReplicaGroup, machine: Resources, *, finder: str) -> Iterator[Check]:
-    yield _equal("cloud", group.cloud, machine.cloud, finder)
-    yield _equal("region", group.region, machine.region, finder)
+    cloud, region, zone = machine.place
+    yield _equal("cloud", group.cloud, cloud, finder)
+    yield _equal("region", group.region, region, finder)
     if group.zone is not None and group.cloud != "aws":
-        yield _equal("zone", group.zone, machine.zone, finder)
+        yield _equal("zone", group.zone, zone, finder)
     if machine.instance_type is not None or group.cloud not in OWN_CLOUDS:
         # SkyPilot names a pod by what the file asks for; the file itself does not.
         yield _equal("instance_type", group.instance_type, machine.instance_type, finder)

@@ -1,6 +1,6 @@
 """Log files as DuckDB tables: read where they lie, streamed, larger than memory.
 
-SQL is put together from paths and column names that `_quoted`, `_literal` and `_identifier` have quoted.
+SQL is put together from paths and column names that `quoted`, `literal` and `identifier` have quoted.
 """
 # ruff: noqa: S608
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
+from sky_melange.traces import duckdb_sql as sql
 from sky_melange.traces import files, where
 from sky_melange.traces.edges import MAX_TOKENS
 from sky_melange.traces.engine import (
@@ -64,21 +65,6 @@ _STEPS: Final = "log_steps"
 _DEEPEST_SPAN: Final = 16
 
 _OBJECTS: Final = ("STRUCT", "MAP", "JSON")
-_ATTRIBUTE_KINDS: Final = ("int", "double", "string", "bool")
-_SGLANG: Final = {
-    "logged_at": "^[[]?([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}([.][0-9]+)?)",
-    "rid": "^.*?Finish: obj=[A-Za-z]*[(]rid='([^']*)'",
-    "prompt_tokens": "^.*, out=[{].*'meta_info': [{].*'prompt_tokens': ([0-9]+)",
-    "completion_tokens": "^.*, out=[{].*'meta_info': [{].*'completion_tokens': ([0-9]+)",
-}
-"""What the lines of SGLang's text log hold, as patterns of DuckDB.
-
-Prompts and answers are in there before it, and may say anything: of each number the last is the server's.
-"""
-
-_SGLANG_FINISHED: Final = "instr(line, 'Finish: obj=') > 0 AND instr(line, 'obj=') = instr(line, 'Finish: obj=') + 8"
-"""No prompt that was received and speaks of this."""
-
 _POLL_S: Final = 0.2
 _FIRST_ROWS: Final = 20_000
 _QUICK: Final = 0.4
@@ -416,13 +402,13 @@ class DuckDbFiles:
         if bare.endswith((".parquet", ".pq")):
             return LogFile(path=path, format="parquet")
         if bare.endswith((".jsonl", ".ndjson", ".json")):
-            query = f"SELECT * FROM read_ndjson({_quoted(path)}, compression = '{compression}') LIMIT 0"
+            query = f"SELECT * FROM read_ndjson({sql.quoted(path)}, compression = '{compression}') LIMIT 0"
             names = tuple(column[0] for column in self._sql(query, path).description)
             return LogFile(path=path, format="jsonl", compression=compression, columns=names)
         if not bare.endswith((".csv", ".tsv", ".txt")):
             message = "name the format with a suffix: .csv, .jsonl or .parquet, and .gz or .zst after it"
             raise InputError([Mistake(source=one_line(path), message=message)])
-        lines = _lines(_quoted(path), LogFile(path=path, format="csv", compression=compression))
+        lines = sql.lines(sql.quoted(path), LogFile(path=path, format="csv", compression=compression))
         first = self._sql(f"SELECT line FROM {lines} LIMIT 1", path).fetchone()
         if first is None:
             raise InputError([Mistake(source=one_line(path), message="is empty")])
@@ -498,7 +484,7 @@ class DuckDbFiles:
         return bool(self._sql(f"SELECT count(*) FROM {_STEPS}").fetchone()[0])
 
     def _parquet_shape(self, file: LogFile) -> tuple[tuple[str, str], ...]:
-        described = self._sql(f"DESCRIBE SELECT * FROM read_parquet({_quoted(file.path)})", file.path).fetchall()
+        described = self._sql(f"DESCRIBE SELECT * FROM read_parquet({sql.quoted(file.path)})", file.path).fetchall()
         return tuple((str(row[0]), str(row[1])) for row in described)
 
     def _draft(self, name: str, group: Sequence[LogFile]) -> _Draft:
@@ -533,24 +519,24 @@ class DuckDbFiles:
             column, *keys = nested.get(name, (name,))
             read[column] += 1
             if file.format == "json" and file.rows != files.ARRAY:
-                return _inside_row(file, [column, *keys])
-            own = f"c{have.index(column)}" if file.format == "csv" else _identifier(column)
+                return sql.inside_row(file, [column, *keys])
+            own = f"c{have.index(column)}" if file.format == "csv" else where.identifier(column)
             is_object = kinds.get(column, TEXT).startswith(_OBJECTS)
-            return _inside(f"to_json({own})" if is_object else own, keys) if keys else own
+            return sql.inside(f"to_json({own})" if is_object else own, keys) if keys else own
 
-        values = {alias: _value(named(column), kinds[column]) for column, alias in wanted}
+        values = {alias: sql.value(named(column), kinds[column]) for column, alias in wanted}
         if columns.blocks is not None:
             values[BLOCKS] = f"CAST({named(columns.blocks)} AS VARCHAR)"
         if has_details(columns) and {columns.input, columns.output} <= nested.keys():
             whole = named(columns.input.rpartition(".")[0])
-            values |= {word: _with_details(whole, columns, word) for word in (INPUT, OUTPUT)}
+            values |= {word: sql.with_details(whole, columns, word) for word in (INPUT, OUTPUT)}
         branches = "".join(f"WHEN {where.to_sql(which, named)} THEN {CODES[why]} " for why, which in set_aside)
         values[_MODEL] = "NULL" if columns.model is None else named(columns.model)
         condition = where.to_sql(chosen, named)
         of_id = None if columns.id is None else named(columns.id)
         parent = parent_of(columns, (*have, *nested))
         of_parent = None if parent is None else named(parent)
-        listed = "[" + ", ".join(_quoted(path) for path in paths) + "]"
+        listed = "[" + ", ".join(sql.quoted(path) for path in paths) + "]"
         sizes = {columns.input, columns.output}
         is_typed = file.format == "csv" and len(sizes) == 2 and all(read[name] == 1 for name in sizes)
         of_time = None if columns.time is None else kinds[columns.time].replace(WITH_ZONE_NS, WITH_ZONE)
@@ -564,8 +550,8 @@ class DuckDbFiles:
             aside=f"CASE {branches}ELSE 0 END" if branches else "0",
             id=of_id,
             parent=of_parent,
-            rows=f"{_reader(listed, file, list(read))} WHERE {condition}",
-            typed_rows=f"{_reader(listed, file, list(read), sizes)} WHERE {condition}" if is_typed else None,
+            rows=f"{sql.reader(listed, file, list(read))} WHERE {condition}",
+            typed_rows=f"{sql.reader(listed, file, list(read), sizes)} WHERE {condition}" if is_typed else None,
         )
 
     def _view(self, number: int, draft: _Draft, *, is_repeated: bool) -> View:
@@ -606,8 +592,8 @@ class DuckDbFiles:
     def _nested(self, path: str, have: Sequence[str], types: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """The values inside the objects of a Parquet file."""
         names = [name for name, kind in zip(have, types, strict=True) if kind.startswith(_OBJECTS)]
-        objects = ", ".join(f"to_json({_identifier(name)})" for name in names)
-        sample = self._sql(f"SELECT {objects} FROM read_parquet({_quoted(path)}) LIMIT 100", path).fetchall()
+        objects = ", ".join(f"to_json({where.identifier(name)})" for name in names)
+        sample = self._sql(f"SELECT {objects} FROM read_parquet({sql.quoted(path)}) LIMIT 100", path).fetchall()
         return dict(files.names_inside(dict(zip(names, row, strict=True)) for row in sample)[1])
 
     def _sql(self, query: str, path: str = "") -> Any:
@@ -683,85 +669,9 @@ def _no_extension(text: str, source: str) -> InputError:
     return InputError([Mistake(source=one_line(source), message=message)])
 
 
-def _reader(paths: str, file: LogFile, columns: Sequence[str], numbers: Container[str] = ()) -> str:
-    """The table that these columns are read from, as text where it is text; of CSV, `numbers` as such."""
-    if file.format == "parquet":
-        return f"read_parquet({paths})"
-    if file.format == "jsonl" or file.rows == files.ARRAY:
-        named = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in columns)
-        return (
-            f"read_json({paths}, format = '{'array' if file.rows else 'newline_delimited'}', columns = {{{named}}}, "
-            f"compression = '{file.compression}', maximum_object_size = {files.MAX_LINE_BYTES})"
-        )
-    if file.format == "json":
-        spans = "json_extract(document, '$[*].scopeSpans[*].spans[*]')"
-        rows = spans if file.rows == files.SPANS else "json_extract(document, '$[*]')"
-        return (
-            f"(SELECT unnest({rows}) AS log_row FROM read_json({paths}, format = 'unstructured', "
-            f"columns = {{{_literal(file.rows)}: 'JSON'}}, compression = '{file.compression}', "
-            f"maximum_object_size = {files.MAX_DOCUMENT_BYTES}) AS documents(document))"
-        )
-    if file.format == "sglang":
-        finished = f"FROM {_lines(paths, file)} WHERE {_SGLANG_FINISHED}"
-        found = [f"nullif(regexp_extract(line, {_literal(how)}, 1), '') AS {name}" for name, how in _SGLANG.items()]
-        return f"(SELECT {', '.join(found)} {finished})"
-    # Columns of CSV are named by their position: headers may repeat names or hold anything.
-    kinds = [DOUBLE if column in numbers else TEXT for column in file.columns]
-    types = ", ".join(f"'c{index}': '{kind}'" for index, kind in enumerate(kinds))
-    return (
-        f"read_csv({paths}, auto_detect = false, header = true, columns = {{{types}}}, "
-        f"delim = {_literal(file.delimiter)}, quote = '\"', escape = '\"', compression = '{file.compression}')"
-    )
-
-
-def _lines(paths: str, file: LogFile) -> str:
-    """Text, line by line."""
-    return (
-        f"read_csv({paths}, auto_detect = false, header = false, delim = chr(1), quote = '', escape = '', "
-        f"columns = {{'line': 'VARCHAR'}}, compression = '{file.compression}', max_line_size = {files.MAX_LINE_BYTES})"
-    )
-
-
-def _inside(text: str, keys: Sequence[str]) -> str:
-    """The value inside an object, or inside a text that is one."""
-    # A pointer, unlike a path, takes any key.
-    pointer = "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
-    return f"CASE WHEN json_valid({text}) THEN json_extract_string({text}, {_literal(pointer)}) END"
-
-
-def _with_details(whole: str, columns: LogColumns, which: str) -> str:
-    """The sum of the values of an object whose keys have `input` (or `output`) in them; as text, as it would be alone.
-
-    Where the object's total says that the plain values are all, the others are parts of them. What is no number stays
-    as it is.
-    """
-    words = {alias: name.rpartition(".")[2] for alias, name in ((INPUT, columns.input), (OUTPUT, columns.output))}
-    text = f"CASE WHEN json_valid({whole}) THEN {whole} END"
-    plain = {alias: f"json_extract_string({text}, {_literal('/' + word)})" for alias, word in words.items()}
-    key = "replace(replace(name, '~', '~0'), '/', '~1')"
-    total = f"TRY_CAST(json_extract_string({text}, '/total') AS BIGINT)"
-    both = " + ".join(f"TRY_CAST({value} AS BIGINT)" for value in plain.values())
-    return (
-        f"CASE WHEN {plain[which]} IS NOT NULL AND (TRY_CAST({plain[which]} AS BIGINT) IS NULL OR {total} = {both}) "
-        f"THEN {plain[which]} ELSE CAST(list_sum(list_transform(list_filter(json_keys({text}), lambda name: "
-        f"contains(lower(name), {_literal(words[which])})), "
-        f"lambda name: TRY_CAST(json_extract_string({text}, '/' || {key}) AS BIGINT))) AS VARCHAR) END"
-    )
-
-
 def _path(name: str, have: Sequence[str]) -> tuple[str, ...]:
     """Where a value would be that no object has so far."""
     return ("attributes", name) if name.startswith("gen_ai.") and "attributes" in have else tuple(name.split("."))
-
-
-def _inside_row(file: LogFile, keys: Sequence[str]) -> str:
-    if file.rows != files.SPANS or keys[0] != "attributes":
-        return _inside("log_row", keys)
-    kinds = ", ".join(f'"{kind}Value": "VARCHAR"' for kind in _ATTRIBUTE_KINDS)
-    shape = '[{"key": "VARCHAR", "value": {' + kinds + "}}]"
-    attributes = f"from_json(log_row -> '$.attributes', '{shape}')"
-    found = f"list_filter({attributes}, lambda each: each.key = {_literal(keys[1])})[1].value"
-    return f"coalesce({', '.join(f'({found}).{kind}Value' for kind in _ATTRIBUTE_KINDS)})"
 
 
 def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
@@ -771,28 +681,6 @@ def _check_unique(columns: LogColumns, have: Sequence[str], path: str) -> None:
         raise InputError([Mistake(source=path, line=1, message=f"has the column {name!r} twice") for name in repeated])
 
 
-def _value(name: str, kind: str) -> str:
-    """A column, or the same times in UTC without a zone; never what is not finite, which is no number."""
-    if kind == WITH_ZONE_NS:
-        return f"make_timestamp(epoch_ns({name}) // 1000)"
-    if kind != WITH_ZONE:
-        return name
-    return f"CASE WHEN isfinite({name}) THEN make_timestamp(epoch_us({name})) ELSE CAST({name} AS TIMESTAMP) END"
-
-
 def _named(paths: Sequence[str]) -> str:
     names = [one_line(path.rsplit("/", 1)[-1]) for path in paths[:3]]
     return ", ".join(names) + (f" and {len(paths) - 3} more files" if len(paths) > 3 else "")
-
-
-def _quoted(path: str) -> str:
-    """A path as a SQL string; wildcards in names of local files are taken literally."""
-    return _literal(path if files.is_remote(path) else re.sub(r"([\[*?])", r"[\1]", path))
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

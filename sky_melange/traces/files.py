@@ -18,6 +18,7 @@ from typing import IO, Any, Final, Literal, cast
 
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.text import one_line
+from sky_melange.untrusted import first_json, json_or_none
 
 Format = Literal["csv", "jsonl", "json", "sglang", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -219,10 +220,7 @@ def _inspect_lines(path: str, compression: Compression, stream: IO[bytes]) -> Lo
 
 
 def _json_object(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
-    except (ValueError, RecursionError):
-        return None
+    value = json_or_none(line.removeprefix(b"\xef\xbb\xbf"))
     return value if isinstance(value, dict) else None
 
 
@@ -238,14 +236,14 @@ def _rows_of(document: dict[str, Any]) -> str:
 def _array(path: str, compression: Compression) -> LogFile:
     """One JSON array of objects; its first ones are enough to know it by."""
     rows: list[dict[str, Any]] = []
-    decoder, at = json.JSONDecoder(), 1
+    at = 1
     with open_text(path, compression) as stream:
         head = stream.read(MAX_LINE_BYTES).decode("utf-8", "replace").removeprefix("\ufeff").lstrip()
     while len(rows) < _SAMPLE_LINES:
         while at < len(head) and head[at] in " \t\r\n,":
             at += 1
         try:
-            row, at = decoder.raw_decode(head, at)
+            row, at = first_json(head, at)
         except (ValueError, RecursionError):
             break
         if not isinstance(row, dict):
@@ -262,7 +260,7 @@ def _document(path: str, compression: Compression) -> LogFile:
     with open_text(path, compression) as stream:
         text = stream.read(MAX_DOCUMENT_BYTES + 1)
     try:
-        document, _ = json.JSONDecoder().raw_decode(text.decode("utf-8", "replace").removeprefix("\ufeff").lstrip())
+        document, _ = first_json(text.decode("utf-8", "replace").removeprefix("\ufeff").lstrip())
     except (ValueError, RecursionError):
         size = f"; a larger one than {MAX_DOCUMENT_BYTES >> 20} MiB must be one object a request and line"
         raise _mistake(path, "is no JSON object" + (size if len(text) > MAX_DOCUMENT_BYTES else ""), line=1) from None
@@ -348,10 +346,7 @@ def bad_json_line(file: LogFile) -> int | None:
     """The number of the first line that is no JSON object, by a slow and sure reading; None when there is none."""
     with open_text(file.path, file.compression) as stream:
         for number, line in enumerate(stream, start=1):
-            try:
-                if line.strip() and not isinstance(json.loads(line), dict):
-                    return number
-            except (ValueError, RecursionError):
+            if line.strip() and not isinstance(json_or_none(line), dict):
                 return number
     return None
 
@@ -373,10 +368,10 @@ def line_of(file: LogFile, text: str, column: str) -> int | None:
 
 
 def _has(line: str, column: str, text: str) -> bool:
-    try:
-        value = json.loads(line).get(column)
-    except (ValueError, RecursionError, AttributeError):
+    row = json_or_none(line)
+    if not isinstance(row, dict):
         return False
+    value = row.get(column)
     return value == text or (not isinstance(value, str) and json.dumps(value) == text)
 
 

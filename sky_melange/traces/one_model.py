@@ -9,7 +9,7 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.engine import Seen, Survey
 from sky_melange.traces.numbers import CODES
 from sky_melange.traces.text import one_line
-from sky_melange.traces.where import columns_of, is_word, parse_where
+from sky_melange.traces.where import columns_of, identifier, is_word, literal, parse_where
 
 _MOST_SHOWN: Final = 20
 
@@ -28,11 +28,10 @@ def check_one_model(source: str, column: str | None, seen: Survey, options: Trac
     if seen.kinds > len(shown):
         lines.append(f"and {seen.kinds - len(shown):,} more")
     first = next((each.model for each in seen.rows if not each.aside and each.model is not None), "")
-    quoted = first.replace("'", "''")
-    name = column if is_word(column) else '\\"' + column.replace('"', '""') + '\\"'
+    name = column if is_word(column) else identifier(column).replace('"', '\\"')
     message = (
         f"holds the requests of {seen.models:,} models, and a workload is one model's. Choose it, for example: "
-        f"--where \"{name} = '{quoted}'\" (where: in a workload), or --where TRUE if they are one. The log has:\n"
+        f'--where "{name} = {literal(first)}" (where: in a workload), or --where TRUE if they are one. The log has:\n'
         + "\n".join(lines)
     )
     raise InputError([Mistake(source=source, message=message)])

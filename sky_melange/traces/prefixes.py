@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from typing import Final
 
 from sky_melange.domain.trace import PrefixCache, PrefixHits
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.request_log import RequestLog
+from sky_melange.untrusted import json_or_none
 
 MOST_BLOCKS: Final = 50_000_000
 """Of a log; they are counted one by one."""
@@ -60,10 +60,7 @@ def prefix_hits(log: RequestLog, cache: PrefixCache) -> PrefixHits:
 
 
 def _ids(text: str | None, source: str, row: int) -> list[int | str]:
-    try:
-        ids = json.loads(text or "")
-    except (ValueError, RecursionError):
-        ids = None
+    ids = json_or_none(text or "")
     if not isinstance(ids, list) or not all(isinstance(each, int | str) for each in ids):
         message = f"request {row + 1:,} by time: want a list of block ids such as [0, 1], found {str(text)[:40]!r}"
         raise InputError([Mistake(source=source, key="hash_ids", message=message)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import Cell, LogColumns, Outside, RateSummary, Rejection, TimeUnit, TraceSummary
 from sky_melange.errors import MissingDataError
 from sky_melange.resources import data_path
+from sky_melange.untrusted import own_json
 
 if TYPE_CHECKING:
     from sky_melange.traces.request_log import RequestLog
@@ -28,7 +28,7 @@ def load_preset(name: str) -> TraceSummary:
     """A preset by name. Raises MissingDataError when there is none, listing those that there are."""
     if name not in preset_names():
         raise MissingDataError(f"there is no preset {name!r}; there are: {', '.join(preset_names())}")
-    document = json.loads(data_path("catalogs", "presets", f"{name}.json").read_text(encoding="utf-8"))
+    document = own_json(data_path("catalogs", "presets", f"{name}.json").read_text(encoding="utf-8"))
     return from_document(document)
 
 
@@ -71,7 +71,7 @@ def to_document(summary: TraceSummary, provenance: dict[str, str]) -> dict[str, 
         "schema_version": SCHEMA_VERSION,
         "source": summary.source,
         "provenance": provenance,
-        "columns": dataclasses.asdict(summary.columns),
+        "columns": summary.columns.document(),
         "input_edges": list(summary.grid.input_edges),
         "output_edges": list(summary.grid.output_edges),
         "cells": [list(dataclasses.astuple(cell)) for cell in summary.cells],

@@ -60,6 +60,16 @@ def parse_where(text: str, *, source: str = "--where") -> Condition:
     return _Parser(text, source).whole()
 
 
+def literal(text: str) -> str:
+    """A SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A name, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def is_word(name: str) -> bool:
     """Whether a column can be written as it is, without quotes."""
     return name.upper() not in _WORDS and re.fullmatch(r"[^\W\d][\w.]*", name) is not None
@@ -149,14 +159,13 @@ def _compared(value: object, operator: str, literal: Literal) -> bool:
     return bool(_OPERATORS[operator](left, right))
 
 
-def _sql_of(column: str, operator: str, literal: Literal) -> str:
+def _sql_of(column: str, operator: str, value: Literal) -> str:
     text = f"CAST({column} AS VARCHAR)"
-    if isinstance(literal, bool):
-        return f"lower({text}) {operator} '{str(literal).lower()}'"
-    if isinstance(literal, float):
-        return f"TRY_CAST({text} AS DOUBLE) {operator} {literal!r}"
-    quoted = literal.replace("'", "''")
-    return f"{text} {operator} '{quoted}'"
+    if isinstance(value, bool):
+        return f"lower({text}) {operator} '{str(value).lower()}'"
+    if isinstance(value, float):
+        return f"TRY_CAST({text} AS DOUBLE) {operator} {value!r}"
+    return f"{text} {operator} {literal(value)}"
 
 
 def _ibis_of(column: Any, operator: str, literal: Literal) -> Any:

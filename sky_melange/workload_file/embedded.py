@@ -55,6 +55,7 @@ _NOT_WRITTEN: Final = {
     ("model", "remote_code"),
     ("model", "dtypes"),
     ("model", "sizes"),
+    ("router", "of_fleet"),
     ("solver", "break_ties"),
 }
 _ANY_TRAFFIC: Final = {

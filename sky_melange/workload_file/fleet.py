@@ -86,6 +86,7 @@ def read_fleet(
         budget=None if budget is None else Budget(usd_per_hour=budget.usd_per_hour, usd_per_month=budget.usd_per_month),
         objective=Objective(file.objective),
         share_machines=file.share_machines,
+        router=file.router,
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, Strict
 
-from sky_melange.domain.fleet import LEAST_PRIORITY, MIDDLE_PRIORITY, MOST_PRIORITY
+from sky_melange.domain.fleet import LEAST_PRIORITY, MIDDLE_PRIORITY, MOST_PRIORITY, FleetRouter
 from sky_melange.workload_file.field_types import MAX_COUNT, MAX_LOSSES, NAME, ListOf, OneLine, Place, Section, Word
 from sky_melange.workload_file.sections import BudgetSection, ConstraintsSection
 
@@ -93,6 +93,12 @@ class FleetSection(Section):
         default="least_cost",
         description="The least cost for all traffic, or the most traffic within the budget, by priority.",
         examples=["most_traffic"],
+    )
+    router: Annotated[FleetRouter, Strict(False)] = Field(
+        default=FleetRouter.EACH,
+        description="`one`: a single router serves all workloads, by `model` in the body of a request; `each`: every "
+        "plan has the router that it needs.",
+        examples=["one"],
     )
     share_machines: bool = Field(
         default=False,

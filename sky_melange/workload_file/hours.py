@@ -98,6 +98,9 @@ def _check_users(document: YamlDocument, *, is_given: bool) -> Iterator[Mistake]
     if wanted == "autoscale" and is_cluster:
         message = "only SkyServe scales by itself: write `mode: serve`, or `scaling: schedule`"
         yield _mistake(document, ("launch", "scaling"), message)
+    if wanted != "autoscale" and document.find(("launch", "min_running_fraction")) is not None:
+        message = "only valid together with `scaling: autoscale`; constraints.min_replicas holds in every case"
+        yield _mistake(document, ("launch", "min_running_fraction"), message)
     if not is_given and document.find(("constraints", "max_changes_per_hour")) is not None:
         message = "only valid together with traffic.hours: without them nothing changes from hour to hour"
         yield _mistake(document, ("constraints", "max_changes_per_hour"), message)

@@ -77,7 +77,7 @@ def profile(accelerator: str, speed: float) -> Profile:
     shapes = ((100, 100), (100, 500), (1000, 100), (1000, 500))
     return Profile(
         key=ProfileKey(model=MODEL, accelerator=accelerator, tensor_parallel=1, dtype="bfloat16", engine="vllm"),
-        engine_version="0.24.0",
+        engine_version="0.33.0",
         engine_args=dict(ENGINE_ARGS),
         kv_cache_tokens=100_000,
         form=PointsForm(latencies=dict.fromkeys(shapes, curve)),
@@ -107,7 +107,7 @@ def group(of: Offer, instances: int, **changes: Any) -> ReplicaGroup:
         "price": of.provenance,
         "utilization": 0.5,
         "max_concurrency": 8,
-        "engine_version": "0.24.0",
+        "engine_version": "0.33.0",
         "engine_args": ENGINE_ARGS,
         "profile": PROFILE,
         "file": f"{name}.sky.yaml",

@@ -118,6 +118,23 @@ def test_shares_and_losses_of_a_fleet_are_shown_checked_and_refused(fleet: Path)
     assert "max_cloud_share = 0.3 cannot be met: " in refused.stderr
 
 
+def test_a_fleet_is_explained_by_what_is_short(fleet: Path) -> None:
+    told = run("explain", fleet / "out")
+    assert told.exit_code == 0, told.stderr
+    assert "One more saves" in told.stdout
+    found = json.loads(run("explain", fleet / "out" / "fleet.json", "--format", "json").stdout)
+    (quota,) = found["shared"]
+    assert (quota["name"], quota["limit"]) == ("fleet.constraints.max_accelerators.H100", 3)
+    assert [each["name"] for each in found["workloads"]] == ["chat", "talk"]
+    for arguments, said in (
+        ((fleet / "fleet.yaml",), "is not a plan: run `sky-melange plan"),
+        ((fleet / "out", "--again"), "is a fleet: --again and --workload are of one plan"),
+    ):
+        refused = run("explain", *arguments)
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+
+
 def test_the_charges_of_a_fleet_are_those_of_its_plans_with_one_controller(fleet: Path) -> None:
     done = run("report", fleet / "out", "--as", "focus-csv", "-o", fleet / "fleet.csv")
     assert done.exit_code == 0, done.stderr
@@ -284,8 +301,8 @@ def test_a_workload_keeps_its_own_budget_in_a_fleet(fleet: Path) -> None:
 
 def test_plans_without_hours_are_not_scaled_and_drift_is_of_one_plan(fleet: Path) -> None:
     done = run("scale", fleet / "out", "--dry-run", "--format", "json")
-    assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["plans"] == {}
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "has no plan with a schedule to follow" in done.stderr
     refused = run("check", fleet / "out", "--offline", "--max-drift", "5")
     assert refused.exit_code == 2
     assert "of one plan" in refused.stderr

@@ -13,14 +13,16 @@ import pytest
 from sealed import sealed
 
 from sky_melange import pipeline
+from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import Autoscaling, Hours, Scaling
+from sky_melange.domain.schedule_rules import schedule_faults
 from sky_melange.domain.workload import Budget, Workload
 from sky_melange.errors import InputError
 from sky_melange.pipeline.autoscaling import BY_MEANS, LEAST, carried_rps, held_at_loads, replayed, with_autoscaling
 from sky_melange.pipeline.planning import Planned, make_plan
 from sky_melange.plan_file import read_plan
-from sky_melange.render import explain_table, plan_json
-from sky_melange.render.schedule_text import clock_sentence
+from sky_melange.render import explain_table, plan_json, plan_table
+from sky_melange.render.schedule_text import as_run, clock_sentence
 from sky_melange.render.skypilot_yaml import replica_policies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +88,20 @@ def test_requests_of_the_hours_meet_their_targets_and_the_plan_says_what_that_co
     sentence = clock_sentence(found.plan, schedule)
     assert f"{own.attainment:.2%} of the requests" in sentence
     assert "by the clock without reserve they cost" in sentence
+    assert own.half_usd_per_hour is not None
+    assert "(launch.min_running_fraction: 0.5) fewer do, for" in sentence
+
+
+def test_half_of_the_instances_run_at_any_time_where_that_is_asked_for() -> None:
+    own, given = told(by_hours()), workload()
+    found = planned(replace(given, launch=replace(given.launch, min_running_fraction=0.5)))
+    policies = replica_policies(found.plan, found.workload)
+    for group in found.plan.groups:
+        assert policies[group.name].min_replicas >= group.instances / 2
+    assert own.half_usd_per_hour == found.plan.mean_usd_per_hour > by_hours().plan.mean_usd_per_hour
+    assert told(found).half_usd_per_hour is None
+    asked = replace(found.workload, launch=replace(found.workload.launch, min_running_fraction=0.75))
+    assert any("launch asks for 0.75" in fault for fault in schedule_faults(found.plan, asked))
 
 
 def test_surges_are_met_by_asking_for_more_or_by_keeping_more_running() -> None:
@@ -97,6 +113,36 @@ def test_surges_are_met_by_asking_for_more_or_by_keeping_more_running() -> None:
     assert calm.plan.schedule is not None
     same = replayed(calm.plan, calm.workload, windows(surge=1.8), minutes=10, held=BY_MEANS)
     assert same.attainment < 0.99
+
+
+@pytest.mark.parametrize("limits", [{}, {"B200": 2}], ids=["one group", "behind a router"])
+def test_no_fewer_instances_are_shown_than_sky_serve_keeps_running(limits: dict[str, int]) -> None:
+    """Behind a router it never stops the last."""
+    given = workload()
+    assert given.traffic.hours is not None
+    rests = tuple(0.0 if 14 <= hour < 22 else rate for hour, rate in enumerate(given.traffic.hours.rates_rps))
+    hours = replace(given.traffic.hours, rates_rps=rests)
+    given = replace(
+        given,
+        traffic=replace(given.traffic, hours=hours),
+        constraints=replace(given.constraints, min_replicas=0, max_accelerators=limits),
+    )
+    found = planned(given)
+    schedule, shown = found.plan.schedule, as_run(found.plan, found.workload)
+    assert schedule is not None
+    assert shown is not None
+    assert schedule.periods[-1].rate_rps == 0.0
+    assert set(schedule.periods[-1].instances) == {0}
+    policies = replica_policies(found.plan, found.workload)
+    least = tuple(policies[group.name].min_replicas for group in found.plan.groups)
+    assert shown.periods[-1].instances == least
+    paid = [group.price_usd_per_hour * count for group, count in zip(found.plan.groups, least, strict=True)]
+    assert shown.periods[-1].cost_usd_per_hour == pytest.approx(sum(paid) + found.plan.cost.overhead_usd_per_hour)
+    text = " ".join(plan_table.render(found.plan, found.workload, color=False, width=2000).split())
+    assert "By the hour, at least" in text
+    is_kept = any(machine.purpose == ROUTER_PURPOSE for machine in found.plan.overhead)
+    assert (is_kept, min(least)) == (bool(limits), int(bool(limits)))
+    assert ("health checks are requests to SkyServe" in text) == is_kept
 
 
 def test_where_no_reserve_helps_the_busiest_hour_s_instances_run_always() -> None:

@@ -141,10 +141,10 @@ def test_profiles_that_cannot_be_launched_are_refused_by_name(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("engine", "profiled", "says"),
     [
-        ("vllm", "0.24.0", None),
+        ("vllm", "0.33.0", None),
         ("vllm", "any", None),
-        ("vllm", "0.19.0", "of 0.19.0, 5 minor versions earlier"),
-        ("vllm", "0.25.1", "of 0.25.1, 1 minor version later"),
+        ("vllm", "0.24.0", "of 0.24.0, 9 minor versions earlier"),
+        ("vllm", "0.34.1", "of 0.34.1, 1 minor version later"),
         ("sglang", "v0.5.10.post1", "of v0.5.10.post1, 13 patch versions earlier"),
         ("sglang", "nightly-dev", "of nightly-dev, which cannot be compared"),
     ],

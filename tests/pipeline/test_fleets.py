@@ -13,6 +13,7 @@ from fleet_files import fleet, workload
 
 from sky_melange import pipeline
 from sky_melange.domain.fleet import FleetConstraints, machine_place
+from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.errors import InfeasibleError, InputError
@@ -128,6 +129,42 @@ def test_the_lower_priority_yields_first_and_never_below_its_floor(tmp_path: Pat
     assert served(everything * 0.9)[1] >= tight[1]
     with pytest.raises(InfeasibleError, match=r"the floors of the workloads \(`min_fraction`\) cost USD"):
         served(everything * 0.3)
+
+
+def two_models(folder: Path, *entries: str, more: str) -> PlannedFleet:
+    """Chat and talk of different models, so that one router can tell them apart."""
+    for name, rate in (("chat", 12.0), ("talk", 30.0)):
+        workload(folder, name, rate=rate)
+    path = folder / "talk.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-7B"), "utf-8")
+    return plan_fleet(fleet(folder, *(entries or ("chat.yaml", "talk.yaml")), more=more))
+
+
+def test_one_router_costs_no_more_than_a_router_each(tmp_path: Path) -> None:
+    each = two_models(tmp_path, more="")
+    one = two_models(tmp_path, more="  router: one\n")
+    routers = [
+        machine for member in each.members for machine in member.plan.overhead if machine.purpose == ROUTER_PURPOSE
+    ]
+    assert len(routers) == 2
+    assert one.plan.router is not None
+    assert one.plan.router.price_usd_per_hour == min(machine.price_usd_per_hour or 0.0 for machine in routers)
+    assert one.plan.usd_per_hour <= each.plan.usd_per_hour - one.plan.router.price_usd_per_hour + 1e-9
+    replicas = sum(group.cost_usd_per_hour for member in one.members for group in member.plan.groups)
+    controller = next(machine for member in one.members for machine in member.plan.overhead).price_usd_per_hour
+    assert one.plan.usd_per_hour == pytest.approx(
+        replicas + (controller or 0.0) + one.plan.router.price_usd_per_hour, rel=1e-9
+    )
+
+
+def test_the_router_of_all_is_within_the_budget(tmp_path: Path) -> None:
+    everything = two_models(tmp_path, more="  router: one\n").plan.usd_per_hour
+    entries = ("chat.yaml", "{file: talk.yaml, priority: 3, min_fraction: 0.2}")
+    for budget in (everything * 0.8, everything + 0.01, everything - 0.05):
+        more = f"  router: one\n  budget: {{usd_per_hour: {budget}}}\n  objective: most_traffic\n"
+        planned = two_models(tmp_path, *entries, more=more)
+        assert planned.plan.usd_per_hour <= budget * (1 + 1e-9)
+        assert (planned.plan.members[1].served_fraction == 1) is (budget >= everything)
 
 
 def test_the_mistakes_of_all_files_are_told_together(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ class TestFilesBeside:
         for name in ("chat-l4.sky.yaml", "chat-h100.sky.yaml"):
             (path.parent / name).unlink()
         (path.parent / "chat-l4.sky.yaml").mkdir()
-        (path.parent / "chat-h100.sky.yaml").write_bytes(b"x" * 2_000_000)
+        (path.parent / "chat-h100.sky.yaml").write_bytes(b"x" * 5_000_000)
         with pytest.raises(InputError) as caught:
             read_files_beside(path, ["chat-l4.sky.yaml", "chat-h100.sky.yaml"])
         assert len(caught.value.mistakes) == 2

@@ -6,18 +6,23 @@ import dataclasses
 import itertools
 import math
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from profile_fit.fitting import Neighbour, fit, predict
+from profile_fit.robust_fit import Group, robust_fit
+from profile_fit.serving_runs import Run, limits, waits_for_memory, without_waiting
+
 from sky_melange.domain.profile import TpotLaw, TtftLaw
 from sky_melange.profiles import latency_model
-from sky_melange.profiles.fitting import Neighbour, fit, predict
 from sky_melange.profiles.least_squares import non_negative
-from sky_melange.profiles.robust_fit import Group, robust_fit
-from sky_melange.profiles.serving_runs import Run, limits, waits_for_memory, without_waiting
 
 TPOT = TpotLaw(fixed_s=0.008, sequence_s=0.0006, sequence_exponent=0.65, context_s=2e-8, prefill_s=4e-5)
 TTFT = TtftLaw(fixed_s=0.03, prompt_s=4e-5, queue_s=2e-6, sequence_s=2e-4)

@@ -21,8 +21,7 @@ from profile_fit.bundle import error, profile  # noqa: E402
 from profile_fit.neighbours import NEIGHBOURS_WEIGHT, Neighbourhood, similarity  # noqa: E402
 from profile_fit.outcomes import examine, examine_all, main_setup, quantile  # noqa: E402
 from profile_fit.runs import Layout, Table, read_table  # noqa: E402
-
-from sky_melange.profiles.serving_runs import Run  # noqa: E402
+from profile_fit.serving_runs import Run  # noqa: E402
 
 EXTRACT = ROOT / "tests" / "data" / "profile_fit" / "runs.csv"
 WHOLE = ROOT.parent / "shared" / "data" / "profiles" / "aiconfigurator" / "measured-serving-runs.csv.gz"

@@ -84,7 +84,7 @@ def test_memory_is_near_that_of_the_bundled_estimates(entry: bundled.Entry) -> N
     )
     assert profile.kv_cache_tokens is not None
     # Where weights fill nearly all of the memory, the rest is a small difference of large numbers.
-    slack = 2.5e9 * key.tensor_parallel / known_models()[key.model].kv_bytes_per_token
+    slack = 2.5e9 * key.tensor_parallel / known_models()[key.model].kv_gpu_bytes_per_token(1)
     assert abs(held - profile.kv_cache_tokens) <= max(slack, 0.05 * profile.kv_cache_tokens)
 
 

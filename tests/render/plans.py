@@ -33,7 +33,7 @@ def group(name: str = "chat-l4", **changes: Any) -> ReplicaGroup:
         "price": PRICE,
         "utilization": 0.87,
         "max_concurrency": 24,
-        "engine_version": "0.24.0",
+        "engine_version": "0.33.0",
         "engine_args": (("gpu-memory-utilization", "0.9"), ("max-num-batched-tokens", "8192")),
         "profile": PROFILE,
         "file": f"{name}.sky.yaml",

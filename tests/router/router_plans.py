@@ -47,7 +47,7 @@ def group(name: str, **changes: Any) -> ReplicaGroup:
         "price": PRICE,
         "utilization": 0.5,
         "max_concurrency": 256,
-        "engine_version": "0.24.0",
+        "engine_version": "0.33.0",
         "engine_args": (),
         "profile": PROFILE,
         "file": f"{name}.sky.yaml",

@@ -210,6 +210,14 @@ def test_limits_of_answers_that_are_none_have_an_answer(tmp_path: Path) -> None:
         assert total(stubs) == len(HOSTILE_LIMITS) + 6
 
 
+def test_a_nul_byte_hides_nothing_of_a_body_s_size(tmp_path: Path) -> None:
+    messages = b", ".join(b'{"role": "user", "content": "' + b"x" * 400 + b'"}' for _ in range(40))
+    with front_door(tmp_path) as (router, stubs):
+        for nul in (b"", b"\x00"):
+            assert status(ask(router, post(body=b'{"x": "' + nul + b'", "messages": [' + messages + b"]}"))) == 200
+        assert stubs[plans.SMALL].seen.total == 0
+
+
 HALVES = [
     b"",
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: r\r\n",

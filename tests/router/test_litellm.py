@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import router_plans as plans
+from fleet_plans import CHAT, CODE, CODE_GROUP, SQL, two_models
 from litellm_process import KEY, litellm, needs_litellm
 from stub_replica import StubReplica, running, send_all
 
@@ -61,6 +62,28 @@ def test_a_dead_group_is_left_out(tmp_path: Path) -> None:
     assert Counter(reply.status for reply in replies) == {200: 60}
     # Sizes of 4000 may go to the middle group, never to the small one.
     assert {stub.name: stub.seen.total for stub in stubs} == {plans.SMALL: 0, plans.MIDDLE: 60, plans.LARGE: 0}
+
+
+def test_the_proxy_of_a_fleet_sends_each_model_to_its_own_replicas(tmp_path: Path) -> None:
+    made, stubs = two_models(), [StubReplica(name) for name in (*plans.GROUPS, CODE_GROUP)]
+    models = (CHAT, CODE, SQL)
+    bodies = {model: _body(500).replace(b"example/model-8b", model.encode()) for model in (*models, "gpt-4")}
+    with (
+        running(*stubs) as loop,
+        litellm(router_litellm.render_fleet("both", made), tmp_path, _bases(stubs)) as port,
+    ):
+        sent = [(model, bodies[model]) for _ in range(200) for model in models]
+        replies = loop.run(send_all(port, sent, connections=16, key=KEY), 500)
+        (refused,) = loop.run(send_all(port, [("", bodies["gpt-4"])], connections=1, key=KEY), 60)
+    assert Counter(reply.status for reply in replies) == {200: 600}
+    answers = Counter(
+        (model, json.loads(reply.body)["choices"][0]["message"]["content"].removeprefix("from "))
+        for (model, _), reply in zip(sent, replies, strict=True)
+    )
+    assert answers[CODE, CODE_GROUP] == answers[SQL, CODE_GROUP] == 200
+    for name, share in plans.INPUT_AWARE_SHARES[1000].items():
+        assert answers[CHAT, name] / 200 == pytest.approx(share, abs=0.1)
+    assert 400 <= refused.status < 500
 
 
 def _bases(stubs: list[StubReplica]) -> dict[str, str]:

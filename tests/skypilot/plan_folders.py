@@ -113,7 +113,7 @@ def planned_group(cloud: str, name: str, **changes: Any) -> ReplicaGroup:
         "price": PROVENANCE,
         "utilization": 0.5,
         "max_concurrency": 8,
-        "engine_version": "0.24.0",
+        "engine_version": "0.33.0",
         "engine_args": (),
         "profile": ProfileProvenance(kind=ProfileKind.ESTIMATED, source="test", fetched_at="2026-05-01", error=None),
         "file": f"{name}.yaml",
@@ -136,7 +136,7 @@ def launch_config(group: ReplicaGroup, mode: str) -> dict[str, Any]:
         },
         "envs": {"MODEL": "meta-llama/Llama-3.1-8B-Instruct"},
         "secrets": {"HF_TOKEN": None},
-        "setup": "uv pip install vllm==0.24.0\n",
+        "setup": "uv pip install vllm==0.33.0\n",
         "run": 'vllm serve "$MODEL" --port 8000\n',
     }
     if mode == "serve":

@@ -30,14 +30,14 @@ def test_every_kind_of_launch_file_has_flags_of_its_engine(path: Path) -> None:
         (
             "--max-num-seqs 24",
             "--max-num-seqz 24",
-            "'--max-num-seqz' is not a flag of vllm 0.24.0; near is --max-num-seqs",
+            "'--max-num-seqz' is not a flag of vllm 0.33.0; near is --max-num-seqs",
         ),
         ("--max-num-seqs 24", "--max-num-seqs", "--max-num-seqs needs a value"),
         ("--max-num-seqs 24", "--enforce-eager 24", "'24' is the value of no flag"),
         ("--max-num-seqs 24", "--enforce-eager=1", "--enforce-eager takes no value"),
-        ("--max-num-seqs 24", "--tp-size 24", "'--tp-size' is not a flag of vllm 0.24.0"),
+        ("--max-num-seqs 24", "--tp-size 24", "'--tp-size' is not a flag of vllm 0.33.0"),
         ("--max-num-seqs 24", "-O3 --compilation-config.mode 3 -tp 2", None),
-        ("vllm==0.24.0", "vllm==0.1.0", "the flags of vllm 0.1.0 are not recorded"),
+        ("vllm==0.33.0", "vllm==0.1.0", "the flags of vllm 0.1.0 are not recorded"),
     ],
 )
 def test_a_flag_is_refused_as_the_engine_would(old: str, new: str, fault: str | None) -> None:
@@ -49,7 +49,7 @@ def test_a_flag_is_refused_as_the_engine_would(old: str, new: str, fault: str | 
 
 
 def test_files_that_start_no_engine_of_ours_are_left_alone() -> None:
-    for text in ("setup: pip install vllm==0.24.0\nrun: echo\n", "run: sleep 1\n", "a: [", "- 1\n", ""):
+    for text in ("setup: pip install vllm==0.33.0\nrun: echo\n", "run: sleep 1\n", "a: [", "- 1\n", ""):
         assert engine_checks(text) == ()
 
 

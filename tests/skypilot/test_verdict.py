@@ -14,9 +14,7 @@ from sky_melange.skypilot.verdict import GroupVerdict, judge, judge_mode
 
 GROUP = planned_group("aws", "chat", file="chat.yaml")
 MACHINE = Resources(
-    cloud="aws",
-    region="us-east-1",
-    zone=None,
+    place=("aws", "us-east-1", None),
     instance_type="g6.2xlarge",
     accelerators={"L4": 1},
     use_spot=False,
@@ -61,12 +59,14 @@ def test_prices_agree_to_four_decimals(price: float, passed: bool) -> None:
     ],
 )
 def test_another_machine_fails_with_both_figures(field: str, value: object, detail: str) -> None:
-    other = replace(MACHINE, **{field: value})  # type: ignore[arg-type]
+    place = {"cloud": "aws", "region": "us-east-1", "zone": None}
+    changed = {"place": tuple((place | {field: value}).values())} if field in place else {field: value}
+    other = replace(MACHINE, **changed)  # type: ignore[arg-type]
     assert failures(replace(OBSERVATION, picked=other)) == {field: detail}
 
 
 def test_the_zone_counts_only_where_the_plan_has_one() -> None:
-    elsewhere = replace(OBSERVATION, picked=replace(MACHINE, cloud="gcp", zone="us-east1-b"))
+    elsewhere = replace(OBSERVATION, picked=replace(MACHINE, place=("gcp", "us-east-1", "us-east1-b")))
     google = replace(GROUP, cloud="gcp")
     assert failures(elsewhere, google) == {}
     assert failures(elsewhere, replace(google, zone="us-east1-a")) == {
@@ -76,9 +76,9 @@ def test_the_zone_counts_only_where_the_plan_has_one() -> None:
 
 def test_an_aws_zone_id_of_a_catalog_must_not_reach_a_launch_file() -> None:
     assert failures(OBSERVATION, replace(GROUP, zone="use1-az2")) == {}
-    pinned = replace(OBSERVATION, asked=(replace(MACHINE, zone="use1-az2"),))
+    pinned = replace(OBSERVATION, asked=(replace(MACHINE, place=("aws", "us-east-1", "use1-az2")),))
     assert list(failures(pinned, replace(GROUP, zone="use1-az2"))) == ["pinned"]
-    assert failures(replace(OBSERVATION, asked=(replace(MACHINE, zone="us-east-1a"),))) == {}
+    assert failures(replace(OBSERVATION, asked=(replace(MACHINE, place=("aws", "us-east-1", "us-east-1a")),))) == {}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_number_of_machines_is_fixed(changes: dict[str, object], expected: d
 
 def test_a_refused_file_still_shows_what_it_asks_for() -> None:
     refused = Step(name="optimizer", passed=False, detail="Invalid instance type")
-    asked = replace(MACHINE, instance_type="g6.4xlarge", region=None)
+    asked = replace(MACHINE, instance_type="g6.4xlarge", place=("aws", None, None))
     observation = replace(OBSERVATION, steps=(refused,), asked=(asked,), picked=None, price_usd_per_hour=None)
     assert failures(observation) == {
         "optimizer": "Invalid instance type",

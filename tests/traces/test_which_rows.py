@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from property_examples import examples
 
 from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptions
 from sky_melange.errors import InputError
@@ -224,6 +225,7 @@ HEADER = "timestamp,input_length,output_length"
     fractions=st.booleans(),
     marked=st.booleans(),
 )
+@examples(50)
 def test_no_reading_is_wrong_without_a_message(
     tmp_path_factory: pytest.TempPathFactory, unit: TimeUnit, rate: float, offset: float, fractions: bool, marked: bool
 ) -> None:

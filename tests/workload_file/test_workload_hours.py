@@ -274,6 +274,13 @@ def test_keys_of_the_launch(reading: Callable[..., Workload]) -> None:
             "launch: {scaling: autoscale, mode: cluster}\n",
             "launch.scaling: only SkyServe scales by itself",
         ),
+        (OF_A_DAY, "", "launch: {min_running_fraction: 0.5}\n", "only valid together with `scaling: autoscale`"),
+        (
+            OF_A_DAY,
+            "",
+            "launch: {scaling: autoscale, min_running_fraction: 1.5}\n",
+            "launch.min_running_fraction: must be at most 1",
+        ),
         (OF_A_DAY, "", "constraints: {max_changes_per_hour: 0}\n", "max_changes_per_hour: must be at least 1"),
         ("request_rate: 2", "", "constraints: {max_changes_per_hour: 3}\n", "only valid together with traffic.hours"),
         (

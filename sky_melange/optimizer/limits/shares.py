@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from sky_melange.domain.candidate import Candidate
+from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.workload import Workload
-from sky_melange.optimizer.limits.accelerators import is_in
 from sky_melange.optimizer.problem import GroupCapacities, Limit, Problem, Program, Terms
 
 SHARE_TOLERANCE: Final = 1e-6
+_NO_PLACE: Final = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +31,18 @@ class ShareLimit(Limit):
     @classmethod
     def of(cls, workload: Workload, candidates: Sequence[Candidate]) -> Iterator[Self]:
         limits = workload.constraints
-        clouds = sorted({c.offer.cloud for c in candidates})
-        regions = sorted({f"{c.offer.cloud}/{c.offer.region}" for c in candidates})
-        spot = tuple(c.offer.use_spot for c in candidates)
-        for key, fraction, places in (
-            ("max_cloud_share", limits.max_cloud_share_fraction, _members(candidates, clouds)),
-            ("max_region_share", limits.max_region_share_fraction, _members(candidates, regions)),
-            ("max_spot_share", limits.max_spot_share_fraction, (("", spot),) if any(spot) else ()),
+        for key, fraction, label_of in (
+            ("max_cloud_share", limits.max_cloud_share_fraction, _cloud),
+            ("max_region_share", limits.max_region_share_fraction, _region),
+            ("max_spot_share", limits.max_spot_share_fraction, _spot),
         ):
-            if fraction is not None and fraction < 1 and places:
-                yield cls(name=f"constraints.{key}", places=places, limit_fraction=fraction)
+            if fraction is not None and fraction < 1:
+                labels = [label_of(candidate.offer) for candidate in candidates]
+                places = tuple(
+                    (place, tuple(label == place for label in labels)) for place in sorted({*labels} - {_NO_PLACE})
+                )
+                if places:
+                    yield cls(name=f"constraints.{key}", places=places, limit_fraction=fraction)
 
     def restricted_to(self, kept: Sequence[int]) -> Self:
         return replace(self, places=tuple((label, tuple(members[c] for c in kept)) for label, members in self.places))
@@ -91,8 +94,16 @@ class ShareLimit(Limit):
                 yield f"{self.name}{label and f' ({label})'} = {self.setting()}"
 
 
-def _members(candidates: Sequence[Candidate], places: Sequence[str]) -> tuple[tuple[str, tuple[bool, ...]], ...]:
-    return tuple((place, tuple(is_in(c, place) for c in candidates)) for place in places)
+def _cloud(offer: Offer) -> str:
+    return offer.cloud
+
+
+def _region(offer: Offer) -> str:
+    return f"{offer.cloud}/{offer.region}"
+
+
+def _spot(offer: Offer) -> str:
+    return "" if offer.use_spot else _NO_PLACE
 
 
 def _over(plan: Plan, key: str, limit: float | None, place_of: Callable[[ReplicaGroup], str]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from sky_melange.prices.gpuhunt.names import CLOUDS, accelerator_of, region_and_
 from sky_melange.prices.offers import make_offers
 from sky_melange.prices.priced_rows import PricedRow
 from sky_melange.prices.source import CatalogOffers, PriceRequest, SourcePrices
+from sky_melange.untrusted import json_or_none
 
 NAME: Final = "gpuhunt"
 LIMIT_S: Final = 30.0
@@ -86,10 +87,7 @@ def _kept(content: bytes | None) -> dict[str, Any] | None:
 
 
 def _parsed(content: bytes) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
+    answer = json_or_none(content)
     kinds = {"providers": dict, "problems": dict, "unmapped": list}
     fits = isinstance(answer, dict) and all(isinstance(answer.get(key), kind) for key, kind in kinds.items())
     return answer if fits else None

@@ -90,7 +90,7 @@ def metrics_run(content: Mapping[str, Any], source: str, concurrency: float | No
         ttft_s=ttft_s,
         tpot_s=tpot_s,
         request_rate_rps=rate_rps,
-        completed=None if completed is None else int(completed),
+        served=None if completed is None else int(completed),
         failed=None if failed is None else int(failed),
         ttft_median_s=median_s,
     )

@@ -94,7 +94,7 @@ def _run(benchmark: Mapping[str, Any], source: str, place: str, mistakes: Mistak
         ttft_s=ms_to_s(means["time_to_first_token_ms"]),
         tpot_s=ms_to_s(means["inter_token_latency_ms"]),
         request_rate_rps=means["requests_per_second"],
-        completed=_count(benchmark, "successful"),
+        served=_count(benchmark, "successful"),
         failed=_count(benchmark, "errored"),
         ttft_median_s=None if median_ms is None else ms_to_s(median_ms),
     )

@@ -67,7 +67,7 @@ def _run(fields: Fields, source: str) -> Run | None:
         ttft_s=ttft_s or 0,
         tpot_s=((latency_s or 0) - (ttft_s or 0)) / ((outputs or 0) - 1),
         request_rate_rps=(per_minute or 0) / _SECONDS_PER_MINUTE,
-        completed=completed,
+        served=completed,
         failed=failed,
         ttft_median_s=median_s,
     )

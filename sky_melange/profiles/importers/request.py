@@ -11,6 +11,7 @@ from typing import Any, Final
 from sky_melange.domain.profile import (
     LatencyModelForm,
     MatrixForm,
+    PartialKey,
     PointsForm,
     Profile,
     ProfileKey,
@@ -29,7 +30,7 @@ _HINTS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportRequest:
+class ImportRequest(PartialKey):
     """Files to import, and what the user states; None where the file should say it.
 
     `slo`, `input_edges` and `output_edges` (tokens) are for sources that do not state them; `entry` names one GPU of a
@@ -37,11 +38,7 @@ class ImportRequest:
     """
 
     paths: tuple[Path, ...]
-    model: str | None = None
     accelerator: str | None = None
-    tensor_parallel: int | None = None
-    dtype: str | None = None
-    engine: str | None = None
     engine_version: str | None = None
     engine_args: Mapping[str, str] = field(default_factory=dict)
     kv_cache_tokens: int | None = None
@@ -56,7 +53,7 @@ class ImportRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stated:
+class Stated(PartialKey):
     """What a file says of its runs; None where it does not. `kind` is that of the source when the user states none.
 
     `speculative`: tokens were guessed ahead, so that a step gives several.
@@ -64,11 +61,7 @@ class Stated:
 
     source: str
     kind: ProfileKind
-    model: str | None = None
-    engine: str | None = None
     engine_version: str | None = None
-    tensor_parallel: int | None = None
-    dtype: str | None = None
     date: str | None = None
     simulated: bool = False
     speculative: bool = False

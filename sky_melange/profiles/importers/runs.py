@@ -38,7 +38,7 @@ _MAX_LATENCY_S: Final = 1e5
 class Run:
     """One run: sizes in tokens (means, where they vary), mean latencies in seconds, requests/s it counted itself.
 
-    `concurrency` is None where the run held a request rate instead. `source`, `line`: where it stands. `completed`,
+    `concurrency` is None where the run held a request rate instead. `source`, `line`: where it stands. `served`,
     `failed`: requests; None where the file does not say. `ttft_median_s` shows a run that was still warming up.
     `unusable`: why the file itself says that the run is not a measurement; None when it does not. `overloaded`: how
     much more was sent than served.
@@ -52,7 +52,7 @@ class Run:
     ttft_s: float
     tpot_s: float
     request_rate_rps: float | None = None
-    completed: int | None = None
+    served: int | None = None
     failed: int | None = None
     ttft_median_s: float | None = None
     unusable: str | None = None
@@ -132,7 +132,7 @@ def serving_run(fields: Fields, source: str, line: int | None, *, failed: int | 
         ttft_s=ms_to_s(ttft_ms or 0),
         tpot_s=ms_to_s(tpot_ms or 0),
         request_rate_rps=rate_rps,
-        completed=completed,
+        served=completed,
         failed=failed,
         ttft_median_s=None if median_ms is None else ms_to_s(median_ms),
         overloaded=overloaded,
@@ -224,19 +224,19 @@ def _refusal(run: Run) -> str | None:
     if run.unusable is not None:
         return run.unusable
     counted = _in_flight(run)
-    if run.failed and run.completed is not None:
-        attempts = run.failed + run.completed
+    if run.failed and run.served is not None:
+        attempts = run.failed + run.served
         if run.failed > MAX_FAILED_FRACTION * attempts:
             share = f"{run.failed} of {attempts} requests failed ({run.failed / attempts:.0%})"
             return f"{share}, more than {MAX_FAILED_FRACTION:.0%}: not a measurement; fix the server and run it again"
     if counted is not None and counted < _LEAST_IN_FLIGHT:
         return f"{counted:.2g} requests were in flight on average: too few to tell a rate; run it at concurrency 1"
     concurrency = counted if run.concurrency is None else run.concurrency
-    if run.completed is not None and concurrency is not None:
+    if run.served is not None and concurrency is not None:
         least = LEAST_ROUNDS * math.floor(concurrency)
-        if run.completed < least:
+        if run.served < least:
             return (
-                f"{run.completed} requests at concurrency {concurrency:.4g} are mostly ramp-up and tail; "
+                f"{run.served} requests at concurrency {concurrency:.4g} are mostly ramp-up and tail; "
                 f"run at least {least} ({LEAST_ROUNDS} × concurrency)"
             )
     return None

@@ -135,7 +135,7 @@ def _run(source: str, line: int, row: dict[str, str], mistakes: Mistakes) -> Run
         ttft_s=values["ttft_s"] or values["ttft_ms"] or 0.0,
         tpot_s=values["tpot_s"] or values["tpot_ms"] or 0.0,
         request_rate_rps=values["request_rate_rps"],
-        completed=_whole(values["completed"]),
+        served=_whole(values["completed"]),
         failed=_whole(values["failed"]),
     )
 

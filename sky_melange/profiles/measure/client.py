@@ -17,6 +17,7 @@ import aiohttp
 from sky_melange.profiles.measure.results import ErrorKind, Failure, Success
 from sky_melange.profiles.measure.spec import Api, Endpoint
 from sky_melange.profiles.measure.sse import MalformedStreamError, TokenStream
+from sky_melange.untrusted import json_or_none
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _MAX_BODY_BYTES: Final = 1024**2
@@ -66,10 +67,7 @@ class Client:
     async def get_json(self, path: str) -> dict[str, Any] | None:
         """An optional page of the server, such as `/version`; None when it has none."""
         text = await self.get_text(path)
-        try:
-            content = json.loads(text or "null")
-        except (ValueError, RecursionError):
-            return None
+        content = json_or_none(text or "")
         return content if isinstance(content, dict) else None
 
     async def get_text(self, path: str) -> str | None:

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles.measure.results import LevelResult, ServerFacts, ShapeEnd
 from sky_melange.profiles.measure.spec import MeasureSpec, Shape
+from sky_melange.untrusted import json_or_none, own_json
 
 _VERSION: Final = 1
 _BEGINNING: Final = b'{"type": "header", "version": 1, "started_on": '
@@ -138,7 +139,7 @@ class Journal:
     def _check_header(self, found: Mapping[str, object]) -> None:
         if found.get("type") != "header" or found.get("version") != _VERSION:
             raise self._mistake("is no journal of a measurement; choose another --out", line=1)
-        wanted = json.loads(json.dumps(self._header))
+        wanted = own_json(json.dumps(self._header))
         different = [name for name in wanted if found.get(name) != wanted[name]]
         if different:
             listed = ", ".join(f"{name} was {json.dumps(found.get(name))[:80]}" for name in different)
@@ -160,10 +161,7 @@ class Journal:
         return record
 
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
-            content = None
+        content = json_or_none(line)
         if not isinstance(content, dict):
             raise self._mistake("is no JSON object; is it a journal? --restart discards it", line=number)
         return content

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 
 from sky_melange.domain.profile import ProfileKey
 from sky_melange.domain.workload import Slo
+from sky_melange.errors import Mistake
 
 DEFAULT_GRID: Final = "25,500,2000,8000x25,250,1000"
 DEFAULT_CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -83,3 +85,30 @@ class MeasureSpec:
     engine_args: Mapping[str, str] = field(default_factory=dict)
     kv_cache_tokens: int | None = None
     effort: Effort = Effort()
+
+
+_SUFFIXES: Final = ("/v1/completions", "/v1/chat/completions", "/v1")
+_LONGEST_QUOTE: Final = 80
+
+
+def base_url(url: str) -> str | Mistake:
+    """The URL without a trailing `/v1` or route, or what is wrong with it."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return _unfit(f"is no URL: {error}")
+    if parts.username or parts.password:
+        return _unfit("may not hold a password; name the environment variable that has the key: --api-key-env NAME")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return _unfit(f"want a URL such as http://127.0.0.1:8000, found {url[:_LONGEST_QUOTE]!r}")
+    if parts.query or parts.fragment:
+        return _unfit("may not hold a query or a fragment")
+    path = parts.path.rstrip("/")
+    for suffix in _SUFFIXES:
+        path = path.removesuffix(suffix)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _unfit(message: str) -> Mistake:
+    return Mistake(source="--endpoint", message=message)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sky_melange.errors import SkyMelangeError
+from sky_melange.untrusted import json_or_none
 
 MAX_LINE_BYTES: Final = 1024**2
 _DONE: Final = b"[DONE]"
@@ -72,10 +73,7 @@ class TokenStream:
 
 def parse(payload: bytes) -> dict[str, Any]:
     """One event. Raises MalformedStreamError when it is no JSON object."""
-    try:
-        event = json.loads(payload)
-    except (ValueError, RecursionError):
-        raise MalformedStreamError(f"an event of the stream is no JSON: {payload[:60]!r}") from None
+    event = json_or_none(payload)
     if not isinstance(event, dict):
         raise MalformedStreamError(f"an event of the stream is no JSON object: {payload[:60]!r}")
     return event

@@ -11,7 +11,7 @@ from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import Workload
 from sky_melange.skypilot.launch.cloud import Task
 from sky_melange.skypilot.launch.record import Record
-from sky_melange.skypilot.launch.units import Unit, machine_units, wanted_units
+from sky_melange.skypilot.launch.units import Unit, machine_units, router_unit, wanted_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +46,12 @@ class Launch(LaunchFolder):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineLaunch(LaunchFolder):
-    """That of a fleet whose workloads share machines, with their plans by name."""
+    """That of a fleet whose workloads share machines, or a router, with their plans by name."""
 
     fleet: FleetPlan
     plans: Mapping[str, tuple[Plan, Workload]]
 
     def units(self) -> tuple[Unit, ...]:
-        """The shared machines."""
-        return machine_units(self.fleet.machines, self.files)
+        """The shared machines, then the router of all."""
+        machines, router = machine_units(self.fleet.machines, self.files), self.fleet.router
+        return machines if router is None else (*machines, router_unit(router.cluster, self.files))

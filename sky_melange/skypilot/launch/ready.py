@@ -123,12 +123,11 @@ def _variables(launch: Launch, units: Sequence[Unit], found: Mapping[str, Readin
     return addresses
 
 
-def wait_for_router(launch: Launch, cloud: Cloud, address: str, patience: Patience) -> None:
+def wait_for_router(name: str, cloud: Cloud, address: str, patience: Patience) -> None:
     """Until the router says that every kind of request has a server. Raises LaunchError when it does not in time."""
     deadline = patience.now_s() + min(patience.timeout_s, 600.0)
     while not cloud.answers(address):
         if patience.now_s() >= deadline:
-            name = f"{launch.plan.name}-router"
             raise LaunchError(f"the router at {address} does not answer; see `sky logs {name}`, then run this again")
         patience.sleep(min(patience.poll_s, 5.0))
 

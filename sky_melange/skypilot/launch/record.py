@@ -14,28 +14,22 @@ from typing import Final
 from sky_melange.domain.launch_files import RECORD_FILE
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file import read_document
-from sky_melange.skypilot.launch.units import Unit, UnitKind
+from sky_melange.skypilot.launch.units import Launchable, Unit, UnitKind
 
 SCHEMA_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Launchable):
     """A unit that was started. `is_launched` False: SkyPilot was asked, and did not yet say that it is done."""
 
-    kind: UnitKind
-    base: str
-    name: str
-    group: str
-    sha256: str
-    instances: int
     is_launched: bool
 
     @classmethod
     def of(cls, unit: Unit, *, is_launched: bool) -> Started:
         """A unit as it is started."""
-        names = {field.name for field in dataclasses.fields(cls)} - {"is_launched"}
-        return cls(**{name: getattr(unit, name) for name in names}, is_launched=is_launched)
+        shared = {field.name: getattr(unit, field.name) for field in dataclasses.fields(Launchable)}
+        return cls(**shared, is_launched=is_launched)
 
 
 @dataclass(slots=True)

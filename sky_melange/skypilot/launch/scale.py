@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import yaml
-
 from sky_melange.domain.scaling import Wanted
 from sky_melange.errors import InputError, Mistake
 from sky_melange.skypilot.launch.cloud import Cloud, LaunchError, ServiceState, Task
@@ -14,6 +12,7 @@ from sky_melange.skypilot.launch.launch import Launch
 from sky_melange.skypilot.launch.record import Started
 from sky_melange.skypilot.launch.steps import Action
 from sky_melange.skypilot.launch.units import Unit, UnitKind
+from sky_melange.skypilot.launch_files import sections, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +108,8 @@ def sized_task(launch: Launch, scale: Scale) -> Task:
     SkyServe keeps running replicas only where nothing outside `service:` changes.
     """
     task = launch.task(scale.unit)
-    config = yaml.safe_load(task.text)
-    service = config.get("service") if isinstance(config, dict) else None
+    config = sections(task.text)
+    service = config.get("service")
     if isinstance(service, dict) and "replicas" in service:
         service["replicas"] = scale.wanted
     elif isinstance(service, dict) and isinstance(service.get("replica_policy"), dict):
@@ -118,7 +117,7 @@ def sized_task(launch: Launch, scale: Scale) -> Task:
     else:
         message = "has no `service.replicas` to set: plan again, then `sky-melange up`"
         raise InputError([Mistake(source=str(launch.folder / scale.unit.file), message=message)])
-    return replace(task, text=yaml.safe_dump(config, sort_keys=False))
+    return replace(task, text=written(config))
 
 
 def _scale(

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.skypilot.launch.cloud import ClusterState, LaunchError, ServiceState, Task
+from sky_melange.skypilot.launch_files import sections, written
 from sky_melange.skypilot.own_nodes import Node
 
 _FAILED: Final = frozenset({"CONTROLLER_FAILED", "FAILED_CLEANUP", "FAILED"})
@@ -136,9 +137,7 @@ class SkyPilot:
         return str(request)
 
     def _task(self, task: Task) -> Any:
-        import yaml
-
-        config = yaml.safe_load(task.text)
+        config = sections(task.text)
         mounts = config.get("file_mounts") or {}
         config["file_mounts"] = {there: str((task.folder / here).resolve()) for there, here in mounts.items()}
         if not mounts:
@@ -177,16 +176,14 @@ def _use_project_config(text: str) -> tempfile.TemporaryDirectory[str]:
 
     The file that it reads is private, and gone with the folder that is returned.
     """
-    import yaml
-
     own = Path(os.environ.get(_PROJECT_CONFIG) or ".sky.yaml").expanduser()
     try:
-        config = yaml.safe_load(own.read_text(encoding="utf-8")) if own.is_file() else None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        config = sections(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    except (OSError, ValueError) as error:
         raise InputError([Mistake(source=str(own), message=f"SkyPilot's project configuration: {error}")]) from error
     folder = tempfile.TemporaryDirectory(prefix="sky-melange-")
     path = Path(folder.name) / "project.yaml"
-    path.write_text(yaml.safe_dump(_merged(config, yaml.safe_load(text))), encoding="utf-8")
+    path.write_text(written(_merged(config, sections(text))), encoding="utf-8")
     os.environ[_PROJECT_CONFIG] = str(path)
     loaded = sys.modules.get("sky.skypilot_config")
     if loaded is not None:
@@ -194,7 +191,7 @@ def _use_project_config(text: str) -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def _merged(under: object, over: object) -> object:
+def _merged(under: Any, over: Any) -> Any:
     if not isinstance(under, dict) or not isinstance(over, dict):
         return over
     return {**under, **{key: _merged(under.get(key), value) for key, value in over.items()}}

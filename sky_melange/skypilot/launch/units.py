@@ -26,22 +26,28 @@ class UnitKind(StrEnum):
     ROUTER = "router"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """One thing that SkyPilot runs.
+@dataclass(frozen=True, kw_only=True)
+class Launchable:
+    """`base` is its name as planned; `name` what it is called (a cluster that replaces another has a version in it).
 
-    `base` is its name as planned; `name` what it is called (a cluster that replaces another has a version in it).
     `sha256` is of all files that define it. `group` is "" for the router. `instances` that it runs; of a service that
-    SkyServe scales those that it begins with, the fewest. A cluster answers at all of its `ports`.
+    SkyServe scales those that it begins with, the fewest.
     """
 
+    __slots__ = ()
     kind: UnitKind
     base: str
     name: str
     group: str
-    file: str
     sha256: str
     instances: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit(Launchable):
+    """One thing that SkyPilot runs. A cluster answers at all of its `ports`."""
+
+    file: str
     ports: tuple[int, ...] = (PORT,)
 
 
@@ -69,20 +75,16 @@ def wanted_units(plan: Plan, workload: Workload, files: Mapping[str, str]) -> tu
                 )
             )
     if needs_router(plan.groups, workload):
-        name = router_cluster(plan.name)
-        parts = [files[file] for file in (TASK_FILE, HAPROXY_FILE, LUA_FILE, LITELLM_FILE, HOOK_FILE)]
-        units.append(
-            Unit(
-                kind=UnitKind.ROUTER,
-                base=name,
-                name=name,
-                group="",
-                file=TASK_FILE,
-                sha256=digest(*parts),
-                instances=1,
-            )
-        )
+        units.append(router_unit(router_cluster(plan.name), files))
     return tuple(units)
+
+
+def router_unit(name: str, files: Mapping[str, str]) -> Unit:
+    """The router of a plan, or of a fleet."""
+    parts = [files[file] for file in (TASK_FILE, HAPROXY_FILE, LUA_FILE, LITELLM_FILE, HOOK_FILE) if file in files]
+    return Unit(
+        kind=UnitKind.ROUTER, base=name, name=name, group="", file=TASK_FILE, sha256=digest(*parts), instances=1
+    )
 
 
 def machine_units(machines: Sequence[SharedMachine], files: Mapping[str, str]) -> tuple[Unit, ...]:

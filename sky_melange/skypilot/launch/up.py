@@ -51,13 +51,13 @@ def bring_up(launch: Launch, cloud: Cloud, steps: Sequence[Step], patience: Pati
     addresses = wait_for_groups(launch, cloud, units, patience)
     write_endpoints(launch.folder, addresses)
     if router is not None:
-        _start_router(launch, cloud, router, addresses)
+        start_router(launch, cloud, router, addresses)
         addresses[ROUTER_VARIABLE] = plain_address(
             cloud.endpoint(router.name, launch.workload.router.port), router.name
         )
         # In an hour without requests, whose groups were stopped, it has no server to answer for.
         if any(unit.instances for unit in units):
-            wait_for_router(launch, cloud, addresses[ROUTER_VARIABLE], patience)
+            wait_for_router(router.name, cloud, addresses[ROUTER_VARIABLE], patience)
         write_endpoints(launch.folder, addresses)
     remove(launch.record, cloud, [step for step in steps if step.action is Action.REMOVE], launch.say)
     return addresses
@@ -117,7 +117,8 @@ def _begin(launch: LaunchFolder, cloud: Cloud, step: Step, unit: Unit) -> str:
     return cloud.begin_service(unit.name, task)
 
 
-def _start_router(launch: Launch, cloud: Cloud, unit: Unit, addresses: Mapping[str, str]) -> None:
+def start_router(launch: LaunchFolder, cloud: Cloud, unit: Unit, addresses: Mapping[str, str]) -> None:
+    """Starts the router, or has it take other addresses. Does nothing where it runs with these."""
     unit = replace(unit, sha256=digest(unit.sha256, *(f"{name}={value}" for name, value in sorted(addresses.items()))))
     known = launch.record.started.get(unit.name)
     is_same = known is not None and known.is_launched and known.sha256 == unit.sha256

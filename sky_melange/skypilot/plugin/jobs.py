@@ -6,6 +6,7 @@ A workload is planned as if it were a file `workload.yaml` in an empty folder, i
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -15,6 +16,7 @@ from typing import Any, Final
 from sky_melange import pipeline
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.policy import Policy
+from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import PricePolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
@@ -22,6 +24,7 @@ from sky_melange.prices import current_book
 from sky_melange.prices.enabled_clouds import enabled_clouds
 from sky_melange.prices.filters import check_filters
 from sky_melange.prices.site import price_site, utc_now
+from sky_melange.skypilot.plugin import fleets
 from sky_melange.skypilot.plugin.heat import requests_per_usd
 from sky_melange.skypilot.plugin.models import CheckRequest, PlanRequest, PolicyRequest, StoreRequest
 from sky_melange.skypilot.plugin.refuse import check_plan_document, check_workload_text
@@ -124,37 +127,89 @@ def _prices(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa:
 
 def _describe(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
     """What the store keeps of a plan: its text, what lists show of it, and what its page shows beside it."""
-    from sky_melange.render.plan_report import figures
-
     request = StoreRequest.model_validate_json(body)
+    if request.fleet is not None or request.fleet_file is not None:
+        return json.dumps({"name": request.name, **_fleet_entry(head, request, folder)}, ensure_ascii=False)
     text = _plan_text(request.plan) if request.workload is None else _planned(head, request.workload, folder)
     document = _document(text, folder)
-    return json.dumps(
-        {
-            "name": request.name,
-            "plan": text,
-            "summary": _summary(document),
-            "requests_per_usd": requests_per_usd(document.plan, document.workload, folder),
-            "groups": [{"name": group.name, "planned": group.instances} for group in document.plan.groups],
-            "mode": document.workload.launch.mode.value,
-            "figures": asdict(figures(document.plan, document.workload)),
+    entry = {"name": request.name, "plan": text, "summary": _summary(document), **_shown(document, folder)}
+    return json.dumps(entry, ensure_ascii=False, allow_nan=False)
+
+
+def _shown(document: PlanDocument, folder: Path) -> dict[str, Any]:
+    """What a plan's page shows beside the plan."""
+    from sky_melange.render.plan_report import figures
+
+    return {
+        "requests_per_usd": requests_per_usd(document.plan, document.workload, folder),
+        "groups": [{"name": group.name, "planned": group.instances} for group in document.plan.groups],
+        "mode": document.workload.launch.mode.value,
+        "figures": asdict(figures(document.plan, document.workload)),
+    }
+
+
+def _fleet_entry(head: Mapping[str, Any], request: StoreRequest, folder: Path) -> dict[str, Any]:
+    """The same of a fleet, with that of each of its plans by name (`parts`)."""
+    from sky_melange.render.fleet_report import figures
+
+    text = _planned_fleet(head, request, folder) if request.fleet is None else _plan_text(request.fleet)
+    fleet, plans = fleets.fleet_documents(text, folder)
+    pairs = [(plan.plan, plan.workload) for plan in plans]
+    summaries = [_summary(plan) for plan in plans]
+    dates = [each["priced_at"] for each in summaries]
+    worst = math.fsum(each["worst_case_usd_per_hour"] for each in summaries) + fleet.plan.beside_usd_per_hour
+    return {
+        "plan": text,
+        "summary": {
+            "model": ", ".join(dict.fromkeys(each["model"] for each in summaries)),
+            "usd_per_hour": fleet.plan.mean_usd_per_hour,
+            "usd_per_month": usd_per_month(fleet.plan.mean_usd_per_hour),
+            "worst_case_usd_per_hour": worst,
+            "priced_at": min(dates) if all(dates) else None,
+            "groups": sum(each["groups"] for each in summaries),
+            "replicas": sum(each["replicas"] for each in summaries),
+            "workloads": len(plans),
         },
-        ensure_ascii=False,
-        allow_nan=False,
+        "requests_per_usd": None,
+        "groups": [],
+        "mode": "fleet",
+        "figures": None,
+        "fleet_figures": asdict(figures(fleet.plan, pairs)),
+        "parts": {plan.plan.name: _shown(plan, folder) for plan in plans},
+    }
+
+
+def _planned_fleet(head: Mapping[str, Any], request: StoreRequest, folder: Path) -> str:
+    """As `sky-melange plan fleet.yaml --format json` prints it, of files that are all in the request."""
+    from sky_melange.pipeline.fleets import check_budgets, plan_fleet
+    from sky_melange.render import fleet_json
+
+    path = fleets.write_fleet_files(request.fleet_file or "", request.workloads or {}, folder)
+    planned = plan_fleet(
+        path,
+        book_of=lambda read: _book(read.prices, head, needed=read.candidates.clouds),
+        folder=folder / "plan",
+        simulator=pipeline.simulator(),
+        enabled=enabled_clouds().clouds,
     )
+    check_budgets(planned)
+    return fleet_json.with_plans(planned.plan, [(member.plan, member.workload) for member in planned.members])
 
 
-def _report(head: Mapping[str, Any], body: bytes, folder: Path) -> str:  # noqa: ARG001
+def _report(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
     """The page of `sky-melange report --no-simulate`."""
-    from sky_melange.render import plan_report
+    from sky_melange.render import fleet_report, plan_report
 
+    if head.get("is_fleet"):
+        fleet, plans = fleets.fleet_documents(body.decode(), folder)
+        pairs = [(plan.plan, plan.workload) for plan in plans]
+        return fleet_report.page(fleet.plan, pairs, today=utc_now().date(), folder="fleet")
     document = _document(body.decode(), folder)
     return plan_report.page(document.plan, document.workload, today=utc_now().date(), folder="plan")
 
 
 def _summary(document: PlanDocument) -> dict[str, Any]:
     from sky_melange.domain.plan import mean_cost
-    from sky_melange.domain.units import usd_per_month
 
     plan = document.plan
     cost = mean_cost(plan.cost, plan.groups, plan.schedule)

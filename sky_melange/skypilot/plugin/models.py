@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.ya?ml$"
 STORED_NAME = r"^[A-Za-z0-9]([A-Za-z0-9 ._-]*[A-Za-z0-9])?$"
 
 Json = dict[str, Any]
@@ -36,16 +37,24 @@ class CheckRequest(PolicyRequest):
 
 
 class StoreRequest(_Body):
-    """A plan to keep, or a workload to plan first; exactly one of them."""
+    """A plan or a fleet to keep, or a workload or a fleet to plan first; exactly one of them."""
 
     name: str = Field(max_length=100, pattern=STORED_NAME, description="What the plan is called in lists.")
     workload: WorkloadText | None = None
     plan: Json | None = Field(default=None, description="A plan.json.")
+    fleet: Json | None = Field(default=None, description="What `sky-melange plan fleet.yaml --format json` prints.")
+    fleet_file: WorkloadText | None = Field(default=None, description="The text of a fleet.yaml, with `workloads`.")
+    workloads: dict[Annotated[str, Field(pattern=FILE_NAME)], WorkloadText] | None = Field(
+        default=None, max_length=100, description="The texts of the workloads of `fleet_file`, by their names in it."
+    )
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.workload is None) == (self.plan is None):
-            raise ValueError("give either `workload` or `plan`")
+    def _one_of_them(self) -> Self:
+        given = (self.workload, self.plan, self.fleet, self.fleet_file)
+        if sum(each is not None for each in given) != 1:
+            raise ValueError("give one of `workload`, `plan`, `fleet`, or `fleet_file` with `workloads`")
+        if (self.workloads is None) != (self.fleet_file is None):
+            raise ValueError("`workloads` are the files that `fleet_file` names: give both, or neither")
         return self
 
 
@@ -64,6 +73,7 @@ class Listed(BaseModel):
     priced_at: str | None = Field(description="Date of the oldest price used; null when one is not dated.")
     groups: int
     replicas: int
+    workloads: int | None = Field(default=None, description="Of a fleet how many it has.")
 
 
 class PlanList(BaseModel):
@@ -115,19 +125,38 @@ class Figures(BaseModel):
     carried: list[str] = Field(description="The part of all requests that each group gets.")
 
 
+class FleetFigures(BaseModel):
+    """What `sky-melange report` says of a fleet first, as texts."""
+
+    title: str
+    monthly: str = Field(description="USD per month.")
+    hourly: str = Field(description="USD per hour, on average.")
+    mean: str
+    proof: str
+    missing: list[str] = Field(description="Clouds whose prices could not be used.")
+    sentences: list[str] = Field(description="The controller, the router, the budget, and who yields.")
+    member_rows: list[list[str]] = Field(
+        description="By workload: what runs, where, USD/h, alone, traffic, attainment in simulation."
+    )
+    shared_rows: list[list[str]] = Field(description="By shared quota: used, of, by whom, what one more saves.")
+    warnings: list[str]
+
+
 class Stored(BaseModel):
-    """A stored plan."""
+    """A stored plan, or a fleet."""
 
     id: str
     name: str
     owner: str | None
     created_at: str
     updated_at: str
-    plan: Json = Field(description="Its plan.json.")
-    requests_per_usd: Heat
+    plan: Json | None = Field(description="Its plan.json; null of a fleet, whose plans `workload=NAME` asks for.")
+    requests_per_usd: Heat | None
     figures: Figures | None = Field(
         description="The first screen of `sky-melange report`; null where an earlier release stored the plan."
     )
+    fleet: Json | None = Field(default=None, description="Of a fleet its fleet.json.")
+    fleet_figures: FleetFigures | None = None
 
 
 class GroupReplicas(BaseModel):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from sky_melange.skypilot.plugin.body import read_body
+from sky_melange.skypilot.plugin.answers import problem
+from sky_melange.skypilot.plugin.body import RefusedError, read_body
 from sky_melange.skypilot.plugin.describing import OF_BODIES, OF_WORK, body_of, failures
+from sky_melange.skypilot.plugin.fleets import part_of, without_plans
 from sky_melange.skypilot.plugin.models import PlanList, PolicyRequest, Replicas, Stored, StoreRequest
 from sky_melange.skypilot.plugin.replicas import UnknownStateError, group_states, service_records, unknown_states
 from sky_melange.skypilot.plugin.service import Service, json_text, json_value, not_found
@@ -20,8 +23,12 @@ from sky_melange.skypilot.plugin.users import reader_of, user_of
 
 _AS_CLUSTERS: Final = "the plan launches clusters, not services: `sky status` knows of them"
 _MOST_POLICY_BYTES: Final = 64 * 1024
-_SHOWN: Final = ("requests_per_usd", "figures", "groups", "mode")
+_SHOWN: Final = ("requests_per_usd", "figures", "groups", "mode", "fleet_figures", "parts")
+_OF_ONE: Final = "is a fleet: name one of its plans by `?workload=NAME`"
 _Value = TypeVar("_Value")
+_Workload = Annotated[
+    str | None, Query(pattern="^[a-z][a-z0-9-]{0,99}$", description="Of a fleet: the workload whose plan is meant.")
+]
 _PlanId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The id of a stored plan.")]
 
 
@@ -49,7 +56,7 @@ def _add_collection(router: APIRouter, service: Service) -> None:
     @router.post(
         "/plans",
         summary="Store a plan",
-        description="A plan.json, or the plan of a workload.",
+        description="A plan.json, or the plan of a workload; a fleet, or that of a fleet.yaml.",
         status_code=201,
         openapi_extra=body_of(StoreRequest),
         responses={201: {"model": Stored}, **failures(409, 500, *OF_BODIES, *OF_WORK)},
@@ -68,7 +75,7 @@ def _add_collection(router: APIRouter, service: Service) -> None:
                 now=_now(),
                 limit=settings.max_plans_per_user,
                 summary=json.dumps(described["summary"]),
-                shown=json.dumps({key: described[key] for key in _SHOWN}),
+                shown=json.dumps({key: described[key] for key in _SHOWN if key in described}),
                 plan=described["plan"],
             )
             return _whole(stored)
@@ -82,8 +89,8 @@ def _add_plan(router: APIRouter, service: Service) -> None:
         summary="Get a stored plan",
         responses={200: {"model": Stored}, **failures(404, 500)},
     )
-    async def get_plan(request: Request, plan_id: _PlanId) -> Response:
-        return json_text(await _visible(service, request, plan_id, _whole))
+    async def get_plan(request: Request, plan_id: _PlanId, workload: _Workload = None) -> Response:
+        return json_text(await _visible(service, request, plan_id, _whole, workload))
 
     @router.delete(
         "/plans/{plan_id}",
@@ -107,10 +114,10 @@ def _add_state(router: APIRouter, service: Service) -> None:
         openapi_extra=body_of(PolicyRequest, is_required=False),
         responses=failures(404, 500, *OF_BODIES, *OF_WORK),
     )
-    async def check_plan(request: Request, plan_id: _PlanId) -> Response:
+    async def check_plan(request: Request, plan_id: _PlanId, workload: _Workload = None) -> Response:
         with service.place(user_of(request)):
             policy = await read_body(request, limit_bytes=_MOST_POLICY_BYTES) if _has_body(request) else b"{}"
-            plan = await _visible(service, request, plan_id, lambda stored: stored.plan.encode())
+            plan = await _visible(service, request, plan_id, lambda stored: _single(stored).plan.encode(), workload)
             return json_text(await service.work("check_stored", plan, policy=policy.decode(errors="replace")))
 
     @router.get(
@@ -120,10 +127,11 @@ def _add_state(router: APIRouter, service: Service) -> None:
         response_class=HTMLResponse,
         responses=failures(404, 500, *OF_WORK),
     )
-    async def report(request: Request, plan_id: _PlanId) -> Response:
+    async def report(request: Request, plan_id: _PlanId, workload: _Workload = None) -> Response:
         with service.place(user_of(request)):
-            plan = await _visible(service, request, plan_id, lambda stored: stored.plan.encode())
-            return HTMLResponse(await service.work("report", plan))
+            stored = await _visible(service, request, plan_id, lambda stored: stored, workload)
+            is_fleet = "fleet_figures" in json.loads(stored.shown)
+            return HTMLResponse(await service.work("report", stored.plan.encode(), is_fleet=is_fleet))
 
     @router.get(
         "/plans/{plan_id}/replicas",
@@ -131,8 +139,8 @@ def _add_state(router: APIRouter, service: Service) -> None:
         description="By SkyServe's own state on this server. What it does not say is null, with a reason.",
         responses={200: {"model": Replicas}, **failures(404, 500)},
     )
-    async def replicas(request: Request, plan_id: _PlanId) -> Response:
-        shown = await _visible(service, request, plan_id, lambda stored: json.loads(stored.shown))
+    async def replicas(request: Request, plan_id: _PlanId, workload: _Workload = None) -> Response:
+        shown = await _visible(service, request, plan_id, lambda stored: json.loads(_single(stored).shown), workload)
         groups = shown["groups"]
         if shown["mode"] != "serve":
             found = unknown_states(groups, _AS_CLUSTERS, is_service=False)
@@ -144,17 +152,35 @@ def _add_state(router: APIRouter, service: Service) -> None:
         return json_value({"groups": found, "observed_at": _now()})
 
 
-async def _visible(service: Service, request: Request, plan_id: str, use: Callable[[StoredPlan], _Value]) -> _Value:
-    """What `use` makes of the plan, on the store's thread: a plan may be long."""
+async def _visible(
+    service: Service, request: Request, plan_id: str, use: Callable[[StoredPlan], _Value], workload: str | None = None
+) -> _Value:
+    """What `use` makes of the plan, or of that of a workload of a fleet, on the store's thread: a plan may be long."""
     user = user_of(request)
 
     def read(store: PlanStore) -> _Value:
         stored = store.get(plan_id, reader_of(user))
         if stored is None:
             raise not_found()
-        return use(stored)
+        return use(stored if workload is None else _part(stored, workload))
 
     return await service.with_store(read)
+
+
+def _part(stored: StoredPlan, workload: str) -> StoredPlan:
+    """The plan of a workload of a fleet, as if it were stored by itself. Raises RefusedError where there is none."""
+    shown = json.loads(stored.shown).get("parts", {}).get(workload)
+    plan = None if shown is None else part_of(stored.plan, workload)
+    if plan is None:
+        raise not_found()
+    return replace(stored, name=f"{stored.name}: {workload}", shown=json.dumps(shown), plan=plan)
+
+
+def _single(stored: StoredPlan) -> StoredPlan:
+    """Raises RefusedError for a fleet."""
+    if "fleet_figures" in json.loads(stored.shown):
+        raise RefusedError(422, 2, [problem(_OF_ONE)])
+    return stored
 
 
 def _has_body(request: Request) -> bool:
@@ -175,6 +201,9 @@ def _whole(plan: StoredPlan) -> str:
     """JSON text; the plan in it is as it was stored."""
     head = json.dumps(_head(plan), ensure_ascii=False)
     shown = json.loads(plan.shown)
+    if "fleet_figures" in shown:
+        beside = {"plan": None, "requests_per_usd": None, "figures": None, "fleet_figures": shown["fleet_figures"]}
+        return f'{head[:-1]}, "fleet": {without_plans(plan.plan)}, {json.dumps(beside, ensure_ascii=False)[1:]}'
     # Plans that an earlier release stored have none.
     beside = {"requests_per_usd": shown["requests_per_usd"], "figures": shown.get("figures")}
     return f'{head[:-1]}, "plan": {plan.plan.strip()}, {json.dumps(beside, ensure_ascii=False)[1:]}'

@@ -19,6 +19,7 @@ from sky_melange.traces.edges import extended, parse_buckets
 from sky_melange.traces.one_model import check_one_model
 from sky_melange.traces.text import one_line
 from sky_melange.traces.where import columns_of
+from sky_melange.untrusted import first_json, own_json
 
 NAME: Final = "OpenAI usage (aggregates)"
 SIGN: Final = re.compile(r'"object"\s*:\s*"bucket"|"num_model_requests"')
@@ -175,16 +176,16 @@ def _group(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _grouping(groups: Iterable[str]) -> set[str]:
-    return {name for group in groups for name in json.loads(group)}
+    return {name for group in groups for name in own_json(group)}
 
 
 def _pages(name: str, document: str) -> Iterator[tuple[int, list[_Bucket], bool]]:
     """(number, buckets, whether there are more) of every page."""
-    text, at, decoder, number = document.strip(), 0, json.JSONDecoder(), 0
+    text, at, number = document.strip(), 0, 0
     while at < len(text):
         number += 1
         try:
-            page, at = decoder.raw_decode(text, at)
+            page, at = first_json(text, at)
             buckets = page["data"] if isinstance(page, dict) else page
             found = [_bucket(bucket) for bucket in buckets]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -88,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, method: str) -> None:
         stub = cast("_Server", self.server).stub
-        path = urlsplit(self.path).path.removeprefix("/internal/dashboard")
+        address = urlsplit(self.path)
+        path = address.path.removeprefix("/internal/dashboard") + (f"?{address.query}" if address.query else "")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not path.startswith(API):
             self._json(200, {})

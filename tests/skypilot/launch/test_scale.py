@@ -394,7 +394,11 @@ def test_a_dry_run_asks_skypilot_nothing(folder: Path, cloud: CountingCloud, mon
 
 
 def test_without_a_time_it_is_now(folder: Path) -> None:
-    found = json.loads(run("scale", folder, "--dry-run", "--format", "json").stdout)
+    never_started = run("scale", folder, "--dry-run", "--format", "json")
+    assert never_started.exit_code == 3
+    assert "not as the schedule wants it: chat-b200, chat-h100" in never_started.stderr
+    found = json.loads(never_started.stdout)
+    assert f"it was not started from here: run `sky-melange up {folder}`" in found["services"][0]["problem"]
     assert abs(datetime.fromisoformat(found["at"]) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
@@ -413,7 +417,7 @@ def test_a_time_that_is_none_or_two(text: str, message: str, folder: Path) -> No
     done = run("scale", folder, "--dry-run", "--at", text)
     assert done.exit_code == 2
     assert message in done.stderr
-    assert run("scale", folder, "--dry-run", "--at", "2026-10-25T02:30+01:00").exit_code == 0
+    assert run("scale", folder, "--dry-run", "--at", "2026-10-25T02:30+01:00").stderr.startswith("Error: not as")
 
 
 def test_a_plan_that_no_clock_scales_is_refused(planned: Any, tmp_path: Path) -> None:

@@ -139,6 +139,16 @@ def test_skypilot_reads_the_launch_file_as_one_machine_at_its_price(out: Path) -
         assert "'--tensor-size' is not a flag of vllm" in failed.stderr
 
 
+def test_two_engines_on_one_gpu_are_seen_by_validate(out: Path) -> None:
+    path = out / f"{NAME}.sky.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("DEVICES=4,5,6,7", "DEVICES=0,5,6,7"), encoding="utf-8")
+    failed = run("validate", out)
+    assert failed.exit_code == 3
+    assert "port 8001 (talk-a100-80gb-x4): planned GPUs 4,5,6,7, the file has 0,5,6,7" in failed.stderr
+    assert "2 engines start on GPU 0" in failed.stderr
+
+
 def test_a_bill_of_the_fleet_names_the_workloads_on_shared_machines(out: Path, repository: Path) -> None:
     bill = repository / "examples" / "bills" / "bill.csv"
     done = run("check", out, "--billed", bill, "--format", "json")

@@ -36,14 +36,15 @@ export function client(base, signal) {
     return content;
   }
   const plan = (id) => `plans/${encodeURIComponent(id)}`;
+  const of = (name) => (name ? `?workload=${encodeURIComponent(name)}` : "");
   return {
     plans: () => call("GET", "plans"),
-    plan: (id) => call("GET", plan(id)),
-    create: (name, workload) => call("POST", "plans", { name, workload }),
+    plan: (id, name) => call("GET", plan(id) + of(name)),
+    create: (name, texts) => call("POST", "plans", { name, ...texts }),
     remove: (id) => call("DELETE", plan(id)),
-    check: (id) => call("POST", `${plan(id)}/check`, {}),
-    reportAddress: (id) => `${base}/${plan(id)}/report`,
-    replicas: (id) => call("GET", `${plan(id)}/replicas`),
+    check: (id, name) => call("POST", `${plan(id)}/check${of(name)}`, {}),
+    reportAddress: (id, name) => `${base}/${plan(id)}/report${of(name)}`,
+    replicas: (id, name) => call("GET", `${plan(id)}/replicas${of(name)}`),
   };
 }
 

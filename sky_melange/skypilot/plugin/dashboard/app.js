@@ -1,4 +1,4 @@
-// The page: the list of stored plans at the route itself, one plan at /<id> below it.
+// The page: the list of stored plans at the route itself, one plan or fleet at /<id> below it, a plan of a fleet at /<id>/<name>.
 
 import { client } from "./api.js";
 import { h } from "./dom.js";
@@ -12,15 +12,18 @@ export async function show({ root, path, context, signal }) {
     signal,
     body: h("div", { class: "page" }),
     api: client(`${context.apiEndpoint}/plugins/api/melange`, signal),
-    link: (id, ...children) => link(context, id ? `${path}/${encodeURIComponent(id)}` : path, children),
-    open: (id) => context.navigate(id ? `${path}/${encodeURIComponent(id)}` : path),
+    link: (id, ...children) => link(context, address(path, id), children),
+    linkToPart: (id, name) => link(context, address(path, id, name), [name]),
+    open: (id) => context.navigate(address(path, id)),
   };
   await styled(root);
   if (signal.aborted) return;
   root.append(page.body);
-  const id = planIdIn(location.pathname, path);
-  await (id ? showPlan(page, id) : showList(page));
+  const [id, name] = partsIn(location.pathname, path);
+  await (id ? showPlan(page, id, name) : showList(page));
 }
+
+const address = (path, ...parts) => [path, ...parts.filter(Boolean).map(encodeURIComponent)].join("/");
 
 /** Waits for the style sheet, so that nothing is seen without it; the page works without it too. */
 function styled(root) {
@@ -28,13 +31,14 @@ function styled(root) {
   return new Promise((resolve) => root.append(h("link", { rel: "stylesheet", href, load: resolve, error: resolve })));
 }
 
-function planIdIn(pathname, path) {
-  const rest = pathname.slice(pathname.indexOf(path) + path.length).split("/").filter(Boolean)[0] ?? "";
-  try {
-    return decodeURIComponent(rest);
-  } catch {
-    return rest;
-  }
+function partsIn(pathname, path) {
+  return pathname.slice(pathname.indexOf(path) + path.length).split("/").filter(Boolean).map((part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  });
 }
 
 /** A link that stays within the dashboard, and opens elsewhere when asked to. */

@@ -6,7 +6,7 @@ import { figure } from "./format.js";
 const KINDS = { pass: "good", fail: "bad", skipped: "quiet" };
 
 /** The section: a button, and what the last run found. */
-export function checkSection(page, id) {
+export function checkSection(page, id, name) {
   const body = h("div", { class: "stack", "aria-live": "polite" },
     h("p", { class: "note" }, "Does this plan still hold, at today's prices? Nothing has been checked on this page yet."));
   const run = button("Run check", () => check(), { kind: "primary" });
@@ -14,7 +14,7 @@ export function checkSection(page, id) {
     run.disabled = true;
     body.replaceChildren(waiting("Pricing the plan again…"));
     try {
-      body.replaceChildren(...report(await page.api.check(id)));
+      body.replaceChildren(...report(await page.api.check(id, name)));
     } catch (error) {
       if (!page.signal.aborted) body.replaceChildren(errorBox("The check could not run", error));
     }

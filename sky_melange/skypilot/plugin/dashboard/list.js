@@ -1,7 +1,7 @@
 // The stored plans, and the dialogs that make and delete one.
 
 import { button, errorBox, h, openDialog, section, table, waiting } from "./dom.js";
-import { cents, count, dated, moment, usd } from "./format.js";
+import { cents, count, dated, moment, plural, usd } from "./format.js";
 
 /** Shows the list; its buttons stay where they are while it is loaded anew. */
 export async function showList(page) {
@@ -43,7 +43,7 @@ function empty(page) {
 
 function plansTable(page, plans, reload) {
   const columns = [
-    { head: "Name", cell: (plan) => page.link(plan.id, plan.name) },
+    { head: "Name", cell: (plan) => [page.link(plan.id, plan.name), fleetNote(plan)] },
     { head: "Model", cell: (plan) => plan.model },
     { head: "USD per hour", number: true, cell: (plan) => usd(plan.usd_per_hour) },
     { head: "USD per month", number: true, cell: (plan) => cents(plan.usd_per_month) },
@@ -62,6 +62,8 @@ function plansTable(page, plans, reload) {
   ];
   return section("Stored plans", {}, table({ caption: "Stored plans", columns, rows: plans }));
 }
+
+const fleetNote = ({ workloads }) => (workloads ? h("small", {}, `fleet of ${plural(workloads, "workload")}`) : null);
 
 /** The date of a price and its age. */
 export function priceAge(iso) {
@@ -106,12 +108,14 @@ function createDialog(page) {
     id: "melange-file", type: "file", accept: ".yaml,.yml",
     change: async () => { if (file.files[0]) text.value = await file.files[0].text(); },
   });
+  const workloads = h("input", { id: "melange-workloads", type: "file", accept: ".yaml,.yml", multiple: true });
   const said = h("div");
   const submit = h("button", { type: "submit", class: "button primary" }, "Plan and store");
   const form = h("form", { submit: (event) => { event.preventDefault(); create(); } },
     h("label", { for: name.id }, "Name (letters, digits, spaces and . _ -)"), name,
-    h("label", { for: text.id }, "Workload (the text of a workload.yaml)"), text,
+    h("label", { for: text.id }, "Workload (the text of a workload.yaml, or of a fleet.yaml)"), text,
     h("label", { for: file.id }, "or take it from a file"), file,
+    h("label", { for: workloads.id }, "Of a fleet: the files of its workloads"), workloads,
     said,
     h("div", { class: "actions" }, button("Cancel", () => dialog.close()), submit));
   const dialog = openDialog(page.root, "New plan", form);
@@ -119,7 +123,9 @@ function createDialog(page) {
     submit.disabled = true;
     said.replaceChildren(waiting("Planning: prices are read and the cheapest mix is searched for…"));
     try {
-      const stored = await page.api.create(name.value, text.value);
+      const files = await Promise.all([...workloads.files].map(async (each) => [each.name, await each.text()]));
+      const texts = files.length ? { fleet_file: text.value, workloads: Object.fromEntries(files) } : { workload: text.value };
+      const stored = await page.api.create(name.value, texts);
       dialog.close();
       page.open(stored.id);
     } catch (error) {

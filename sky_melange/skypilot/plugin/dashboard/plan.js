@@ -1,53 +1,47 @@
-// One stored plan: what it costs, its groups, the heat map, what runs, and the check.
+// One stored plan, be it of a fleet: what it costs, its groups, the heat map, what runs, and the check.
 
 import { checkSection } from "./check.js";
 import { button, errorBox, h, section, table, waiting } from "./dom.js";
+import { fleetParts, heading } from "./fleet.js";
 import { figuresOf } from "./figures.js";
 import { count, percent, plural, usd } from "./format.js";
 import { heatMap } from "./heatmap.js";
-import { deleteDialog, priceAge } from "./list.js";
+import { priceAge } from "./list.js";
 import { mixSection } from "./mix.js";
 import { replicasSection } from "./replicas.js";
 
-/** Shows the plan of this id, or why it cannot be shown. */
-export async function showPlan(page, id) {
+/** Shows the plan or fleet of this id, or the plan of that name in it; or why it cannot be shown. */
+export async function showPlan(page, id, name) {
   const trail = h("nav", { "aria-label": "Breadcrumb", class: "trail" }, page.link("", "Mélange"));
   page.body.replaceChildren(trail, waiting("Loading the plan…"));
   try {
-    const stored = await page.api.plan(id);
-    trail.append(h("span", { "aria-hidden": "true" }, " › "), h("span", { "aria-current": "page" }, stored.name));
-    page.body.replaceChildren(trail, ...partsOf(page, stored));
+    const stored = await page.api.plan(id, name);
+    if (name) trail.append(mark(), page.link(id, stored.name.slice(0, -name.length - 2)));
+    trail.append(mark(), h("span", { "aria-current": "page" }, name ?? stored.name));
+    page.body.replaceChildren(trail, ...(stored.fleet ? fleetParts(page, stored) : partsOf(page, stored, name)));
   } catch (error) {
     if (page.signal.aborted) return;
-    const again = button("Try again", () => showPlan(page, id));
+    const again = button("Try again", () => showPlan(page, id, name));
     page.body.replaceChildren(trail, errorBox("The plan could not be loaded", error), h("p", {}, again));
   }
 }
 
-function partsOf(page, stored) {
+const mark = () => h("span", { "aria-hidden": "true" }, " › ");
+
+function partsOf(page, stored, name) {
   const { plan } = stored;
   const caveats = [["Warnings of the plan", plan.warnings], ["Taken for granted", plan.assumptions]];
   return [
-    heading(page, stored),
+    heading(page, stored, stored.plan.model.id, name),
     ...figuresOf(stored.figures),
     groupsSection(plan),
     mixSection(plan, stored),
     heatSection(stored),
-    replicasSection(page, stored.id),
-    checkSection(page, stored.id),
+    replicasSection(page, stored.id, name),
+    checkSection(page, stored.id, name),
     ...caveats.filter(([, notes]) => notes?.length).map(([title, notes]) =>
       h("details", {}, h("summary", {}, `${title} (${notes.length})`), h("ul", {}, notes.map((note) => h("li", {}, note))))),
   ].filter(Boolean);
-}
-
-function heading(page, stored) {
-  const owner = stored.owner ? ` · stored by ${stored.owner}` : "";
-  return h("header", {},
-    h("h1", {}, stored.name),
-    h("p", { class: "note" }, `${stored.plan.model.id}${owner}`),
-    h("div", { class: "actions" },
-      h("a", { class: "button", href: page.api.reportAddress(stored.id), target: "_blank", rel: "noopener" }, "Report"),
-      button("Delete", () => deleteDialog(page, stored, () => page.open("")), { kind: "danger" })));
 }
 
 const replicasOf = (group) => group.instances * group.replicas_per_instance;

@@ -4,14 +4,14 @@ import { badge, button, errorBox, h, section, table, unknown, waiting } from "./
 import { count, moment } from "./format.js";
 
 /** The section; it fills itself. */
-export function replicasSection(page, id) {
+export function replicasSection(page, id, name) {
   const body = h("div", { class: "stack" });
   const refresh = button("Refresh", () => load(), { "aria-label": "Refresh running replicas" });
   async function load() {
     refresh.disabled = true;
     body.replaceChildren(waiting("Asking SkyServe…"));
     try {
-      body.replaceChildren(...report(await page.api.replicas(id)));
+      body.replaceChildren(...report(await page.api.replicas(id, name)));
     } catch (error) {
       if (!page.signal.aborted) body.replaceChildren(errorBox("What is running is not known", error));
     }
