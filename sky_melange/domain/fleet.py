@@ -42,7 +42,7 @@ class FleetConstraints:
 
     `max_vcpus_in[place][pattern]`: vCPUs of the instance types of a family (`p5.*`), as clouds state their quotas.
     `max_cloud_share_fraction`, `max_region_share_fraction`: of all requests, each counted by what the workload costs
-    alone (`counted_parts`). `tolerate_replica_losses`: any so many of all instances; each may be of any workload.
+    alone (`counted_parts`). `tolerated_losses`: any so many of all instances; each may be of any workload.
     """
 
     max_accelerators: Mapping[str, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class FleetConstraints:
     max_vcpus_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     max_cloud_share_fraction: float | None = None
     max_region_share_fraction: float | None = None
-    tolerate_replica_losses: int = 0
+    tolerated_losses: int = 0
 
     @property
     def shares(self) -> tuple[tuple[str, float], ...]:

@@ -62,7 +62,7 @@ def fleet_violations(
         if used > gpus.gpus:
             yield f"{used} × {gpus.accelerator} are planned on {gpus.infra}, which has {gpus.gpus}"
     yield from _beyond_shares(plans, constraints, alone_usd_per_hour)
-    yield from _beyond_losses(plans, constraints.tolerate_replica_losses)
+    yield from _beyond_losses(plans, constraints.tolerated_losses)
     yield from _beyond_reserved([group for plan in plans for group in plan.groups])
 
 

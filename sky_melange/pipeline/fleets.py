@@ -104,7 +104,7 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
         )
         if services <= most:
             break
-    losses = fleet.constraints.tolerate_replica_losses
+    losses = fleet.constraints.tolerated_losses
     planned = [
         _located(_told(plan, member, part, losses), path, each, folder)
         for member, each, part in zip(found.members, fleet.members, found.fractions, strict=True)
@@ -206,7 +206,7 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
 
 def _in_fleet(workload: Workload, fleet: Fleet) -> Workload:
     """With the fleet's router, and its losses: any instances that it loses may all be of one workload."""
-    losses = max(workload.constraints.tolerate_replica_losses, fleet.constraints.tolerate_replica_losses)
+    losses = max(workload.constraints.tolerate_replica_losses, fleet.constraints.tolerated_losses)
     return replace(
         workload,
         router=replace(workload.router, of_fleet=fleet.router is FleetRouter.ONE),

@@ -77,7 +77,7 @@ def sentences(fleet: FleetPlan) -> Iterator[str]:
         where = f"{fleet.router.instance_type or 'a small machine'} in {fleet.router.cloud} {fleet.router.region}"
         yield f"One router serves all workloads, by the model that a request names: {where.rstrip()}, {paid}."
     yield from map(machine_sentence, fleet.machines)
-    losses = fleet.constraints.tolerate_replica_losses
+    losses = fleet.constraints.tolerated_losses
     if losses:
         any_of = "Any one instance" if losses == 1 else f"Any {losses} instances"
         yield f"{any_of} of the fleet may be lost: each workload's other instances still carry all of its traffic."

@@ -81,7 +81,7 @@ def read_fleet(
             max_vcpus_in=limits.max_vcpus_in,
             max_cloud_share_fraction=limits.max_cloud_share,
             max_region_share_fraction=limits.max_region_share,
-            tolerate_replica_losses=limits.tolerate_replica_losses,
+            tolerated_losses=limits.tolerate_replica_losses,
         ),
         budget=None if budget is None else Budget(usd_per_hour=budget.usd_per_hour, usd_per_month=budget.usd_per_month),
         objective=Objective(file.objective),

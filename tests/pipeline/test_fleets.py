@@ -240,7 +240,7 @@ def test_any_losses_of_the_fleet_leave_every_workload_its_traffic(tmp_path: Path
     nothing = dict.fromkeys((group.name for group in planned.members[0].plan.groups), 0)
     assert not _carries(tmp_path / files[0], planned.members[0], nothing)
     plans = [replace(member.plan, contingencies=()) for member in planned.members]
-    told = list(fleet_violations(plans, FleetConstraints(tolerate_replica_losses=losses), {}))
+    told = list(fleet_violations(plans, FleetConstraints(tolerated_losses=losses), {}))
     assert [each.partition(",")[0] for each in told] == [f"{name} tolerates 0 losses" for name in rates]
 
 
