@@ -37,6 +37,11 @@ def explanation(fleet: FleetPlan) -> dict[str, object]:
     return {
         "total_usd_per_hour": fleet.usd_per_hour,
         "shared": [{**dataclasses.asdict(each), "total": each.total} for each in fleet.shared],
+        **(
+            {"places": [{**dataclasses.asdict(each), "total": each.total} for each in fleet.places]}
+            if fleet.places
+            else {}
+        ),
         "workloads": [{key: getattr(member, key) for key in keys} for member in fleet.members],
         "priorities": [dataclasses.asdict(each) for each in fleet.priorities],
         "needed_usd_per_hour": fleet.needed_usd_per_hour,

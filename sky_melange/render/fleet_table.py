@@ -140,7 +140,7 @@ def _explained(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> Iter
     yield Text(headline(fleet), style="bold")
     yield Text(f"{proof(fleet, plans)}.")
     yield ""
-    if fleet.shared:
+    if fleet.shared or fleet.places:
         yield _shared_table(fleet)
         yield ""
     else:

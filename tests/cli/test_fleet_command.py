@@ -103,6 +103,9 @@ def test_shares_and_losses_of_a_fleet_are_shown_checked_and_refused(fleet: Path)
     assert all(sum(place["fractions"]) <= 0.6 + 1e-6 for place in answer["places"])
     assert run("report", out, "-o", fleet / "placed.html").exit_code == 0
     assert '<th scope="row">max_cloud_share.lambda</th>' in (fleet / "placed.html").read_text(encoding="utf-8")
+    assert "max_cloud_share.lambda" in run("explain", out).stdout
+    explained = json.loads(run("explain", out, "--format", "json").stdout)
+    assert max(place["total"] for place in explained["places"]) <= 0.6 + 1e-6
     checked = run("check", out, "--offline")
     assert checked.exit_code == 0, checked.stdout + checked.stderr
     # What the plans are is recounted, whatever the file says that they are.
