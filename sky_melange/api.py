@@ -255,12 +255,16 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
     """
     from sky_melange.bills import BillOptions, compare_bill
     from sky_melange.errors import InputError, Mistake
-    from sky_melange.plan_file.fleet import read_charged
+    from sky_melange.plan_file.fleet import is_fleet_folder, read_charged, read_fleet_plan
 
-    plans = read_charged(Path(plan))
+    path = Path(plan)
+    plans = read_charged(path)
+    machines = read_fleet_plan(path).plan.machines if is_fleet_folder(path) else ()
     for each, _ in plans:
-        if len(each.whole_groups) < len(each.groups):
-            message = "has engines on machines that a fleet shares: a bill of these is not divided among plans yet"
+        if len(each.whole_groups) < len(each.groups) and not machines:
+            message = (
+                "has engines on machines that a fleet shares: give the fleet's folder, whose plans divide the bill"
+            )
             raise InputError([Mistake(source=str(plan), key=each.name, message=message)])
     options = BillOptions(
         start_s=start_s,
@@ -269,7 +273,7 @@ def check_bill(  # noqa: PLR0913 - a keyword for each option
         accounts=tuple(billing_accounts),
         ignores_others=ignore_others,
     )
-    return compare_bill(plans, [Path(path) for path in billed], options, max_difference)
+    return compare_bill(plans, [Path(path) for path in billed], options, max_difference, machines)
 
 
 def diff(old: PathLike, new: PathLike) -> PlanDiff:

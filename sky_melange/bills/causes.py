@@ -90,6 +90,18 @@ class ExactLine:
         """Planned and all that differs."""
         return self.planned + sum(self.causes.values(), _NONE)
 
+    def part(self, of_cost: Fraction, of_hours: Fraction) -> ExactLine:
+        """What one of those pays who divide a machine, in hours of its part."""
+        return ExactLine(
+            planned=self.planned * of_cost,
+            machines=self.machines * of_cost,
+            causes={cause: usd * of_cost for cause, usd in self.causes.items()},
+            planned_hours=self.planned_hours * of_hours,
+            billed_hours=None if self.billed_hours is None else self.billed_hours * of_hours,
+            late=self.late * of_hours,
+            via=self.via,
+        )
+
     def in_cents(self, difference: Decimal) -> Mapping[Cause, Decimal]:
         """The causes that there are, adding up to a difference."""
         there = [(cause, usd) for cause, usd in self.causes.items() if usd]

@@ -18,8 +18,9 @@ from sky_melange.bills.opencost import csv_charges, is_opencost, json_charges
 from sky_melange.bills.owners import Found, Owners, Via
 from sky_melange.bills.rows import BillOptions, is_json, opened, to_decimal
 from sky_melange.domain.bill import BillLine, BillReport, Cause, Charge, OtherCharges, WorkloadBill, cents
+from sky_melange.domain.fleet import SharedMachine
 from sky_melange.domain.plan import Plan
-from sky_melange.domain.planned_bill import PlannedLine, Purchase, planned_lines
+from sky_melange.domain.planned_bill import PlannedLine, Purchase, SharedLine, planned_lines, shared_lines
 from sky_melange.domain.unit_costs import TokenBasis, token_rates
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError, Mistake
@@ -92,26 +93,36 @@ def _via(charge: Charge, found: Found) -> Via:
 
 
 def compare_bill(
-    plans: Sequence[tuple[Plan, Workload]], files: Sequence[Path], options: BillOptions, limit: str | None = None
+    plans: Sequence[tuple[Plan, Workload]],
+    files: Sequence[Path],
+    options: BillOptions,
+    limit: str | None = None,
+    machines: Sequence[SharedMachine] = (),
 ) -> BillReport:
     """Plans against the bill in these files.
 
-    `limit`: USD, or a percentage of what is planned such as `5%`. Raises InputError with the mistakes in a file.
+    `limit`: USD, or a percentage of what is planned such as `5%`. `machines`: those that the plans have parts of.
+    Raises InputError with the mistakes in a file.
     """
     _require_limit(limit)
     _require_once(files)
+    shared = shared_lines(machines)
+    parts = {key for each in shared for key in each.parts}
     lines = [line for plan, workload in plans for line in planned_lines(plan, workload)]
-    sums = _Sums(owners=Owners(lines))
+    # Whole machines come after all plans. A part is billed as such by a projected bill alone, which names its group.
+    owned = [replace(each, instance_type="", cluster="") if _key(each) in parts else each for each in lines]
+    owned += [each.line for each in shared]
+    sums = _Sums(owners=Owners(owned))
     columns: dict[str, None] = {}
     with decimal.localcontext(_EXACT):
         for path in files:
             with _opened(path, options) as (column, charges):
                 columns.setdefault(column)
                 for charge in charges:
-                    sums.add(charge, lines)
+                    sums.add(charge, owned)
         start_s, end_s = _period(sums, options, files)
         _require_one_account(sums, files)
-        report = _report(lines, sums, (start_s, end_s), options)
+        report = _report(lines, shared, sums, (start_s, end_s), options)
         report = replace(
             report,
             files=tuple(str(path) for path in files),
@@ -166,11 +177,19 @@ def _require_one_account(sums: _Sums, files: Sequence[Path]) -> None:
             raise InputError([Mistake(source=str(files[0]), key="BillingAccountId", message=message)])
 
 
-def _report(lines: Sequence[PlannedLine], sums: _Sums, period: tuple[int, int], options: BillOptions) -> BillReport:
+def _report(
+    lines: Sequence[PlannedLine],
+    shared: Sequence[SharedLine],
+    sums: _Sums,
+    period: tuple[int, int],
+    options: BillOptions,
+) -> BillReport:
     """All but the names of the files and the sums of workloads."""
     warnings = []
-    chosen = _chosen(lines, sums)
-    exact = [exact_line(line, *each, period) for line, each in zip(lines, chosen, strict=True)]
+    whole = [*lines, *(each.line for each in shared)]
+    chosen = _chosen(whole, sums)
+    exact = [exact_line(line, *each, period) for line, each in zip(whole, chosen, strict=True)]
+    exact = _divided(lines, shared, exact, [billed.rows > 0 for billed, _ in chosen])
     others = _others(sums)
     billed = cents([*(each.billed for each in exact), *(Fraction(each.billed) for each in others)])
     planned = _planned_cents(exact, billed)
@@ -210,6 +229,28 @@ def _report(lines: Sequence[PlannedLine], sums: _Sums, period: tuple[int, int], 
         workloads=(),
         warnings=tuple(warnings),
     )
+
+
+def _key(line: PlannedLine) -> tuple[str, str]:
+    return line.workload, line.group
+
+
+def _divided(
+    lines: Sequence[PlannedLine], shared: Sequence[SharedLine], exact: Sequence[ExactLine], is_billed: Sequence[bool]
+) -> list[ExactLine]:
+    """The lines, of which parts of machines have their part of what the machines cost.
+
+    Where parts are billed by name, as in a projected bill, and machines are, too, the former are extras.
+    """
+    found = list(exact[: len(lines)])
+    for number, each in enumerate(shared, start=len(lines)):
+        for at, line in enumerate(lines):
+            if _key(line) not in each.parts or (is_billed[at] and not is_billed[number]):
+                continue
+            part = exact[number].part(*each.parts[_key(line)])
+            named = found[at].billed if is_billed[at] else _NONE
+            found[at] = replace(part, causes={**part.causes, Cause.EXTRAS: part.causes[Cause.EXTRAS] + named})
+    return found
 
 
 def _chosen(lines: Sequence[PlannedLine], sums: _Sums) -> list[tuple[Billed, Via]]:

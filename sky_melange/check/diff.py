@@ -91,15 +91,9 @@ def _group_change(old: ReplicaGroup | None, new: ReplicaGroup | None, before: Pl
         new=new,
         price_effect_usd_per_hour=price_effect,
         count_effect_usd_per_hour=count_effect,
-        old_request_fraction=0.0 if old is None else request_fraction(before, old.name),
-        new_request_fraction=0.0 if new is None else request_fraction(after, new.name),
+        old_request_fraction=0.0 if old is None else before.request_fraction(old.name),
+        new_request_fraction=0.0 if new is None else after.request_fraction(new.name),
     )
-
-
-def request_fraction(plan: Plan, name: str) -> float:
-    """The part of all requests (0..1) that the plan routes to a group."""
-    total = math.fsum(route.routed_rps for route in plan.routing)
-    return math.fsum(route.routed_rps * dict(route.shares).get(name, 0.0) for route in plan.routing) / total
 
 
 def _route_changes(old: Plan, new: Plan, names: Mapping[str, str]) -> tuple[tuple[RouteChange, ...], float]:

@@ -26,8 +26,9 @@ def fleet_checks(
     """`reports` of the plans, as of today."""
     fleet = document.plan
     own = [gpus for plan in plans for gpus in plan.workload.candidates.own]
+    alone = [member.alone_usd_per_hour or 0.0 for member in fleet.members]
     violations = tuple(
-        fleet_violations([plan.plan for plan in plans], fleet.constraints, fleet.vcpus, own, fleet.machines)
+        fleet_violations([plan.plan for plan in plans], fleet.constraints, fleet.vcpus, own, fleet.machines, alone)
     )
     totals = [None if report.today is None else report.today.total_usd_per_hour for report in reports]
     peaks = [

@@ -95,7 +95,7 @@ def _read(path: Path, text: str, document: PlanDocument) -> tuple[Workload, tupl
 
 
 def _as_planned(wanted: Workload, planned: Workload, plan: Plan) -> Workload:
-    """The file's workload with what `plan` itself finds: clouds, the fleet's router, what ran, the most traffic."""
+    """The file's workload with what `plan` finds: clouds, the fleet's router and losses, what ran, the most traffic."""
     wanted = pipeline.with_clouds_of(wanted, planned)
     wanted = replace(wanted, router=replace(wanted.router, of_fleet=planned.router.of_fleet))
     keep, kept = wanted.constraints.keep, planned.constraints.keep
@@ -103,6 +103,8 @@ def _as_planned(wanted: Workload, planned: Workload, plan: Plan) -> Workload:
         # The plan may have been written in the place of the one that ran.
         constraints = replace(wanted.constraints, keep=replace(keep, groups=kept.groups))
         wanted = replace(wanted, constraints=constraints)
+    losses = max(wanted.constraints.tolerate_replica_losses, plan.fleet_losses)
+    wanted = replace(wanted, constraints=replace(wanted.constraints, tolerate_replica_losses=losses))
     if wanted.objective is planned.objective is Objective.MOST_TRAFFIC or plan.served_fraction < 1:
         factor = planned.traffic.request_rate_rps / wanted.traffic.request_rate_rps
         rates = tuple(tuple(rate * factor for rate in row) for row in wanted.traffic.rates_rps)

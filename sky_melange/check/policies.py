@@ -61,14 +61,11 @@ def _kinds(plan: Plan, policy: Policy) -> Iterator[Check]:
         yield _count("policy-accelerators", f"groups on other accelerators than {', '.join(allowed)}", found)
     if policy.max_spot_fraction is not None:
         spot = {group.name for group in plan.groups if group.use_spot}
-        total = sum(route.routed_rps for route in plan.routing)
-        on_spot = sum(
-            route.routed_rps * share for route in plan.routing for name, share in route.shares if name in spot
-        )
+        on_spot = plan.request_fraction(*spot)
         yield Check(
             name="policy-spot",
-            verdict=within(on_spot / total, policy.max_spot_fraction),
-            figure=on_spot / total,
+            verdict=within(on_spot, policy.max_spot_fraction),
+            figure=on_spot,
             limit=policy.max_spot_fraction,
             unit=Unit.FRACTION,
             says="requests that are routed to spot machines",

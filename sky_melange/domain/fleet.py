@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -39,11 +40,25 @@ class FleetConstraints:
     """What the workloads share: as in `Constraints`, of all plans together.
 
     `max_vcpus_in[place][pattern]`: vCPUs of the instance types of a family (`p5.*`), as clouds state their quotas.
+    `max_cloud_share_fraction`, `max_region_share_fraction`: of all requests, each counted by what the workload costs
+    alone (`counted_parts`). `tolerated_losses`: any so many of all instances; each may be of any workload.
     """
 
     max_accelerators: Mapping[str, int] = field(default_factory=dict)
     max_accelerators_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     max_vcpus_in: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    max_cloud_share_fraction: float | None = None
+    max_region_share_fraction: float | None = None
+    tolerated_losses: int = 0
+
+    @property
+    def shares(self) -> tuple[tuple[str, float], ...]:
+        """(key, fraction) of the limits on what one place may get."""
+        stated = (
+            ("max_cloud_share", self.max_cloud_share_fraction),
+            ("max_region_share", self.max_region_share_fraction),
+        )
+        return tuple((key, fraction) for key, fraction in stated if fraction is not None and fraction < 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +127,38 @@ class MemberPlan:
     plan_sha256: str = ""
 
 
+def counted_parts(alone_usd_per_hour: Sequence[float]) -> tuple[float, ...]:
+    """How much of a fleet's traffic the requests of each workload are, by what it costs alone; all 0: nothing costs."""
+    total = math.fsum(alone_usd_per_hour)
+    return tuple(cost / total if total else 0.0 for cost in alone_usd_per_hour)
+
+
+def place_named_by(key: str, cloud: str, region: str) -> str:
+    """What `max_cloud_share` or `max_region_share` calls the place of a machine."""
+    return cloud if key == "max_cloud_share" else f"{cloud}/{region}"
+
+
+def place_shares(
+    plans: Sequence[Plan], constraints: FleetConstraints, alone_usd_per_hour: Sequence[float]
+) -> Iterator[PlaceShare]:
+    """What each place gets where its share is limited, counted from the routing of finished plans."""
+    parts = counted_parts(alone_usd_per_hour)
+    for key, fraction in constraints.shares:
+        by_place: dict[str, list[set[str]]] = {}
+        for k, plan in enumerate(plans):
+            for group in plan.groups:
+                place = place_named_by(key, group.cloud, group.region)
+                by_place.setdefault(place, [set() for _ in plans])[k].add(group.name)
+        for place, groups in sorted(by_place.items()):
+            yield PlaceShare(
+                name=f"fleet.constraints.{key}.{place}",
+                limit_fraction=fraction,
+                fractions=tuple(
+                    part * plan.request_fraction(*names) for part, plan, names in zip(parts, plans, groups, strict=True)
+                ),
+            )
+
+
 def machine_place(machine: Machine) -> str:
     """`cloud/region/instance type`: what has one number of vCPUs."""
     return f"{machine.cloud}/{machine.region}/{machine.instance_type}"
@@ -153,6 +200,20 @@ class SharedUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceShare:
+    """What a place gets of the requests of all, where that is limited, and by workload, in the order of the members."""
+
+    name: str
+    limit_fraction: float
+    fractions: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Of all members."""
+        return math.fsum(self.fractions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriorityCost:
     """What the traffic of one priority adds to the cost, USD per hour, and how much of it is served."""
 
@@ -190,6 +251,7 @@ class FleetPlan(FleetTerms, Answered):
     vcpus: Mapping[str, float] = field(default_factory=dict)
     machines: tuple[SharedMachine, ...] = ()
     needed_usd_per_hour: float | None = None
+    places: tuple[PlaceShare, ...] = ()
     router_machine: Overhead | None = None
 
     @property

@@ -463,7 +463,7 @@ class Plan(Choice, Answered):
     clouds whose prices could not be obtained. `schedule`: how many instances run in which hours; None: always all.
     `hosted_api`: None where no list price of the model is known; `emissions`: None in plans of earlier releases.
     `commitments`: None where nothing is bought for a term. `served_fraction` of the workload's traffic is planned for;
-    less than 1 in a fleet whose budget does not pay for more.
+    less than 1 in a fleet whose budget does not pay for more. `fleet_losses`: of instances, that its fleet tolerates.
     """
 
     policy: RoutingPolicy
@@ -480,6 +480,13 @@ class Plan(Choice, Answered):
     emissions: Emissions | None = None
     commitments: Commitments | None = None
     served_fraction: float = 1.0
+    fleet_losses: int = 0
+
+    def request_fraction(self, *groups: str) -> float:
+        """The part of all requests (0..1) that goes to these groups."""
+        total = math.fsum(route.routed_rps for route in self.routing)
+        parts = (route.routed_rps * share for route in self.routing for name, share in route.shares if name in groups)
+        return math.fsum(parts) / total if total else 0.0
 
     @property
     def whole_groups(self) -> tuple[ReplicaGroup, ...]:

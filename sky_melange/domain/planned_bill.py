@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
+from sky_melange.domain.fleet import SharedMachine
 from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.hours import DAY, WEEK, Scaling, Schedule
-from sky_melange.domain.machine import WithGpus
+from sky_melange.domain.machine import Machine, WithGpus
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead, Plan, ReplicaGroup
 from sky_melange.domain.router import router_cluster
 from sky_melange.domain.scaling import scaling_of, zone_of
@@ -93,6 +95,58 @@ def planned_lines(plan: Plan, workload: Workload) -> tuple[PlannedLine, ...]:
     for index, group in enumerate(plan.groups):
         lines += _group_lines(plan, workload, group, _counts(plan, workload, index))
     return (*lines, *(_overhead_line(plan, workload, machine) for machine in plan.overhead))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLine:
+    """The machines of one kind that workloads divide: a line of their own, and who pays how much of it.
+
+    `parts` by workload and group: the fraction of the cost, by GPUs in use, and the parts of a machine.
+    """
+
+    line: PlannedLine
+    parts: Mapping[tuple[str, str], tuple[Fraction, Fraction]]
+
+
+def shared_lines(machines: Sequence[SharedMachine]) -> tuple[SharedLine, ...]:
+    """A line for each kind of machine."""
+    kinds: dict[Machine, list[SharedMachine]] = {}
+    for each in machines:
+        kinds.setdefault(each.machine, []).append(each)
+    return tuple(_shared_line(each) for each in kinds.values())
+
+
+def _shared_line(machines: Sequence[SharedMachine]) -> SharedLine:
+    first = machines[0]
+    engines, gpus = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for engine in (engine for machine in machines for engine in machine.engines):
+        engines[engine.workload, engine.group] += 1
+        gpus[engine.workload, engine.group] += len(engine.gpus)
+    # Several are numbered.
+    is_numbered = not first.name.endswith(f"-x{first.accelerators_per_instance}")
+    name = first.name.rpartition("-")[0] if is_numbered else first.name
+    price, always = exact(first.price_usd_per_hour), InstanceHours(counts=(Fraction(len(machines)),))
+    line = PlannedLine(
+        workload="",
+        model="",
+        group=name,
+        name=name,
+        cloud=first.cloud,
+        region=first.region,
+        zone=first.zone,
+        instance_type=first.instance_type,
+        accelerator=first.accelerator,
+        accelerators_per_instance=first.accelerators_per_instance,
+        purchase=Purchase.ON_DEMAND,
+        price=price,
+        list_price=price if first.price.is_listed else None,
+        hours=always,
+        used=always,
+        cluster=name,
+        is_numbered=None,
+    )
+    parts = {key: (Fraction(gpus[key], gpus.total()), Fraction(count, len(machines))) for key, count in engines.items()}
+    return SharedLine(line=line, parts=parts)
 
 
 def _counts(plan: Plan, workload: Workload, index: int) -> tuple[tuple[Fraction, ...], Schedule | None]:

@@ -15,7 +15,7 @@ from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer.assemble import Assembled, assemble
 from sky_melange.optimizer.candidates import ProfileCapacities, context_limited
 from sky_melange.optimizer.charges import Charges
-from sky_melange.optimizer.fleet import DividedMachine, FleetProblem, FleetSolution, SharedLimit
+from sky_melange.optimizer.fleet import DividedMachine, FleetProblem, FleetSolution, SharedLimit, SharedShare
 from sky_melange.optimizer.model import Model, build_model, traffic_rounded_down
 from sky_melange.optimizer.problem import Problem
 from sky_melange.optimizer.schedule import ScheduleProblem
@@ -35,6 +35,7 @@ __all__ = [
     "ProfileCapacities",
     "ScheduleSolution",
     "SharedLimit",
+    "SharedShare",
     "Solution",
     "Solved",
     "Surroundings",

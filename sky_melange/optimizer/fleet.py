@@ -9,14 +9,16 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.fleet import FleetConstraints
+from sky_melange.domain.fleet import FleetConstraints, place_named_by
 from sky_melange.errors import InputError
 from sky_melange.optimizer.limits.accelerators import Cap, is_in
-from sky_melange.optimizer.problem import Problem
+from sky_melange.optimizer.limits.shares import SHARE_TOLERANCE, ShareLimit
+from sky_melange.optimizer.problem import Limit, Problem
 from sky_melange.optimizer.solve.solution import Proven, Solution
 
 _ENDLESS: Final = 10**6
-_NEXT_TO_NOTHING: Final = 1e-3
+NEXT_TO_NOTHING: Final = 1e-3
+TOO_MUCH: Final = 1e3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,41 @@ class SharedLimit:
     def used_by(self, k: int, counts: Sequence[int]) -> int:
         """What the counts of workload k take of it."""
         return sum(weight * count for weight, count in zip(self.weights[k], counts, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedShare:
+    """Σ_k weights[k] · (the part of the requests of workload k that goes to c with members[k][c]) ≤ limit_fraction.
+
+    One `place` of `key`, `fleet.constraints.max_cloud_share` or `max_region_share`. The weights sum to 1.
+    """
+
+    key: str
+    place: str
+    members: tuple[tuple[bool, ...], ...]
+    weights: tuple[float, ...]
+    limit_fraction: float
+
+    @property
+    def name(self) -> str:
+        """Of this place."""
+        return f"{self.key}.{self.place}"
+
+    def used_by(self, k: int, problem: Problem, shares: Sequence[Sequence[float]]) -> float:
+        """What the routing of workload k takes of it."""
+        return self.weights[k] * math.fsum(
+            weight * share
+            for weight, row in zip(problem.weights, shares, strict=True)
+            for share, is_member in zip(row, self.members[k], strict=True)
+            if is_member
+        )
+
+    def own(self, k: int, fraction: float) -> ShareLimit:
+        """The limit of workload k which may take so much of it."""
+        part = fraction / self.weights[k] if self.weights[k] else 1.0
+        # The place is in the name.
+        places = (("", self.members[k]),)
+        return ShareLimit(name=self.name, places=places, limit_fraction=min(1.0, max(0.0, part)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +119,7 @@ class FleetProblem:
     shared: tuple[SharedLimit, ...] = ()
     names: tuple[str, ...] = ()
     machines: tuple[DividedMachine, ...] = ()
+    shares: tuple[SharedShare, ...] = ()
 
     @classmethod
     def of(
@@ -90,13 +128,28 @@ class FleetProblem:
         shared: Sequence[SharedLimit],
         names: Sequence[str] = (),
         machines: Sequence[DividedMachine] = (),
+        shares: Sequence[SharedShare] = (),
     ) -> FleetProblem:
         """The problem of workloads that do not know yet what they share."""
         limited = tuple(
-            replace(problem, limits=(*problem.limits, *shared_caps(shared, k), *part_caps(machines, k)))
+            replace(
+                problem,
+                limits=(
+                    *problem.limits,
+                    *shared_caps(shared, k),
+                    *part_caps(machines, k),
+                    *share_limits(shares, k, [share.limit_fraction for share in shares]),
+                ),
+            )
             for k, problem in enumerate(problems)
         )
-        return cls(problems=limited, shared=tuple(shared), names=tuple(names), machines=tuple(machines))
+        return cls(
+            problems=limited,
+            shared=tuple(shared),
+            names=tuple(names),
+            machines=tuple(machines),
+            shares=tuple(shares),
+        )
 
     def idle_usd_per_hour(self, counts: Sequence[Sequence[int]]) -> float:
         """What GPUs of divided machines cost that no workload takes."""
@@ -126,23 +179,39 @@ class FleetProblem:
             sum(machine.uses[j] * machine.idle(counts) for machine in self.machines) for j in range(len(self.shared))
         )
 
-    def within(self, k: int, left: Sequence[int]) -> Problem:
-        """The problem of workload k where so much of each shared limit is left for it."""
-        own = [replace(limit, limit=most) for limit, most in zip(self.shared, left, strict=True)]
+    def within(self, k: int, left: Sequence[float]) -> Problem:
+        """The problem of workload k where so much of each shared limit, then of each place, is left for it."""
         problem = self.problems[k]
-        names = {limit.name for limit in self.shared}
+        names = {limit.name for limit in self.shared} | {share.name for share in self.shares}
         others = (limit for limit in problem.limits if limit.name not in names)
-        return replace(problem, limits=(*others, *shared_caps(own, k)))
+        return replace(problem, limits=(*others, *left_for(self.shared, self.shares, k, left)))
 
-    def with_free_parts(self, k: int) -> Problem:
-        """The problem of workload k where parts of machines cost next to nothing: those that somebody else pays for."""
+    def with_parts_at(self, k: int, factor: float) -> Problem:
+        """The problem of workload k where parts of machines cost so many times their share: next to nothing, as those
+        that somebody else pays for, or too much.
+        """
         problem, parts = self.problems[k], {c for each in self.machines for c, gpus in enumerate(each.parts[k]) if gpus}
         prices = enumerate(problem.prices)
-        return replace(problem, prices=tuple(price * (_NEXT_TO_NOTHING if c in parts else 1) for c, price in prices))
+        return replace(problem, prices=tuple(price * (factor if c in parts else 1) for c, price in prices))
 
     def is_within(self, counts: Sequence[Sequence[int]]) -> bool:
         """Whether everything that is shared suffices."""
         return all(used <= limit.limit for used, limit in zip(self.used(counts), self.shared, strict=True))
+
+    def placed(self, solutions: Sequence[Solution]) -> tuple[float, ...]:
+        """What each place gets whose share is limited."""
+        return tuple(
+            math.fsum(
+                share.used_by(k, problem, found.shares)
+                for k, (problem, found) in enumerate(zip(self.problems, solutions, strict=True))
+            )
+            for share in self.shares
+        )
+
+    def keeps_shares(self, solutions: Sequence[Solution]) -> bool:
+        """Whether no place gets more than it may."""
+        pairs = zip(self.placed(solutions), self.shares, strict=True)
+        return all(used <= share.limit_fraction + SHARE_TOLERANCE for used, share in pairs)
 
 
 def shared_limits(
@@ -184,6 +253,23 @@ def _quotas(constraints: FleetConstraints, candidates: Sequence[Sequence[Candida
             yield limit(name, most, lambda c, a=pattern, p=place, m=most: vcpus(c, a, p, m))  # type: ignore[misc]
 
 
+def shared_shares(
+    constraints: FleetConstraints, candidates: Sequence[Sequence[Candidate]], parts: Sequence[float]
+) -> tuple[SharedShare, ...]:
+    """One for each place of any candidate; `parts`: how much of all traffic that of each workload is."""
+    return tuple(
+        SharedShare(
+            key=f"fleet.constraints.{key}",
+            place=place,
+            members=tuple(tuple(is_in(candidate, place) for candidate in each) for each in candidates),
+            weights=tuple(parts),
+            limit_fraction=fraction,
+        )
+        for key, fraction in constraints.shares
+        for place in sorted({place_named_by(key, c.offer.cloud, c.offer.region) for each in candidates for c in each})
+    )
+
+
 def _own(problems: Sequence[Problem]) -> Iterator[SharedLimit]:
     found: dict[str, dict[int, Cap]] = {}
     for k, problem in enumerate(problems):
@@ -209,6 +295,20 @@ def shared_caps(shared: Sequence[SharedLimit], k: int) -> tuple[Cap, ...]:
     return tuple(
         Cap(name=limit.name, weights=limit.weights[k], limit=limit.limit) for limit in shared if any(limit.weights[k])
     )
+
+
+def share_limits(shares: Sequence[SharedShare], k: int, left: Sequence[float]) -> tuple[ShareLimit, ...]:
+    """What is left of each share, as limits of workload k."""
+    pairs = zip(shares, left, strict=True)
+    return tuple(share.own(k, fraction) for share, fraction in pairs if any(share.members[k]))
+
+
+def left_for(
+    shared: Sequence[SharedLimit], shares: Sequence[SharedShare], k: int, left: Sequence[float]
+) -> tuple[Limit, ...]:
+    """The limits of workload k where so much of each shared limit, then of each place, is left for it."""
+    counts = [replace(limit, limit=round(most)) for limit, most in zip(shared, left, strict=False)]
+    return (*shared_caps(counts, k), *share_limits(shares, k, left[len(shared) :]))
 
 
 def part_caps(machines: Sequence[DividedMachine], k: int, most: Sequence[int] | None = None) -> tuple[Cap, ...]:

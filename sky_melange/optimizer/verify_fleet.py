@@ -6,11 +6,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Final
 
-from sky_melange.domain.fleet import FleetConstraints, SharedMachine, machine_place
+from sky_melange.domain.fleet import FleetConstraints, SharedMachine, machine_place, place_shares
 from sky_melange.domain.machine import Machine
 from sky_melange.domain.own_gpus import OwnGpus
 from sky_melange.domain.plan import Plan, ReplicaGroup
+
+_TOLERANCE: Final = 1e-6
 
 
 def fleet_violations(
@@ -19,11 +22,13 @@ def fleet_violations(
     vcpus: Mapping[str, float],
     own: Collection[OwnGpus] = (),
     machines: Sequence[SharedMachine] = (),
+    alone_usd_per_hour: Sequence[float] = (),
 ) -> Iterator[str]:
     """How plans break together what they share.
 
     `vcpus` of one instance by `machine_place`; absent: not known. `own`: the GPUs that any of the workloads names.
-    `machines`: those that the plans have parts of, which count as a whole.
+    `machines`: those that the plans have parts of, which count as a whole. `alone_usd_per_hour`: what each workload
+    costs alone, by which its requests count.
     """
     yield from _machine_violations(plans, machines)
     groups: list[_Bought] = [group for plan in plans for group in plan.groups if group.part is None]
@@ -56,6 +61,8 @@ def fleet_violations(
         )
         if used > gpus.gpus:
             yield f"{used} × {gpus.accelerator} are planned on {gpus.infra}, which has {gpus.gpus}"
+    yield from _beyond_shares(plans, constraints, alone_usd_per_hour)
+    yield from _beyond_losses(plans, constraints.tolerated_losses)
     yield from _beyond_reserved([group for plan in plans for group in plan.groups])
 
 
@@ -95,6 +102,22 @@ def _machine_violations(plans: Sequence[Plan], machines: Sequence[SharedMachine]
         paid = math.fsum(group.cost_usd_per_hour for group in parts.values() if group.machine == machine)
         if not math.isclose(paid, math.fsum(costs), rel_tol=1e-9):
             yield f"parts of {machine} cost USD {paid:.6f} per hour, the machines {math.fsum(costs):.6f}"
+
+
+def _beyond_shares(
+    plans: Sequence[Plan], constraints: FleetConstraints, alone_usd_per_hour: Sequence[float]
+) -> Iterator[str]:
+    for share in place_shares(plans, constraints, alone_usd_per_hour):
+        if share.total > share.limit_fraction + _TOLERANCE:
+            yield f"{share.name} gets {share.total:.4%} of the traffic, {share.limit_fraction:.4%} are allowed"
+
+
+def _beyond_losses(plans: Sequence[Plan], losses: int) -> Iterator[str]:
+    """All that the fleet loses may be of one plan: each has a routing for every such loss (`ToleratedLosses`)."""
+    for plan in plans if losses else ():
+        fewest = min((sum(gone for _, gone in each.lost) for each in plan.contingencies), default=0)
+        if fewest < losses:
+            yield f"{plan.name} tolerates {fewest} losses, fleet.constraints.tolerate_replica_losses is {losses}"
 
 
 def _beyond_reserved(groups: Sequence[ReplicaGroup]) -> Iterator[str]:

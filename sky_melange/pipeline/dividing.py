@@ -110,7 +110,7 @@ def _is_power_of_two(count: int) -> bool:
 
 def _counts_places(ready: Sequence[Prepared], constraints: FleetConstraints) -> bool:
     own = [each.workload.constraints for each in ready]
-    return bool(constraints.max_accelerators_in or constraints.max_vcpus_in) or any(
+    return bool(constraints.max_accelerators_in or constraints.max_vcpus_in or constraints.shares) or any(
         each.max_accelerators_in
         or each.max_cloud_share_fraction is not None
         or each.max_region_share_fraction is not None

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from sky_melange.domain.fleet import Fleet, PriorityCost
+from sky_melange.domain.fleet import Fleet, PriorityCost, counted_parts
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead
 from sky_melange.domain.router import router_cluster
 from sky_melange.domain.workload import SolverSettings
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, NotOptimalError
-from sky_melange.optimizer import FleetProblem, FleetSolution, SharedLimit, solve_fleet
-from sky_melange.optimizer.fleet import shared_limits
+from sky_melange.optimizer import FleetProblem, FleetSolution, SharedLimit, SharedShare, solve_fleet
+from sky_melange.optimizer.fleet import shared_limits, shared_shares
 from sky_melange.pipeline.answering import Answer, by_means
 from sky_melange.pipeline.dividing import Divided, divided
 from sky_melange.pipeline.planning import Prepared, answered
@@ -61,6 +61,7 @@ class Found:
     members: tuple[Member, ...]
     fractions: tuple[float, ...]
     shared: tuple[SharedLimit, ...]
+    shares: tuple[SharedShare, ...]
     solution: FleetSolution | None
     priorities: tuple[PriorityCost, ...] = ()
     needed_usd_per_hour: float | None = None
@@ -128,14 +129,22 @@ class FleetSearch:
         """All traffic at the least cost where workloads may divide these machines."""
         alone = [self.alone_at(k, 1.0) for k in range(len(self.ready))]
         shared = _shared(self.fleet, machines.ready)
-        coupled = Coupled.of(machines.ready, alone, shared, self.settings, self.simulator, machines.with_uses(shared))
+        shares = self.shares(machines.ready, [mean_usd_per_hour(answer) for answer in alone])
+        coupled = Coupled.of(
+            machines.ready, alone, shared, shares, self.settings, self.simulator, machines.with_uses(shared)
+        )
         answers, solution = coupled.answers()
         members = tuple(
             Member(ready=each, answer=answer, alone=single)
             for each, answer, single in zip(machines.ready, answers, alone, strict=True)
         )
         return Found(
-            members=members, fractions=(1.0,) * len(alone), shared=shared, solution=solution, machines=machines
+            members=members,
+            fractions=(1.0,) * len(alone),
+            shared=shared,
+            shares=shares,
+            solution=solution,
+            machines=machines,
         )
 
     def together(self, fractions: tuple[float, ...]) -> Found:
@@ -143,18 +152,20 @@ class FleetSearch:
         ready = [self.ready_at(k, fraction) for k, fraction in enumerate(fractions)]
         alone = [self.alone_at(k, fraction) for k, fraction in enumerate(fractions)]
         shared = _shared(self.fleet, ready)
-        counts = [answer.optimum.solution.counts for answer in alone]
-        if all(sum(limit.used_by(k, each) for k, each in enumerate(counts)) <= limit.limit for limit in shared):
+        shares = self.shares(ready, [mean_usd_per_hour(answer) for answer in alone])
+        problem = FleetProblem.of([each.model.problem for each in ready], shared, shares=shares)
+        solutions = [answer.optimum.solution for answer in alone]
+        if problem.is_within([each.counts for each in solutions]) and problem.keeps_shares(solutions):
             members = tuple(
                 Member(ready=each, answer=answer, alone=answer) for each, answer in zip(ready, alone, strict=True)
             )
-            return Found(members=members, fractions=fractions, shared=shared, solution=None)
-        answers, solution = Coupled.of(ready, alone, shared, self.settings, self.simulator).answers()
+            return Found(members=members, fractions=fractions, shared=shared, shares=shares, solution=None)
+        answers, solution = Coupled.of(ready, alone, shared, shares, self.settings, self.simulator).answers()
         members = tuple(
             Member(ready=each, answer=answer, alone=single)
             for each, answer, single in zip(ready, answers, alone, strict=True)
         )
-        return Found(members=members, fractions=fractions, shared=shared, solution=solution)
+        return Found(members=members, fractions=fractions, shared=shared, shares=shares, solution=solution)
 
     def most_traffic(self) -> Found:
         """All traffic where the budget pays for it; else that of the highest priority first, each down to its floor."""
@@ -266,28 +277,42 @@ class FleetSearch:
 
     def estimate(self, fractions: Sequence[float]) -> float | None:
         """USD per hour of the cheapest fleet at the loads that held for each workload alone; None: there is none."""
-        problems = []
+        problems, costs = [], []
         for k, fraction in enumerate(fractions):
             try:
-                held = self.alone_at(k, 1.0).held
+                alone, back = self.alone_at(k, 1.0), 1.0
             except (InfeasibleError, NotOptimalError):
                 # Its own limits do not allow all of its traffic.
-                held = self.alone_at(k, self.fleet.members[k].min_fraction).held
-                if held is not None:
-                    back = 1 / self.fleet.members[k].min_fraction
-                    held = replace(held, solved=replace(held.solved, model=held.solved.model.at_traffic(back)))
+                alone, back = (
+                    self.alone_at(k, self.fleet.members[k].min_fraction),
+                    1 / self.fleet.members[k].min_fraction,
+                )
+            held = alone.held
+            if held is not None and back != 1:
+                held = replace(held, solved=replace(held.solved, model=held.solved.model.at_traffic(back)))
+            costs.append(mean_usd_per_hour(alone) * back * fraction)
             model = by_means(self.ready[k].model)
             if held is not None:
                 model = held.solved.model
             problems.append((model if fraction == 1 else model.at_traffic(fraction)).problem)
-        shared = _shared(self.fleet, self.ready)
+        shared, shares = _shared(self.fleet, self.ready), self.shares(self.ready, costs)
         try:
-            found = solve_fleet(FleetProblem.of(problems, shared, self.names), self.settings)
+            found = solve_fleet(FleetProblem.of(problems, shared, self.names, shares=shares), self.settings)
         except InfeasibleError:
             return None
         router = [each.model.machines.cheapest_router for each in self.ready] if self.fleet.one_router else []
         beside = min((offer.price_usd_per_hour for offer in router if offer is not None), default=0.0)
         return found.cost_usd_per_hour + beside - _but_one([problem.charges.base_usd_per_hour for problem in problems])
+
+    def shares(self, ready: Sequence[Prepared], costs: Sequence[float]) -> tuple[SharedShare, ...]:
+        """What places may get of the traffic, of which that of each workload counts by what it costs alone."""
+        constraints = self.fleet.constraints
+        if constraints.shares and not any(costs):
+            raise InputError(
+                f"fleet.constraints.{constraints.shares[0][0]}: requests count by what their workload costs alone, and "
+                "every workload costs nothing: state usd_per_gpu_hour of candidates.own, or leave the share out"
+            )
+        return shared_shares(constraints, [each.model.candidates for each in ready], counted_parts(costs))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -308,6 +333,14 @@ class FleetSearch:
         unknown = float("inf")
         cheapest = min(machines, key=lambda m: unknown if m.price_usd_per_hour is None else m.price_usd_per_hour)
         return replace(cheapest, cluster=router_cluster(self.fleet.name))
+
+
+def mean_usd_per_hour(answer: Answer) -> float:
+    """Of an answer, over its hours."""
+    optimum = answer.optimum
+    if answer.scheduled is None:
+        return optimum.cost.total_usd_per_hour
+    return answer.scheduled.schedule(optimum.overhead, answer.fixed.cost.total_usd_per_hour).usd_per_hour
 
 
 def shared_usd(overheads: Sequence[Sequence[Overhead]]) -> float:

@@ -22,6 +22,7 @@ from sky_melange.domain.fleet import (
     SharedMachine,
     SharedUse,
     machine_place,
+    place_shares,
 )
 from sky_melange.domain.front_door import served_names
 from sky_melange.domain.offer import PriceBook
@@ -35,13 +36,20 @@ from sky_melange.errors import (
     Mistake,
     SkyMelangeError,
 )
-from sky_melange.pipeline.answering import Answer
 from sky_melange.pipeline.digests import relative_path, workload_digest
 from sky_melange.pipeline.dividing import hindrance, shared_machines
-from sky_melange.pipeline.fleet_search import FleetSearch, Found, Member, named, shared_usd, with_one_controller
+from sky_melange.pipeline.fleet_search import (
+    FleetSearch,
+    Found,
+    Member,
+    mean_usd_per_hour,
+    named,
+    shared_usd,
+    with_one_controller,
+)
 from sky_melange.pipeline.planning import Planned, Prepared, check_budget, plan_file, prepared_file, whole_plan
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
-from sky_melange.prices import known_accelerators, plannable_clouds
+from sky_melange.prices import embedded_regions, known_accelerators, plannable_clouds
 from sky_melange.workload_file import file_text, is_fleet, read_fleet
 
 if TYPE_CHECKING:
@@ -76,7 +84,14 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
     and what `plan_file` raises, with the name of the workload.
     """
     text = file_text(path) if text is None else text
-    fleet = read_fleet(path, text=text, known_accelerators=known_accelerators(), known_clouds=plannable_clouds())
+    fleet = read_fleet(
+        path,
+        text=text,
+        known_accelerators=known_accelerators(),
+        known_clouds=plannable_clouds(),
+        known_regions=embedded_regions,
+        tell=tell,
+    )
     ready = _members(fleet, path, book_of, simulator, config_of, tell, enabled)
     services = len(ready)
     while True:
@@ -88,9 +103,11 @@ def plan_fleet(  # noqa: PLR0913 - as of `plan_file`
         )
         if services <= most:
             break
+    losses = fleet.constraints.tolerated_losses
     planned = [
-        _located(_told(whole_plan(member.ready, member.answer, simulator=simulator), member, part), path, each, folder)
+        _located(_told(plan, member, part, losses), path, each, folder)
         for member, each, part in zip(found.members, fleet.members, found.fractions, strict=True)
+        for plan in [whole_plan(member.ready, member.answer, simulator=simulator)]
     ]
     inputs = FleetInputs(
         fleet_file=None if folder is None else relative_path(path, folder), fleet_sha256=workload_digest(path, text)
@@ -152,7 +169,7 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
         if fleet.objective is Objective.MOST_TRAFFIC and workload.traffic.hours is not None:
             message = "the fleet's objective: most_traffic plans for one rate: leave out traffic.hours"
             mistakes.append(Mistake(source=str(file), key="traffic.hours", message=message))
-        workloads.append((file, text, _routed(workload, fleet)))
+        workloads.append((file, text, _in_fleet(workload, fleet)))
     if fleet.one_router:
         mistakes += router_mistakes(path, [(file, workload) for file, _, workload in workloads])
     for name, count in Counter(workload.name for _, _, workload in workloads).items():
@@ -181,13 +198,19 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
                     enabled=enabled,
                 )
                 dtype = found.workload.model.dtype
-                chosen = _routed(read(file, text=text, config_of=config_of, dtype=dtype, enabled=enabled), fleet)
+                chosen = _in_fleet(read(file, text=text, config_of=config_of, dtype=dtype, enabled=enabled), fleet)
             ready.append(prepared_file(file, text, chosen, book, is_simulated=simulator is not None))
     return tuple(ready)
 
 
-def _routed(workload: Workload, fleet: Fleet) -> Workload:
-    return replace(workload, router=replace(workload.router, of_fleet=fleet.one_router))
+def _in_fleet(workload: Workload, fleet: Fleet) -> Workload:
+    """With the fleet's router, and its losses: any instances that it loses may all be of one workload."""
+    losses = max(workload.constraints.tolerate_replica_losses, fleet.constraints.tolerated_losses)
+    return replace(
+        workload,
+        router=replace(workload.router, of_fleet=fleet.one_router),
+        constraints=replace(workload.constraints, tolerate_replica_losses=losses),
+    )
 
 
 def router_mistakes(path: Path, workloads: Sequence[tuple[Path, Workload]]) -> Iterator[Mistake]:
@@ -215,9 +238,10 @@ def router_mistakes(path: Path, workloads: Sequence[tuple[Path, Workload]]) -> I
             served.setdefault(name, file)
 
 
-def _told(planned: Planned, member: Member, fraction: float) -> Planned:
+def _told(planned: Planned, member: Member, fraction: float, losses: int) -> Planned:
     """The plan says that it is part of a fleet, where that changed it."""
-    plan, alone = replace(planned.plan, served_fraction=fraction), _mean_of(member.alone)
+    plan = replace(planned.plan, served_fraction=fraction, fleet_losses=losses)
+    alone = mean_usd_per_hour(member.alone)
     if member.answer is member.alone:
         return replace(planned, plan=plan)
     said = (
@@ -241,24 +265,18 @@ def _located(planned: Planned, path: Path, member: FleetMember, folder: Path | N
     return replace(planned, plan=replace(planned.plan, inputs=replace(planned.plan.inputs, workload_file=way)))
 
 
-def _mean_of(answer: Answer) -> float:
-    optimum = answer.optimum
-    if answer.scheduled is None:
-        return optimum.cost.total_usd_per_hour
-    return answer.scheduled.schedule(optimum.overhead, answer.fixed.cost.total_usd_per_hour).usd_per_hour
-
-
 def _verify(
     fleet: Fleet,
     ready: Sequence[Prepared],
     plans: Sequence[Plan],
     vcpus: Mapping[str, float],
     machines: Sequence[SharedMachine],
+    alone_usd_per_hour: Sequence[float],
 ) -> None:
     from sky_melange.optimizer.verify_fleet import fleet_violations
 
     own = [gpus for each in ready for gpus in each.workload.candidates.own]
-    violations = list(fleet_violations(plans, fleet.constraints, vcpus, own, machines))
+    violations = list(fleet_violations(plans, fleet.constraints, vcpus, own, machines, alone_usd_per_hour))
     if violations:
         listed = "\n".join(f"  {violation}" for violation in violations)
         raise SkyMelangeError(f"the fleet failed its own verification and was discarded; please report this:\n{listed}")
@@ -309,7 +327,8 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
         if offer.vcpus is not None and (place := machine_place(offer.machine)) in bought
     }
     machines = shared_machines(search.fleet.name, plans, found.machines)
-    _verify(search.fleet, search.ready, plans, vcpus, machines)
+    alone = [mean_usd_per_hour(each.alone) for each in found.members]
+    _verify(search.fleet, search.ready, plans, vcpus, machines, alone)
     warnings += _unshared(search)
     idle = solution.idle_uses if solution is not None else (0,) * len(found.shared)
     return FleetPlan(
@@ -326,11 +345,9 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
                 served_fraction=fraction,
                 usd_per_hour=plan.cost.total_usd_per_hour,
                 mean_usd_per_hour=plan.mean_usd_per_hour,
-                alone_usd_per_hour=_mean_of(each.alone),
+                alone_usd_per_hour=cost,
             )
-            for plan, member, fraction, each in zip(
-                plans, search.fleet.members, found.fractions, found.members, strict=True
-            )
+            for plan, member, fraction, cost in zip(plans, search.fleet.members, found.fractions, alone, strict=True)
         ),
         shared=tuple(
             SharedUse(
@@ -353,5 +370,6 @@ def _plan_of(search: FleetSearch, found: Found, planned: Sequence[Planned], inpu
         vcpus=dict(sorted(vcpus.items())),
         machines=machines,
         needed_usd_per_hour=found.needed_usd_per_hour,
+        places=tuple(place_shares(plans, search.fleet.constraints, alone)),
         router_machine=router,
     )

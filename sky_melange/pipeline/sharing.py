@@ -15,11 +15,12 @@ from sky_melange.optimizer import (
     FleetSolution,
     Model,
     SharedLimit,
+    SharedShare,
     Solved,
     assembled_of,
     solve_fleet,
 )
-from sky_melange.optimizer.fleet import part_caps, shared_caps
+from sky_melange.optimizer.fleet import left_for, part_caps
 from sky_melange.pipeline.answering import Answer, answer_by_means, answer_held, by_means, simulating
 from sky_melange.pipeline.dividing import charged
 from sky_melange.pipeline.planning import Prepared
@@ -51,16 +52,18 @@ class Coupled:
     names: tuple[str, ...]
     ready: Sequence[Prepared]
     shared: tuple[SharedLimit, ...]
+    shares: tuple[SharedShare, ...]
     settings: SolverSettings
     searches: list[Search | None]
     machines: tuple[DividedMachine, ...] = ()
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913, PLR0917 - what workloads have together
         cls,
         ready: Sequence[Prepared],
         alone: Sequence[Answer],
         shared: tuple[SharedLimit, ...],
+        shares: tuple[SharedShare, ...],
         settings: SolverSettings,
         simulator: Simulator | None,
         machines: tuple[DividedMachine, ...] = (),
@@ -68,7 +71,15 @@ class Coupled:
         """`alone`: the answers that share nothing, from which the loads are known that hold."""
         searches = [_search(each, answer, simulator) for each, answer in zip(ready, alone, strict=True)]
         names = tuple(each.workload.name for each in ready)
-        return cls(names=names, ready=ready, shared=shared, settings=settings, searches=searches, machines=machines)
+        return cls(
+            names=names,
+            ready=ready,
+            shared=shared,
+            shares=shares,
+            settings=settings,
+            searches=searches,
+            machines=machines,
+        )
 
     def answers(self) -> tuple[list[Answer], FleetSolution]:
         """The answer of each workload. Raises InfeasibleError where they cannot share what there is.
@@ -105,7 +116,8 @@ class Coupled:
             by_means(ready.model) if search is None else search.model.used_to(search.parts(search.used_to))
             for ready, search in zip(self.ready, self.searches, strict=True)
         ]
-        problem = FleetProblem.of([model.problem for model in models], self.shared, self.names, self.machines)
+        problems = [model.problem for model in models]
+        problem = FleetProblem.of(problems, self.shared, self.names, self.machines, self.shares)
         try:
             solution = solve_fleet(problem, self.settings)
         except (InfeasibleError, NotOptimalError):
@@ -121,12 +133,21 @@ class Coupled:
     def answer(self, k: int, found: Solved, solution: FleetSolution) -> Answer:
         """Of workload k, which has what the others leave it."""
         counts = solution.counts
-        left = [
+        left: list[float] = [
             limit.limit - sum(limit.used_by(other, each) for other, each in enumerate(counts) if other != k)
             for limit in self.shared
         ]
-        caps = shared_caps([replace(limit, limit=most) for limit, most in zip(self.shared, left, strict=True)], k)
-        caps += part_caps(self.machines, k, [machine.taken_by(k, counts[k]) for machine in self.machines])
+        for share in self.shares:
+            used = [
+                share.used_by(other, ready.model.problem, each.shares)
+                for other, (ready, each) in enumerate(zip(self.ready, solution.solutions, strict=True))
+            ]
+            # What it has is its own, whatever rounding says of the others.
+            left.append(max(share.limit_fraction - (sum(used) - used[k]), used[k]))
+        caps = (
+            *left_for(self.shared, self.shares, k, left),
+            *part_caps(self.machines, k, [machine.taken_by(k, counts[k]) for machine in self.machines]),
+        )
 
         def allotted(model: Model) -> Model:
             model = charged(model, k, self.machines, counts)

@@ -37,6 +37,11 @@ def explanation(fleet: FleetPlan) -> dict[str, object]:
     return {
         "total_usd_per_hour": fleet.usd_per_hour,
         "shared": [{**dataclasses.asdict(each), "total": each.total} for each in fleet.shared],
+        **(
+            {"places": [{**dataclasses.asdict(each), "total": each.total} for each in fleet.places]}
+            if fleet.places
+            else {}
+        ),
         "workloads": [{key: getattr(member, key) for key in keys} for member in fleet.members],
         "priorities": [dataclasses.asdict(each) for each in fleet.priorities],
         "needed_usd_per_hour": fleet.needed_usd_per_hour,
@@ -53,7 +58,7 @@ def document(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> dict[s
         "schema_version": FLEET_SCHEMA_VERSION,
         **_fields(dataclasses.replace(fleet, members=members)),
     }
-    for name in ("machines", "router_machine"):
+    for name in ("machines", "places", "router_machine"):
         if not values[name]:
             del values[name]
     return {**values, "fleet_plan_sha256": json_sha256(values)}

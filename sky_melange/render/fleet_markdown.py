@@ -18,7 +18,7 @@ def render(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> str:
     lines = [f"**{escape(words.headline(fleet))}**", "", f"{escape(words.proof(fleet, plans))}.", ""]
     rows = ([cell.replace("\n", " · ") for cell in row] for row in words.member_rows(fleet, plans))
     lines += [*table(words.MEMBER_HEAD, rows, right=words.MEMBER_NUMBERS), ""]
-    if fleet.shared:
+    if fleet.shared or fleet.places:
         lines += [*table(words.SHARED_HEAD, words.shared_rows(fleet), right=words.SHARED_NUMBERS), ""]
     said = (*words.sentences(fleet), *(f"{plan.name}: {attained(plan, workload.slo)}" for plan, workload in plans))
     lines += [text for sentence in said for text in (escape(sentence), "")]

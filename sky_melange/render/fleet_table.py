@@ -78,6 +78,10 @@ def sentences(fleet: FleetPlan) -> Iterator[str]:
         where = f"{router.instance_type or 'a small machine'} in {router.cloud} {router.region}".rstrip()
         yield f"One router serves all workloads, by the model that a request names: {where}, {paid}."
     yield from map(machine_sentence, fleet.machines)
+    losses = fleet.constraints.tolerated_losses
+    if losses:
+        any_of = "Any one instance" if losses == 1 else f"Any {losses} instances"
+        yield f"{any_of} of the fleet may be lost: each workload's other instances still carry all of its traffic."
     budget = fleet.budget or Budget()
     for unit, limit, cost in (
         ("hour", budget.usd_per_hour, fleet.usd_per_hour),
@@ -116,7 +120,7 @@ def _answer(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]], width: int
         table.add_row(*kept)
     yield table
     yield ""
-    if fleet.shared:
+    if fleet.shared or fleet.places:
         yield _shared_table(fleet)
         yield ""
     for sentence in sentences(fleet):
@@ -137,7 +141,7 @@ def _explained(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> Iter
     yield Text(headline(fleet), style="bold")
     yield Text(f"{proof(fleet, plans)}.")
     yield ""
-    if fleet.shared:
+    if fleet.shared or fleet.places:
         yield _shared_table(fleet)
         yield ""
     else:
@@ -200,3 +204,9 @@ def shared_rows(fleet: FleetPlan) -> Iterator[tuple[str, ...]]:
         worth = f"{dollars(shared.worth_usd_per_hour)} USD/h" if shared.worth_usd_per_hour else ""
         name = shared.name.removeprefix("fleet.constraints.")
         yield name, str(shared.total), str(shared.limit), users, worth
+    for place in fleet.places:
+        users = ", ".join(
+            f"{member.name} {part:.1%}" for member, part in zip(fleet.members, place.fractions, strict=True) if part
+        )
+        name = place.name.removeprefix("fleet.constraints.")
+        yield name, f"{place.total:.1%}", f"{place.limit_fraction:.1%}", users, ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sky_melange.domain.plan import Plan, ReplicaGroup, mean_cost
+from sky_melange.domain.plan import Plan, mean_cost
 from sky_melange.domain.profile import interval_text
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Slo, Workload
@@ -148,11 +148,11 @@ def group_rows(plan: Plan, most: int = MOST_GROUPS) -> Iterator[tuple[str, ...]]
                 place,
                 dollars(group.cost_usd_per_hour),
                 f"{group.utilization:.0%}",
-                f"{request_share(plan, group):.1%}",
+                f"{plan.request_fraction(group.name):.1%}",
             )
     rest = [group for group in plan.groups if group not in dearest]
     if rest:
-        share = sum(request_share(plan, group) for group in rest)
+        share = plan.request_fraction(*(group.name for group in rest))
         cost = math.fsum(group.cost_usd_per_hour for group in rest)
         count = f"{sum(group.instances for group in rest):,}"
         yield f"{len(rest):,} more (-v)", count, "", "", dollars(cost), "", f"{share:.1%}"
@@ -160,12 +160,6 @@ def group_rows(plan: Plan, most: int = MOST_GROUPS) -> Iterator[tuple[str, ...]]
         price = "unknown" if machine.price_usd_per_hour is None else dollars(machine.price_usd_per_hour)
         where = " ".join(filter(None, (machine.cloud, machine.region, machine.instance_type)))
         yield machine.purpose, "1", "", where, price, "", ""
-
-
-def request_share(plan: Plan, group: ReplicaGroup) -> float:
-    """The part of all requests that a group gets."""
-    total = sum(route.routed_rps for route in plan.routing)
-    return sum(route.routed_rps * dict(route.shares).get(group.name, 0.0) for route in plan.routing) / total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

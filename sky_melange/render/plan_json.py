@@ -91,6 +91,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         **({} if plan.hosted_api is None else {"hosted_api": dataclasses.asdict(plan.hosted_api)}),
         **({} if plan.emissions is None else {"emissions": dataclasses.asdict(plan.emissions)}),
         **({} if plan.served_fraction == 1 else {"served_fraction": plan.served_fraction}),
+        **({"fleet_losses": plan.fleet_losses} if plan.fleet_losses else {}),
         **({} if plan.commitments is None else {"commitments": _commitments(plan.commitments)}),
         "inputs": {
             "workload_file": plan.inputs.workload_file,

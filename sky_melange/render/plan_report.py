@@ -103,7 +103,7 @@ def figures(plan: Plan, workload: Workload) -> Figures:
         commitments=tuple(commitment_sentences(plan)),
         beyond=(_hosted(plan), emission_sentence(plan)),
         week=_week(plan, workload),
-        carried=tuple(f"{answer.request_share(plan, group):.1%}" for group in plan.groups),
+        carried=tuple(f"{plan.request_fraction(group.name):.1%}" for group in plan.groups),
     )
 
 

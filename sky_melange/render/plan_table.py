@@ -24,7 +24,6 @@ from sky_melange.render.plan_answer import (
     headline,
     lead,
     more_warnings,
-    request_share,
     verdict,
     warnings,
 )
@@ -160,7 +159,7 @@ def group_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
             hourly(group.price_usd_per_hour),
             hourly(group.cost_usd_per_hour),
             f"{group.utilization:.0%}",
-            f"{request_share(plan, group):.1%}",
+            f"{plan.request_fraction(group.name):.1%}",
         )
     for machine in plan.overhead:
         price = "not known" if machine.price_usd_per_hour is None else hourly(machine.price_usd_per_hour)

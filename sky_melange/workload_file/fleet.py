@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.fleet import Fleet, FleetConstraints, FleetMember
 from sky_melange.domain.workload import Budget, Objective
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.reader import file_text
-from sky_melange.workload_file.report import input_error, key_path, quote
+from sky_melange.workload_file.report import Reading, input_error, key_path, quote
 
 if TYPE_CHECKING:
-    from sky_melange.workload_file.nodes import YamlDocument
+    from sky_melange.workload_file.nodes import KeyPath, YamlDocument
 
 SCHEMA_ID: Final = "urn:sky-melange:fleet:1"
 
@@ -37,8 +37,12 @@ def read_fleet(
     text: str | None = None,
     known_accelerators: Collection[str] | None = None,
     known_clouds: Collection[str] | None = None,
+    known_regions: Callable[[str], Collection[str]] | None = None,
+    tell: Callable[[tuple[Reading, ...]], None] | None = None,
 ) -> Fleet:
     """The fleet in a file, checked against the names that exist where they are given; its workloads are not read.
+
+    `tell` gets what is not read as it is spelled.
 
     Raises InputError with every mistake in it, by line: unknown keys, values out of range, a workload that is named
     twice, an objective that lacks its budget.
@@ -48,10 +52,13 @@ def read_fleet(
 
     from sky_melange.workload_file.file_messages import file_mistakes
     from sky_melange.workload_file.fleet_schema import FleetFile
+    from sky_melange.workload_file.understood import Grammar, KnownNames, understood
     from sky_melange.workload_file.yaml_source import parse_yaml
 
     document = parse_yaml(file_text(path) if text is None else text, source=str(path))
     _spell_out(document)
+    known = KnownNames(accelerators=known_accelerators, clouds=known_clouds, regions=known_regions)
+    document, readings = understood(document, known, Grammar(keys=_names_of_keys, values=lambda _: "", types=_types))
     mistakes = [*document.mistakes, *_further_mistakes(document, known_accelerators, known_clouds)]
     try:
         file = FleetFile.model_validate(document.root.plain()).fleet
@@ -59,6 +66,8 @@ def read_fleet(
         raise input_error([*mistakes, *file_mistakes(error, document, FleetFile)]) from None
     if mistakes:
         raise input_error(mistakes)
+    if readings and tell is not None:
+        tell(readings)
     limits, budget = file.constraints, file.budget
     return Fleet(
         name=file.name,
@@ -70,12 +79,36 @@ def read_fleet(
             max_accelerators=limits.max_accelerators,
             max_accelerators_in=limits.max_accelerators_in,
             max_vcpus_in=limits.max_vcpus_in,
+            max_cloud_share_fraction=limits.max_cloud_share,
+            max_region_share_fraction=limits.max_region_share,
+            tolerated_losses=limits.tolerate_replica_losses,
         ),
         budget=None if budget is None else Budget(usd_per_hour=budget.usd_per_hour, usd_per_month=budget.usd_per_month),
         objective=Objective(file.objective),
         share_machines=file.share_machines,
         one_router=file.router == "one",
     )
+
+
+def _names_of_keys(path: KeyPath) -> str:
+    if path == _BY_ACCELERATOR or (path[:-1] == _PLACES[0] and path):
+        return "accelerator"
+    return "place" if path in _PLACES else ""
+
+
+def _types(path: KeyPath) -> frozenset[Any]:
+    """The types of the value at a path."""
+    from sky_melange.workload_file.fleet_schema import FleetFile
+    from sky_melange.workload_file.schema_lookup import section_of
+    from sky_melange.workload_file.understood import scalar_types
+
+    section: type[Any] | None = FleetFile
+    for depth, part in enumerate(path):
+        field = None if section is None or isinstance(part, int) else section.model_fields.get(part)
+        if field is not None and section_of(field) is None:
+            return frozenset(scalar_types(field.annotation, path[depth + 1 :]))
+        section = section if isinstance(part, int) else (None if field is None else section_of(field))
+    return frozenset()
 
 
 def fleet_schema() -> dict[str, object]:
@@ -143,3 +176,7 @@ def _further_mistakes(
     if is_most and isinstance(shares, ScalarNode) and shares.value is True:
         message = "is only of the least cost yet; leave it out, or write `objective: least_cost`"
         yield mistake(("fleet", "share_machines"), message)
+    losses = document.find((*_LIMITS, "tolerate_replica_losses"))
+    if isinstance(shares, ScalarNode) and shares.value is True and isinstance(losses, ScalarNode) and losses.value:
+        message = "a shared machine takes engines of several replicas with it: leave out this, or share_machines"
+        yield mistake((*_LIMITS, "tolerate_replica_losses"), message)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from sky_melange.domain.fleet import LEAST_PRIORITY, MIDDLE_PRIORITY, MOST_PRIORITY
-from sky_melange.workload_file.field_types import MAX_COUNT, NAME, ListOf, OneLine, Place, Section, Word
+from sky_melange.workload_file.field_types import MAX_COUNT, MAX_LOSSES, NAME, ListOf, OneLine, Place, Section, Word
 from sky_melange.workload_file.sections import BudgetSection, ConstraintsSection
 
 _MOST_WORKLOADS = 100
@@ -16,6 +16,14 @@ _Limit = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 def _as_in_workloads(name: str) -> Any:
     return ConstraintsSection.model_fields[name]
+
+
+def _share(place: str) -> Any:
+    description = (
+        f"The largest fraction of the traffic of all workloads that any one {place} may get. Requests count by what "
+        "their workload costs alone."
+    )
+    return Field(default=None, description=description, examples=[0.6])
 
 
 class MemberSection(Section):
@@ -52,6 +60,14 @@ class FleetConstraintsSection(Section):
         description="The most vCPUs of the instance types that a pattern fits, within a cloud or a region: quotas as "
         "AWS (`p*`), Azure (`Standard_ND*_v5`) and GCP (`a3-*`) state them.",
         examples=[{"aws/us-east-1": {"p5.*": 192}}],
+    )
+    max_cloud_share: Annotated[float | None, Field(gt=0, le=1)] = _share("cloud")
+    max_region_share: Annotated[float | None, Field(gt=0, le=1)] = _share("region")
+    tolerate_replica_losses: Annotated[int, Field(ge=0, le=MAX_LOSSES)] = Field(
+        default=0,
+        description="Instances of all plans, whichever, that may be lost while the rest still carries all traffic: "
+        "each workload tolerates so many, or more where its own file says so.",
+        examples=[1],
     )
 
 

@@ -18,13 +18,14 @@ _PLAIN_KEY: Final = re.compile(r"[\w./:-]{1,60}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A value that is not read as it is spelled."""
+    """A value that is not read as it is spelled; where it is, and may not be what is meant, `doubt` says why."""
 
     source: str
     line: int
     key: str
     text: str
     value: str | float
+    doubt: str = ""
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}: {self.key}: {self.sentence}"
@@ -32,6 +33,8 @@ class Reading:
     @property
     def sentence(self) -> str:
         """What is read, without its place."""
+        if self.doubt:
+            return f"{quote(self.text)} {self.doubt}"
         shown = self.value if isinstance(self.value, str) else f"{self.value:.12g}"
         return f"{quote(self.text)} is read as {shown}"
 

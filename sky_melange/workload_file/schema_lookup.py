@@ -131,12 +131,13 @@ def flow(value: object) -> str:
 def _walk(section: type[BaseModel], path: KeyPath) -> Iterator[tuple[KeyPath, type[BaseModel]]]:
     yield path, section
     for name, field in section.model_fields.items():
-        inner = _section_of(field)
+        inner = section_of(field)
         if inner is not None:
             yield from _walk(inner, (*path, name))
 
 
-def _section_of(field: FieldInfo) -> type[BaseModel] | None:
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that stands at a key, alone or in a list."""
     for candidate in (field.annotation, *get_args(field.annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.spelling import accelerator_name, cloud_name, same_letters
 from sky_melange.workload_file.field_types import WORD
+from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import Reading, key_path
 from sky_melange.workload_file.scalars import plain_decimal
@@ -119,12 +120,14 @@ class _Reader:
         entries: dict[str, YamlNode] = {}
         lines: dict[str, int] = {}
         for key, child in node.entries.items():
-            line = node.key_lines[key]
-            name = self._name(key, self._grammar.keys(path), path)
+            line, kind = node.key_lines[key], self._grammar.keys(path)
+            name = self._name(key, kind, path)
             if name is None or name in node.entries or name in entries:
                 name = key
             elif name != key:
                 self._note(line, (*path, key), key, name)
+            if kind == "place":
+                self._doubt_region(line, (*path, name), *name.partition("/")[::2])
             entries[name], lines[name] = self._node(child, (*path, name)), line
         return replace(node, entries=entries, key_lines=lines)
 
@@ -135,7 +138,10 @@ class _Reader:
             return replace(node, items=[self._node(item, (*path, place)) for place, item in enumerate(node.items)])
         if not isinstance(node.value, str):
             return node
-        value = self._name(node.value, self._grammar.values(path), path) or self._literal(node.value, path)
+        kind = self._grammar.values(path)
+        value = self._name(node.value, kind, path) or self._literal(node.value, path)
+        if kind == "region":
+            self._doubt_region(node.line, path, str(path[-2]), node.value if value is None else str(value))
         if value is None or (value == node.value and isinstance(value, str)):
             return node
         self._note(node.line, path, node.text, value)
@@ -164,6 +170,17 @@ class _Reader:
     def _region(self, text: str, cloud: str) -> str:
         regions = self._known.regions
         return (same_letters(text, regions(cloud)) if regions is not None else None) or text
+
+    def _doubt_region(self, line: int, path: KeyPath, cloud: str, region: str) -> None:
+        """A region that nothing is sold in is not refused: clouds open new ones."""
+        regions = self._known.regions(cloud) if self._known.regions is not None and region else ()
+        if regions and region not in regions:
+            meant = did_you_mean(region, sorted(regions), f"regions of {cloud}")
+            doubt = f"is not a region of {cloud} that this release has prices of, so nothing may fit it{meant}"
+            reading = Reading(
+                source=self._source, line=line, key=key_path(path), text=region, value=region, doubt=doubt
+            )
+            self.readings.append(reading)
 
     def _note(self, line: int, path: KeyPath, text: str, value: str | float) -> None:
         self.readings.append(Reading(source=self._source, line=line, key=key_path(path), text=text, value=value))

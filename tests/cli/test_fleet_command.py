@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from fleet_files import workload
 
 from sky_melange.cli import cli
+from sky_melange.domain.digest import json_sha256
 
 FLEET = """version: 1
 fleet:
@@ -87,6 +88,37 @@ def test_markdown_and_the_page_say_what_the_table_says(fleet: Path) -> None:
         assert f"sky-melange report {fleet / 'out' / name}" in page
     assert '<th scope="row">max_accelerators.H100</th>' in page
     assert "<script" not in page
+
+
+def test_shares_and_losses_of_a_fleet_are_shown_checked_and_refused(fleet: Path) -> None:
+    path, out = fleet / "fleet.yaml", fleet / "placed"
+    limits = "constraints:\n    max_cloud_share: 0.6\n    tolerate_replica_losses: 1"
+    path.write_text(FLEET.replace("constraints:", limits).replace("H100: 3", "H100: 6"), encoding="utf-8")
+    done = run("plan", path, "--out", out, "--offline")
+    assert done.exit_code == 0, done.stderr
+    assert "max_cloud_share.lambda" in done.stdout
+    assert "Any one instance of the fleet may be lost" in " ".join(done.stdout.split())
+    answer = json.loads((out / "fleet.json").read_text(encoding="utf-8"))
+    assert {place["name"].rpartition(".")[2] for place in answer["places"]} == {"aws", "lambda"}
+    assert all(sum(place["fractions"]) <= 0.6 + 1e-6 for place in answer["places"])
+    assert run("report", out, "-o", fleet / "placed.html").exit_code == 0
+    assert '<th scope="row">max_cloud_share.lambda</th>' in (fleet / "placed.html").read_text(encoding="utf-8")
+    assert "max_cloud_share.lambda" in run("explain", out).stdout
+    explained = json.loads(run("explain", out, "--format", "json").stdout)
+    assert max(place["total"] for place in explained["places"]) <= 0.6 + 1e-6
+    checked = run("check", out, "--offline")
+    assert checked.exit_code == 0, checked.stdout + checked.stderr
+    # What the plans are is recounted, whatever the file says that they are.
+    answer["constraints"]["max_cloud_share_fraction"] = 0.5
+    del answer["fleet_plan_sha256"]
+    (out / "fleet.json").write_text(json.dumps({**answer, "fleet_plan_sha256": json_sha256(answer)}), encoding="utf-8")
+    edited = run("check", out, "--offline")
+    assert edited.exit_code == 3
+    assert "% of the traffic, 50.0000% are allowed" in edited.stderr
+    path.write_text(path.read_text(encoding="utf-8").replace("0.6", "0.3"), encoding="utf-8")
+    refused = run("plan", path, "--no-files", "--offline")
+    assert refused.exit_code == 4
+    assert "max_cloud_share = 0.3 cannot be met: " in refused.stderr
 
 
 def test_a_fleet_is_explained_by_what_is_short(fleet: Path) -> None:

@@ -14,6 +14,8 @@ from fractions import Fraction
 from functools import cache
 from typing import TypeVar
 
+from rational_lp import is_feasible
+
 from sky_melange.optimizer.limits.accelerators import Cap
 from sky_melange.optimizer.limits.groups import MaxGroups
 from sky_melange.optimizer.limits.replicas import MinReplicas
@@ -55,6 +57,57 @@ def cheapest_fleet_cost(
         if enough and (best is None or cost < best):
             best = cost
     return best
+
+
+def cheapest_placed_cost(
+    problems: Sequence[Problem],
+    places: Sequence[tuple[Sequence[Sequence[bool]], Fraction]],
+    parts: Sequence[Fraction],
+) -> float | None:
+    """The same where no place may get more of the requests, those of workload k counted `parts[k]`, than its fraction.
+
+    `places`: ([workload][candidate], fraction). Problems without limits: with more instances more is possible.
+    """
+    plans = [all_plans(problem, None) for problem in problems]
+    if not all(plans) or not _placed(problems, [_most(each) for each in plans], places, parts):
+        return None
+    chosen = sorted(itertools.product(*plans), key=lambda each: sum(cost for cost, _ in each))
+    return next(
+        sum(cost for cost, _ in each)
+        for each in chosen
+        if _placed(problems, [counts for _, counts in each], places, parts)
+    )
+
+
+def _most(plans: Sequence[tuple[float, tuple[int, ...]]]) -> tuple[int, ...]:
+    return tuple(map(max, zip(*(counts for _, counts in plans), strict=True)))
+
+
+def _placed(
+    problems: Sequence[Problem],
+    counts: Sequence[Sequence[int]],
+    places: Sequence[tuple[Sequence[Sequence[bool]], Fraction]],
+    parts: Sequence[Fraction],
+) -> bool:
+    """Whether the requests of all can be routed so, in exact arithmetic."""
+    keys = [
+        (k, r, c)
+        for k, problem in enumerate(problems)
+        for r, row in enumerate(problem.loads)
+        for c, load in enumerate(row)
+        if load is not None and counts[k][c]
+    ]
+    classes = [(k, r) for k, problem in enumerate(problems) for r in range(problem.class_count)]
+    equal = [([Fraction(key[:2] == each) for key in keys], ONE) for each in classes]
+    at_most = []
+    for k, problem in enumerate(problems):
+        for c, count in enumerate(counts[k]):
+            loads = [Fraction(str(problem.loads[key[1]][c])) if (key[0], key[2]) == (k, c) else ZERO for key in keys]
+            at_most.append((loads, Fraction(str(problem.max_utilization)) * count))
+    for members, fraction in places:
+        row = [parts[k] * Fraction(str(problems[k].weights[r])) if members[k][c] else ZERO for k, r, c in keys]
+        at_most.append((row, fraction))
+    return is_feasible(at_most, equal)
 
 
 def cheapest_divided_cost(

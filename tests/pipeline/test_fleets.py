@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pulp
 import pytest
 from fleet_files import fleet, workload
 
@@ -16,6 +19,7 @@ from sky_melange.domain.plan import CONTROLLER_PURPOSE, Plan
 from sky_melange.errors import InfeasibleError, InputError
 from sky_melange.optimizer.verify_fleet import fleet_violations
 from sky_melange.pipeline.fleets import PlannedFleet, check_fleet_budget, plan_fleet
+from sky_melange.pipeline.planning import Planned, prepared_file
 
 
 def total(planned: PlannedFleet) -> float:
@@ -217,3 +221,50 @@ def test_the_verifier_counts_plans_by_itself(tmp_path: Path) -> None:
     assert "16 × H100 are planned on k8s/prod, which has 8" in list(
         fleet_violations(pods, FleetConstraints(), {}, [nodes, nodes])
     )
+
+
+def test_any_losses_of_the_fleet_leave_every_workload_its_traffic(tmp_path: Path) -> None:
+    rates, losses = {"chat": 10.0, "talk": 14.0}, 2
+    files = [workload(tmp_path, name, rate=rate) for name, rate in rates.items()]
+    limit = f"  constraints: {{tolerate_replica_losses: {losses}}}\n"
+    planned = plan_fleet(fleet(tmp_path, *files, more=limit))
+    assert planned.plan.usd_per_hour > plan_fleet(fleet(tmp_path, *files)).plan.usd_per_hour
+    groups = [(k, group) for k, each in enumerate(planned.members) for group in each.plan.groups]
+    running = [(k, group.name) for k, group in groups for _ in range(group.instances)]
+    for gone in set(itertools.combinations(running, losses)):
+        for k, member in enumerate(planned.members):
+            left = {group.name: group.instances for group in member.plan.groups}
+            for _, name in (each for each in gone if each[0] == k):
+                left[name] -= 1
+            assert _carries(tmp_path / files[k], member, left), (member.plan.name, gone)
+    nothing = dict.fromkeys((group.name for group in planned.members[0].plan.groups), 0)
+    assert not _carries(tmp_path / files[0], planned.members[0], nothing)
+    plans = [replace(member.plan, contingencies=()) for member in planned.members]
+    told = list(fleet_violations(plans, FleetConstraints(tolerated_losses=losses), {}))
+    assert [each.partition(",")[0] for each in told] == [f"{name} tolerates 0 losses" for name in rates]
+
+
+def _carries(path: Path, member: Planned, left: dict[str, int]) -> bool:
+    """Whether these instances can carry all requests, however they are routed."""
+    text = path.read_text(encoding="utf-8")
+    book = pipeline.embedded_book(member.workload)
+    model = prepared_file(path, text, member.workload, book, is_simulated=False).model
+    column = {(c.offer.machine, c.profile.key.tensor_parallel): at for at, c in enumerate(model.candidates)}
+    lp = pulp.LpProblem("left")
+    x: dict[tuple[int, str], Any] = {
+        (r, name): lp.add_variable(f"x_{r}_{number}", lowBound=0)
+        for r in range(model.problem.class_count)
+        for number, name in enumerate(left)
+    }
+    for group in member.plan.groups:
+        at = column[group.machine, group.tensor_parallel]
+        loads = [row[at] for row in model.problem.loads]
+        busy = pulp.lpSum(x[r, group.name] * (load or 0.0) for r, load in enumerate(loads))
+        lp.addConstraint(busy <= left[group.name] * model.problem.max_utilization * (1 + 1e-6))
+        for r, load in enumerate(loads):
+            if load is None or not left[group.name]:
+                lp.addConstraint(x[r, group.name] <= 0)
+    for r in range(model.problem.class_count):
+        lp.addConstraint(pulp.lpSum(x[r, name] for name in left) == 1)
+    lp.solve(pulp.HiGHS(msg=False))
+    return bool(lp.sol_status == pulp.LpSolutionOptimal)

@@ -122,6 +122,21 @@ def test_who_shares_no_machine_is_told_why(tmp_path: Path, changed: dict[str, st
     assert why in warning
 
 
+def test_a_fleet_too_large_for_one_program_shares_machines_and_states_its_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = "  constraints: {max_accelerators: {A100-80GB: 8}}\n"
+    small = plan_fleet(sharing_fleet(tmp_path, chat=2, talk=1, more=more))
+    monkeypatch.setattr("sky_melange.optimizer.solve.fleet._SMALL", 0)
+    large = plan_fleet(sharing_fleet(tmp_path, chat=2, talk=1, more=more))
+    assert len(large.plan.machines) == 1
+    assert large.plan.usd_per_hour == pytest.approx(small.plan.usd_per_hour)
+    assert (small.plan.status, large.plan.status) == ("optimal", "feasible")
+    # Some GPUs are idle, and prices by parts do not know that.
+    assert large.plan.mip_gap is not None
+    assert 0 < large.plan.mip_gap < 1
+
+
 def test_the_most_traffic_on_shared_machines_is_refused(tmp_path: Path) -> None:
     more = "  objective: most_traffic\n  budget: {usd_per_hour: 20}\n"
     with pytest.raises(InputError, match=r"fleet\.share_machines: is only of the least cost yet"):

@@ -115,3 +115,63 @@ def test_the_schema_has_a_description_of_every_key() -> None:
     for name in ("FleetSection", "MemberSection", "FleetConstraintsSection"):
         keys = definitions[name]["properties"].values()
         assert all("description" in each or "$ref" in each for each in keys)
+
+
+REGIONS = {"aws": ("us-east-1", "us-west-2")}
+
+
+def test_names_and_numbers_are_read_as_those_of_a_workload(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """version: 1
+fleet:
+  name: assistants
+  workloads: [chat.yaml, {file: code.yaml, min_fraction: "0.5"}]
+  budget: {usd_per_hour: "60"}
+  objective: Most-Traffic
+  constraints:
+    max_accelerators: {h100: 16}
+    max_accelerators_in: {amazon/US-East-1: {h100: 8}, google: {a100: "4"}, k8s/prod: {H100: 8}}
+    max_vcpus_in: {amazon/us-eest-1: {"p5.*": 192}}
+    max_cloud_share: 60%
+""",
+    )
+    told: list[str] = []
+    fleet = read_fleet(
+        path,
+        known_accelerators=ACCELERATORS,
+        known_clouds=(*CLOUDS, "kubernetes", "ssh"),
+        known_regions=lambda cloud: REGIONS.get(cloud, ()),
+        tell=lambda readings: told.extend(map(str, readings)),
+    )
+    limits = fleet.constraints
+    assert limits.max_accelerators == {"H100": 16}
+    places = {"aws/us-east-1": {"H100": 8}, "gcp": {"A100": 4}, "kubernetes/prod": {"H100": 8}}
+    assert limits.max_accelerators_in == places
+    assert (limits.max_cloud_share_fraction, fleet.members[1].min_fraction) == (0.6, 0.5)
+    assert fleet.objective is Objective.MOST_TRAFFIC
+    key = f"{path}:8: fleet.constraints.max_accelerators.h100"
+    assert f"{key}: 'h100' is read as H100" in told
+    (doubt,) = [each for each in told if "is not a region" in each]
+    assert doubt.startswith(
+        f"{path}:10: fleet.constraints.max_vcpus_in.aws/us-eest-1: 'us-eest-1' is not a region of aws"
+    )
+    assert doubt.endswith("did you mean 'us-east-1'?")
+
+
+def test_two_spellings_of_one_name_are_not_one_limit(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "version: 1\nfleet: {name: a, workloads: [x.yaml], constraints: {max_accelerators: {H100: 1, h100: 2}}}\n",
+    )
+    with pytest.raises(InputError, match="unknown accelerator 'h100'; did you mean 'H100'"):
+        read_fleet(path, known_accelerators=ACCELERATORS, known_clouds=CLOUDS)
+
+
+def test_a_shared_machine_and_losses_do_not_go_together(tmp_path: Path) -> None:
+    limits = "share_machines: true, constraints: {tolerate_replica_losses: 1}"
+    path = written(tmp_path, f"version: 1\nfleet: {{name: a, workloads: [x.yaml], {limits}}}\n")
+    with pytest.raises(
+        InputError, match=r"tolerate_replica_losses: a shared machine takes engines of several replicas"
+    ):
+        read_fleet(path)

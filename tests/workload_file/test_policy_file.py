@@ -118,3 +118,19 @@ def test_no_file_and_a_huge_file(tmp_path: Path) -> None:
         read_policy(tmp_path / "none.yaml", known_accelerators=(), known_clouds=())
     with pytest.raises(InputError, match="larger than 1 MiB"):
         read(tmp_path, "version: 1\n#" + "x" * 2_000_000)
+
+
+def test_a_ban_of_a_region_that_nothing_is_sold_in_is_told(tmp_path: Path) -> None:
+    path, told = tmp_path / "policy.yaml", list[str]()
+    path.write_text("version: 1\nbanned_regions: {aws: [us-east-1, us-wset-2]}\n", encoding="utf-8")
+    policy = read_policy(
+        path,
+        known_accelerators=ACCELERATORS,
+        known_clouds=CLOUDS,
+        known_regions=lambda _: ("us-east-1", "us-west-2"),
+        tell=lambda readings: told.extend(map(str, readings)),
+    )
+    assert policy.banned_regions == {"aws": ("us-east-1", "us-wset-2")}
+    (doubt,) = told
+    assert doubt.startswith(f"{path}:2: banned_regions.aws[1]: 'us-wset-2' is not a region of aws")
+    assert doubt.endswith("did you mean 'us-west-2'?")

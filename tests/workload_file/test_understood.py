@@ -151,6 +151,26 @@ def test_another_name_is_the_same_workload(
     validator.validate(yaml.safe_load(good + other))
 
 
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("candidates: {regions: {aws: [us-eest-1]}}", "candidates.regions.aws[0]"),
+        (
+            "constraints: {max_accelerators_in: {aws/us-eest-1: {H100: 8}}}",
+            "constraints.max_accelerators_in.aws/us-eest-1",
+        ),
+    ],
+)
+def test_a_region_that_nothing_is_sold_in_is_told_with_the_nearest(read: Read, good: str, line: str, key: str) -> None:
+    _, said = read(good + line + "\n")
+    assert said == [
+        f"workload.yaml:14: {key}: 'us-eest-1' is not a region of aws that this release has prices of, so nothing may "
+        "fit it; did you mean 'us-east-1'?"
+    ]
+    # Clouds whose regions are not known say nothing.
+    assert read(good + line.replace("aws", "azure") + "\n")[1] == []
+
+
 @pytest.mark.parametrize(("old", "other", "expected"), TWO_MEANINGS)
 def test_two_meanings_are_refused(
     mistakes_in: MistakesIn, validator: Any, good: str, old: str, other: str, expected: str

@@ -13,7 +13,7 @@ from sky_melange.domain.plan import Plan, ReplicaGroup
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer.problem import GroupCapacities, Limit, Problem, Program, Terms
 
-_TOLERANCE: Final = 1e-6
+SHARE_TOLERANCE: Final = 1e-6
 _NO_PLACE: Final = "-"
 
 
@@ -107,11 +107,7 @@ def _spot(offer: Offer) -> str:
 
 
 def _over(plan: Plan, key: str, limit: float | None, place_of: Callable[[ReplicaGroup], str]) -> Iterator[str]:
-    total = math.fsum(route.routed_rps for route in plan.routing)
-    for place in sorted({place_of(group) for group in plan.groups} - {""}):
-        names = {group.name for group in plan.groups if place_of(group) == place}
-        routed = math.fsum(
-            route.routed_rps * share for route in plan.routing for name, share in route.shares if name in names
-        )
-        if limit is not None and total > 0 and routed / total > limit + _TOLERANCE:
-            yield f"{place} gets {routed / total:.4%} of the requests, constraints.{key} allows {limit:.4%}"
+    for place in sorted({place_of(group) for group in plan.groups} - {""}) if limit is not None else ():
+        part = plan.request_fraction(*(group.name for group in plan.groups if place_of(group) == place))
+        if limit is not None and part > limit + SHARE_TOLERANCE:
+            yield f"{place} gets {part:.4%} of the requests, constraints.{key} allows {limit:.4%}"

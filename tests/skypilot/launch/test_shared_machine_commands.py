@@ -149,10 +149,12 @@ def test_two_engines_on_one_gpu_are_seen_by_validate(out: Path) -> None:
     assert "2 engines start on GPU 0" in failed.stderr
 
 
-def test_a_bill_of_shared_machines_is_refused(out: Path, repository: Path) -> None:
-    refused = run("check", out, "--billed", repository / "examples" / "bills" / "bill.csv")
-    assert refused.exit_code == 2
-    assert "has engines on machines that a fleet shares" in refused.stderr
+def test_a_bill_of_the_fleet_names_the_workloads_on_shared_machines(out: Path, repository: Path) -> None:
+    bill = repository / "examples" / "bills" / "bill.csv"
+    done = run("check", out, "--billed", bill, "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    assert {line["workload"] for line in json.loads(done.stdout)["lines"]} == {"chat", "talk"}
+    assert run("check", out / "chat", "--billed", bill).exit_code == 2
 
 
 @pytest.mark.parametrize(
