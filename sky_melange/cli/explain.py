@@ -60,7 +60,7 @@ def _explain_fleet(path: Path, output_format: str) -> None:
         click.echo(json.dumps(fleet_json.explanation(document.plan), indent=2, ensure_ascii=False, allow_nan=False))
         return
     click.echo(fleet_table.explained(document.plan, plans, color=use_color(), width=terminal_width()), nl=False)
-    say = f"Of one plan: `sky-melange explain {shlex.quote(str(document.path.parent))}/NAME`."
+    say = f"Of one plan, as if it had no fleet: `sky-melange explain {shlex.quote(str(document.path.parent))}/NAME`."
     click.echo(say, err=True)
 
 

@@ -50,6 +50,7 @@ from sky_melange.pipeline.fleet_search import (
 from sky_melange.pipeline.planning import Planned, Prepared, check_budget, plan_file, prepared_file, whole_plan
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
 from sky_melange.prices import embedded_regions, known_accelerators, plannable_clouds
+from sky_melange.render.router_names import MODEL_ID
 from sky_melange.workload_file import file_text, is_fleet, read_fleet
 
 if TYPE_CHECKING:
@@ -232,6 +233,12 @@ def router_mistakes(path: Path, workloads: Sequence[tuple[Path, Workload]]) -> I
                 message = f"is {value}, and {wanted} in {other}: one router serves both, so write the same"
                 yield Mistake(source=str(file), key=f"router.{key}", message=message)
         for name in dict.fromkeys((*served_names(workload), *workload.model.checkpoints.values())):
+            if not MODEL_ID.fullmatch(name):
+                message = (
+                    f"{name!r} cannot be told by one router (fleet.router: one), which reads letters, digits and . _ "
+                    "- /: serve it by another name (launch.engine_args: --served-model-name)"
+                )
+                yield Mistake(source=str(file), key="model.id", message=message)
             if name in served:
                 message = f"{name!r} is served by {served[name]} too: one router could not tell which is meant"
                 yield Mistake(source=str(file), key="model.id", message=f"{message}; serve it by one workload")

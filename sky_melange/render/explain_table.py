@@ -61,8 +61,9 @@ def sentences(explanation: Explanation) -> Iterator[str]:
     else:
         yield f"One type is enough: {explanation.best_single_accelerator} alone costs {hourly(single)} USD/h."
     spare = explanation.headroom_rps / explanation.request_rate_rps - 1
+    more = f"{spare:.1%} more" if spare >= 0 else f"{-spare:.1%} less"
     yield (
-        f"The same instances carry up to {explanation.headroom_rps:.4g} req/s of this traffic ({spare:.1%} more) "
+        f"The same instances carry up to {explanation.headroom_rps:.4g} req/s of this traffic ({more}) "
         "within the utilisation limit."
     )
     yield from explanation.other_dtypes

@@ -23,7 +23,8 @@ METRICS_PORT: Final = 8404
 _MOST_NAMED: Final = 12
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,200}")
-_MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
+MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
+"""What a router reads as a model's name."""
 
 
 def check_names(plan: Plan, workload: Workload) -> None:
@@ -36,7 +37,7 @@ def check_names(plan: Plan, workload: Workload) -> None:
         for key, text, pattern in (
             ("name", plan.name, _NAME),
             *(("groups[].name", group.name, _NAME) for group in plan.groups),
-            ("workload.model.id", workload.model.id, _MODEL_ID),
+            ("workload.model.id", workload.model.id, MODEL_ID),
         )
         if not pattern.fullmatch(text)
     ]
@@ -56,7 +57,7 @@ def check_apart(variables: Sequence[Sequence[str]], models: Sequence[Sequence[st
     mistakes = [
         Mistake(source="plan.json", key="workload.model", message=f"{name[:60]!r} cannot be a model's name at a router")
         for name in names
-        if not _MODEL_ID.fullmatch(name)
+        if not MODEL_ID.fullmatch(name)
     ]
     for what, found in (("a model", names), ("an address", [variable for each in variables for variable in each])):
         twice = [name for name, count in Counter(found).items() if count > 1]

@@ -33,7 +33,9 @@ def as_run(plan: Plan, workload: Workload) -> Schedule | None:
         counts = tuple(map(max, period.instances, least))
         paid = (group.costs(count) for group, count in zip(plan.groups, counts, strict=True))
         cost = math.fsum((plan.cost.overhead_usd_per_hour, *paid))
-        periods.append(replace(period, instances=counts, cost_usd_per_hour=cost))
+        # What was simulated is the fleet of the clock.
+        attainment = period.attainment if counts == period.instances else None
+        periods.append(replace(period, instances=counts, cost_usd_per_hour=cost, attainment=attainment))
     return replace(schedule, periods=tuple(periods))
 
 
@@ -108,9 +110,9 @@ def _of_half(schedule: Schedule, told: Autoscaling) -> str:
     if told.half_usd_per_hour is None:
         return ""
     return (
-        " Requests that stop and come back at once miss their targets until instances have started; with half of the "
-        f"most always running (launch.min_running_fraction: 0.5) fewer do, for {hourly(told.half_usd_per_hour)} "
-        f"({told.half_usd_per_hour / schedule.usd_per_hour - 1:+.1%})."
+        " Requests that stop and come back at once miss their targets until instances have started. Half of the most "
+        "always running (launch.min_running_fraction: 0.5) makes that less; with the same reserve it costs "
+        f"{hourly(told.half_usd_per_hour)} ({told.half_usd_per_hour / schedule.usd_per_hour - 1:+.1%})."
     )
 
 

@@ -33,6 +33,7 @@ SHARES: Final = frozenset(
         *("attainment", "confidence", "fraction", "max_cloud_share", "max_region_share", "max_spot_share"),
         "share",
         *("max_utilization", "mip_gap", "prefix_hit_fraction", "size_bias", "size_error"),
+        "min_running_fraction",
     }
 )
 """Keys of fractions, which may be written in percent."""

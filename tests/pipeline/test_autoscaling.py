@@ -89,7 +89,7 @@ def test_requests_of_the_hours_meet_their_targets_and_the_plan_says_what_that_co
     assert f"{own.attainment:.2%} of the requests" in sentence
     assert "by the clock without reserve they cost" in sentence
     assert own.half_usd_per_hour is not None
-    assert "(launch.min_running_fraction: 0.5) fewer do, for" in sentence
+    assert "(launch.min_running_fraction: 0.5) makes that less; with the same reserve it costs" in sentence
 
 
 def test_half_of_the_instances_run_at_any_time_where_that_is_asked_for() -> None:
