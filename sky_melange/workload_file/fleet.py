@@ -176,6 +176,11 @@ def _further_mistakes(
     if is_most and isinstance(shares, ScalarNode) and shares.value is True:
         message = "is only of the least cost yet; leave it out, or write `objective: least_cost`"
         yield mistake(("fleet", "share_machines"), message)
+    for key in ("max_cloud_share", "max_region_share"):
+        if is_most and document.find((*_LIMITS, key)) is not None:
+            # What a workload costs alone weighs its requests, and that is less for less traffic, by jumps.
+            message = "is only of the least cost yet; leave it out, or write `objective: least_cost`"
+            yield mistake((*_LIMITS, key), message)
     losses = document.find((*_LIMITS, "tolerate_replica_losses"))
     if isinstance(shares, ScalarNode) and shares.value is True and isinstance(losses, ScalarNode) and losses.value:
         message = "a shared machine takes engines of several replicas with it: leave out this, or share_machines"

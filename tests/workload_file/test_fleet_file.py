@@ -128,7 +128,7 @@ fleet:
   name: assistants
   workloads: [chat.yaml, {file: code.yaml, min_fraction: "0.5"}]
   budget: {usd_per_hour: "60"}
-  objective: Most-Traffic
+  objective: Least-Cost
   constraints:
     max_accelerators: {h100: 16}
     max_accelerators_in: {amazon/US-East-1: {h100: 8}, google: {a100: "4"}, k8s/prod: {H100: 8}}
@@ -149,7 +149,7 @@ fleet:
     places = {"aws/us-east-1": {"H100": 8}, "gcp": {"A100": 4}, "kubernetes/prod": {"H100": 8}}
     assert limits.max_accelerators_in == places
     assert (limits.max_cloud_share_fraction, fleet.members[1].min_fraction) == (0.6, 0.5)
-    assert fleet.objective is Objective.MOST_TRAFFIC
+    assert fleet.objective is Objective.LEAST_COST
     key = f"{path}:8: fleet.constraints.max_accelerators.h100"
     assert f"{key}: 'h100' is read as H100" in told
     (doubt,) = [each for each in told if "is not a region" in each]
