@@ -127,7 +127,7 @@ def test_accelerators_without_kernels_are_named_with_their_generation() -> None:
     assert [line.partition(":")[0] for line in lines] == ["MI300X is not considered", "V100 is not considered"]
     assert "cdna3" in lines[0]
     assert "volta" in lines[1]
-    assert "vLLM 0.24.0 and SGLang 0.5.23" in lines[1]
+    assert "vLLM 0.33.0 and SGLang 0.5.23" in lines[1]
 
 
 def test_own_files_are_read_and_every_mistake_told(make_profile: MakeProfile, tmp_path: Path) -> None:

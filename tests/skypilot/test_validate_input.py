@@ -49,7 +49,7 @@ def test_a_missing_launch_file_and_a_folder_in_its_place_are_named(planned: Plan
         ("run: 2026-13-45\n", "not YAML"),
         ("run: \x00\n", "not YAML"),
         ("[" * 200_000, "nested deeper"),
-        ("# " + "x" * 1_100_000 + "\nrun: a\n", "larger than 1 MiB"),
+        ("# " + "x" * 4_200_000 + "\nrun: a\n", "larger than 4 MiB"),
     ],
 )
 def test_broken_yaml_is_refused_before_skypilot_starts(planned: Planned, text: str, message: str) -> None:
