@@ -161,8 +161,8 @@ def of_each_plan(
     """A command that takes the folder of a plan takes that of a fleet, too: see `for_each_plan`.
 
     `first` is done before, with the folder of the fleet and what the command was given. `only`: plans that it is for;
-    `nothing`: what is said of a fleet without any.
-    `before`, `after`: the same of the machines that the workloads share and of their router, around the plans.
+    `nothing`: the error where a fleet has none of these.
+    `before`, `after`: the same for the machines that the workloads share and for their router, around the plans.
     """
 
     def wrapped(run: Run) -> Run:

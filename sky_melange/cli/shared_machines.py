@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sky_melange.skypilot.launch.launch import Launch, MachineLaunch
+    from sky_melange.skypilot.launch.report import UnitStatus
     from sky_melange.skypilot.launch.steps import Step
 
 POLL_S = 10.0
@@ -98,8 +99,12 @@ def end_old(folder: Path, given: Mapping[str, Any]) -> None:
             remove(launch.record, launch_folder.connect(), old, say)
 
 
+def _is_router(one: Step | UnitStatus) -> bool:
+    return one.kind.value == "router"
+
+
 def _of_machines(steps: Sequence[Step], *, is_router: bool = False) -> tuple[Step, ...]:
-    return tuple(step for step in steps if (step.kind.value == "router") is is_router)
+    return tuple(step for step in steps if _is_router(step) is is_router)
 
 
 def up_router(folder: Path, given: Mapping[str, Any]) -> None:
@@ -181,7 +186,7 @@ def _status(folder: Path, given: Mapping[str, Any], nothing: str, advice: str, *
 
     launch = read_machines(folder)
     statuses = engine_statuses(launch, launch_folder.connect()) if launch.record.started else ()
-    found = [each for each in statuses if (each.kind.value == "router") is is_router]
+    found = [each for each in statuses if _is_router(each) is is_router]
     if given["output_format"] == "json":
         click.echo(json.dumps([each.as_json() for each in found], indent=2))
     else:
@@ -270,7 +275,7 @@ def _show(launch: MachineLaunch, steps: Sequence[Step], *, is_answer: bool) -> N
     for step in steps:
         shown = f"  {words[step.group]}: USD {prices[step.group]:.4f} per hour" if step.group in words else ""
         router, kind = launch.fleet.router_machine, "machine"
-        if step.kind.value == "router":
+        if _is_router(step):
             kind = "router"
             if router is not None:
                 where = f"{router.instance_type or 'any small machine'} on {router.cloud} {router.region}".rstrip()

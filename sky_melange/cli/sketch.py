@@ -190,7 +190,7 @@ def _mistakes(
     sizes: tuple[int | None, int | None],
     preset: str | None,
 ) -> Iterator[Mistake]:
-    """What is missing, and what is said twice."""
+    """Options that are missing, and options that exclude each other."""
     for option, value, example in (
         ("--model", model, "--model meta-llama/Llama-3.1-8B-Instruct"),
         ("--rate", rates or None, "--rate 10, requests per second"),

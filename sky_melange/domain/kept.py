@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -13,14 +14,18 @@ class Kept(Generic[Found]):
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._lock = threading.Lock()
         # An object that is kept alive here has its id to itself.
         self._found: dict[Hashable, tuple[tuple[object, ...], Found]] = {}
 
     def get(self, objects: tuple[object, ...], values: Hashable, find: Callable[[], Found]) -> Found:
         """What `find` returns, or returned before for the same objects and equal values."""
         key = (*map(id, objects), values)
-        if key not in self._found:
-            while len(self._found) >= self._most:
-                del self._found[next(iter(self._found))]
-            self._found[key] = (objects, find())
-        return self._found[key][1]
+        known = self._found.get(key)
+        if known is None:
+            known = (objects, find())
+            with self._lock:
+                while len(self._found) >= self._most:
+                    del self._found[next(iter(self._found))]
+                self._found[key] = known
+        return known[1]

@@ -70,7 +70,8 @@ def read_fleet_plan(path: Path) -> FleetDocument:
     if plan.router_machine is not None and (
         _NAME.fullmatch(plan.name) is None or plan.router_machine.cluster != router_cluster(plan.name)
     ):
-        message = f"{shown(plan.router_machine.cluster)} is no name of the router's cluster of {shown(plan.name)}"
+        cluster = shown(plan.router_machine.cluster)
+        message = f"{cluster} is not the name that the router's cluster has in the fleet {shown(plan.name)}"
         raise InputError([Mistake(source=str(path), key="router_machine.cluster", message=message)])
     return FleetDocument(path=path, plan=plan)
 

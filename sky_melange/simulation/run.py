@@ -291,10 +291,10 @@ def _summed_up(  # noqa: PLR0913, PLR0917 - the arrays of one run
         duration_s=duration_s,
         arrivals=how,
         seed=scenario.seed,
-        ttft_s=_spread(rising_ttft),
-        tpot_s=_spread(rising_tpot),
+        ttft_s=_spread(ttft[served], rising_ttft),
+        tpot_s=_spread(tpot[served & (outputs > 1)], rising_tpot),
         itl_s=_gap_spread(loop, gaps),
-        latency_s=_spread(np.sort(latency[served])),
+        latency_s=_spread(latency[served]),
         missed=MissedFractions(
             refused=float(1.0 - served.mean()),
             ttft=float(missed[0].mean()),
@@ -340,8 +340,8 @@ def _group(  # noqa: PLR0913, PLR0917 - the arrays of one run
         requests=count,
         share_fraction=count / len(own),
         attainment=float(met[own].mean()) if count else None,
-        ttft_s=_spread(np.sort(ttft[own])),
-        tpot_s=_spread(np.sort(tpot[own & (outputs > 1)])),
+        ttft_s=_spread(ttft[own]),
+        tpot_s=_spread(tpot[own & (outputs > 1)]),
         busy_fraction=float(table["busy_s"]) / time_s if time_s > 0 else 0.0,
         mean_running=float(table["running"] / table["busy_s"]) if table["busy_s"] > 0 else 0.0,
         running_limit=group.most_running,
@@ -374,12 +374,13 @@ def _error(met: Any) -> float:
     return float(_STUDENT_19 * means.std(ddof=1) / math.sqrt(_BATCHES))
 
 
-def _spread(ordered: Floats) -> Spread | None:
-    """Of values that rise."""
-    if not len(ordered):
+def _spread(values: Floats, ordered: Floats | None = None) -> Spread | None:
+    """`ordered`: the same values, rising; None: they are put in order here."""
+    if not len(values):
         return None
+    ordered = np.sort(values) if ordered is None else ordered
     p50, p90, p95, p99 = (_quantile(ordered, share) for share in (0.5, 0.9, 0.95, 0.99))
-    return Spread(mean=float(ordered.mean()), p50=p50, p90=p90, p95=p95, p99=p99)
+    return Spread(mean=float(values.mean()), p50=p50, p90=p90, p95=p95, p99=p99)
 
 
 def _quantile(ordered: Floats, share: float) -> float:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from sky_melange.skypilot.launch.cloud import ClusterState, LaunchError, ServiceState, Task
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, fake: FakeCloud) -> None:
+    """Every command that launches talks to `fake`, and has the secrets that plans ask for."""
+    from sky_melange.cli import down, launch_folder, scale, status, up
+
+    for module in (launch_folder, up, down, status, scale):
+        monkeypatch.setattr(module, "connect", lambda *_: fake)
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    monkeypatch.setenv("VLLM_API_KEY", "key_x")
 
 
 class FakeCloud:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_cloud import FakeCloud
+from fake_cloud import FakeCloud, stand_in
 
-from sky_melange.cli import cli, down, launch_folder, status, up
+from sky_melange.cli import cli
 
 
 def run(*arguments: Any) -> Result:
@@ -36,10 +36,7 @@ def test_up_starts_every_plan_of_a_fleet_and_down_ends_them(
 
     fake = FakeCloud()
     fake.replicas = dict.fromkeys(names, 100)
-    for module in (launch_folder, up, down, status):
-        monkeypatch.setattr(module, "connect", lambda *_: fake)
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    monkeypatch.setenv("VLLM_API_KEY", "key_x")
+    stand_in(monkeypatch, fake)
     started = run("up", out, "--yes", "--offline")
     assert started.exit_code == 0, started.stderr
     assert started.stdout.count("ROUTER_ENDPOINT=") == 2

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_cloud import FakeCloud
+from fake_cloud import FakeCloud, stand_in
 
-from sky_melange.cli import cli, down, launch_folder, status, up
+from sky_melange.cli import cli
 
 TRAFFIC = {
     "chat": ("azure-conversation-2023", 340, 2000, "aws"),
@@ -72,10 +72,7 @@ def test_from_files_to_services_and_back(tmp_path: Path, monkeypatch: pytest.Mon
 
     fake = FakeCloud()
     fake.replicas = {name: group["instances"] * group["replicas_per_instance"] for name, group in groups.items()}
-    for module in (launch_folder, up, down, status):
-        monkeypatch.setattr(module, "connect", lambda *_: fake)
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    monkeypatch.setenv("VLLM_API_KEY", "key_x")
+    stand_in(monkeypatch, fake)
     started = run("up", out, "--yes", "--offline")
     assert started.exit_code == 0, started.stderr
     assert set(groups) <= set(fake.running)

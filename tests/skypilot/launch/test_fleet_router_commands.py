@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_cloud import FakeCloud
+from fake_cloud import FakeCloud, stand_in
 from fleet_files import fleet, workload
 
-from sky_melange.cli import cli, down, launch_folder, status, up
+from sky_melange.cli import cli
 from sky_melange.domain.digest import json_sha256
 
 ROUTER = "both-router"
@@ -48,10 +48,7 @@ def out(planned: Path, tmp_path: Path) -> Path:
 def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
     fake = FakeCloud()
     fake.replicas = dict.fromkeys(("chat-h100", "chat-l40s", "talk-l40s"), 100)
-    for module in (launch_folder, up, down, status):
-        monkeypatch.setattr(module, "connect", lambda *_: fake)
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    monkeypatch.setenv("VLLM_API_KEY", "key_x")
+    stand_in(monkeypatch, fake)
     return fake
 
 
@@ -159,11 +156,11 @@ def test_workloads_that_one_router_cannot_serve(tmp_path: Path, talk: str, more:
         (lambda fleet: fleet.pop("router_machine"), "on who routes its requests; plan the fleet again"),
         (
             lambda fleet: fleet["router_machine"].update(cluster="x; rm -rf /"),
-            "is no name of the router's",
+            "is not the name that the router's cluster has",
         ),
         (
             lambda fleet: fleet["router_machine"].update(cluster="a b-router") or fleet.update(name="a b"),
-            "is no name of",
+            "is not the name that",
         ),
         (lambda fleet: fleet.update(name="a\nfrontend x"), "want one line of text"),
     ],

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_cloud import FakeCloud
+from fake_cloud import FakeCloud, stand_in
 
-from sky_melange.cli import cli, launch_folder
+from sky_melange.cli import cli
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +33,10 @@ def plan(planned: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
-    from sky_melange.cli import down, status, up
 
     fake = FakeCloud()
     fake.replicas = dict.fromkeys(("chat-h100", "chat-b200", "chat-l40s"), 100)
-    for module in (launch_folder, up, down, status):
-        monkeypatch.setattr(module, "connect", lambda *_: fake)
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    monkeypatch.setenv("VLLM_API_KEY", "key_x")
+    stand_in(monkeypatch, fake)
     return fake
 
 

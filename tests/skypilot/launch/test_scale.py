@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from fake_cloud import FakeCloud
+from fake_cloud import FakeCloud, stand_in
 from plans_by_hours import COUNTS, OFFICE, by_hours, scaled, write_folder
 
 from sky_melange import pipeline
-from sky_melange.cli import cli, launch_folder
+from sky_melange.cli import cli
 from sky_melange.cli.plan_folder import held
 from sky_melange.domain.hours import Period, Scaling, Schedule
 from sky_melange.domain.scaling import scaling_of, wanted_at
@@ -319,15 +319,12 @@ def folder(planned: Any, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> CountingCloud:
-    from sky_melange.cli import down, scale, status, up
+    from sky_melange.cli import up
 
     fake = CountingCloud()
-    for module in (launch_folder, up, down, status, scale):
-        monkeypatch.setattr(module, "connect", lambda *_: fake)
+    stand_in(monkeypatch, fake)
     # The plan was priced without hours.
     monkeypatch.setattr(up, "_check", lambda *_, **__: None)
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    monkeypatch.setenv("VLLM_API_KEY", "key_x")
     return fake
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_cloud import FakeCloud
+from fake_cloud import FakeCloud, stand_in
 from fleet_files import SHARING, fleet, sharing_fleet, workload
 
-from sky_melange.cli import cli, down, launch_folder, status, up
+from sky_melange.cli import cli
 from sky_melange.domain.digest import json_sha256
 
 NAME = "both-shared-a100-80gb-x8"
@@ -24,10 +24,7 @@ def run(*arguments: Any) -> Result:
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
     fake = FakeCloud()
-    for module in (launch_folder, up, down, status):
-        monkeypatch.setattr(module, "connect", lambda *_: fake)
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    monkeypatch.setenv("VLLM_API_KEY", "key_x")
+    stand_in(monkeypatch, fake)
     return fake
 
 
