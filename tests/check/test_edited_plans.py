@@ -157,7 +157,7 @@ class Committed:
 
     @cached_property
     def edits(self) -> Sequence[tuple[Path_, str]]:
-        """Each value changed, or removed, but where the same is read without it (a default, or what follows from others)."""
+        """Each value changed; or removed, where another plan is read without it: some follow from others."""
         as_committed = self.read(self.document)
         return [
             (path, edit)
