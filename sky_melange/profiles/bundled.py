@@ -49,6 +49,7 @@ def load(model: str, dtype: str, engine: str, accelerators: Collection[str] | No
     return tuple(sorted(found, key=lambda profile: profile.key))
 
 
+@cache
 def read(entry: Entry) -> Profile:
     """The profile of an entry."""
     return read_profile(_folder() / entry.file, is_bundled=True)
