@@ -7,7 +7,9 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from sky_melange.domain.kept import Kept
 from sky_melange.domain.profile import (
     Capacity,
     LatencyModelForm,
@@ -23,6 +25,9 @@ from sky_melange.profiles import latency_model, matrix
 
 Curve = tuple[tuple[float, float, float], ...]
 """Latencies of one request size: (concurrency, ttft_s, tpot_s) by rising concurrency."""
+
+
+_EDGES: Final = Kept[tuple[Sequence[int], Sequence[int]]](most=256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +140,7 @@ def covers(profile: Profile, input_tokens: int, output_tokens: int) -> str | Non
         return latency_model.outside(profile.form.ranges, input_tokens, output_tokens)
     if isinstance(profile.form, MatrixForm):
         return matrix.out_of_range(profile.form, input_tokens, output_tokens)
-    inputs = sorted({shape[0] for shape in profile.form.latencies})
-    outputs = sorted({shape[1] for shape in profile.form.latencies})
-    return _outside(inputs, outputs, input_tokens, output_tokens)
+    return _outside(*_edges(profile.form), input_tokens, output_tokens)
 
 
 def is_near(profile: Profile, input_tokens: int, output_tokens: int) -> bool:
@@ -147,12 +150,19 @@ def is_near(profile: Profile, input_tokens: int, output_tokens: int) -> bool:
         return latency_model.outside(form.ranges, input_tokens, output_tokens, slack) is None
     if isinstance(form, MatrixForm):
         return covers(profile, input_tokens, output_tokens) is None
-    inputs = {shape[0] for shape in form.latencies}
-    outputs = {shape[1] for shape in form.latencies}
     return all(
-        min(edges) / (1 + slack) <= tokens <= max(edges) * (1 + slack)
-        for edges, tokens in ((inputs, input_tokens), (outputs, output_tokens))
+        edges[0] / (1 + slack) <= tokens <= edges[-1] * (1 + slack)
+        for edges, tokens in zip(_edges(form), (input_tokens, output_tokens), strict=True)
     )
+
+
+def _edges(form: PointsForm) -> tuple[Sequence[int], Sequence[int]]:
+    """The measured input and output sizes, sorted."""
+    return _EDGES.get((form,), None, lambda: (_sorted(form, 0), _sorted(form, 1)))
+
+
+def _sorted(form: PointsForm, side: int) -> Sequence[int]:
+    return sorted({shape[side] for shape in form.latencies})
 
 
 def _outside(inputs: Sequence[int], outputs: Sequence[int], input_tokens: int, output_tokens: int) -> str | None:
@@ -169,8 +179,7 @@ def beyond(form: PointsForm, kv_cache_tokens: int | None, input_tokens: int, out
     overstates them, as most of a step does not depend on the length; a shorter request is given those of the measured
     one. Only concurrencies whose requests fit in the KV cache at full length are kept.
     """
-    inputs = sorted({shape[0] for shape in form.latencies})
-    outputs = sorted({shape[1] for shape in form.latencies})
+    inputs, outputs = _edges(form)
     near = (_clamp(inputs, input_tokens), _clamp(outputs, output_tokens))
     curve = latency_curve(form, *near)
     if isinstance(curve, Skipped):  # only a table without any size could be
@@ -194,8 +203,7 @@ def latency_curve(form: PointsForm, input_tokens: int, output_tokens: int) -> Cu
     A concurrency is kept only where every neighbouring size has it, so memory limits are those of the larger size.
     The result is empty when the request does not fit in memory at all. Skipped outside the measured ranges.
     """
-    inputs = sorted({shape[0] for shape in form.latencies})
-    outputs = sorted({shape[1] for shape in form.latencies})
+    inputs, outputs = _edges(form)
     detail = _outside(inputs, outputs, input_tokens, output_tokens)
     if detail is not None:
         return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail)
