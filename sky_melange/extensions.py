@@ -1,7 +1,7 @@
 """What an adapter is called and where it is: price sources, importers, formats of reports. One line each.
 
 The names are in `--help`, in the schema of workload.yaml and in messages; an adapter is imported when it is used.
-Limits (`optimizer/limits/`), outputs of the plan folder (`render/`), log formats (`traces/layouts/`) and commands
+Limits (`optimizer/limits/`), outputs of the plan folder (`render/`), log formats (`traces/layouts.py`) and commands
 (`cli/`) have their dict where they are.
 """
 

@@ -19,6 +19,7 @@ from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptio
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import duckdb_sql as sql
 from sky_melange.traces import files, where
+from sky_melange.traces.columns import asides, column_named, find_columns, has_details, names_of_asides, parent_of
 from sky_melange.traces.edges import MAX_TOKENS
 from sky_melange.traces.engine import (
     MOST_SEEN,
@@ -33,7 +34,6 @@ from sky_melange.traces.engine import (
     unfused,
 )
 from sky_melange.traces.files import LogFile
-from sky_melange.traces.layouts import asides, column_named, find_columns, has_details, names_of_asides, parent_of
 from sky_melange.traces.numbers import CODES
 from sky_melange.traces.plain_rows import (
     BLOCKS,
