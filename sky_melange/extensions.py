@@ -57,14 +57,14 @@ IMPORTERS: Final = Extensions(
             "vllm bench serve --save-result: one file a run, any number of files",
         ),
         "sglang-bench": Extension(
-            f"{_IMPORTERS}.sglang_bench:import_sglang_bench", "sglang.bench_serving --output-file: one line a run"
+            f"{_IMPORTERS}.vllm_bench:import_sglang_bench", "sglang.bench_serving --output-file: one line a run"
         ),
         "guidellm": Extension(f"{_IMPORTERS}.guidellm:import_guidellm", "GuideLLM reports (JSON)"),
         "aiperf": Extension(
             f"{_IMPORTERS}.aiperf:import_aiperf", "NVIDIA AIPerf, profile_export_aiperf.json: one file a run"
         ),
         "genai-perf": Extension(
-            f"{_IMPORTERS}.genai_perf:import_genai_perf", "NVIDIA GenAI-Perf, *_genai_perf.json: one file a run"
+            f"{_IMPORTERS}.aiperf:import_genai_perf", "NVIDIA GenAI-Perf, *_genai_perf.json: one file a run"
         ),
         "llmperf": Extension(f"{_IMPORTERS}.llmperf:import_llmperf", "LLMPerf, *_summary.json: one file a run"),
         "inferencex": Extension(
@@ -76,9 +76,9 @@ IMPORTERS: Final = Extensions(
         "table": Extension(
             f"{_IMPORTERS}.table:import_table", "CSV with input_tokens, output_tokens, concurrency, ttft_ms, tpot_ms"
         ),
-        "melange": Extension(f"{_IMPORTERS}.melange:import_melange", "one GPU of a Mélange solver file"),
+        "melange": Extension(f"{_IMPORTERS}.matrices:import_melange", "one GPU of a Mélange solver file"),
         "aibrix-profile": Extension(
-            f"{_IMPORTERS}.aibrix_profile:import_aibrix_profile", "AIBrix optimizer profile (JSON)"
+            f"{_IMPORTERS}.aibrix_benchmark:import_aibrix_profile", "AIBrix optimizer profile (JSON)"
         ),
         "aibrix-benchmark": Extension(
             f"{_IMPORTERS}.aibrix_benchmark:import_aibrix_benchmark", "AIBrix benchmark lines (JSONL, may be gzip)"

@@ -21,7 +21,7 @@ from sky_melange.domain.workload import PricePolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
 from sky_melange.prices import current_book
-from sky_melange.prices.enabled_clouds import enabled_clouds
+from sky_melange.prices.clouds import enabled_clouds
 from sky_melange.prices.filters import check_filters
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.skypilot.plugin import fleets
