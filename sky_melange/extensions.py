@@ -90,11 +90,11 @@ IMPORTERS: Final = Extensions(
 _CHECK: Final = "sky_melange.render.check_report"
 CHECK_FORMATS: Final = Extensions(
     {
-        "table": Extension(f"{_CHECK}.table:render"),
-        "json": Extension(f"{_CHECK}.json_text:render"),
-        "markdown": Extension(f"{_CHECK}.markdown:render"),
-        "junit": Extension(f"{_CHECK}.junit:render"),
-        "github": Extension(f"{_CHECK}.github:render"),
+        "table": Extension(f"{_CHECK}:render_table"),
+        "json": Extension(f"{_CHECK}:render_json"),
+        "markdown": Extension(f"{_CHECK}:render_markdown"),
+        "junit": Extension(f"{_CHECK}:render_junit"),
+        "github": Extension(f"{_CHECK}:render_github"),
     }
 )
 """Functions (`CheckReport`) -> text that ends with a line break."""
@@ -102,11 +102,11 @@ CHECK_FORMATS: Final = Extensions(
 _DIFF: Final = "sky_melange.render.diff_report"
 DIFF_FORMATS: Final = Extensions(
     {
-        "table": Extension(f"{_DIFF}.table:render"),
-        "json": Extension(f"{_DIFF}.json_text:render"),
-        "markdown": Extension(f"{_DIFF}.markdown:render"),
-        "junit": Extension(f"{_DIFF}.junit:render"),
-        "github": Extension(f"{_DIFF}.github:render"),
+        "table": Extension(f"{_DIFF}:render_table"),
+        "json": Extension(f"{_DIFF}:render_json"),
+        "markdown": Extension(f"{_DIFF}:render_markdown"),
+        "junit": Extension(f"{_DIFF}:render_junit"),
+        "github": Extension(f"{_DIFF}:render_github"),
     }
 )
 """Functions (`PlanDiff`) -> text that ends with a line break."""
