@@ -36,7 +36,7 @@ from profile_fit.roofline_fit import (  # noqa: E402
 from profile_fit.runs import read_table  # noqa: E402
 
 from sky_melange.domain.profile import interval_text  # noqa: E402
-from sky_melange.profiles.roofline_terms import TPOT_TERMS, TTFT_TERMS  # noqa: E402
+from sky_melange.profiles.roofline import TPOT_TERMS, TTFT_TERMS  # noqa: E402
 
 HEADER = (
     "left_out",

@@ -20,13 +20,18 @@ from sky_melange.errors import MissingDataError
 from sky_melange.profiles import bundled
 from sky_melange.profiles.architectures import known_models
 from sky_melange.profiles.capacity import max_capacity
-from sky_melange.profiles.estimates import estimated_profiles, model_shape
-from sky_melange.profiles.gpu_compute import machines
-from sky_melange.profiles.memory import kv_cache_tokens
-from sky_melange.profiles.profile_json import read_profile
-from sky_melange.profiles.roofline import estimate, latencies, load_calibration, setup_of, stated_error
-from sky_melange.profiles.roofline_terms import Setup
-from sky_melange.profiles.write_profile import profile_text
+from sky_melange.profiles.gpu_compute import kv_cache_tokens, machines
+from sky_melange.profiles.profile_json import profile_text, read_profile
+from sky_melange.profiles.roofline import (
+    Setup,
+    estimate,
+    estimated_profiles,
+    latencies,
+    load_calibration,
+    model_shape,
+    setup_of,
+    stated_error,
+)
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 MIXTURE = "openai/gpt-oss-120b"
