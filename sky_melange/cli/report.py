@@ -93,7 +93,7 @@ def _week(path: Path) -> bytes:
     """Raises InputError where every hour is alike."""
     from sky_melange.plan_file import read_plan
     from sky_melange.render import hours_plot
-    from sky_melange.render.heat_map_png import require_matplotlib
+    from sky_melange.render.heat_map import require_matplotlib
     from sky_melange.render.schedule_text import as_run
 
     document = read_plan(path)

@@ -88,7 +88,7 @@ def up_machines(folder: Path, given: Mapping[str, Any]) -> None:
 
 def end_old(folder: Path, given: Mapping[str, Any]) -> None:
     """Takes down what was started and is not in the fleet any more, once no plan sends requests there."""
-    from sky_melange.skypilot.launch.removal import remove
+    from sky_melange.skypilot.launch.launch import remove
     from sky_melange.skypilot.launch.steps import Action
     from sky_melange.skypilot.launch.up import planned_steps
 
@@ -210,7 +210,7 @@ def down_router(folder: Path, given: Mapping[str, Any]) -> None:
 
 
 def _down(folder: Path, given: Mapping[str, Any], nothing: str, *, is_router: bool = False) -> None:
-    from sky_melange.skypilot.launch.removal import remove
+    from sky_melange.skypilot.launch.launch import remove
     from sky_melange.skypilot.launch.report import steps_json
     from sky_melange.skypilot.launch.steps import steps_down
 

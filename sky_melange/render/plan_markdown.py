@@ -11,12 +11,19 @@ from sky_melange.domain.workload import Workload
 from sky_melange.render import explain_table
 from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
-from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
-from sky_melange.render.markdown_text import escape, fenced, folded, table, within
-from sky_melange.render.plan_sentences import missing_sentences, plan_sentences, simulated_sentences
+from sky_melange.render.foreign_text import escape, fenced, folded, table, within
+from sky_melange.render.money import unit_line
+from sky_melange.render.plan_sentences import (
+    SCENARIO_HEAD,
+    SCENARIO_NUMBERS,
+    commitment_sentences,
+    missing_sentences,
+    plan_sentences,
+    scenario_rows,
+    simulated_sentences,
+)
 from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, as_run, period_rows, period_title, picture
 from sky_melange.render.text import NO_BREAK
-from sky_melange.render.unit_text import unit_line
 
 MOST_CHARACTERS: Final = 60_000
 """A comment takes 65,536."""

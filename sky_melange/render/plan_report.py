@@ -16,21 +16,23 @@ from sky_melange.domain.workload import Slo, Workload
 from sky_melange.render import explain_table, launch_steps, plan_json, simulation_plot
 from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
-from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
 from sky_melange.render.hours_plot import hours_plot
-from sky_melange.render.money import hourly, monthly
+from sky_melange.render.money import hourly, monthly, unit_rows
 from sky_melange.render.plan_sentences import (
+    SCENARIO_HEAD,
+    SCENARIO_NUMBERS,
+    commitment_sentences,
     emission_sentence,
     missing_sentences,
     percent,
     plan_sentences,
+    scenario_rows,
     simulated_sentences,
 )
 from sky_melange.render.schedule_text import as_run
 from sky_melange.render.simulation_plot import SimulationPlot
 from sky_melange.render.templates import template_environment
 from sky_melange.render.text import counted
-from sky_melange.render.unit_text import unit_rows
 
 _TEMPLATE: Final = "report.html.j2"
 _MOST_PLACES: Final = 40

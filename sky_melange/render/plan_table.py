@@ -13,8 +13,7 @@ from sky_melange.domain.plan import Alternative, Plan, ReplicaGroup
 from sky_melange.domain.profile import ProfileError, interval_text
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
-from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
-from sky_melange.render.money import hourly, monthly
+from sky_melange.render.money import hourly, monthly, unit_line
 from sky_melange.render.plan_answer import (
     HEAD,
     MOST_WARNINGS,
@@ -28,10 +27,18 @@ from sky_melange.render.plan_answer import (
     warnings,
 )
 from sky_melange.render.plan_answer import group_rows as group_lines
-from sky_melange.render.plan_sentences import emission_sentence, missing_sentences, plan_sentences, simulated_sentences
+from sky_melange.render.plan_sentences import (
+    SCENARIO_HEAD,
+    SCENARIO_NUMBERS,
+    commitment_sentences,
+    emission_sentence,
+    missing_sentences,
+    plan_sentences,
+    scenario_rows,
+    simulated_sentences,
+)
 from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, as_run, period_rows, period_title, picture
 from sky_melange.render.text import NO_BREAK, WIDTH, Breakable, counted, new_table, to_text
-from sky_melange.render.unit_text import unit_line
 
 _SAME_COST: Final = 1e-9
 _MOST_LINES: Final = 2

@@ -25,8 +25,10 @@ from sky_melange.render.router_names import (
     endpoint_variables,
     some,
 )
-from sky_melange.render.router_weights import MAX_WEIGHT, server_weights, worst_error_fraction
 from sky_melange.render.templates import template_environment
+
+_MAX_WEIGHT: Final = 256
+"""Of a HAProxy server."""
 
 HEADERS_BYTES: Final = 16 * 1024
 """Most of a request's headers."""
@@ -51,7 +53,9 @@ TEMPLATE_BYTES: Final = 14
 """With the brackets around a message as much as the five tokens of its template (`<|im_start|>user`, line ends, …)."""
 
 MIN_BUFFER_BYTES: Final = HEADERS_BYTES + 8 * 1024
+
 MAX_BUFFER_BYTES: Final = 1024 * 1024
+
 POLL_EVENTS: Final = 8
 """Taken from the kernel at once. With HAProxy's default of 200, buffers have left the processor's cache under load."""
 
@@ -65,6 +69,7 @@ MOST_JSON_TOKENS: Final = 50_000
 """Strings, brackets and commas of a body that are looked at for its `model`: of a chat of 3,000 messages."""
 
 MIN_CONNECTIONS: Final = 8000
+
 MAX_BACKENDS: Final = 64
 """Beyond it, classes that go to the same groups in the same proportions share a backend."""
 
@@ -78,6 +83,7 @@ RISE: Final = 3
 """Good checks that bring a server back: an engine that fails every request is tried again once in six seconds."""
 
 CHECK_INTERVAL_MS: Final = 2000
+
 CHECKS_PER_SECOND: Final = 4
 """Health checks that all classes together send to one address, at most."""
 
@@ -194,6 +200,31 @@ def render_fleet(name: str, plans: Sequence[tuple[Plan, Workload]]) -> dict[str,
     doors = [Door.of(plan, workload, f"{plan.name}.") for plan, workload in plans]
     check_apart([door.variables for door in doors], [door.models for door in doors])
     return _files(f"fleet {name}", doors, is_fleet=True)
+
+
+def server_weights(shares: Sequence[tuple[str, float]], servers: Mapping[str, int]) -> dict[str, int]:
+    """The weight of each server of a group, 1..256, by group name.
+
+    `shares` are (group, fraction); a group divides its share evenly over `servers[group]` addresses. Of all scales the
+    one is taken whose groups come closest to their shares; of equals the smallest.
+    """
+    per_server = {group: share / servers[group] for group, share in shares}
+    largest = max(per_server.values())
+
+    def at(top: int) -> dict[str, int]:
+        return {group: max(1, math.floor(each / largest * top + 0.5)) for group, each in per_server.items()}
+
+    return min(
+        (at(top) for top in range(1, _MAX_WEIGHT + 1)), key=lambda w: (_worst(w, shares, servers), sum(w.values()))
+    )
+
+
+def worst_error_fraction(
+    weights: Mapping[str, int], shares: Sequence[tuple[str, float]], servers: Mapping[str, int]
+) -> float:
+    """The largest distance (0..1) of a group's part by weight from its share."""
+    whole = sum(weights[group] * servers[group] for group, _ in shares)
+    return max(abs(weights[group] * servers[group] / whole - share) for group, share in shares)
 
 
 def _files(of: str, doors: Sequence[Door], *, is_fleet: bool) -> dict[str, str]:
@@ -315,7 +346,7 @@ def _spare_weights(groups: Sequence[ReplicaGroup]) -> dict[str, int]:
     """By what each has left: replicas × unused fraction."""
     left = {group.name: max(1e-3, (1 - group.utilization) * group.replicas) for group in groups}
     most = max(left.values(), default=1.0)
-    return {name: max(1, round(value / most * MAX_WEIGHT)) for name, value in left.items()}
+    return {name: max(1, round(value / most * _MAX_WEIGHT)) for name, value in left.items()}
 
 
 def _servers(group: ReplicaGroup, workload: Workload, weight: int, *, is_spare: bool) -> tuple[Server, ...]:
@@ -404,3 +435,7 @@ def _buffer_bytes(plan: Plan, workload: Workload, rare_fraction: float) -> int:
             break
     wanted = USUAL_HEADERS_BYTES + _max_body_bytes(workload, longest)
     return min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, wanted))
+
+
+def _worst(weights: Mapping[str, int], shares: Sequence[tuple[str, float]], servers: Mapping[str, int]) -> float:
+    return round(worst_error_fraction(weights, shares, servers), 9)

@@ -10,16 +10,23 @@ from typing import Final
 
 from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.price_record import PriceKind
+from sky_melange.domain.spelling import did_you_mean, nearest
 from sky_melange.domain.workload import SpotUse
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.adapters import check_adapters
 from sky_melange.workload_file.convert import spot_of
 from sky_melange.workload_file.limit_checks import check_limits
-from sky_melange.workload_file.nearest import did_you_mean, nearest
-from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.nodes import (
+    KeyPath,
+    MappingNode,
+    ScalarNode,
+    SequenceNode,
+    Unreadable,
+    YamlDocument,
+    YamlNode,
+)
 from sky_melange.workload_file.own_gpus import check_own
 from sky_melange.workload_file.report import key_path, plural, quote
-from sky_melange.workload_file.scalars import Unreadable
 from sky_melange.workload_file.sections import ALL_CLOUDS, NO_CLOUD
 from sky_melange.workload_file.traffic_checks import check_traffic
 from sky_melange.workload_file.understood import KnownNames

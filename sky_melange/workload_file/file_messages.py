@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from sky_melange.domain.spelling import did_you_mean
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import PATTERN_MEANINGS
-from sky_melange.workload_file.found import found_text, hint_for_number, problem_of
-from sky_melange.workload_file.nearest import did_you_mean
+from sky_melange.workload_file.messages import found_text, hint_for_number, problem_of
 from sky_melange.workload_file.nodes import KeyPath, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
 from sky_melange.workload_file.schema_lookup import flow

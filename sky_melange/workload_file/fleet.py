@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.fleet import Fleet, FleetConstraints, FleetMember
+from sky_melange.domain.spelling import did_you_mean
 from sky_melange.domain.workload import Budget, Objective
 from sky_melange.errors import Mistake
-from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.reader import file_text
 from sky_melange.workload_file.report import Reading, input_error, key_path, quote
 

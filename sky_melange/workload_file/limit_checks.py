@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Final
 
 from sky_melange.domain.own_gpus import OWN_CLOUDS
+from sky_melange.domain.spelling import did_you_mean
 from sky_melange.errors import Mistake
-from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, YamlDocument
 from sky_melange.workload_file.report import key_path, quote
 

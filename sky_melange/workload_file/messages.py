@@ -9,21 +9,28 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from sky_melange.domain.spelling import listed, nearest
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import PATTERN_MEANINGS
-from sky_melange.workload_file.found import (
-    found_text,
-    hint_for_list,
-    hint_for_number,
-    hint_for_text,
-    is_secret,
-    problem_of,
+from sky_melange.workload_file.nodes import (
+    KeyPath,
+    MappingNode,
+    ScalarNode,
+    SequenceNode,
+    Unreadable,
+    YamlDocument,
+    YamlNode,
+    plain_decimal,
 )
-from sky_melange.workload_file.nearest import listed, nearest
-from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
 from sky_melange.workload_file.schema_lookup import example_of, flow, meant_key, valid_keys
 from sky_melange.workload_file.understood import units_hint
+
+_SECRETS: Final = ("launch", "secrets")
+
+_WITH_UNIT: Final = re.compile(r"\D?\s?\d[\d.]*\s?\D{1,12}|\D\s?\d[\d.]*", re.ASCII)
+
+_HINT_FOR_UNITS: Final = "; write its digits alone, without a unit"
 
 _WANTED: Final = {
     "int_type": "a whole number",
@@ -67,9 +74,11 @@ _KEY_MARKER: Final = "[key]"
 """What pydantic appends to the location when the key of a mapping is wrong, not its value."""
 
 _REPORTED_ELSEWHERE: Final = ""
+
 _NO_VARIABLE_NAME: Final = (
     "must be the name of an environment variable such as HF_TOKEN (what stands here is not shown)"
 )
+
 _VERSION: Final = ("version",)
 
 
@@ -112,6 +121,35 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
         yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
 
 
+def problem_of(node: YamlNode) -> str | None:
+    """Why YAML itself gives no value for this node ("" when that was reported already); None when it gives one."""
+    return node.value.problem if isinstance(node, ScalarNode) and isinstance(node.value, Unreadable) else None
+
+
+def found_text(node: YamlNode, path: KeyPath) -> str:
+    """`the number -3`, `a list` …"""
+    if isinstance(node, SequenceNode):
+        return "a list"
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    if _is_secret(path):
+        return "something else (not shown here, in case it is the secret itself)"
+    if isinstance(node.value, bool):
+        return f"{quote(node.text)}, which YAML reads as {str(node.value).lower()}"
+    return f"the text {quote(node.text)}" if isinstance(node.value, str) else f"the number {node.text}"
+
+
+def hint_for_number(node: YamlNode, *, is_whole: bool) -> str:
+    """`; write 1000 without quotes`, where a number was wanted and something like one stands."""
+    if not isinstance(node, ScalarNode) or isinstance(node.value, bool):
+        return ""
+    decimal = plain_decimal(node.text)
+    if decimal is None:
+        return _HINT_FOR_UNITS if isinstance(node.value, str) and _WITH_UNIT.fullmatch(node.text) else ""
+    figure = decimal.rstrip("0").rstrip(".") if "." in decimal else decimal
+    return "" if is_whole and "." in figure else f"; write {figure}" + (" without quotes" if node.quoted else "")
+
+
 def _is_inside(loc: KeyPath, document: YamlDocument) -> bool:
     """Whether this is about a key or item of what may stand there, and does."""
     return len(loc) > 3 and isinstance(document.find(loc[:2]), _SECTIONS.get(loc[:2], ()))
@@ -149,7 +187,7 @@ def _about_value(details: ErrorDetails, path: KeyPath, node: YamlNode | None) ->
         return _unknown_key(str(path[-1]), path[:-1])
     problem = problem_of(node)
     if problem is not None:
-        return _NO_VARIABLE_NAME if problem and is_secret(path) else problem
+        return _NO_VARIABLE_NAME if problem and _is_secret(path) else problem
     return _REPORTED_ELSEWHERE if path == _VERSION else _about_unfit_value(details, path, node)
 
 
@@ -164,7 +202,7 @@ def _about_unfit_value(details: ErrorDetails, path: KeyPath, node: YamlNode) -> 
         # pydantic counts only the items that fit, and each of the others has its own mistake.
         return _REPORTED_ELSEWHERE
     limits = details.get("ctx", {})
-    is_share = 1 in (limits.get("lt"), limits.get("le")) and not is_secret(path)
+    is_share = 1 in (limits.get("lt"), limits.get("le")) and not _is_secret(path)
     return (
         _RULES[kind](limits) + _found_beside_rule(node, path) + (_percent(node) if is_share else _example(kind, path))
     )
@@ -178,7 +216,7 @@ def _found_beside_rule(node: YamlNode, path: KeyPath) -> str:
     # A list that is too short or too long says so itself; a value in place of a secret's name is never repeated.
     if not isinstance(node, ScalarNode):
         return ""
-    if is_secret(path):
+    if _is_secret(path):
         return ", not its value (what stands here is not shown)"
     return f", found {found_text(node, path)}" + _name_hint(node, path)
 
@@ -195,12 +233,12 @@ def _name_hint(node: ScalarNode, path: KeyPath) -> str:
 
 def _hint(kind: str, node: YamlNode, path: KeyPath) -> str:
     if kind == "string_type":
-        return hint_for_text(node, path)
+        return _hint_for_text(node, path)
     if kind in {"int_type", "float_type"}:
         return units_hint(node, path) or hint_for_number(node, is_whole=kind == "int_type")
     example = example_of(path)
     is_plain = isinstance(example, list) and not any(isinstance(item, list) for item in example)
-    return hint_for_list(node, path) if kind == "tuple_type" and is_plain else ""
+    return _hint_for_list(node, path) if kind == "tuple_type" and is_plain else ""
 
 
 def _not_a_choice(expected: str, node: YamlNode, path: KeyPath) -> str:
@@ -218,3 +256,22 @@ def _unknown_key(key: str, section: KeyPath) -> str:
     if meant is not None:
         return f"unknown key{' here' if '.' in meant else ''}; did you mean '{meant}'?"
     return f"unknown key; valid keys here: {listed(valid_keys(section))}"
+
+
+def _is_secret(path: KeyPath) -> bool:
+    """Whether a secret's value may have been written at a path, so that no message (no CI log) may show it."""
+    return path[:2] == _SECRETS
+
+
+def _hint_for_text(node: YamlNode, path: KeyPath) -> str:
+    """`; put it in quotes: '256'`, where text was wanted."""
+    return f"; put it in quotes: {quote(node.text)}" if isinstance(node, ScalarNode) and not _is_secret(path) else ""
+
+
+def _hint_for_list(node: YamlNode, path: KeyPath) -> str:
+    """`; write [aws, gcp]`, where a list was wanted and its items stand."""
+    if not isinstance(node, ScalarNode) or _is_secret(path) or len(node.text) > 60:
+        return ""
+    if node.text.casefold() in {"all", "any"}:
+        return "; write all" if path == ("candidates", "clouds") else "; leave out the key for all of them"
+    return f"; write [{', '.join(part.strip() for part in node.text.split(','))}]"

@@ -16,7 +16,7 @@ import pytest
 from sealed import sealed
 
 from sky_melange import pipeline
-from sky_melange.check.budget import budget_checks
+from sky_melange.check.policies import budget_checks
 from sky_melange.check.repricing import reprice
 from sky_melange.domain.check import Verdict
 from sky_melange.domain.hours import Hours, Scaling

@@ -18,7 +18,8 @@ from property_examples import examples
 from sky_melange.domain.offer import Offer, Quarantined
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.profile import ProfileError
-from sky_melange.render import plan_answer, plan_json, plan_markdown, plan_table, price_table, verdict_table
+from sky_melange.render import plan_answer, plan_json, plan_markdown, plan_table, price_table
+from sky_melange.render.text import verdict_table
 
 MIX = plan(
     group(),
@@ -364,13 +365,13 @@ class TestPriceTable:
 
 class TestVerdictTable:
     def test_a_failed_check_stands_out(self) -> None:
-        text = verdict_table.render([("chat-l4", "price", False, "0.80 planned, 0.90 found")], color=False)
+        text = verdict_table([("chat-l4", "price", False, "0.80 planned, 0.90 found")], color=False)
         assert_plain(text)
         assert " NO " in text
 
     def test_brackets_in_a_detail_are_shown_as_they_are(self) -> None:
         detail = "wanted [/dev/x], found [red]"
-        assert detail in verdict_table.render([("g", "check", True, detail)], color=False)
+        assert detail in verdict_table([("g", "check", True, detail)], color=False)
 
 
 @examples(40)

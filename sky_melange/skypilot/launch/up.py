@@ -9,10 +9,9 @@ from typing import Final
 
 from sky_melange.domain.launch_files import ENDPOINTS_FILE
 from sky_melange.skypilot.launch.cloud import Cloud, LaunchError
-from sky_melange.skypilot.launch.launch import Launch, LaunchFolder, MachineLaunch
+from sky_melange.skypilot.launch.launch import Launch, LaunchFolder, MachineLaunch, remove, running_names
 from sky_melange.skypilot.launch.ready import Patience, plain_address, wait_for_groups, wait_for_router
 from sky_melange.skypilot.launch.record import Started, write_whole
-from sky_melange.skypilot.launch.removal import remove, running_names
 from sky_melange.skypilot.launch.steps import Action, Step, steps_up
 from sky_melange.skypilot.launch.units import Unit, UnitKind, digest
 
