@@ -28,11 +28,8 @@ from sky_melange.domain.front_door import ROUTER_PURPOSE
 from sky_melange.domain.planned_bill import InstanceHours, PlannedLine, Purchase
 
 _USER_HASH: Final = re.compile(r"-[0-9a-f]{8}$")
-
 _CUT: Final = re.compile(r"(.+)-[0-9a-z]{2}")
-
 _MOST_REMEMBERED: Final = 20_000
-
 _SHORTEST_CUT: Final = 26
 """No cloud of SkyPilot's cuts names of clusters to fewer characters."""
 
@@ -128,7 +125,6 @@ class Owners:
 
 
 _HOUR_S: Final = 3600
-
 _NONE: Final = Fraction(0)
 
 

@@ -9,8 +9,7 @@ from typing import Final
 
 from sky_melange import pipeline
 from sky_melange.check import checks
-from sky_melange.check.diff import Side, compare
-from sky_melange.check.inputs import workload_changes
+from sky_melange.check.diff import Side, compare, workload_changes
 from sky_melange.check.report import Asked, Files, Limits, Today, check_plan, files_of
 from sky_melange.domain.check import CheckReport
 from sky_melange.domain.offer import PriceBook

@@ -90,7 +90,7 @@ def command(
         return
     require_billed(bill)
     from sky_melange.api import check
-    from sky_melange.check.prices import UNCONFIRMED_HOURS
+    from sky_melange.check.checks import UNCONFIRMED_HOURS
     from sky_melange.plan_file.fleet import is_fleet_folder
     from sky_melange.render.check_report import render_table
 

@@ -25,15 +25,7 @@ from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
 from sky_melange.prices.clouds import enabled_clouds
 from sky_melange.prices.records import load_commitments
-from sky_melange.render import (
-    explain_table,
-    focus_csv,
-    launch_steps,
-    plan_json,
-    plan_markdown,
-    plan_table,
-    render_files,
-)
+from sky_melange.render import explain_table, focus_csv, launch_steps, plan_json, plan_table, render_files
 from sky_melange.render.plan_sentences import unasked_sentence
 from sky_melange.render.text import to_text
 
@@ -253,7 +245,7 @@ def _print(planned: Planned, output_format: str, charged: tuple[int, int] | None
     elif output_format == "focus-csv":
         click.echo(focus_csv.render([(plan, planned.workload)], charged), nl=False)
     elif output_format == "markdown":
-        click.echo(plan_markdown.render(plan, planned.workload), nl=False)
+        click.echo(plan_table.render_markdown(plan, planned.workload), nl=False)
     else:
         text = plan_table.render(plan, planned.workload, color=use_color(), width=width, is_verbose=is_verbose)
         click.echo(text, nl=False)

@@ -13,7 +13,7 @@ from sky_melange.domain.price_record import PriceChange
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import InputError
 from sky_melange.prices import PriceHistory
-from sky_melange.prices.filters import check_filters
+from sky_melange.prices.names import check_filters
 from sky_melange.prices.records import load_commitments, price_points
 from sky_melange.render import price_history, price_table
 

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sky_melange.domain.cloud import InterruptionBand
 from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hours import WEEK, Schedule, Term
-from sky_melange.domain.machine import InRegion, OnPart, OnReplica, WithGpus
+from sky_melange.domain.machine import InRegion, InterruptionBand, OnPart, OnReplica, WithGpus
 from sky_melange.domain.offer import Priced, PriceProvenance
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import Launched, ProfileProvenance

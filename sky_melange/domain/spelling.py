@@ -11,11 +11,8 @@ _LONGEST_WORD: Final = 64
 """Nobody means a key this long, and difflib is quadratic in the length."""
 
 _LEAST_SIMILARITY: Final = 0.55
-
 _MOST_COMPARED: Final = 5
-
 _ROOM: Final = 120
-
 _OPPOSITE: Final = {"min": "max", "max": "min"}
 
 _CLOUDS: Final = {
@@ -29,7 +26,6 @@ _CLOUDS: Final = {
     "lambdalabs": "lambda",
     "k8s": "kubernetes",
 }
-
 _ACCELERATORS: Final = {"a10040gb": "A100"}
 
 

@@ -13,18 +13,15 @@ from sky_melange.domain.fleet import FleetPlan, SharedMachine
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Objective, Workload
-from sky_melange.render import plan_markdown, plan_table
+from sky_melange.render import plan_table
 from sky_melange.render.foreign_text import escape, folded, table, within
 from sky_melange.render.money import dollars, monthly
 from sky_melange.render.plan_answer import attained
 from sky_melange.render.text import WIDTH, Breakable, counted, new_table, to_text
 
 MEMBER_HEAD: Final = ("Workload", "What", "Where", "USD/h", "Alone", "Traffic", "Held")
-
 MEMBER_NUMBERS: Final = (3, 4, 5, 6)
-
 SHARED_HEAD: Final = ("Shared", "Used", "Of", "By", "One more saves")
-
 SHARED_NUMBERS: Final = (1, 2, 4)
 
 
@@ -227,5 +224,5 @@ def render_markdown(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) ->
     lines += [text for sentence in said for text in (escape(sentence), "")]
     lines += [text for warning in fleet.warnings for text in (f"⚠️ {escape(warning)}", "")]
     for plan, workload in plans:
-        lines += folded(escape(plan.name), plan_markdown.render(plan, workload).splitlines())
-    return within(lines, plan_markdown.MOST_CHARACTERS)
+        lines += folded(escape(plan.name), plan_table.render_markdown(plan, workload).splitlines())
+    return within(lines, plan_table.MOST_CHARACTERS)

@@ -10,13 +10,10 @@ from typing import Final
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-
 _IN_ATTRIBUTES: Final = {**_ESCAPES, '"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~!@&$]|%(?=[\w\"]))")
-
 _LINK: Final = re.compile(r"(?i)\b(https?|ftp)(?=:)|\bwww(?=\.)")
-
 _FENCE: Final = re.compile(r"`{3,}")
 
 

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 
 
 _DOTS_PER_INCH: Final = 120
-
 _CELL_INCHES: Final = (0.95, 0.42)
-
 _MARGIN_INCHES: Final = (1.6, 1.1)
-
 _NOTE_INCHES: Final = 0.15
 
 _STYLE: Final = (
@@ -35,14 +32,11 @@ _STYLE: Final = (
 )
 
 FIRST_RGB: Final = (20, 80, 160)
-
 SECOND_RGB: Final = (200, 90, 20)
-
 _FULL_ADVANTAGE: Final = math.log(3)
 """An advantage of three times has the full colour."""
 
 _LEAST: Final = 0.08
-
 _GREY: Final = (240, 240, 240)
 
 

@@ -20,13 +20,10 @@ from sky_melange.render.schedule_text import as_run
 from sky_melange.render.text import counted
 
 SCENARIO_HEAD: Final = ("Mean USD/h", "This plan", "Never committing", "Commitments cost")
-
 SCENARIO_NUMBERS: Final = (1, 2, 3)
 
 _SAME: Final = 1e-6
-
 _MOST_SHOWN: Final = 3
-
 KEEP: Final = "constraints.keep"
 
 

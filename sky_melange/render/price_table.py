@@ -17,7 +17,6 @@ from sky_melange.render.money import hourly
 from sky_melange.render.text import Breakable, csv_text, new_table, to_text
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
-
 _WIDTH: Final = 36
 """Columns of a plot."""
 
@@ -25,7 +24,6 @@ _KEYS: Final = (
     *("cloud", "region", "zone", "instance_type", "accelerator", "catalog_accelerator", "accelerators_per_instance"),
     *("vcpus", "memory_gib", "price_usd_per_hour", "use_spot", "provenance", "reserved_instances", "committed"),
 )
-
 _CSV_COLUMNS: Final = (
     "cloud",
     "region",

@@ -53,9 +53,7 @@ TEMPLATE_BYTES: Final = 14
 """With the brackets around a message as much as the five tokens of its template (`<|im_start|>user`, line ends, …)."""
 
 MIN_BUFFER_BYTES: Final = HEADERS_BYTES + 8 * 1024
-
 MAX_BUFFER_BYTES: Final = 1024 * 1024
-
 POLL_EVENTS: Final = 8
 """Taken from the kernel at once. With HAProxy's default of 200, buffers have left the processor's cache under load."""
 
@@ -69,7 +67,6 @@ MOST_JSON_TOKENS: Final = 50_000
 """Strings, brackets and commas of a body that are looked at for its `model`: of a chat of 3,000 messages."""
 
 MIN_CONNECTIONS: Final = 8000
-
 MAX_BACKENDS: Final = 64
 """Beyond it, classes that go to the same groups in the same proportions share a backend."""
 
@@ -83,7 +80,6 @@ RISE: Final = 3
 """Good checks that bring a server back: an engine that fails every request is tried again once in six seconds."""
 
 CHECK_INTERVAL_MS: Final = 2000
-
 CHECKS_PER_SECOND: Final = 4
 """Health checks that all classes together send to one address, at most."""
 

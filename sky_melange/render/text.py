@@ -18,7 +18,6 @@ VerdictRow = tuple[str, str, bool, str]
 """Group, check, passed, detail."""
 
 WIDTH: Final = 100
-
 NO_BREAK: Final = "\u00a0"
 """A blank in a `Breakable` where no line ends; it is shown as a plain one."""
 

@@ -57,11 +57,8 @@ class Observation:
 
 
 _WORKER: Final = "sky_melange.skypilot.offline_worker"
-
 _CATALOG_FOLDER: Final = Path(".sky", "catalogs", "v8")
-
 _KEPT_VARIABLES: Final = ("LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
-
 _INSTALL_HINT: Final = "install it with `pip install 'skypilot>=0.14.1,<0.15'`"
 
 

@@ -38,7 +38,6 @@ _COLUMNS: Final = (
     "SpotPrice",
     "Region",
 )
-
 _EXTRA_COLUMNS: Final = {
     "aws": ("AvailabilityZone", "Arch", "LocalDiskType", "NVMeSupported", "LocalDiskSize", "LocalDiskCount"),
     "azure": ("Generation",),
@@ -47,11 +46,8 @@ _EXTRA_COLUMNS: Final = {
     "oci": ("AvailabilityZone",),
     "runpod": ("AvailabilityZone",),
 }
-
 _GENERATIONS: Final = {"azure": "V2"}
-
 _DEFAULT_VCPUS: Final = 8.0
-
 _DEFAULT_MEMORY_GIB: Final = 32.0
 
 

@@ -30,9 +30,7 @@ from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
 from sky_melange.skypilot.verdict import Check, GroupVerdict, judge, judge_mode
 
 _REQUIREMENT: Final = re.compile(r"\b(vllm|sglang)==([0-9][\w.+-]*)")
-
 _PROGRAMS: Final = {"vllm": "/vllm-env/bin/vllm", "sglang": "/sglang-env/bin/python"}
-
 _BEFORE_ARGUMENTS: Final = 3
 """Words from the program to the first argument: `vllm serve MODEL`, `python -m MODULE`."""
 

@@ -50,8 +50,8 @@ def read_fleet(
     # PyYAML and pydantic take most of `--help`'s time.
     from pydantic import ValidationError
 
-    from sky_melange.workload_file.file_messages import file_mistakes
     from sky_melange.workload_file.fleet_schema import FleetFile
+    from sky_melange.workload_file.messages import file_mistakes
     from sky_melange.workload_file.understood import Grammar, KnownNames, understood
     from sky_melange.workload_file.yaml_source import parse_yaml
 

@@ -18,19 +18,15 @@ import yaml
 from sky_melange.errors import Mistake
 
 _TAG_PREFIX: Final = "tag:yaml.org,2002:"
-
 _LONGEST_LITERAL: Final = 100
 """Longer plain text is never a number, date or boolean that anyone means."""
 
 _DECIMAL_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
-
 _DECIMAL_FLOAT: Final = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?", re.ASCII)
-
 _WRITTEN: Final = re.compile(r"[-+]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?(\.[0-9]*)?([eE][-+]?[0-9]+)?", re.ASCII)
 """`1,5` is 1.5 to some and nothing to others: commas count in groups of three digits alone."""
 
 _TRUE_WORDS: Final = frozenset({"yes", "true", "on"})
-
 _RESOLVER: Final = yaml.resolver.Resolver()
 
 

@@ -50,7 +50,6 @@ _SHRUNKEN_FOR: Final = timedelta(days=7)
 """For how long the larger copy is believed instead. After that the smaller catalog is the truth."""
 
 _MOST_ROWS: Final = 200_000
-
 MOST_OFFERS: Final = 12_000
 """Several times what the largest cloud has: more is no price list, and would take the memory of the machine."""
 
@@ -71,7 +70,6 @@ class NotAcceptedError(Exception):
 
 
 _LARGE_BYTES: Final = 1 << 20
-
 _LARGE_AT_ONCE: Final = 2
 """So many answers beyond _LARGE_BYTES are in memory at one time; of real catalogs two or three are that large."""
 

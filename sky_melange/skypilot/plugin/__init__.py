@@ -2,9 +2,8 @@
 
 plugin.py      what SkyPilot loads
 routes.py, stored_routes.py   the routes; models.py says what they take and give
-service.py     the parameters of plugins.yaml; worker processes, bounded in number, time and waiting work
+service.py     who asks, and what they may; the parameters of plugins.yaml; worker processes, bounded
 answers.py     bodies, read bounded; errors as JSON
-users.py       who asks, and what they may
 store.py       stored plans, through SQLAlchemy
 worker.py      such a process: jobs.py does the work, refuse.py keeps a workload from the server's files
 

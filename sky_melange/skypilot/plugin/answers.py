@@ -30,9 +30,7 @@ _WORDS: Final = {
     429: "Too many requests are waiting, of this user or of all.",
     500: "The database of stored plans cannot be used.",
 }
-
 OF_WORK: Final = (422, 424, 429)
-
 OF_BODIES: Final = (408, 413, 415)
 
 _MOST_S: Final = 30.0
@@ -52,11 +50,8 @@ class RefusedError(Exception):
 
 
 INVALID: Final = 422
-
 _MOST_SHOWN: Final = 20
-
 _NO_PRICES: Final = 424
-
 _HELP: Final = {
     1: "please report this",
     2: "mend every place that is listed, and send it again",
@@ -66,7 +61,6 @@ _HELP: Final = {
     6: "the server's administrator sees to its access to prices, or loosen prices.max_age_hours",
     7: "make the workload smaller, or loosen solver.mip_gap",
 }
-
 _TEMPORARY: Final = re.compile(r"/(?:[^\s/'\"]+/)*sky-melange-[a-z0-9_]{8}/")
 
 

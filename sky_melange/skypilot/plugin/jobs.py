@@ -25,9 +25,9 @@ from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
 from sky_melange.prices import current_book
 from sky_melange.prices.clouds import enabled_clouds
-from sky_melange.prices.filters import check_filters
+from sky_melange.prices.names import check_filters
 from sky_melange.prices.site import price_site, utc_now
-from sky_melange.skypilot.plugin import fleets
+from sky_melange.skypilot.plugin import refuse
 from sky_melange.skypilot.plugin.models import CheckRequest, PlanRequest, PolicyRequest, StoreRequest
 from sky_melange.skypilot.plugin.refuse import check_plan_document, check_workload_text
 
@@ -35,9 +35,7 @@ _MOST_CELLS: Final = 10_000
 """Over all groups; more than anyone looks at, and a few seconds of work."""
 
 WORKLOAD_FILE: Final = "workload.yaml"
-
 PLAN_FILE: Final = "plan.json"
-
 _POLICY_FILE: Final = "policy.yaml"
 
 
@@ -160,7 +158,7 @@ def _fleet_entry(head: Mapping[str, Any], request: StoreRequest, folder: Path) -
     from sky_melange.render.fleet_report import figures
 
     text = _planned_fleet(head, request, folder) if request.fleet is None else _plan_text(request.fleet)
-    fleet, plans = fleets.fleet_documents(text, folder)
+    fleet, plans = refuse.fleet_documents(text, folder)
     pairs = [(plan.plan, plan.workload) for plan in plans]
     summaries = [_summary(plan) for plan in plans]
     dates = [each["priced_at"] for each in summaries]
@@ -191,7 +189,7 @@ def _planned_fleet(head: Mapping[str, Any], request: StoreRequest, folder: Path)
     from sky_melange.pipeline.fleets import check_budgets, plan_fleet
     from sky_melange.render import fleet_json
 
-    path = fleets.write_fleet_files(request.fleet_file or "", request.workloads or {}, folder)
+    path = refuse.write_fleet_files(request.fleet_file or "", request.workloads or {}, folder)
     planned = plan_fleet(
         path,
         book_of=lambda read: _book(read.prices, head, needed=read.candidates.clouds),
@@ -208,7 +206,7 @@ def _report(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
     from sky_melange.render import fleet_report, plan_report
 
     if head.get("is_fleet"):
-        fleet, plans = fleets.fleet_documents(body.decode(), folder)
+        fleet, plans = refuse.fleet_documents(body.decode(), folder)
         pairs = [(plan.plan, plan.workload) for plan in plans]
         return fleet_report.page(fleet.plan, pairs, today=utc_now().date(), folder="fleet")
     document = _document(body.decode(), folder)

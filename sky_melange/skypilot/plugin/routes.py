@@ -21,8 +21,7 @@ from sky_melange.skypilot.plugin.answers import (
     read_body,
 )
 from sky_melange.skypilot.plugin.models import CheckRequest, PlanRequest
-from sky_melange.skypilot.plugin.service import Service, json_text, not_found, refused
-from sky_melange.skypilot.plugin.users import user_of
+from sky_melange.skypilot.plugin.service import Service, json_text, not_found, refused, user_of
 
 PREFIX: Final = "/plugins/api/melange"
 DASHBOARD: Final = Path(__file__).resolve().parent / "dashboard"

@@ -19,18 +19,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fastapi.responses import JSONResponse, Response
 
 from sky_melange.errors import InputError, Mistake
 from sky_melange.skypilot.plugin.answers import RefusedError, bug_answer, problem
-from sky_melange.skypilot.plugin.store import FullError, PlanStore, StoreError, engine_of, skypilot_engine
-from sky_melange.skypilot.plugin.users import User
+from sky_melange.skypilot.plugin.store import FullError, PlanStore, Reader, StoreError, engine_of, skypilot_engine
 from sky_melange.skypilot.plugin.worker import LENGTHS, Frame, frame_of
 
-_BYTES_PER_MIB: Final = 1024 * 1024
+if TYPE_CHECKING:
+    from fastapi import Request
 
+
+_ADMIN: Final = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """SkyPilot's user; both are None where it does not ask who it is."""
+
+    id: str | None
+    name: str | None
+
+
+_BYTES_PER_MIB: Final = 1024 * 1024
 _MOST: Final = 1_000_000
 
 
@@ -54,7 +67,6 @@ class Settings:
 
 
 _MODULE: Final = "sky_melange.skypilot.plugin.worker"
-
 _JOBS_PER_WORKER: Final = 200
 """Then a fresh process: memory that a library loses is bounded."""
 
@@ -164,16 +176,11 @@ class WorkerPool:
 
 
 _Value = TypeVar("_Value")
-
 _STORE_THREADS: Final = 4
-
 _STORE_WAIT_S: Final = 20.0
-
 _RETRY_AFTER_S: Final = 5
-
 _NO_STORE: Final = 500
 """Not 503, which SkyPilot's dashboard takes for an upgrade of the whole deployment."""
-
 _JSON: Final = "application/json"
 
 
@@ -272,6 +279,26 @@ def read_settings(parameters: dict[str, Any]) -> Settings:
             ]
         )
     return Settings(**parameters)
+
+
+def user_of(request: Request) -> User:
+    """Whom SkyPilot's authentication found. Middleware sets it on each request, to None where nobody is asked."""
+    found: Any = getattr(request.state, "auth_user", None)
+    return User(id=None, name=None) if found is None else User(id=str(found.id), name=found.name)
+
+
+def reader_of(user: User) -> Reader:
+    """What the user may see and delete: administrators all, others their own. Blocks: SkyPilot reads its policy.
+
+    Without authentication everyone is an administrator, as in SkyPilot's own routes.
+    """
+    if user.id is None:
+        return Reader(user_id=None, sees_all=True)
+    from sky.users import permission
+
+    roles: list[str] = permission.permission_service.get_user_roles(user.id)
+    # As SkyPilot itself: admin beside another role is no admin.
+    return Reader(user_id=user.id, sees_all=roles == [_ADMIN])
 
 
 async def _start() -> _Worker:

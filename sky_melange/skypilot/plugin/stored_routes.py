@@ -20,22 +20,18 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from sky_melange.skypilot.plugin.answers import OF_BODIES, OF_WORK, RefusedError, body_of, failures, problem, read_body
-from sky_melange.skypilot.plugin.fleets import part_of, without_plans
 from sky_melange.skypilot.plugin.models import PlanList, PolicyRequest, Replicas, Stored, StoreRequest
-from sky_melange.skypilot.plugin.service import Service, json_text, json_value, not_found
+from sky_melange.skypilot.plugin.refuse import part_of, without_plans
+from sky_melange.skypilot.plugin.service import Service, json_text, json_value, not_found, reader_of, user_of
 from sky_melange.skypilot.plugin.store import PlanStore, StoredPlan
-from sky_melange.skypilot.plugin.users import reader_of, user_of
 
 if TYPE_CHECKING:
     from fastapi import Request
 
 
 _WAIT_S: Final = 45.0
-
 _POLL_S: Final = 0.25
-
 _READY: Final = "READY"
-
 _WITHOUT_MACHINE: Final = frozenset(
     {"FAILED", "FAILED_INITIAL_DELAY", "FAILED_PROBING", "FAILED_PROVISION", "PREEMPTED"}
 )
@@ -49,19 +45,13 @@ class UnknownStateError(Exception):
 
 
 _AS_CLUSTERS: Final = "the plan launches clusters, not services: `sky status` knows of them"
-
 _MOST_POLICY_BYTES: Final = 64 * 1024
-
 _SHOWN: Final = ("requests_per_usd", "figures", "groups", "mode", "fleet_figures", "parts")
-
 _OF_ONE: Final = "is a fleet: name one of its plans by `?workload=NAME`"
-
 _Value = TypeVar("_Value")
-
 _Workload = Annotated[
     str | None, Query(pattern="^[a-z][a-z0-9-]{0,99}$", description="Of a fleet: the workload whose plan is meant.")
 ]
-
 _PlanId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The id of a stored plan.")]
 
 
