@@ -144,7 +144,9 @@ def _table_of_changes() -> list[str]:
 
 
 def _run(copied: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "", "NO_COLOR": "1"}
+    # The copy's bytecode stays in it.
+    beside = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": ""}
+    environment = {**os.environ, **beside, "PYTHONPATH": str(copied), "NO_COLOR": "1"}
     return subprocess.run(
         [sys.executable, *arguments],
         env=environment,
