@@ -28,7 +28,7 @@ _PROSE: Final = re.compile(r"(^|\.)(notes?|assumptions|warnings)(\[\d+\])?$")
 
 
 @functools.cache
-def _fields(kind: type[Any]) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
+def _fields(kind: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
     hints = typing.get_type_hints(kind)
     return tuple((field, hints[field.name]) for field in dataclasses.fields(kind))
 
@@ -45,7 +45,7 @@ class Decoder:
         if len(self.mistakes) < MAX_MISTAKES:
             self.mistakes.append(Mistake(source=self.source, key=key, message=message))
 
-    def record(self, kind: type[Any], found: object, key: str, names: Mapping[str, str] | None = None) -> Any:
+    def record(self, kind: Any, found: object, key: str, names: Mapping[str, str] | None = None) -> Any:
         """A dataclass from an object; `names` gives the JSON name of fields that have another there."""
         if not isinstance(found, dict):
             return self._wrong(key, "an object", found)

@@ -14,8 +14,7 @@ from functools import cache
 from typing import Any, Final
 
 from sky_melange.profiles.model_config import ModelConfig, parse_config
-from sky_melange.profiles.model_shape import ModelShape
-from sky_melange.profiles.stated_size import contradiction
+from sky_melange.profiles.model_shape import ModelShape, contradiction
 from sky_melange.resources import data_path
 from sky_melange.untrusted import own_json
 
