@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sky_melange.render import github_text, markdown_text, money, xml_text
 
 
+@pytest.mark.slow
 @given(value=st.text())
 def test_xml_survives_a_parser(value: str) -> None:
     source = f"<a b={xml_text.attribute(value)}>{xml_text.text(value)}</a>"
