@@ -150,7 +150,7 @@ def test_the_whole_check_leaves_no_test_out() -> None:
     """Each combination of the markers that `pytest` without options skips is run by one of the lines of `.ci/run`."""
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     chosen = re.findall(r"^pytest --hypothesis-profile ci .*-m '([^']+)'$", text, re.MULTILINE)
-    chosen += re.findall(r"^SKY_MELANGE_REQUIRE_ENGINES=1 pytest -n 2 -m (\w+)", text, re.MULTILINE)
+    chosen += re.findall(r"^\s*SKY_MELANGE_REQUIRE_ENGINES=1 pytest -n 2 -m (\w+)", text, re.MULTILINE)
     assert len(chosen) == 3
     for values in itertools.product((True, False), repeat=3):
         has = dict(zip(("engines", "server", "slow"), values, strict=True))
