@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sky_melange.render import foreign_text, money
 
 
+@pytest.mark.slow
 @given(value=st.text())
 def test_xml_survives_a_parser(value: str) -> None:
     source = f"<a b={foreign_text.xml_attribute(value)}>{foreign_text.xml_text(value)}</a>"
