@@ -15,9 +15,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
 from sky_melange.domain.offer import IN_DOUBT  # noqa: E402
-from sky_melange.prices.opinions import load_opinions  # noqa: E402
 from sky_melange.prices.past import FILE, ranges_of  # noqa: E402
 from sky_melange.prices.plausibility import judge  # noqa: E402
+from sky_melange.prices.records import load_opinions  # noqa: E402
 from sky_melange.prices.snapshot import SnapshotSource  # noqa: E402
 
 

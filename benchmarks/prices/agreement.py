@@ -17,9 +17,9 @@ from typing import Final
 
 from sky_melange.domain.offer import Offer, PriceProvenance
 from sky_melange.prices import launchable_clouds, load_snapshot
-from sky_melange.prices.book import make_book
+from sky_melange.prices.current import make_book
 from sky_melange.prices.offers import read_catalog
-from sky_melange.prices.opinions import load_opinions
+from sky_melange.prices.records import load_opinions
 
 BINS: Final = ("within 1 %", "within 10 %", "off")
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from sky_melange import pipeline
 from sky_melange.check import checks
-from sky_melange.check.attainment import attainment_checks
 from sky_melange.check.checks import not_confirmed, prices_fresh, prices_known, without_prices
 from sky_melange.check.policies import budget_checks, policy_checks
 from sky_melange.check.repricing import Repricing, reprice
-from sky_melange.check.reverify import violations_of
+from sky_melange.check.reverify import attainment_checks, violations_of
 from sky_melange.domain.check import Check, CheckReport
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import Plan, mean_cost

@@ -15,7 +15,7 @@ from sky_melange.errors import InputError
 from sky_melange.prices import PriceHistory
 from sky_melange.prices.names import check_filters
 from sky_melange.prices.records import load_commitments, price_points
-from sky_melange.render import price_history, price_table
+from sky_melange.render import price_table
 
 
 @click.command(name="prices", epilog="Example: sky-melange prices --accelerator H100 --cloud gcp --quarantined")
@@ -68,7 +68,7 @@ def command(
     book = price_book(PricePolicy(), refresh=refresh, clouds=None if cloud is None else (cloud,), now=now)
     wanted = {"accelerator": accelerator, "cloud": cloud, "region": region}
     if plot and accelerator is not None:
-        changes = price_history.select(PriceHistory(price_site().cache_folder).read(), **wanted, spot=spot)
+        changes = price_table.select_changes(PriceHistory(price_site().cache_folder).read(), **wanted, spot=spot)
         part = price_table.select(book, **wanted, spot=spot)
         points = price_points(accelerator, part.offers, changes, iso_utc(now))
         points = tuple(point for point in points if cloud is None or point.cloud == cloud)
@@ -77,7 +77,7 @@ def command(
         click.echo(formats[output_format](points) if output_format in formats else drawn, nl=False)
         return
     if history:
-        changes = price_history.select(PriceHistory(price_site().cache_folder).read(), **wanted, spot=spot)
+        changes = price_table.select_changes(PriceHistory(price_site().cache_folder).read(), **wanted, spot=spot)
         _print_history(changes, output_format)
         return
     part = price_table.select(book, **wanted, spot=spot)
@@ -116,11 +116,11 @@ def _print_commitments(accelerator: str | None, cloud: str | None, region: str |
 
 def _print_history(changes: Sequence[PriceChange], output_format: str) -> None:
     if output_format == "json":
-        click.echo(price_history.to_json(changes), nl=False)
+        click.echo(price_table.history_json(changes), nl=False)
     elif output_format == "csv":
-        click.echo(price_history.to_csv(changes), nl=False)
+        click.echo(price_table.history_csv(changes), nl=False)
     else:
-        _print_table(changes, price_history.table(changes, color=use_color()))
+        _print_table(changes, price_table.history_table(changes, color=use_color()))
         click.echo(f"{len(changes)} changes seen on this machine.", err=True)
 
 

@@ -47,7 +47,7 @@ def command(*, places: tuple[str, ...], usd_per_gpu_hour: float, output_format: 
 
     All GPUs of nodes that are ready count, in use or not: take away those that others need.
     """
-    from sky_melange.skypilot.own_nodes import own_nodes
+    from sky_melange.skypilot.launch.sdk import own_nodes
 
     if not math.isfinite(usd_per_gpu_hour):
         raise InputError([Mistake(source="--usd-per-gpu-hour", message="must be a number of USD, such as 0.35, or 0")])

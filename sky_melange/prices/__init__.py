@@ -12,15 +12,14 @@ from sky_melange.domain.comparison import ReplicaPrice
 from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.errors import MissingDataError
-from sky_melange.prices.book import make_book
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS, USUAL_CLOUDS
-from sky_melange.prices.current import current_book
+from sky_melange.prices.current import current_book, make_book
 from sky_melange.prices.freshness import warnings_of
 from sky_melange.prices.history import PriceHistory
 from sky_melange.prices.names import known_accelerators, load_gpus
-from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import discounted
 from sky_melange.prices.past import embedded_past
+from sky_melange.prices.records import load_opinions
 from sky_melange.prices.snapshot import SnapshotSource, embedded_regions, require_clouds, snapshot_clouds
 from sky_melange.prices.source import FetchLimits, PriceSite
 from sky_melange.resources import cloud_features

@@ -9,8 +9,8 @@ from typing import Final
 
 from sky_melange.domain.machine import MachineType
 from sky_melange.domain.offer import Offer
-from sky_melange.prices.opinions import Opinions
 from sky_melange.prices.past import Past, Seen
+from sky_melange.prices.records import Opinions
 
 EXACT_RANGE: Final = (0.98, 1.02)
 """Price over a list's price of the same machine in the same region.

@@ -23,8 +23,8 @@ from sky_melange.prices.market import (
     Market,
     per_gpu,
 )
-from sky_melange.prices.opinions import Opinions
 from sky_melange.prices.past import Past
+from sky_melange.prices.records import Opinions
 from sky_melange.resources import shipped_rows
 
 NEAR_FREE_USD_PER_GPU_HOUR: Final = 0.03

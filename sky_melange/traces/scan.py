@@ -26,8 +26,7 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import numbers
 from sky_melange.traces.doubts import doubts_of
 from sky_melange.traces.edges import MELANGE, Step, choose, extended, fine_edges, parse_buckets
-from sky_melange.traces.engine import Clock, Counted, Example, LogTables, Sizes, Survey, width
-from sky_melange.traces.one_model import check_one_model
+from sky_melange.traces.engine import Clock, Counted, Example, LogTables, Sizes, Survey, check_one_model, width
 from sky_melange.traces.rates import summarize
 from sky_melange.traces.times import FORMATS, PER_SECOND
 from sky_melange.traces.where import parse_where

@@ -12,8 +12,8 @@ from sky_melange.workload_file.report import Reading, input_error
 
 if TYPE_CHECKING:
     from sky_melange.domain.workload import Workload
+    from sky_melange.workload_file.convert import ResolveTraffic
     from sky_melange.workload_file.hours import ReadHours
-    from sky_melange.workload_file.traffic_convert import ResolveTraffic
 
 _LIMIT_BYTES: Final = 1024 * 1024
 

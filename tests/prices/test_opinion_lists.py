@@ -6,7 +6,7 @@ import pytest
 
 from sky_melange.domain.offer import Offer, PriceBook
 from sky_melange.prices import load_snapshot
-from sky_melange.prices.opinions import Opinion, load_opinions
+from sky_melange.prices.records import Opinion, load_opinions
 from sky_melange.prices.snapshot import SnapshotSource
 
 DATED_CHANGES: frozenset[str] = frozenset()

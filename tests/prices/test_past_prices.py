@@ -20,9 +20,9 @@ from sky_melange.errors import InputError
 from sky_melange.prices.hosted.fetch import NotAcceptedError, read_copy
 from sky_melange.prices.last_believed import BelievedPrices
 from sky_melange.prices.offers import read_catalog
-from sky_melange.prices.opinions import Opinion, Opinions, load_opinions
 from sky_melange.prices.past import Past, embedded_past
 from sky_melange.prices.plausibility import Judged, judge
+from sky_melange.prices.records import Opinion, Opinions, load_opinions
 from sky_melange.prices.snapshot import snapshot_clouds
 from sky_melange.prices.source import CatalogOffers
 from sky_melange.resources import data_path

@@ -13,7 +13,7 @@ from sky_melange.domain.offer import Offer, PriceProvenance
 from sky_melange.prices import plausibility as rules
 from sky_melange.prices.corrections import unconfirmed
 from sky_melange.prices.market import Market
-from sky_melange.prices.opinions import Opinion, Opinions
+from sky_melange.prices.records import Opinion, Opinions
 from sky_melange.prices.source import CatalogOffers
 
 Extract = Callable[[str], CatalogOffers]

@@ -16,9 +16,9 @@ from sky_melange import prices
 from sky_melange.domain.offer import Obtained, Offer, PriceBook
 from sky_melange.errors import MissingDataError
 from sky_melange.extensions import PRICE_SOURCES
-from sky_melange.prices.book import is_trusted, make_book
-from sky_melange.prices.opinions import Opinions, load_opinions
+from sky_melange.prices.current import is_trusted, make_book
 from sky_melange.prices.past import embedded_past
+from sky_melange.prices.records import Opinions, load_opinions
 from sky_melange.prices.snapshot import SnapshotSource
 from sky_melange.prices.source import CatalogOffers, PriceRequest
 

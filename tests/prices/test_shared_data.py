@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sky_melange.prices.book import make_book
-from sky_melange.prices.opinions import load_opinions
+from sky_melange.prices.current import make_book
+from sky_melange.prices.records import load_opinions
 from sky_melange.prices.source import CatalogOffers
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from sky_melange.domain.trace import Cell, LogColumns, TraceOptions, TraceSummar
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates.usage import chosen, is_chosen, rate_of_steps, seen_models, within
 from sky_melange.traces.edges import extended, parse_buckets
-from sky_melange.traces.one_model import check_one_model
+from sky_melange.traces.engine import check_one_model
 from sky_melange.traces.where import columns_of
 from sky_melange.untrusted import first_json, one_line, own_json
 
