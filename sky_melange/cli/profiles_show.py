@@ -16,8 +16,7 @@ from sky_melange.domain.units import ms_to_s
 from sky_melange.domain.workload import Slo
 from sky_melange.errors import InputError, MissingDataError, Mistake
 from sky_melange.profiles.continuation import continued
-from sky_melange.profiles.grid import grid_sizes, rate_grid
-from sky_melange.profiles.lookup import Wanted, find, operating_point, read_own
+from sky_melange.profiles.lookup import Wanted, find, grid_sizes, operating_point, rate_grid, read_own
 from sky_melange.render import comparison_table, heat_map, profile_table
 from sky_melange.render.heat_map import HeatMap
 

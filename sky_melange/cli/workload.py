@@ -161,7 +161,7 @@ def from_trace(
         hours=_hour_count(hours, time_zone),
     )
     if prefix_cache is not None:
-        from sky_melange.traces.prefixes import parse_prefix_cache
+        from sky_melange.traces.request_log import parse_prefix_cache
 
         options = replace(options, prefix_cache=parse_prefix_cache(prefix_cache))
     frame = Frame(

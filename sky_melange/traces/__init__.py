@@ -66,7 +66,7 @@ def scan_files(
     summary = summarize_log(log, options)
     if options.prefix_cache is None:
         return summary
-    from sky_melange.traces.prefixes import prefix_hits
+    from sky_melange.traces.request_log import prefix_hits
 
     hits = prefix_hits(log.requests(with_blocks=True), options.prefix_cache)
     return dataclasses.replace(summary, prefix_hits=hits)

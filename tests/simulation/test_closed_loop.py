@@ -12,8 +12,7 @@ from property_examples import is_complete, some
 
 from sky_melange.domain.profile import LatencyModelForm, Profile, Skipped
 from sky_melange.profiles.capacity import profile_curve
-from sky_melange.profiles.grid import grid_sizes
-from sky_melange.profiles.lookup import operating_point
+from sky_melange.profiles.lookup import grid_sizes, operating_point
 from sky_melange.simulation import closed_loop
 
 MOST_ERROR = 0.03

@@ -14,8 +14,7 @@ from property_examples import examples
 
 from sky_melange.cli import cli
 from sky_melange.domain.trace import PrefixCache
-from sky_melange.traces.prefixes import prefix_hits
-from sky_melange.traces.request_log import RequestLog
+from sky_melange.traces.request_log import RequestLog, prefix_hits
 from sky_melange.workload_file import read_workload
 
 BLOCK = 4
