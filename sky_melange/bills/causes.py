@@ -1,13 +1,12 @@
-"""What was billed for one line, and why it is not what was planned. Exact: fractions throughout.
+"""Which line a charge belongs to, what was billed for it, and why that is not what was planned. Exact: fractions.
 
 A line is planned at one price p. With H hours billed, of which W begin in the period, P hours planned in it, and R of
 those while something of the line ran: price is billed - p·H, count is p·(W - R), hours are p·(H - W + R - P). Their sum
 is billed - p·P.
 
-Which line of which plan a charge belongs to: by the names that SkyPilot gives its clusters, else by the machine.
-
-SkyPilot tags each machine with its cluster's name: the service and the number of the replica, or the cluster, and then
-a hash of the user; names that a cloud finds too long are cut, and have two characters of a hash before that.
+A charge belongs to a line by the names that SkyPilot gives its clusters, else by the machine. It tags each machine with
+its cluster's name: the service and the number of the replica, or the cluster, and then a hash of the user; names that
+a cloud finds too long are cut, and have two characters of a hash before that.
 """
 
 from __future__ import annotations

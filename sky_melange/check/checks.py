@@ -1,4 +1,4 @@
-"""Single checks, each a function: the lock, the load, the files beside plan.json, and the drift."""
+"""Single checks, each a function: prices and their ages, the lock, the load, the files beside plan.json, the drift."""
 
 from __future__ import annotations
 

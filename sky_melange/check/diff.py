@@ -1,4 +1,4 @@
-"""What changed between two plans."""
+"""What changed between two plans, and between their inputs: the workloads, and the profiles of groups of both."""
 
 from __future__ import annotations
 

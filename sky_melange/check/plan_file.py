@@ -1,4 +1,4 @@
-"""The gate over files: a committed plan.json, what lies beside it, and the prices of this moment -> a report."""
+"""The gate over files: a committed plan.json, what lies beside it, its workload's file, today's prices -> a report."""
 
 from __future__ import annotations
 

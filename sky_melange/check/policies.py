@@ -1,4 +1,4 @@
-"""The rules of policy.yaml; one check for each rule that is set."""
+"""The costs at today's prices against the budget, and the rules of policy.yaml, a check for each that is set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is bought: the one definition of "the same machine"."""
+"""What is bought: the one definition of "the same machine"; what SkyPilot can do on a cloud."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prices that are not of this moment: commitments, and points of a price over time."""
+"""Prices that are not of this moment: commitments, points of a price over time, and changes of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other spellings of names: the one known name that a text can mean."""
+"""Other spellings of names: the one known name that a text can mean, and the nearest to a mistyped one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the budget guard weighs: budgets, what a request would add, and what is spent already."""
+"""What the budget guard weighs: budgets, what a request would add, what is spent already; and policies."""
 
 from __future__ import annotations
 

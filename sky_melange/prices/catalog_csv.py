@@ -1,4 +1,4 @@
-"""Reads a catalog file: bytes to rows, by column name, with every damaged row accounted for."""
+"""Reads a catalog file: bytes to rows, by column name, to numbers; every damaged row is accounted for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about clouds that prices depend on: which ones SkyPilot launches on, and how they quote prices."""
+"""Facts about clouds that prices depend on: which ones SkyPilot launches on or found enabled, how they quote prices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canonical accelerator names: what a catalog's name means on that cloud, for that instance type."""
+"""Canonical accelerator names, of gpus.csv: what a catalog's name means on that cloud, for that instance type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Turns the rows of one catalog into offers: zones folded into regions, on-demand and spot apart."""
+"""Turns the rows of one catalog into offers: zones folded into regions, on-demand and spot apart.
+
+Google Cloud prices hosts and accelerators apart: the price of a GPU machine is their sum in the same zone.
+"""
 
 from __future__ import annotations
 

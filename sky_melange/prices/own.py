@@ -1,4 +1,4 @@
-"""One's own prices: negotiated ones, discounts, and capacity that is paid for already.
+"""One's own prices: negotiated ones, discounts, capacity that is paid for already, and GPUs that one has.
 
 They are put in after the market prices have been judged: a negotiated price far below the market is no fault.
 """

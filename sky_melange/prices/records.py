@@ -1,4 +1,4 @@
-"""Dated records of prices that ship with the package: commitments for 1 and 3 years, and what prices did by week."""
+"""Dated records of prices that ship with the package: commitments, prices by week, and what independent lists say."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Fitted ones end in `-fitted.json`, and name a layout other than plain tensor parallelism after the size. Two scripts
 write them, each with its own index: `index.csv` lists the estimates of scripts/build_profiles.py, `index_fitted.csv`
-the fits of scripts/fit_profiles.py. One replica may have a profile in both.
+the fits of scripts/fit_profiles.py. One replica may have a profile in both. Models of the same
+architecture share profiles.
 """
 
 from __future__ import annotations

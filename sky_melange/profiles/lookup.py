@@ -1,4 +1,4 @@
-"""One operating point of a profile, and the choice of one profile by name."""
+"""The choice of one profile by name; one operating point of it, its grid of sizes, and two side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The sizes of a model that decide its memory and its work; model_config.py reads them from `config.json`."""
+"""The sizes of a model that decide its memory and its work, held against what its name says.
+
+model_config.py reads them from `config.json`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads one profile file (JSON, schema version 1)."""
+"""Reads and writes one profile file (JSON, schema version 1)."""
 
 from __future__ import annotations
 

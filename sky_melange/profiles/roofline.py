@@ -1,9 +1,8 @@
 """Estimates for accelerators without measurements: datasheet peaks, the model's sizes, and calibrated efficiencies.
 
-The work of one engine step, each part as the seconds that it would take at the datasheet's peak.
-
-A latency is Σ coefficient · term; a coefficient is 1 ÷ the efficiency of that part, fitted by
-scripts/calibrate_roofline.py and never negative, so that a faster machine is never estimated slower.
+A latency is Σ coefficient · term: the work of one engine step, each part as the seconds that it would take at the
+datasheet's peak. A coefficient is 1 ÷ the efficiency of that part, fitted by scripts/calibrate_roofline.py and never
+negative, so that a faster machine is never estimated slower.
 """
 
 from __future__ import annotations

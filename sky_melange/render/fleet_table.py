@@ -1,4 +1,4 @@
-"""A fleet for people: what it costs together, who costs what, what is shared; each plan in full where asked for."""
+"""A fleet for people, in a terminal or as Markdown: what it costs together, who costs what, what is shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plot of a profile shows, before it is HTML or PNG: panels of coloured cells."""
+"""A plot of a profile, panels of coloured cells: as HTML without scripts, or by matplotlib as PNG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How money is written: the only place where it is rounded."""
+"""How money is written: the only place where it is rounded; unit costs in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan says beside its groups: what routing costs, what spot may cost, what it survives, what it changes."""
+"""What a plan says beside its groups: what routing and spot cost, it survives and changes, what to commit to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan for people: the answer on one screen, and all of it where that is asked for."""
+"""A plan for people, at a terminal or as Markdown: the answer on one screen, and all of it where that is asked for."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def svg(content: str, label: str) -> str:
 
 
 def png(plot: SimulationPlot) -> bytes:
-    """The same by matplotlib, which must be installed (`heat_map_png.require_matplotlib`)."""
+    """The same by matplotlib, which must be installed (`heat_map.require_matplotlib`)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -244,7 +244,7 @@ def png(plot: SimulationPlot) -> bytes:
 
 
 def hours_png(plan: Plan, schedule: Schedule, rates_rps: Sequence[float]) -> bytes:
-    """The same by matplotlib, which must be installed (`heat_map_png.require_matplotlib`)."""
+    """The same by matplotlib, which must be installed (`heat_map.require_matplotlib`)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

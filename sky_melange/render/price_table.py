@@ -1,4 +1,4 @@
-"""Prices for people and programs: the cheapest offer of each kind, or all; and what is not believed."""
+"""Prices for people and programs: the cheapest offer of each kind, or all; those not believed; changes; commitments."""
 
 from __future__ import annotations
 

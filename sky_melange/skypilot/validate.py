@@ -1,4 +1,5 @@
-"""`sky-melange validate`: hold a plan folder against SkyPilot's own schema, task, service check and optimizer."""
+"""`sky-melange validate`: hold a plan folder against SkyPilot's own schema, task, service check and optimizer, and the
+engine's command against the flags that its version has (catalogs/engine_flags.csv)."""
 
 from __future__ import annotations
 

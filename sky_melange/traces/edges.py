@@ -1,4 +1,4 @@
-"""The edges of buckets: Mélange's, given ones, and the fine steps from which `auto` chooses."""
+"""The edges of buckets: Mélange's, given ones, and those that `auto` chooses from fine steps."""
 
 from __future__ import annotations
 

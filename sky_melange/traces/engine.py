@@ -1,4 +1,4 @@
-"""What counts a log: DuckDB inside this process, or a database that Ibis connects to."""
+"""What counts a log: DuckDB inside this process, or a database that Ibis connects to; whether it is of one model."""
 
 from __future__ import annotations
 

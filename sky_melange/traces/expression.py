@@ -1,4 +1,4 @@
-"""The expressions that count a log, in Ibis: the same answer on every engine, and the reason for each row left out."""
+"""The expressions that make a row a request and count a log, in Ibis: the same on every engine."""
 
 from __future__ import annotations
 

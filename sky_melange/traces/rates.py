@@ -1,4 +1,4 @@
-"""Requests by second -> the rate to plan for, and how it varies."""
+"""Requests by second -> the rate to plan for, and how it varies; a counted log -> the traffic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests of a log one by one, with their times to the microsecond."""
+"""The requests of a log one by one, with their times to the microsecond; and what a prefix cache finds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A YAML file as a tree of nodes that know the line they stand on.
-
-What one plain (unquoted) YAML scalar means, or why it should be written in another way.
+"""A YAML file as a tree of nodes that know the line they stand on, and what a plain scalar means.
 
 YAML 1.1, which PyYAML and SkyPilot read, and YAML 1.2, which editors read, disagree about `010`, `1_000`, `1:30`
 and `1e3`. Such spellings are refused, so that every tool sees the same number.

@@ -1,4 +1,4 @@
-"""The section `prices` of workload.yaml: keys, types, ranges and defaults; and its way into `domain.PricePolicy`."""
+"""The sections `prices` and `router` of workload.yaml: keys, types, ranges, defaults, and their way into the domain."""
 
 from __future__ import annotations
 

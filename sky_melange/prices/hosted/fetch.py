@@ -1,4 +1,4 @@
-"""One catalog from one address: timed, bounded, conditional, and kept only when it is good."""
+"""One catalog from one address: timed, bounded, conditional, kept only when it is good; and all of them at once."""
 
 from __future__ import annotations
 

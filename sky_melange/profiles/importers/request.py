@@ -1,6 +1,6 @@
 """What an importer is asked for, what it gives, and what all of them share: identity and provenance.
 
-Imported figures held against the machine: what no GPU of the datasheets can do has a wrong unit or a wrong layout.
+Figures are held against the machine: what no GPU of the datasheets can do has a wrong unit or a wrong layout.
 
 The bounds need the model's shape (catalogs/architectures.jsonl) and the GPU's figures (gpus.csv, gpu_compute.csv).
 Where one of them is not known, only what no machine has ever done is refused.

@@ -1,8 +1,8 @@
-"""Results of `vllm bench serve --save-result` (one JSON object a run), or --append-result (one a line).
+"""Results of `vllm bench serve --save-result` (one JSON object a run), or --append-result (one a line); and of SGLang.
 
 The layout is that of vLLM 0.32, vllm/benchmarks/serve.py (github.com/vllm-project/vllm).
 
-Results of SGLang's `python -m sglang.bench_serving --output-file` (JSON lines, one a run).
+SGLang's are of `python -m sglang.bench_serving --output-file` (JSON lines, one a run).
 
 The layout is that of sglang 0.5.23, sglang/benchmark/serving.py (github.com/sgl-project/sglang). A line states neither
 date nor, before `server_info` was added, model and version.

@@ -1,4 +1,4 @@
-"""What has been measured so far, on disk: JSON lines, each synced before the next level starts.
+"""What has been measured so far, on disk: JSON lines, each synced before the next level starts; and how far it is.
 
 Lines: `header` (what is measured), `server` (what it runs), `level` and `end`. A last line without its line feed was
 being written when the power went, and is dropped. Two runs cannot write the same journal: the file is locked.

@@ -1,4 +1,4 @@
-"""A plan folder, or a fleet's, on its way up or down."""
+"""A plan folder, or a fleet's, on its way up or down; takes units down."""
 
 from __future__ import annotations
 

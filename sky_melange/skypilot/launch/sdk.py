@@ -1,4 +1,4 @@
-"""`Cloud` by SkyPilot's SDK, in the user's own environment. The API server is started where none runs."""
+"""`Cloud` by SkyPilot's SDK, in the user's own environment: the API server is started where none runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brings what runs in line with a plan: groups, then the router, then what is no longer wanted."""
+"""Brings what runs in line with a plan: groups, then the router, then what is no longer wanted; what fleets share."""
 
 from __future__ import annotations
 

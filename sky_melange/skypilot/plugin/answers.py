@@ -1,4 +1,4 @@
-"""Errors as the plugin answers them: `{"code": the command line's exit code, "detail": [{where, message, help}]}`."""
+"""Bodies, read bounded; errors: `{"code": the command line's exit code, "detail": [{where, message, help}]}`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def body_of(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
-    """FastAPI's `openapi_extra` for a body that is read by `body.read_body`."""
+    """FastAPI's `openapi_extra` for a body that is read by `read_body`."""
     return {
         "requestBody": {"required": is_required, "content": {"application/json": {"schema": model.model_json_schema()}}}
     }

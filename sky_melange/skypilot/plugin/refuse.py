@@ -1,6 +1,7 @@
 """What a posted workload or plan may not ask of the server: to read its files, or to fetch an address of choice.
 
-On the command line these keys name the caller's own files. Here they would name the server's.
+On the command line these keys name the caller's own files. Here they would name the server's. A fleet that is posted
+has its files in a folder of the job.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the routes share: the settings, the worker processes, the store; and how work is handed to them.
 
-A few worker processes for what takes long: bounded in number, in what waits for them, and in time.
+A few worker processes do what takes long: bounded in number, in what waits for them, and in time.
 
 The server's event loop only ever waits. A worker that takes too long or dies is replaced; the next job is none the
 wiser.

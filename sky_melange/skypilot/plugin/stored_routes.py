@@ -1,6 +1,4 @@
-"""The routes of stored plans.
-
-Running replicas beside the planned ones, by SkyServe's own state.
+"""The routes of stored plans, and of running replicas beside the planned ones.
 
 SkyPilot's server asks SkyServe as for `sky serve status`: a request in its own queue, run by its own executors, in the
 user's name. What it does not say is not known, which is no 0.
