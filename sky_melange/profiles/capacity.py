@@ -27,7 +27,6 @@ from sky_melange.profiles import latency_model
 Curve = tuple[tuple[float, float, float], ...]
 """Latencies of one request size: (concurrency, ttft_s, tpot_s) by rising concurrency."""
 
-
 _EDGES: Final = Kept[tuple[Sequence[int], Sequence[int]]](most=256)
 
 

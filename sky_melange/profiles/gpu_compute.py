@@ -1,4 +1,4 @@
-"""What an accelerator computes with: datasheet peaks by precision, memory, links, room for the KV cache, what it lacks."""
+"""What an accelerator computes with: datasheet peaks by precision, memory, links, room for the KV cache, gaps."""
 
 from __future__ import annotations
 
