@@ -39,7 +39,7 @@ from profile_fit.roofline_fit import (  # noqa: E402
 from profile_fit.runs import Table, read_table  # noqa: E402
 
 from sky_melange.domain.profile import TO_END  # noqa: E402
-from sky_melange.prices.names import load_gpus  # noqa: E402
+from sky_melange.prices.names import gpu_memory_gib  # noqa: E402
 from sky_melange.profiles import known_models, load_profiles  # noqa: E402
 
 _PESSIMISTIC: Final = math.log2(0.5 / 0.2)
@@ -71,7 +71,7 @@ def main() -> None:
 
 def compute(table: Table) -> dict[str, Any]:
     """Everything that is printed."""
-    outcomes = examine_all(table.runs, {name: gpu.memory_gib for name, gpu in load_gpus().items()})
+    outcomes = examine_all(table.runs, dict(gpu_memory_gib()))
     good = [outcome for outcome in outcomes if outcome.predictions and not outcome.refused]
     groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in good:

@@ -37,7 +37,7 @@ from profile_fit.runs import Layout, Table, read_table  # noqa: E402
 from profile_fit.serving_runs import Run  # noqa: E402
 
 from sky_melange.domain.profile import TO_END, LatencyModelForm  # noqa: E402
-from sky_melange.prices.names import load_gpus  # noqa: E402
+from sky_melange.prices.names import gpu_memory_gib  # noqa: E402
 from sky_melange.profiles.continuation import LEAST_COMPARISONS, at_short_answers  # noqa: E402
 
 DIRECTIONS: Final = (
@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def held_out_errors(table: Table) -> dict[Key, Errors]:
     """By direction, number of sizes that were left, and distance."""
-    memory_gib = {name: gpu.memory_gib for name, gpu in load_gpus().items()}
+    memory_gib = dict(gpu_memory_gib())
     around: dict[tuple[str, str, int], Neighbourhood] = {}
     found: dict[Key, Errors] = {}
     for layout, direction in itertools.product(table.runs, DIRECTIONS):

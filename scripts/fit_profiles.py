@@ -23,7 +23,7 @@ from profile_fit.bundle import details, profile  # noqa: E402
 from profile_fit.outcomes import Outcome, examine_all  # noqa: E402
 from profile_fit.runs import Layout, Table, read_table  # noqa: E402
 
-from sky_melange.prices.names import load_gpus  # noqa: E402
+from sky_melange.prices.names import gpu_memory_gib  # noqa: E402
 from sky_melange.profiles.profile_json import profile_text  # noqa: E402
 
 INDEX = ("model", "accelerator", "tensor_parallel", "dtype", "engine", "file", "layout", "kind")
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Reads, fits, writes; returns the exit code."""
     options = _parse(arguments)
     table = read_table(options.runs)
-    outcomes = examine_all(table.runs, {name: gpu.memory_gib for name, gpu in load_gpus().items()})
+    outcomes = examine_all(table.runs, dict(gpu_memory_gib()))
     _remove_old(options.output)
     index = []
     for outcome in outcomes:
@@ -71,7 +71,7 @@ def path_of(layout: Layout) -> str:
 
 def _write_profile(outcome: Outcome, table: Table, folder: Path, date: str) -> tuple[object, ...]:
     layout = outcome.layout
-    found = profile(outcome, load_gpus()[layout.accelerator].memory_gib, table.dates, date)
+    found = profile(outcome, gpu_memory_gib()[layout.accelerator], table.dates, date)
     path = folder / path_of(layout)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(profile_text(found, details=details(outcome)), encoding="utf-8")

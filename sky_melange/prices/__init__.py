@@ -16,7 +16,7 @@ from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS, USUAL_CLOUDS
 from sky_melange.prices.current import current_book, make_book
 from sky_melange.prices.freshness import warnings_of
 from sky_melange.prices.history import PriceHistory
-from sky_melange.prices.names import known_accelerators, load_gpus
+from sky_melange.prices.names import known_accelerators
 from sky_melange.prices.own import discounted
 from sky_melange.prices.past import embedded_past
 from sky_melange.prices.records import load_opinions
@@ -34,7 +34,6 @@ __all__ = [
     "embedded_regions",
     "known_accelerators",
     "launchable_clouds",
-    "load_gpus",
     "load_snapshot",
     "plannable_clouds",
     "snapshot_clouds",

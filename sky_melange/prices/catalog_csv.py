@@ -47,7 +47,6 @@ OPTIONAL_COLUMNS: Final[tuple[str, ...]] = (
     "MemoryGiB",
     "SpotPrice",
     "AvailabilityZone",
-    "GpuInfo",
     "SnapshotDate",
 )
 COMMA_COLUMN: Final = "Generation"
@@ -74,7 +73,6 @@ class CatalogRow(NamedTuple):
     memory_gib: str
     spot_price: str
     zone: str
-    gpu_info: str
     snapshot_date: str
 
 

@@ -14,19 +14,6 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
 from sky_melange.resources import shipped_rows
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
-    """One row of gpus.csv. None where the datasheet does not say; FLOP/s are dense (no sparsity)."""
-
-    accelerator: str
-    memory_gib: float
-    memory_bandwidth_bytes_per_s: float | None
-    bf16_flop_per_s: float | None
-    fp8_flop_per_s: float | None
-    source: str
-
-
 MOST_GPUS: Final = 8
 """A machine holds at most so many GPUs, except for the following and for consumer cards (RTX, GTX)."""
 
@@ -84,7 +71,7 @@ def resolve(cloud: str, catalog_accelerator: str, instance_type: str) -> Resolve
     for alias in load_aliases().get(catalog_accelerator, ()):
         if alias.matches(cloud, instance_type):
             return ResolvedName(accelerator=alias.accelerator, reason="" if alias.accelerator else alias.reason)
-    if catalog_accelerator in load_gpus():
+    if catalog_accelerator in gpu_memory_gib():
         return ResolvedName(accelerator=catalog_accelerator)
     return ResolvedName(accelerator="", reason=f"gpus.csv does not know the accelerator {catalog_accelerator}")
 
@@ -98,15 +85,15 @@ def count_error(cloud: str, accelerator: str, count: int) -> str:
 
 
 @cache
-def load_gpus() -> Mapping[str, Gpu]:
-    """The GPUs by canonical name, sorted. Raises MissingDataError when the installation lacks the file."""
-    gpus = [_gpu(row) for row in shipped_rows("catalogs", "gpus.csv")]
-    return MappingProxyType({gpu.accelerator: gpu for gpu in sorted(gpus, key=lambda gpu: gpu.accelerator)})
+def gpu_memory_gib() -> Mapping[str, float]:
+    """Of the GPUs in gpus.csv, by canonical name, sorted. Raises MissingDataError when the file is not installed."""
+    memory = {row["accelerator"]: float(row["memory_gib"]) for row in shipped_rows("catalogs", "gpus.csv")}
+    return MappingProxyType(dict(sorted(memory.items())))
 
 
 def known_accelerators() -> tuple[str, ...]:
     """Canonical names of all GPUs in gpus.csv, sorted."""
-    return tuple(load_gpus())
+    return tuple(gpu_memory_gib())
 
 
 def check_filters(*, accelerator: str | None, cloud: str | None, prefix: str = "") -> None:
@@ -124,21 +111,6 @@ def check_filters(*, accelerator: str | None, cloud: str | None, prefix: str = "
     ]
     if mistakes:
         raise InputError(mistakes)
-
-
-def _gpu(row: Mapping[str, str]) -> Gpu:
-    return Gpu(
-        accelerator=row["accelerator"],
-        memory_gib=float(row["memory_gib"]),
-        memory_bandwidth_bytes_per_s=_optional(row["memory_bandwidth_bytes_per_s"]),
-        bf16_flop_per_s=_optional(row["bf16_flop_per_s"]),
-        fp8_flop_per_s=_optional(row["fp8_flop_per_s"]),
-        source=row["source"],
-    )
-
-
-def _optional(text: str) -> float | None:
-    return float(text) if text else None
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

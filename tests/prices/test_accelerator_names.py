@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sky_melange.prices import known_accelerators, load_gpus
-from sky_melange.prices.names import load_aliases, resolve
+from sky_melange.prices import known_accelerators
+from sky_melange.prices.names import gpu_memory_gib, load_aliases, resolve
 from sky_melange.prices.source import CatalogOffers
 
 
@@ -76,7 +76,7 @@ def test_every_alias_leads_to_a_known_gpu_or_says_why_not() -> None:
     for aliases in load_aliases().values():
         for alias in aliases:
             assert alias.reason
-            assert not alias.accelerator or alias.accelerator in load_gpus(), alias
+            assert not alias.accelerator or alias.accelerator in gpu_memory_gib(), alias
 
 
 def test_no_two_aliases_of_one_specificity_disagree() -> None:
@@ -86,11 +86,11 @@ def test_no_two_aliases_of_one_specificity_disagree() -> None:
 
 
 def test_a_canonical_name_never_stands_for_two_memory_sizes() -> None:
-    gpus = load_gpus()
-    assert (gpus["A100"].memory_gib, gpus["A100-80GB"].memory_gib) == (40, 80)
-    assert (gpus["H100"].memory_gib, gpus["H100-NVL"].memory_gib) == (80, 94)
-    assert gpus["L4"].memory_gib == 24  # and not the 22888 MiB of the AWS catalog
-    assert gpus["H200"].memory_gib == 141
+    gpus = gpu_memory_gib()
+    assert (gpus["A100"], gpus["A100-80GB"]) == (40, 80)
+    assert (gpus["H100"], gpus["H100-NVL"]) == (80, 94)
+    assert gpus["L4"] == 24  # and not the 22888 MiB of the AWS catalog
+    assert gpus["H200"] == 141
     assert known_accelerators() == tuple(sorted(gpus))
 
 
