@@ -21,7 +21,7 @@ from sky_melange.domain.fleet import FLEET_FILE, MACHINE_FILE
 from sky_melange.domain.launch_files import KEPT_FILES, RECORD_FILE
 from sky_melange.errors import CheckFailedError, InputError, Mistake, SkyMelangeError
 from sky_melange.render.plan_json import FILE_NAME
-from sky_melange.untrusted import parse_json
+from sky_melange.untrusted import mistake, parse_json
 
 if TYPE_CHECKING:
     from sky_melange.pipeline.fleets import PlannedFleet
@@ -75,7 +75,7 @@ def check_fleet_folder(folder: Path) -> None:
     ]
     if foreign:
         listed = ", ".join(foreign[:5]) + (" …" if len(foreign) > 5 else "")
-        raise _mistake(folder, f"holds files that no plan wrote ({listed}); move them or choose another --out")
+        raise mistake(folder, f"holds files that no plan wrote ({listed}); move them or choose another --out")
 
 
 def _is_plan(path: Path) -> bool:
@@ -103,7 +103,7 @@ def _is_of_machine(path: Path) -> bool:
 def _left_over(folder: Path, names: list[str]) -> list[Path]:
     """Folders of workloads that an earlier fleet had. Raises InputError for anything else, or what was launched."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise _mistake(folder, "is a link or no folder; choose another --out")
+        raise mistake(folder, "is a link or no folder; choose another --out")
     if not folder.is_dir():
         return []
     left, mistakes = [], []
@@ -133,11 +133,7 @@ def _write(path: Path, text: str) -> None:
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError as error:
-        raise _mistake(path, f"cannot be written: {error.strerror or error}") from error
-
-
-def _mistake(path: Path, message: str) -> InputError:
-    return InputError([Mistake(source=str(path), message=message)])
+        raise mistake(path, f"cannot be written: {error.strerror or error}") from error
 
 
 Run = TypeVar("Run", bound=Callable[..., None])
@@ -225,7 +221,7 @@ def for_each_plan(
     done[:0] = [(name, do) for name, do in before.items() if name in wanted]
     done += [(name, do) for name, do in after.items() if name in wanted]
     if not done:
-        raise _mistake(document.path, nothing)
+        raise mistake(document.path, nothing)
     for name, do in done:
         heard = io.StringIO()
         try:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from sky_melange.domain.fleet import FLEET_FILE
 from sky_melange.domain.launch_files import KEPT_FILES, RECORD_FILE
-from sky_melange.errors import CheckFailedError, InputError, Mistake
+from sky_melange.errors import CheckFailedError, InputError
 from sky_melange.plan_file import read_document
 from sky_melange.render import output_files
 from sky_melange.render.plan_json import FILE_NAME
+from sky_melange.untrusted import mistake
 
 _OLD = ".{}-old-"
 _UNFINISHED = tuple(f".{name}-" for name in KEPT_FILES)
@@ -79,7 +80,7 @@ def _locked(path: Path) -> int | None:
     except FileNotFoundError:
         return None  # the folder is being replaced
     except OSError as error:
-        raise _mistake(path, f"cannot be written: {error.strerror or error}") from error
+        raise mistake(path, f"cannot be written: {error.strerror or error}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -103,17 +104,17 @@ def check_replaceable(folder: Path) -> None:
     """Raises InputError when `folder` cannot be written, or holds anything that a plan did not write."""
     recover(folder)
     if folder.is_symlink():
-        raise _mistake(folder, "is a symbolic link, and the folder is replaced as a whole; give what it points to")
+        raise mistake(folder, "is a symbolic link, and the folder is replaced as a whole; give what it points to")
     if folder.exists() and not folder.is_dir():
-        raise _mistake(folder, "is not a folder; choose another --out")
+        raise mistake(folder, "is not a folder; choose another --out")
     if folder.is_dir():
         foreign = sorted(_present_names(folder) - _planned_names(folder))
         if foreign:
             listed = ", ".join(foreign[:5]) + (" …" if len(foreign) > 5 else "")
-            raise _mistake(folder, f"holds files that no plan wrote ({listed}); move them or choose another --out")
+            raise mistake(folder, f"holds files that no plan wrote ({listed}); move them or choose another --out")
     parent = _existing_parent(folder)
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise _mistake(folder, f"cannot be written: no permission in {parent}")
+        raise mistake(folder, f"cannot be written: no permission in {parent}")
 
 
 def write_plan_folder(folder: Path, plan: str, files: Mapping[str, str]) -> None:
@@ -144,7 +145,7 @@ def _write(folder: Path, plan: str, files: Mapping[str, str]) -> None:
         staging.chmod(0o755)
         _swap(staging, folder)
     except OSError as error:
-        raise _mistake(folder, f"cannot be written: {error.strerror or error}; nothing was changed") from error
+        raise mistake(folder, f"cannot be written: {error.strerror or error}; nothing was changed") from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
@@ -190,7 +191,7 @@ def _check_record(folder: Path, plan: str) -> None:
             f"{RECORD_FILE} says that a plan of another name was launched from here; take it down with `sky-melange "
             f"down {folder}` first, or choose another --out"
         )
-        raise _mistake(folder, message)
+        raise mistake(folder, message)
 
 
 def _keep(folder: Path, staging: Path) -> None:
@@ -227,7 +228,3 @@ def _existing_parent(folder: Path) -> Path:
     while not parent.exists():
         parent = parent.parent
     return parent
-
-
-def _mistake(folder: Path, message: str) -> InputError:
-    return InputError([Mistake(source=str(folder), message=message)])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from sky_melange.domain.engine import ENGINES, has_kernels
 from sky_melange.domain.units import BYTES_PER_GIB
 from sky_melange.profiles.model_shape import ModelShape
-from sky_melange.resources import data_path
+from sky_melange.resources import shipped_rows
 
 GPU_MEMORY_SHARE: Final = 0.9
 """Share of the GPU that the engine takes (vLLM's `--gpu-memory-utilization` default)."""
@@ -77,9 +75,9 @@ def without_kernels(accelerator: str, engines: Iterable[str]) -> str | None:
 @cache
 def machines() -> Mapping[str, GpuCompute]:
     """Accelerators that gpus.csv and gpu_compute.csv say enough about, by canonical name."""
-    sheets = {row["accelerator"]: row for row in _rows(data_path("catalogs", "gpus.csv"))}
+    sheets = {row["accelerator"]: row for row in shipped_rows("catalogs", "gpus.csv")}
     found = {}
-    for row in _rows(data_path("catalogs", "gpu_compute.csv")):
+    for row in shipped_rows("catalogs", "gpu_compute.csv"):
         sheet = sheets[row["accelerator"]]
         found[row["accelerator"]] = GpuCompute(
             accelerator=row["accelerator"],
@@ -111,11 +109,6 @@ def kv_cache_bytes(shape: ModelShape, *, memory_bytes: float, tensor_parallel: i
     share = memory_bytes * GPU_MEMORY_SHARE
     reserve = _RESERVE_BYTES * min(1.0, memory_bytes / _RESERVE_SCALES_BELOW_BYTES)
     return share * (1 - _MARGIN_SHARE) - shape.weight_bytes(dtype) / tensor_parallel - reserve
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def _optional(text: str) -> float | None:

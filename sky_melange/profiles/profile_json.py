@@ -372,7 +372,7 @@ def _written_form(profile: Profile) -> dict[str, Any]:
 
 def _written_points(form: PointsForm) -> dict[str, Any]:
     rows = [
-        (i, o, concurrency, _six_digits(concurrency / (ttft_s + tpot_s * (o - 1))), ttft_s, tpot_s)
+        (i, o, concurrency, six_digits(concurrency / (ttft_s + tpot_s * (o - 1))), ttft_s, tpot_s)
         for (i, o), curve in sorted(form.latencies.items())
         for concurrency, ttft_s, tpot_s in curve
     ]
@@ -407,7 +407,8 @@ def _error(error: ProfileError) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None or not name.endswith("_interval")}
 
 
-def _six_digits(value: float) -> float:
+def six_digits(value: float) -> float:
+    """More are noise."""
     return float(f"{value:.6g}")
 
 

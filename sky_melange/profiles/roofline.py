@@ -7,12 +7,10 @@ negative, so that a faster machine is never estimated slower.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 from sky_melange.domain.profile import (
@@ -32,7 +30,8 @@ from sky_melange.profiles.architectures import known_models
 from sky_melange.profiles.checkpoint import sizes_of, unknown_model
 from sky_melange.profiles.gpu_compute import GPU_MEMORY_SHARE, GpuCompute, kv_cache_bytes, kv_cache_tokens, machines
 from sky_melange.profiles.model_shape import BYTES_PER_WEIGHT, ModelShape
-from sky_melange.resources import data_path
+from sky_melange.profiles.profile_json import six_digits
+from sky_melange.resources import shipped_rows
 
 TPOT_TERMS: Final = (
     "layers",
@@ -234,7 +233,7 @@ def latencies(
 @cache
 def load_calibration() -> Calibration:
     """catalogs/roofline.csv, as scripts/calibrate_roofline.py wrote it."""
-    rows = _rows(data_path("catalogs", "roofline.csv"))
+    rows = shipped_rows("catalogs", "roofline.csv")
     found = {(row["law"], row["term"]): float(row["coefficient"]) for row in rows}
     return Calibration(
         tpot=tuple(found["tpot", term] for term in TPOT_TERMS),
@@ -359,13 +358,13 @@ def _widest(rows: Sequence[dict[str, str]], quantity: str) -> Interval | None:
 @cache
 def _unseen() -> tuple[dict[str, str], ...]:
     """Errors by distance; the last row is for what no other holds."""
-    return tuple(_rows(data_path("catalogs", "roofline_unseen.csv")))
+    return tuple(shipped_rows("catalogs", "roofline_unseen.csv"))
 
 
 @cache
 def _calibrating() -> frozenset[str]:
     """Accelerators whose kernels calibrated the roofline."""
-    rows = _rows(data_path("catalogs", "roofline_errors.csv"))
+    rows = shipped_rows("catalogs", "roofline_errors.csv")
     return frozenset(row["left_out"] for row in rows if row["left_out"] != "all")
 
 
@@ -378,7 +377,7 @@ def _points(setup: Setup, calibration: Calibration, longest: tuple[int, int]) ->
             fits = [n for n in CONCURRENCIES if n * shape.kept_bytes(inputs + outputs, gpus) <= free]
             found = [(n, *latencies(setup, calibration, n, inputs, outputs)) for n in fits]
             # A size that does not fit at all keeps its place, so that it is refused for memory, not for its range.
-            curves[inputs, outputs] = tuple((n, _digits(ttft), _digits(tpot)) for n, ttft, tpot in found)
+            curves[inputs, outputs] = tuple((n, six_digits(ttft), six_digits(tpot)) for n, ttft, tpot in found)
     return PointsForm(latencies=curves)
 
 
@@ -419,12 +418,3 @@ def _dot(coefficients: Sequence[float], terms: Sequence[float]) -> float:
 
 def _refused(detail: str) -> Skipped:
     return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail)
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.6g}")
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from sky_melange.domain.bill import CAUSES, BillLine, BillReport, Cause, OtherCharges, WorkloadBill
 from sky_melange.render import foreign_text
-from sky_melange.render.focus_csv import quoted
+from sky_melange.render.focus_csv import moment, quoted
 from sky_melange.render.text import Breakable, new_table, to_text
 
 SCHEMA_VERSION: Final = 1
@@ -77,7 +76,7 @@ def json_text(report: BillReport) -> str:
     document = {
         "schema_version": SCHEMA_VERSION,
         "files": list(report.files),
-        "period": {"start": _moment(report.start_s), "end": _moment(report.end_s)},
+        "period": {"start": moment(report.start_s), "end": moment(report.end_s)},
         "currency": "USD",
         "cost_column": report.cost_column,
         "rows": report.rows,
@@ -124,7 +123,7 @@ def _head(report: BillReport) -> Iterator[str]:
     hours = Fraction(report.end_s - report.start_s, 3600)
     files = ", ".join(quoted(file) for file in report.files)
     yield (
-        f"{_moment(report.start_s)} to {_moment(report.end_s)} ({float(hours):,.6g} h), {report.rows:,} rows of "
+        f"{moment(report.start_s)} to {moment(report.end_s)} ({float(hours):,.6g} h), {report.rows:,} rows of "
         f"{files}, {report.cost_column}."
     )
 
@@ -194,10 +193,6 @@ def _unit_line(each: WorkloadBill) -> str:
 def _shown(text: str) -> str:
     plain = quoted(text)
     return plain if len(plain) <= _LONGEST else plain[:_LONGEST] + "…"
-
-
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _workload(each: WorkloadBill) -> dict[str, object]:

@@ -154,7 +154,7 @@ def _rows(
 
 def _row(line: PlannedLine, hours: Fraction, commitment: str, period: tuple[int, int] | None) -> dict[str, object]:
     provider, service = _PROVIDERS.get(line.cloud, (line.cloud, line.cloud))
-    start, end = (None, None) if period is None else (_moment(period[0]), _moment(period[1]))
+    start, end = (None, None) if period is None else (moment(period[0]), moment(period[1]))
     # Nobody can say what a list price of hours would be in which nothing runs.
     listed = None if commitment == "Unused" else line.list_price
     # Without a negotiated price the contracted one is the list price, and neither has the discount of a commitment.
@@ -248,5 +248,6 @@ def decimal_text(value: Fraction) -> str:
     return f"{sign}{digits[:-_DIGITS]}.{digits[-_DIGITS:]}".rstrip("0").rstrip(".")
 
 
-def _moment(seconds: int) -> str:
+def moment(seconds: int) -> str:
+    """In UTC, as FOCUS writes it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,6 +10,7 @@ import yaml
 
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file import PlanDocument, read_files_beside
+from sky_melange.untrusted import mistake
 
 _MAX_DEPTH: Final = 30
 
@@ -32,9 +33,9 @@ def read_texts(plan_file: Path, named: Sequence[tuple[str, str]]) -> tuple[str, 
         path, text = plan_file.parent / file, found[file]
         try:
             if text is None:
-                raise _refusal(path, f"group {name!r} needs this file and it is missing; render the plan again")
+                raise mistake(path, f"group {name!r} needs this file and it is missing; render the plan again")
             if "\ufffd" in text:
-                raise _refusal(path, "not UTF-8")
+                raise mistake(path, "not UTF-8")
             _refuse_broken_yaml(path, text)
             texts.append(text)
         except InputError as error:
@@ -64,11 +65,11 @@ def _refuse_broken_yaml(path: Path, text: str) -> None:
         document = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = None if error.problem_mark is None else error.problem_mark.line + 1
-        raise _refusal(path, f"not YAML: {error.problem or error.context}", line) from error
+        raise mistake(path, f"not YAML: {error.problem or error.context}", line=line) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _refusal(path, f"not YAML: {str(error).splitlines()[0]}") from error
+        raise mistake(path, f"not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(document, dict):
-        raise _refusal(path, "not a SkyPilot task: the top level must be a mapping")
+        raise mistake(path, "not a SkyPilot task: the top level must be a mapping")
 
 
 def _refuse_expansion(path: Path, text: str) -> None:
@@ -77,15 +78,11 @@ def _refuse_expansion(path: Path, text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             message = "YAML aliases (*name) are not used in launch files; write the value out"
-            raise _refusal(path, message, _line(event))
+            raise mistake(path, message, line=_line(event))
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise _refusal(path, f"nested deeper than {_MAX_DEPTH} levels", _line(event))
+            raise mistake(path, f"nested deeper than {_MAX_DEPTH} levels", line=_line(event))
 
 
 def _line(event: yaml.Event) -> int | None:
     return None if event.start_mark is None else event.start_mark.line + 1
-
-
-def _refusal(path: Path, message: str, line: int | None = None) -> InputError:
-    return InputError([Mistake(source=str(path), message=message, line=line)])

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from sky_melange.domain.buckets import TokenGrid
-from sky_melange.errors import InputError, Mistake
+from sky_melange.untrusted import mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +48,11 @@ def parse_buckets(text: str, *, source: str = "--buckets") -> TokenGrid | int | 
     if auto is not None:
         most = int(auto.group(1))
         if most > MAX_AUTO_BUCKETS:
-            raise _mistake(source, f"auto:{most} is more than auto:{MAX_AUTO_BUCKETS}, the most buckets there may be")
+            raise mistake(source, f"auto:{most} is more than auto:{MAX_AUTO_BUCKETS}, the most buckets there may be")
         return most
     if _EDGES.fullmatch(text) is None:
         shown = repr(text[:60])
-        raise _mistake(source, f"want melange, extend, auto:K or edges such as 100,1000x50,500, found {shown}")
+        raise mistake(source, f"want melange, extend, auto:K or edges such as 100,1000x50,500, found {shown}")
     inputs, outputs = (tuple(int(edge) for edge in part.split(",")) for part in text.split("x"))
     for axis, edges in (("input", inputs), ("output", outputs)):
         _check(axis, edges, source)
@@ -100,13 +100,9 @@ def _doubled(edges: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check(axis: str, edges: tuple[int, ...], source: str) -> None:
     if len(edges) > MAX_EDGES:
-        raise _mistake(source, f"{len(edges)} {axis} edges are more than {MAX_EDGES}")
+        raise mistake(source, f"{len(edges)} {axis} edges are more than {MAX_EDGES}")
     if edges[0] < 1 or edges[-1] > MAX_TOKENS or any(after <= before for before, after in pairwise(edges)):
-        raise _mistake(source, f"the {axis} edges must rise strictly, from 1 to {MAX_TOKENS}")
-
-
-def _mistake(source: str, message: str) -> InputError:
-    return InputError([Mistake(source=source, message=message)])
+        raise mistake(source, f"the {axis} edges must rise strictly, from 1 to {MAX_TOKENS}")
 
 
 def _best_edges(steps: Sequence[Step], most: int) -> list[tuple[int, tuple[int, ...]]]:

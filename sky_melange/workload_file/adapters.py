@@ -12,7 +12,7 @@ from sky_melange.domain.workload import Model
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import MODEL_ID, Section
 from sky_melange.workload_file.nodes import MappingNode, ScalarNode, SequenceNode, YamlDocument
-from sky_melange.workload_file.report import key_path, quote
+from sky_melange.workload_file.report import quote
 
 _SUMS_DIFFER: Final = 1e-9
 
@@ -79,7 +79,7 @@ def check_adapters(document: YamlDocument) -> Iterator[Mistake]:
     for place, message in adapter_mistakes(model):
         head, _, rest = place.partition("[")
         path = ("model", head, int(rest.split("]")[0]), "id") if rest else ("model", head)
-        yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+        yield document.mistake(path, message)
 
 
 def _value(entries: Mapping[str, object], key: str) -> object:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sky_melange.domain.spending import ANYONE, Budgets, Scope, SpendingLimit
 from sky_melange.errors import Mistake
 from sky_melange.untrusted import read_text
-from sky_melange.workload_file.report import Reading, input_error, key_path
+from sky_melange.workload_file.report import Reading, input_error
 
 if TYPE_CHECKING:
     from sky_melange.workload_file.budgets_schema import BudgetsFile
@@ -84,12 +84,12 @@ def _further_mistakes(document: YamlDocument) -> Iterator[Mistake]:
             if isinstance(limit, MappingNode) and set(limit.entries) <= {"mode"}:
                 path = (scope, name)
                 message = "has no limit; write usd_per_hour, usd_per_month, or both, for example `usd_per_hour: 20`"
-                yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+                yield document.mistake(path, message)
     for name in (ANYONE, ""):
         path = ("prefixes", name)
         if document.find(path) is not None:
             message = "is no beginning of a name; give `workspaces` or `users` a `*` for a budget on everything"
-            yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+            yield document.mistake(path, message)
 
 
 def _to_budgets(file: BudgetsFile) -> Budgets:

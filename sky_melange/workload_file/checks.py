@@ -25,7 +25,7 @@ from sky_melange.workload_file.nodes import (
     YamlNode,
 )
 from sky_melange.workload_file.own_gpus import check_own
-from sky_melange.workload_file.report import key_path, plural, quote
+from sky_melange.workload_file.report import plural, quote
 from sky_melange.workload_file.sections import ALL_CLOUDS, NO_CLOUD
 from sky_melange.workload_file.traffic_checks import check_traffic
 from sky_melange.workload_file.understood import KnownNames
@@ -71,7 +71,7 @@ def version_mistake(document: YamlDocument) -> Mistake | None:
     message = f"this release reads version {READ_VERSION}, {found}; write `version: {READ_VERSION}`"
     if is_newer(document):
         message = f"this release reads version {READ_VERSION}, {found}; update sky-melange to read newer files"
-    return _mistake(document, ("version",), message)
+    return document.mistake(("version",), message)
 
 
 def is_newer(document: YamlDocument) -> bool:
@@ -105,20 +105,20 @@ def _check_slo(document: YamlDocument) -> Iterator[Mistake]:
     slo = document.find(("slo",))
     if isinstance(slo, MappingNode) and not set(slo.entries) - {"attainment"}:
         message = "give at least one of tpot_ms, ttft_ms, ntpot_ms, for example `slo: {tpot_ms: 40}`"
-        yield _mistake(document, ("slo",), message)
+        yield document.mistake(("slo",), message)
     attainment = document.find(("slo", "attainment"))
     if isinstance(slo, MappingNode) and isinstance(attainment, ScalarNode) and attainment.value == "mean":
         for key in slo.entries:
             if key.startswith("p") and key.endswith("_ms"):
                 message = "is found by simulation, and `attainment: mean` simulates nothing; leave out one of them"
-                yield _mistake(document, ("slo", key), message)
+                yield document.mistake(("slo", key), message)
 
 
 def _check_budget(document: YamlDocument) -> Iterator[Mistake]:
     budget = document.find(("budget",))
     if isinstance(budget, MappingNode) and not budget.entries:
         message = "give usd_per_hour, usd_per_month, or both, for example `budget: {usd_per_hour: 40}`"
-        yield _mistake(document, ("budget",), message)
+        yield document.mistake(("budget",), message)
 
 
 _INSTEAD: Final = {
@@ -163,7 +163,7 @@ def _check_engine_args(document: YamlDocument) -> Iterator[Mistake]:
         name = node.value.partition("=")[0].partition(" ")[0].replace("_", "-")
         for message, flags in _INSTEAD.items():
             if any(flag == name or (len(name) >= _SHORTEST and flag.startswith(name)) for flag in flags):
-                yield _mistake(document, ("launch", "engine_args", index), f"{name} {message}")
+                yield document.mistake(("launch", "engine_args", index), f"{name} {message}")
 
 
 def _check_edges(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:
@@ -172,7 +172,7 @@ def _check_edges(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:
         if before is None or after is None or after > before:
             continue
         fault = f"the edge {after:g} is repeated" if after == before else f"the edge {after:g} comes after {before:g}"
-        yield _mistake(document, (*path, index), f"{fault}; upper edges must rise strictly")
+        yield document.mistake((*path, index), f"{fault}; upper edges must rise strictly")
 
 
 def _check_weights(document: YamlDocument) -> Iterator[Mistake]:
@@ -183,7 +183,7 @@ def _check_weights(document: YamlDocument) -> Iterator[Mistake]:
     yield from _check_shape(document, path, table.items)
     weights = [_number(weight) for row in table.items if isinstance(row, SequenceNode) for weight in row.items]
     if all(weight == 0 for weight in weights) and all(isinstance(row, SequenceNode) for row in table.items):
-        yield _mistake(document, path, "every weight is 0; give at least one bucket a positive weight")
+        yield document.mistake(path, "every weight is 0; give at least one bucket a positive weight")
 
 
 def _check_shape(document: YamlDocument, path: KeyPath, rows: list[YamlNode]) -> Iterator[Mistake]:
@@ -194,15 +194,15 @@ def _check_shape(document: YamlDocument, path: KeyPath, rows: list[YamlNode]) ->
     if row_count and column_count and len(rows) == column_count and set(widths) == {row_count} != {column_count}:
         found = f"{plural(len(rows), 'row')} × {plural(row_count, 'column')}"
         message = f"the table is turned: {found}, {expected}: one row per input edge, one column per output edge"
-        yield _mistake(document, path, message)
+        yield document.mistake(path, message)
         return
     if row_count and len(rows) != row_count:
         found = f"{plural(len(rows), 'row')} × {_widths(widths)}"
-        yield _mistake(document, path, f"{found} found, {expected}: one row per input edge (input_tokens)")
+        yield document.mistake(path, f"{found} found, {expected}: one row per input edge (input_tokens)")
     for index, width in enumerate(widths):
         if column_count and width is not None and width != column_count:
             message = f"{plural(width, 'column')} found in this row, {expected}: one column per output edge"
-            yield _mistake(document, (*path, index), f"{message} (output_tokens)")
+            yield document.mistake((*path, index), f"{message} (output_tokens)")
 
 
 def _widths(widths: list[int | None]) -> str:
@@ -217,7 +217,7 @@ def _check_repeated(document: YamlDocument, path: KeyPath) -> Iterator[Mistake]:
     for place, name in islice(_names(document, path).items(), _MAX_NAMES):
         if name in first_lines:
             shown = "this entry" if path == _SECRETS else quote(name)
-            yield _mistake(document, place, f"{shown} is listed twice, first on line {first_lines[name]}; remove one")
+            yield document.mistake(place, f"{shown} is listed twice, first on line {first_lines[name]}; remove one")
         first_lines.setdefault(name, document.line_of(place))
 
 
@@ -230,14 +230,14 @@ def _check_purchase(document: YamlDocument) -> Iterator[Mistake]:
     wanted = spot_of([PriceKind(kind) for kind in kinds])
     if spot != wanted:
         message = f"is {spot}, but candidates.purchase says {wanted}: leave out spot, which purchase replaces"
-        yield _mistake(document, _SPOT, message)
+        yield document.mistake(_SPOT, message)
 
 
 def _check_regions(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
     clouds = list(_names(document, _CLOUDS).values())
     if clouds == [NO_CLOUD] and not _items(document, _OWN):
         message = "leaves nothing to plan with: state GPUs that you have under candidates.own, or name clouds"
-        yield _mistake(document, _CLOUDS, message)
+        yield document.mistake(_CLOUDS, message)
     if clouds in ([], [ALL_CLOUDS]):
         return
     if known.clouds is not None:
@@ -246,7 +246,7 @@ def _check_regions(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
     for place, cloud in islice(_names(document, _REGIONS).items(), _MAX_NAMES):
         if cloud not in clouds:
             message = f"the cloud {quote(cloud)} is not in candidates.clouds: add it there, or remove its regions"
-            yield _mistake(document, place, message)
+            yield document.mistake(place, message)
 
 
 def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]:
@@ -264,7 +264,7 @@ def _check_known(document: YamlDocument, known: KnownNames) -> Iterator[Mistake]
                     near = did_you_mean(name, sorted(names), f"known {noun}s")
                     if noun == "cloud" and name in (*OWN_CLOUDS, "k8s"):
                         near = ": GPUs that you have are stated under candidates.own"
-                    yield _mistake(document, place, f"unknown {noun} {quote(name)}{near}")
+                    yield document.mistake(place, f"unknown {noun} {quote(name)}{near}")
 
 
 def _names(document: YamlDocument, path: KeyPath) -> dict[KeyPath, str]:
@@ -290,10 +290,6 @@ def _number(node: YamlNode) -> float | None:
     if not isinstance(node, ScalarNode) or isinstance(node.value, bool | str | Unreadable):
         return None
     return node.value
-
-
-def _mistake(document: YamlDocument, path: KeyPath, message: str) -> Mistake:
-    return Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
 
 
 def _check_limits(
@@ -329,13 +325,13 @@ def _check_objective(document: YamlDocument) -> Iterator[Mistake]:
         return
     if not isinstance(document.find(("budget",)), MappingNode):
         message = "most_traffic needs a budget to stay within: write `budget: {usd_per_hour: 40}`"
-        yield _mistake(document, ("objective",), message)
+        yield document.mistake(("objective",), message)
     formulation = document.find(("solver", "formulation"))
     if isinstance(formulation, ScalarNode) and formulation.value == "sliced":
         message = "most_traffic does not support the sliced formulation: remove it, or the objective"
-        yield _mistake(document, ("solver", "formulation"), message)
+        yield document.mistake(("solver", "formulation"), message)
 
 
 def _unknown(document: YamlDocument, path: KeyPath, noun: str, name: str, known: Collection[str]) -> Mistake:
     message = f"unknown {noun} {quote(name)}{did_you_mean(name, sorted(known), f'known {noun}s')}"
-    return _mistake(document, path, message)
+    return document.mistake(path, message)

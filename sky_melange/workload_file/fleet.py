@@ -11,7 +11,7 @@ from sky_melange.domain.spelling import did_you_mean
 from sky_melange.domain.workload import Budget, Objective
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.reader import file_text
-from sky_melange.workload_file.report import Reading, input_error, key_path, quote
+from sky_melange.workload_file.report import Reading, input_error, quote
 
 if TYPE_CHECKING:
     from sky_melange.workload_file.nodes import KeyPath, YamlDocument
@@ -140,7 +140,7 @@ def _further_mistakes(
     from sky_melange.workload_file.nodes import MappingNode, ScalarNode, SequenceNode
 
     def mistake(path: tuple[str | int, ...], message: str) -> Mistake:
-        return Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+        return document.mistake(path, message)
 
     def unknown(path: tuple[str | int, ...], noun: str, known: Collection[str] | None) -> Iterator[Mistake]:
         name = str(path[-1]).partition("/")[0] if noun == "cloud" else str(path[-1])

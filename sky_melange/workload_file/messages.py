@@ -24,7 +24,7 @@ from sky_melange.workload_file.nodes import (
     YamlNode,
     plain_decimal,
 )
-from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
+from sky_melange.workload_file.report import MAX_MISTAKES, quote
 from sky_melange.workload_file.schema_lookup import example_of, flow, meant_key, valid_keys
 from sky_melange.workload_file.understood import units_hint
 
@@ -116,14 +116,14 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
         path = loc[:-1] if is_key else loc
         message = _about_key(details, path) if is_key else _about_value(details, path, document.find(path))
         if message != _REPORTED_ELSEWHERE:
-            yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+            yield document.mistake(path, message)
     for path in sorted(either, key=str):
         node = document.find(path)
         if node is None or isinstance(node, _SECTIONS.get(path, ())):
             continue
         percent = _percent(node) if path == ("slo", "attainment") else ""
         message = problem_of(node) or f"want {_EITHER[path]}, found {found_text(node, path)}{percent}"
-        yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+        yield document.mistake(path, message)
 
 
 def problem_of(node: YamlNode) -> str | None:
@@ -166,7 +166,7 @@ def file_mistakes(error: ValidationError, document: YamlDocument, root: type[Bas
             continue
         message = _message(details, path, node, root)
         if message:
-            yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+            yield document.mistake(path, message)
 
 
 def _is_inside(loc: KeyPath, document: YamlDocument) -> bool:

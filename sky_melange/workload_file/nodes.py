@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import yaml
 
 from sky_melange.errors import Mistake
+from sky_melange.workload_file.report import key_path
 
 _TAG_PREFIX: Final = "tag:yaml.org,2002:"
 _LONGEST_LITERAL: Final = 100
@@ -99,6 +100,10 @@ class YamlDocument:
         for part in path:
             node = _child(node, part)
         return node
+
+    def mistake(self, path: KeyPath, message: str) -> Mistake:
+        """What is wrong at a path."""
+        return Mistake(source=self.source, line=self.line_of(path), key=key_path(path), message=message)
 
     def line_of(self, path: KeyPath) -> int:
         """The line of the key or list item at a path, or of the deepest part of the path that exists."""

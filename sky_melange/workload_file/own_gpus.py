@@ -11,8 +11,8 @@ from sky_melange.domain.own_gpus import OwnGpus, infra_fault
 from sky_melange.domain.spelling import did_you_mean
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import Count, OneLine, Section, Word
-from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument
-from sky_melange.workload_file.report import key_path, quote
+from sky_melange.workload_file.nodes import MappingNode, ScalarNode, SequenceNode, YamlDocument
+from sky_melange.workload_file.report import quote
 
 if TYPE_CHECKING:
     from sky_melange.workload_file.nodes import YamlNode
@@ -96,18 +96,14 @@ def check_own(document: YamlDocument, accelerators: Collection[str] | None) -> I
         place = (*_OWN, index, "accelerator")
         if accelerators is not None and name not in accelerators:
             near = did_you_mean(name, sorted(accelerators), "known accelerators")
-            yield _mistake(document, place, f"unknown accelerator {quote(name)}{near}")
+            yield document.mistake(place, f"unknown accelerator {quote(name)}{near}")
         elif listed and name not in listed:
             message = f"{quote(name)} is not in candidates.accelerators: add it there, or remove that list"
-            yield _mistake(document, place, message)
+            yield document.mistake(place, message)
     for number, key, message in own_mistakes(stated.values()):
-        yield _mistake(document, (*_OWN, list(stated)[number], key), message)
+        yield document.mistake((*_OWN, list(stated)[number], key), message)
 
 
 def _text(entry: YamlNode, key: str) -> str | None:
     node = entry.entries.get(key) if isinstance(entry, MappingNode) else None
     return node.value if isinstance(node, ScalarNode) and isinstance(node.value, str) else None
-
-
-def _mistake(document: YamlDocument, path: KeyPath, message: str) -> Mistake:
-    return Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)

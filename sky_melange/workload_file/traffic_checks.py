@@ -18,7 +18,7 @@ from sky_melange.workload_file.nodes import (
     YamlDocument,
     YamlNode,
 )
-from sky_melange.workload_file.report import key_path, quote
+from sky_melange.workload_file.report import quote
 from sky_melange.workload_file.schema_lookup import meant_key, valid_keys
 from sky_melange.workload_file.traffic import OF_TRACES, RATES, SOURCES
 
@@ -37,36 +37,36 @@ def check_traffic(document: YamlDocument, known_presets: Collection[str] | None)
     given: list[str] = [name for name in SOURCES if name in traffic.entries]
     if not given:
         message = "give exactly one of histogram, trace, preset, for example `trace: logs/requests.csv.gz`"
-        yield _mistake(document, _TRAFFIC, message)
+        yield document.mistake(_TRAFFIC, message)
     for name in given[1:]:
-        yield _mistake(
-            document, ("traffic", name), f"cannot be combined with {given[0]}; use exactly one of {', '.join(SOURCES)}"
+        yield document.mistake(
+            ("traffic", name), f"cannot be combined with {given[0]}; use exactly one of {', '.join(SOURCES)}"
         )
     rates = [name for name in RATES if name in traffic.entries]
     for name in rates[1:]:
         message = f"cannot be combined with {rates[0]}; use exactly one of {', '.join(RATES)}"
-        yield _mistake(document, ("traffic", name), message)
+        yield document.mistake(("traffic", name), message)
     if rates and rates[0] != RATES[0] and "hours" in traffic.entries:
         message = f"cannot be combined with hours: write the busiest hour's {RATES[0]}, or leave out hours"
-        yield _mistake(document, ("traffic", rates[0]), message)
+        yield document.mistake(("traffic", rates[0]), message)
     meant = {meant_key(name, _TRAFFIC) for name in traffic.entries if name not in valid_keys(_TRAFFIC)}
     if given == ["histogram"] and not rates and not meant & set(RATES) and not has_rates(document):
-        yield _mistake(document, _TRAFFIC, "request_rate is missing; write for example `request_rate: 32`")
+        yield document.mistake(_TRAFFIC, "request_rate is missing; write for example `request_rate: 32`")
     if given == ["histogram"] and rates == ["tokens_per_month"] and not _has_means(document):
         message = (
             "is a rate only where the mean sizes are known: add histogram.mean_tokens, or write `request_rate: 32`"
         )
-        yield _mistake(document, ("traffic", "tokens_per_month"), message)
+        yield document.mistake(("traffic", "tokens_per_month"), message)
     is_counted = "trace" in traffic.entries or document.find(("traffic", "hours", "file")) is not None
     for name in OF_TRACES if not is_counted else ():
         if name in traffic.entries:
             message = "says how a log is counted; only valid together with trace or hours.file"
-            yield _mistake(document, ("traffic", name), message)
+            yield document.mistake(("traffic", name), message)
     yield from check_hours(document)
     arrivals = document.find(("traffic", "arrivals"))
     if given == ["histogram"] and isinstance(arrivals, ScalarNode) and arrivals.value == "trace":
         message = "a histogram has no times; write `poisson`, or `{cv: 2}`"
-        yield _mistake(document, ("traffic", "arrivals"), message)
+        yield document.mistake(("traffic", "arrivals"), message)
     yield from _check_preset(document, known_presets)
     yield from _check_means(document)
     yield from _check_parts(document)
@@ -85,7 +85,7 @@ def _check_preset(document: YamlDocument, known: Collection[str] | None) -> Iter
     if known is None or not isinstance(node, ScalarNode) or not isinstance(node.value, str) or node.value in known:
         return
     message = f"unknown preset {quote(node.value)}{did_you_mean(node.value, sorted(known), 'presets')}"
-    yield _mistake(document, ("traffic", "preset"), message)
+    yield document.mistake(("traffic", "preset"), message)
 
 
 def _check_means(document: YamlDocument) -> Iterator[Mistake]:
@@ -99,18 +99,18 @@ def _check_means(document: YamlDocument) -> Iterator[Mistake]:
     for index, row in enumerate(rows):
         if isinstance(row, SequenceNode) and len(row.items) != _ROW_LENGTH:
             message = f"want {_ROW_LENGTH} numbers: input edge, output edge, mean input tokens, mean output tokens"
-            yield _mistake(document, (*_MEANS, index), message)
+            yield document.mistake((*_MEANS, index), message)
         found = _numbers(row)
         if len(found) != _ROW_LENGTH:
             continue
         bucket = (found[0], found[1])
         if bucket[0] not in inputs or bucket[1] not in outputs:
             message = f"there is no bucket with the upper edges {bucket[0]:g} in, {bucket[1]:g} out"
-            yield _mistake(document, (*_MEANS, index), message)
+            yield document.mistake((*_MEANS, index), message)
         elif bucket in seen:
-            yield _mistake(document, (*_MEANS, index), f"the bucket {bucket[0]:g} in, {bucket[1]:g} out is repeated")
+            yield document.mistake((*_MEANS, index), f"the bucket {bucket[0]:g} in, {bucket[1]:g} out is repeated")
         elif found[2] > bucket[0] or found[3] > bucket[1]:
-            yield _mistake(document, (*_MEANS, index), "a mean is larger than the bucket's upper edge")
+            yield document.mistake((*_MEANS, index), "a mean is larger than the bucket's upper edge")
         seen.add(bucket)
 
 
@@ -121,7 +121,7 @@ def _check_parts(document: YamlDocument) -> Iterator[Mistake]:
         return
     rows = [_numbers(row) for row in table.items[:_MAX_MEANS]]
     for index, message in part_mistakes([int(edge) for edge in edges], rows):
-        yield _mistake(document, _PARTS if index is None else (*_PARTS, index), message)
+        yield document.mistake(_PARTS if index is None else (*_PARTS, index), message)
 
 
 def part_mistakes(edges: Sequence[int], rows: Sequence[Sequence[float]]) -> Iterator[tuple[int | None, str]]:
@@ -151,13 +151,9 @@ def at_key(document: YamlDocument, path: KeyPath, error: InputError) -> InputErr
     """The same mistakes, each at the key of the workload that led to them: their own in `traffic`, or `path`."""
     return InputError(
         [
-            _mistake(document, (*_TRAFFIC, mistake.key), mistake.message)
+            document.mistake((*_TRAFFIC, mistake.key), mistake.message)
             if mistake.source == _TRAFFIC[0] and mistake.key
-            else _mistake(document, path, str(mistake))
+            else document.mistake(path, str(mistake))
             for mistake in error.mistakes
         ]
     )
-
-
-def _mistake(document: YamlDocument, path: KeyPath, message: str) -> Mistake:
-    return Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)

@@ -15,6 +15,7 @@ from sky_melange.domain.launch_files import RECORD_FILE
 from sky_melange.errors import InputError, Mistake
 from sky_melange.plan_file import read_document
 from sky_melange.skypilot.launch.units import Launchable, Unit, UnitKind
+from sky_melange.untrusted import mistake
 
 SCHEMA_VERSION: Final = 1
 
@@ -65,7 +66,7 @@ class Record:
             }
             write_whole(self.path, json.dumps(document, indent=2) + "\n")
         except OSError as error:
-            raise _mistake(self.path, f"cannot be written ({error.strerror or error})") from error
+            raise mistake(self.path, f"cannot be written ({error.strerror or error})") from error
 
 
 def read_record(folder: Path, plan: str) -> Record:
@@ -117,7 +118,3 @@ def _entry(entry: object, key: str, path: Path, mistakes: list[Mistake]) -> Star
         mistakes.append(Mistake(source=str(path), key=key, message=f"lacks or has wrong: {', '.join(wrong)}"))
         return None
     return Started(**{**{name: fields[name] for name in types}, "kind": UnitKind(fields["kind"])})
-
-
-def _mistake(path: Path, message: str) -> InputError:
-    return InputError([Mistake(source=str(path), message=message)])
