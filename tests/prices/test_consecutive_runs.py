@@ -124,6 +124,7 @@ def test_what_two_faults_agree_on_is_not_believed(run: Run) -> None:
     assert prices(again, "verda") == truth
 
 
+@pytest.mark.slow
 def test_a_fault_that_came_first_does_not_refuse_the_truth(run: Run, server: CatalogServer) -> None:
     fault = DAMAGES["a tenth"](TRUTH["lambda"]) or b""
     run(0, **{"lambda": fault})
@@ -144,6 +145,7 @@ def test_a_real_rise_is_the_witness_of_the_next_fall(run: Run) -> None:
     assert prices(run(2, **{"lambda": fault}), "lambda") == believed
 
 
+@pytest.mark.slow
 def test_a_cut_is_reported_in_every_run(run: Run) -> None:
     run()
     cut = scaled(0.56)(TRUTH["lambda"]) or b""
@@ -183,6 +185,7 @@ DAMAGED_WITNESSES: list[Callable[[bytes], bytes]] = [
 ]
 
 
+@pytest.mark.slow
 def test_a_damaged_witness_lets_no_fault_win(run: Run, tmp_path: Path) -> None:
     """Whatever stands in the cache, the embedded prices judge; and the truth is believed again."""
     truth = {n: p for n, p in prices(run(), "lambda").items() if "-later" not in n}

@@ -90,6 +90,7 @@ def test_a_cloud_with_a_fault_while_others_answer(name: str, server: CatalogServ
         assert kept == [offer for offer in good.offers if offer.cloud == "lambda"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_command_with_a_fault_everywhere(
     name: str, server: CatalogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -328,6 +329,7 @@ def _refreshing(cache: Path, url: str, turns: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_refreshing_at_once(server: CatalogServer, tmp_path: Path) -> None:
     """While the catalogs change under them: each sees whole catalogs, and so does whoever comes after."""
     older = _cheaper(tmp_path / "older")
