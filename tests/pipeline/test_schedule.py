@@ -16,7 +16,7 @@ import pytest
 from sealed import sealed
 
 from sky_melange import pipeline
-from sky_melange.check.budget import budget_checks
+from sky_melange.check.policies import budget_checks
 from sky_melange.check.repricing import reprice
 from sky_melange.domain.check import Verdict
 from sky_melange.domain.hours import Hours, Scaling
@@ -37,7 +37,7 @@ from sky_melange.pipeline.judging import final_scenario
 from sky_melange.pipeline.planning import Planned, make_plan
 from sky_melange.pipeline.scheduling import _Hours, startup_minutes
 from sky_melange.plan_file import read_plan
-from sky_melange.render import plan_answer, plan_json, plan_markdown, plan_table
+from sky_melange.render import plan_answer, plan_json, plan_table
 from sky_melange.simulation import fleet_of, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -482,7 +482,7 @@ def test_the_text_says_what_the_hours_cost() -> None:
     assert text.count("█") > 5
     assert "Sun " in text
     assert max(map(len, text.splitlines())) <= 100
-    markdown = plan_markdown.render(found.plan, found.workload)
+    markdown = plan_table.render_markdown(found.plan, found.workload)
     assert "| Up to req/s | Hours |" in markdown
     document = plan_json.document(found.plan, found.workload)
     assert document["unit_costs"]["usd_per_month"] == pytest.approx(schedule.usd_per_hour * 730)
