@@ -413,6 +413,7 @@ def test_no_input_is_ever_a_command(runner: Runner, hostile: str) -> None:
     assert not (runner.repository / "pwned").exists()
 
 
+@pytest.mark.slow
 def test_a_token_that_may_not_comment_warns_and_keeps_the_verdict(runner: Runner) -> None:
     runner.environment["FAKE_GH_FORBIDDEN"] = "1"
     code, printed = runner.act(budget="500", offline="true")
@@ -483,6 +484,7 @@ class _Notes(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_the_gitlab_job(runner: Runner) -> None:
     job = GITLAB["gpu-plan"]
     commands = [line.replace("plan/plan.json --policy", "plan/plan.json --offline --policy") for line in job["script"]]
@@ -533,6 +535,7 @@ def test_the_gitlab_job(runner: Runner) -> None:
     assert not list(runner.folder.rglob("pwned"))
 
 
+@pytest.mark.slow
 def test_the_pre_commit_hook(runner: Runner) -> None:
     (hook,) = HOOKS
     command = " ".join([hook["entry"], *hook["args"]])

@@ -53,6 +53,7 @@ def _solved(fleet: FleetProblem) -> FleetSolution | None:
         return None
 
 
+@pytest.mark.slow
 @examples(200)
 @given(fleets())
 def test_a_fleet_costs_what_every_choice_of_plans_finds(fleet: FleetProblem) -> None:

@@ -89,7 +89,7 @@ def faults(kind: str) -> dict[str, bytes]:
     return {cloud: DAMAGES[kind](content) or b"" for cloud, content in TRUTH.items()}
 
 
-@pytest.mark.parametrize("kind", mostly_slow(DAMAGES, "a tenth"))
+@pytest.mark.parametrize("kind", mostly_slow(DAMAGES))
 def test_what_was_not_believed_is_no_witness(kind: str, run: Run) -> None:
     first = run()
     truth = {cloud: prices(first, cloud) for cloud in CLOUDS}
@@ -115,6 +115,7 @@ def test_the_believed_price_stays_for_days(kind: str, run: Run) -> None:
     assert prices(run(41 * 1440, offline=True), "lambda") == truth
 
 
+@pytest.mark.slow
 def test_what_two_faults_agree_on_is_not_believed(run: Run) -> None:
     """Half, half of that, and again: each is a fall that a market can make, and no two of them are."""
     truth = prices(run(), "verda")

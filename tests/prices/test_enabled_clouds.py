@@ -161,6 +161,7 @@ def _drift(plan: Path) -> str:
     return next(line.split()[1] for line in checked.output.splitlines() if line.startswith("drift "))
 
 
+@pytest.mark.slow
 def test_without_a_list_the_usual_clouds_are_compared(home: Path) -> None:
     said, plan = _plan(home)
     assert "so aws, azure, gcp, lambda are compared: the usual ones" in said

@@ -45,7 +45,7 @@ def failures(verdicts: tuple[GroupVerdict, ...]) -> list[str]:
     return [f"{verdict.group}: {check.name}: {check.detail}" for verdict in verdicts for check in verdict.failures]
 
 
-@pytest.mark.parametrize("mode", ["serve", "cluster"])
+@pytest.mark.parametrize("mode", mostly_slow(("serve", "cluster"), "serve"))
 @pytest.mark.parametrize("cloud", mostly_slow(CLOUDS, "lambda"))
 def test_skypilot_picks_what_was_planned_at_the_planned_price(tmp_path: Path, cloud: str, mode: str) -> None:
     out = plan_folder(tmp_path, cloud, mode)

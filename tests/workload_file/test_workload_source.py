@@ -134,6 +134,7 @@ EXHAUSTING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EXHAUSTING)
 def test_exhausting_files_fail_fast_and_briefly(mistakes_in: MistakesIn, kind: str) -> None:
     start = time.process_time()

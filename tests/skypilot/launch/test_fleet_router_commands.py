@@ -108,6 +108,7 @@ def test_up_starts_the_router_last_and_down_ends_it_first(out: Path, cloud: Fake
     assert not (out / "endpoints.env").exists()
 
 
+@pytest.mark.slow
 def test_a_router_that_fails_leaves_the_plans_and_a_second_try_goes_on(out: Path, cloud: FakeCloud) -> None:
     cloud.broken = {ROUTER}
     failed = run("up", out, "--yes", "--offline")
