@@ -244,6 +244,7 @@ def test_a_limit_is_verified_without_the_solver(with_all: Path, tmp_path: Path) 
     assert "2 × chat-h100 are planned, constraints.max_per_offer is 1" in found.stdout
 
 
+@pytest.mark.slow
 def test_the_key_of_a_limit_is_checked_as_every_other(with_all: Path, tmp_path: Path) -> None:
     refused = _sky_melange(with_all, "plan", str(_workload(tmp_path, max_per_offer=0)), "--offline")
     assert refused.returncode == 2
@@ -301,6 +302,7 @@ def test_names_are_in_help_schema_and_messages(with_all: Path, tmp_path: Path) -
     assert "min_memory_gib" in refused.stderr
 
 
+@pytest.mark.slow
 def test_an_importer_writes_a_profile_and_reports_mistakes(with_all: Path, tmp_path: Path) -> None:
     command = ["profiles", "import", "step-times", "runs.json", "--accelerator", "H100", "--model", "org/model"]
     command += ["--engine", "vllm", "--engine-version", "0.24.0", "--date", "2026-06-01", "--out", "h100.json"]

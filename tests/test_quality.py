@@ -105,6 +105,7 @@ _FORMATS = {"json": ("untrusted.py", "workload_file/", "skypilot/plugin/")}
 _FORMATS["yaml"] = (*_FORMATS["json"], "skypilot/launch_files.py", "render/router_litellm.py")
 
 
+@pytest.mark.slow
 def test_json_and_yaml_are_read_by_the_modules_of_formats() -> None:
     """And in the plugin of SkyPilot's server. YAML is written by the module of the file, too."""
     calls = {"json": {"JSONDecoder", "load", "loads"}, "yaml": None}

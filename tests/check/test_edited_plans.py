@@ -234,6 +234,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Committed:
     return Committed(folder, json.loads((folder / "plan" / "plan.json").read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 def test_the_plan_of_this_test_holds_as_it_is(committed: Committed) -> None:
     """With several groups, spot, a router, and routes for losses, or there would be less to edit."""
     assert committed.verdict(committed.document) == []
@@ -258,6 +259,7 @@ def test_layout_is_no_edit(committed: Committed) -> None:
     assert committed.verdict(dict(reversed(browsers.items()))) == []
 
 
+@pytest.mark.slow
 def test_an_edit_with_its_digest_passes_only_where_it_changes_nothing(committed: Committed) -> None:
     passed = committed.passing(sealed)
     unexplained = {place for place in passed if not any(re.fullmatch(pattern, place) for pattern in CHANGES_NOTHING)}

@@ -41,7 +41,9 @@ def _plan_and_check(workload: Path, out: Path) -> dict[str, Any] | None:
 
 
 # Those of constraints are also planned in tests/optimizer/test_optimizer_examples.py.
-@pytest.mark.parametrize("example", mostly_slow(EXAMPLES, *(e for e in EXAMPLES if not e.startswith("constraints/"))))
+@pytest.mark.parametrize(
+    "example", mostly_slow(EXAMPLES, *(e for e in EXAMPLES if not e.startswith(("constraints/", "hours/"))))
+)
 def test_every_example(example: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     workload = tmp_path / "examples" / example
@@ -60,7 +62,7 @@ def _document(rng: random.Random, cloud: str) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("seed", mostly_slow(range(RANDOM), *range(0, RANDOM, 17)))
+@pytest.mark.parametrize("seed", mostly_slow(range(RANDOM), 34))
 def test_random_workloads(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)  # noqa: S311 - repeatable numbers, nothing secret
     cloud = CLOUDS[seed % len(CLOUDS)]
@@ -87,7 +89,7 @@ def test_random_workloads(seed: int, tmp_path: Path) -> None:
     _plan_and_check(workload, tmp_path / "out")
 
 
-@pytest.mark.parametrize("cloud", mostly_slow(CLOUDS, "aws", "gcp", "lambda"))
+@pytest.mark.parametrize("cloud", mostly_slow(CLOUDS, "lambda"))
 def test_capacity_that_is_paid_for_in_every_cloud(cloud: str, tmp_path: Path) -> None:
     """Price 0: it plans, prints, renders and checks, and no machine beside the replicas takes a reserved one."""
     rng = random.Random(1)  # noqa: S311

@@ -200,6 +200,7 @@ def test_the_action_passes_writes_the_summary_and_comments(runner: Runner) -> No
     assert "::notice" in printed
 
 
+@pytest.mark.slow
 def test_the_second_run_updates_the_same_comment(runner: Runner) -> None:
     others = [
         {"id": 1, "user": {"login": "somebody"}, "body": "<!-- sky-melange check of plan/plan.json -->\nmine"},
@@ -223,6 +224,7 @@ def test_the_second_run_updates_the_same_comment(runner: Runner) -> None:
     assert "::error file=plan/plan.json,title=sky-melange%3A budget-total::" in printed
 
 
+@pytest.mark.slow
 def test_the_comment_links_the_report_of_the_plan(runner: Runner) -> None:
     assert runner.act(budget="0.01", offline="true")[0] == 3
     ((name, page),) = runner.artifacts.items()
@@ -233,6 +235,7 @@ def test_the_comment_links_the_report_of_the_plan(runner: Runner) -> None:
     assert link in runner.summary.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_without_a_report_nothing_is_linked(runner: Runner) -> None:
     assert runner.act(offline="true", artifact="false")[0] == 0
     (runner.repository / "plan" / "plan.json").write_text("{")
@@ -241,6 +244,7 @@ def test_without_a_report_nothing_is_linked(runner: Runner) -> None:
     assert [text for text in runner.comments() if "Report of the plan" in text] == []
 
 
+@pytest.mark.slow
 def test_every_input_reaches_the_command(runner: Runner) -> None:
     code, printed = runner.act(
         workload="workload.yaml",
@@ -264,6 +268,7 @@ def test_every_input_reaches_the_command(runner: Runner) -> None:
     ET.parse(runner.folder / "runner" / "sky-melange-check" / "report.xml")  # noqa: S314 - our own text
 
 
+@pytest.mark.slow
 def test_the_comment_says_what_changed_against_the_base_branch(runner: Runner) -> None:
     path = runner.repository / "workload.yaml"
     before = (runner.repository / "plan" / "plan.json").read_text(encoding="utf-8")
@@ -285,6 +290,7 @@ def test_the_comment_says_what_changed_against_the_base_branch(runner: Runner) -
     assert runner.summary.read_text(encoding="utf-8").startswith(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", ["{", '{"schema_version": 99}', ""])
 def test_a_base_that_cannot_be_read_fails_nothing(runner: Runner, base: str) -> None:
     runner.gh_state.write_text(json.dumps({"comments": [], "issues": [], "calls": [], "base": base}))
@@ -314,6 +320,7 @@ SHADOWED = (
 )
 
 
+@pytest.mark.slow
 def test_a_hostile_pull_request_changes_nothing(runner: Runner) -> None:
     """Modules that shadow others, configuration of tools, and names that are commands: with a token at hand."""
     expected = runner.act(budget="500", offline="true")
@@ -342,6 +349,7 @@ def _without_token(printed: str) -> str:
     return re.sub(r"[0-9a-f]{32}", "TOKEN", printed)
 
 
+@pytest.mark.slow
 def test_a_launch_file_whose_name_is_a_command_is_only_reported(runner: Runner) -> None:
     for name in ("`touch pwned`.sky.yaml", "$(touch pwned).sky.yaml"):
         (runner.repository / "plan" / name).write_text("name: x\n", encoding="utf-8")
@@ -374,6 +382,7 @@ def test_nothing_installs_a_name_that_is_not_ours() -> None:
         assert re.search(r"(pip|uv|pipx) [a-z -]*install[^\n&|;]*[ '\"]sky-melange(?!-)\b(?! @)", text) is None, name
 
 
+@pytest.mark.slow
 def test_ten_times_the_traffic_without_planning_again_is_exit_3(runner: Runner) -> None:
     path = runner.repository / "workload.yaml"
     text = path.read_text(encoding="utf-8")
@@ -404,6 +413,7 @@ def test_no_input_is_ever_a_command(runner: Runner, hostile: str) -> None:
     assert not (runner.repository / "pwned").exists()
 
 
+@pytest.mark.slow
 def test_a_token_that_may_not_comment_warns_and_keeps_the_verdict(runner: Runner) -> None:
     runner.environment["FAKE_GH_FORBIDDEN"] = "1"
     code, printed = runner.act(budget="500", offline="true")
@@ -474,6 +484,7 @@ class _Notes(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_the_gitlab_job(runner: Runner) -> None:
     job = GITLAB["gpu-plan"]
     commands = [line.replace("plan/plan.json --policy", "plan/plan.json --offline --policy") for line in job["script"]]
@@ -524,6 +535,7 @@ def test_the_gitlab_job(runner: Runner) -> None:
     assert not list(runner.folder.rglob("pwned"))
 
 
+@pytest.mark.slow
 def test_the_pre_commit_hook(runner: Runner) -> None:
     (hook,) = HOOKS
     command = " ".join([hook["entry"], *hook["args"]])

@@ -141,6 +141,7 @@ def test_a_fleet_is_explained_by_what_is_short(fleet: Path) -> None:
         assert said in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_charges_of_a_fleet_are_those_of_its_plans_with_one_controller(fleet: Path) -> None:
     done = run("report", fleet / "out", "--as", "focus-csv", "-o", fleet / "fleet.csv")
     assert done.exit_code == 0, done.stderr
@@ -150,6 +151,7 @@ def test_the_charges_of_a_fleet_are_those_of_its_plans_with_one_controller(fleet
     assert charged == pytest.approx(document(fleet)["usd_per_hour"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_what_changed_from_a_fleet_to_a_fleet(fleet: Path, tmp_path: Path) -> None:
     text = (fleet / "fleet.yaml").read_text(encoding="utf-8").replace("H100: 3", "H100: 1")
     (fleet / "fleet.yaml").write_text(text, encoding="utf-8")
@@ -262,6 +264,7 @@ def test_steps_of_all_plans_are_shown_in_their_order(fleet: Path) -> None:
     assert set(told["plans"]) == {"chat", "talk"}
 
 
+@pytest.mark.slow
 def test_reserved_capacity_that_two_workloads_may_use_is_sold_once(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text(
         "cloud,region,instance_type,price_usd_per_hour,reserved_instances\nlambda,us-east-1,gpu_1x_h100_sxm5,0.5,1\n",

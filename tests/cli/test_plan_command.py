@@ -178,6 +178,7 @@ def test_over_budget_prints_the_plan_and_writes_nothing(tmp_path: Path, workload
     assert not (tmp_path / "plan").exists()
 
 
+@pytest.mark.slow
 def test_targets_that_nothing_meets_are_exit_4_with_reasons(tmp_path: Path, workload: dict[str, object]) -> None:
     workload["slo"] = {"tpot_ms": 0.5}
     result = run("plan", write(tmp_path, workload), "--out", tmp_path / "plan")
@@ -238,6 +239,7 @@ def test_missing_workload(tmp_path: Path) -> None:
     assert "none.yaml" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_error_of_ours_has_a_traceback_only_with_debug(tmp_path: Path) -> None:
     def stderr(*options: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "sky_melange", *options, "plan", str(tmp_path / "none.yaml")]

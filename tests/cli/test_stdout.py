@@ -216,6 +216,7 @@ def test_without_a_stdout_the_exit_code_stays() -> None:
     assert subprocess.run(["sh", "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_planning_imports_nothing_that_reads_logs() -> None:
     """They are an extra, and each takes longer to import than a plan without simulation takes."""
     program = (

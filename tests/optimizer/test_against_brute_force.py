@@ -110,6 +110,7 @@ def test_the_published_formulation_gives_the_answer_of_the_released_example(repo
     assert cost_by_binary_slices(problem, 1) == pytest.approx(6.7)
 
 
+@pytest.mark.slow
 def test_an_instance_on_which_cbc_with_its_heuristics_errs() -> None:
     problem = seeded_problem(17, classes=4, candidates=3)
     solution = solve_problem(problem, SolverSettings(formulation=Formulation.SLICED, slices=4))

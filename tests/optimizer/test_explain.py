@@ -154,6 +154,7 @@ def _used(planned: pipeline.Planned) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_the_prices_at_which_offers_leave_and_enter(workload: Workload, offers: list[Offer], planner: Any) -> None:
     planned = planner(workload, offers, is_explained=True)
     found = _explanation(planned)
@@ -175,6 +176,7 @@ def test_the_prices_at_which_offers_leave_and_enter(workload: Workload, offers: 
             assert (miss.label in _used(changed)) == enters, (miss.label, aside)
 
 
+@pytest.mark.slow
 def test_what_is_best_without_an_offer_or_a_type(workload: Workload, offers: list[Offer], planner: Any) -> None:
     found = _explanation(planner(workload, offers, is_explained=True))
     for entry in (*found.offers, *found.accelerators):

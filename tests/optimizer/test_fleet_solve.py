@@ -53,6 +53,7 @@ def _solved(fleet: FleetProblem) -> FleetSolution | None:
         return None
 
 
+@pytest.mark.slow
 @examples(200)
 @given(fleets())
 def test_a_fleet_costs_what_every_choice_of_plans_finds(fleet: FleetProblem) -> None:
@@ -256,6 +257,7 @@ def _by_enumeration(fleet: FleetProblem, slack: float) -> float | None:
     return cheapest_placed_cost(fleet.problems, places, [Fraction(part) for part in fleet.shares[0].weights])
 
 
+@pytest.mark.slow
 @examples(150)
 @given(placed_fleets(), st.booleans())
 def test_a_limited_share_costs_what_every_choice_of_plans_and_routes_finds(fleet: FleetProblem, large: bool) -> None:

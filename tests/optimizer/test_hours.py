@@ -320,6 +320,7 @@ def test_lines_lie_under_what_whole_instances_cost(seed: int) -> None:
     assert touched >= 2
 
 
+@pytest.mark.slow
 def test_losses_are_survived_with_the_same_routing_in_all_periods() -> None:
     problem = many(5, 10, 4, rate=12.0)
     problem = replace(problem, busiest=replace(problem.busiest, losses=2))

@@ -36,6 +36,7 @@ def _large(problem: Problem, settings: SolverSettings = EXACT) -> solver.Solutio
     return solver.solve_large(problem, undominated(problem), Session(settings))
 
 
+@pytest.mark.slow
 @examples(150)
 @given(data=st.data())
 def test_bounds_and_plans_with_any_limits(data: st.DataObject) -> None:
@@ -68,6 +69,7 @@ def test_it_proves_what_the_ordinary_solve_proves(seed: int, settings: SolverSet
     assert found.cost_usd_per_hour == pytest.approx(expected.cost_usd_per_hour, rel=2e-6)
 
 
+@pytest.mark.slow
 def test_the_prices_prove_more_than_each_class_where_it_is_cheapest() -> None:
     problem = unstructured(5, classes=30, candidates=40, total_load=8.0)
     settings = SolverSettings(mip_gap=1e-4)
@@ -95,6 +97,7 @@ def test_next_to_no_traffic_and_very_much(factor: float) -> None:
     assert found.cost_usd_per_hour == pytest.approx(expected.cost_usd_per_hour, rel=3e-6)
 
 
+@pytest.mark.slow
 def test_few_groups_raise_the_bound() -> None:
     problem = unstructured(5, classes=30, candidates=40, total_load=8.0)
     few = replace(problem, limits=(MaxGroups(limit=2),))

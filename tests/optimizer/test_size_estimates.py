@@ -94,6 +94,7 @@ def busy(estimates: SizeEstimates, traffic: Traffic, rows: set[int], cost: list[
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "bias"), [(0.02, 0.05), (0.05, 0.05), (0.1, 0.05), (0.02, 0.15), (0.15, 0.15)])
 def test_no_bias_between_the_cases_asks_for_more_than_they_do(
     workload: Workload, error: float, bias: float, monkeypatch: pytest.MonkeyPatch

@@ -261,6 +261,7 @@ def planning(make_offer: Any, cpu_offer: Any, make_profile: Any, make_book: Any)
     return plan
 
 
+@pytest.mark.slow
 def test_a_very_large_plan_with_a_very_small_group_passes_its_own_check(make_workload: Any, planning: Any) -> None:
     for thousands in range(300, 340):
         rate = 1000.0 * thousands

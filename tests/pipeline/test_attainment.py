@@ -72,6 +72,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner(mix_stderr=False).invoke(cli, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sections", "most_usd_per_hour"),
     [
@@ -86,7 +87,6 @@ def run(*arguments: str | Path) -> Result:
             },
             26.0,
             id="code-32",
-            marks=pytest.mark.slow,
         ),
         pytest.param(
             {
@@ -96,7 +96,6 @@ def run(*arguments: str | Path) -> Result:
             },
             22.0,
             id="chat-128",
-            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -168,6 +168,7 @@ def test_more_requests_than_the_hours_say_may_start_more_instances() -> None:
     assert twice.attainment > 0.9
 
 
+@pytest.mark.slow
 def test_the_reserve_of_the_hours_is_not_planned_for_twice() -> None:
     """Neither in the periods, which SkyServe's target is taken from, nor where nothing is autoscaled."""
     with_reserve = planned(workload(headroom_fraction=0.5)).plan.schedule

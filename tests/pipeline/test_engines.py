@@ -228,6 +228,7 @@ def planned_at(tmp_path: Path, dtype: str, *more: str, is_explained: bool = Fals
     return pipeline.plan_file(path, is_explained=is_explained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["[bfloat16, fp8]", "[fp8, bfloat16]", "any"])
 def test_the_cheapest_precision_is_planned_and_the_others_are_priced(tmp_path: Path, choice: str) -> None:
     alone = {name: planned_at(tmp_path, name).plan for name in ("bfloat16", "fp8")}

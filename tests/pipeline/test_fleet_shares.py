@@ -56,6 +56,7 @@ def test_no_cloud_gets_more_than_its_share_and_that_never_makes_it_cheaper(tmp_p
     assert plan_fleet(fleet(tmp_path, *own)).plan.usd_per_hour >= costs[-1] * (1 - 1e-9)
 
 
+@pytest.mark.slow
 def test_the_share_of_a_fleet_of_one_is_that_of_its_workload(tmp_path: Path) -> None:
     planned = limited(tmp_path, "max_region_share: 0.6", {"chat": 20.0})
     own = pipeline.plan_file(tmp_path / workload(tmp_path, "chat", rate=20, constraints="max_region_share: 0.6")).plan

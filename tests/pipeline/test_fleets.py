@@ -65,6 +65,7 @@ def test_a_fleet_costs_what_the_best_division_of_its_quota_costs(tmp_path: Path,
     assert planned.plan.usd_per_hour == pytest.approx(total(planned) + planned.plan.shared_usd_per_hour)
 
 
+@pytest.mark.slow
 def test_what_is_enough_for_all_leaves_every_plan_as_it_is_alone(tmp_path: Path) -> None:
     files = [workload(tmp_path, name, rate=rate) for name, rate in (("chat", 10), ("talk", 20))]
     planned = plan_fleet(fleet(tmp_path, *files, more="  constraints: {max_accelerators: {H100: 64}}\n"))
@@ -143,6 +144,7 @@ def two_models(folder: Path, *entries: str, more: str) -> PlannedFleet:
     return plan_fleet(fleet(folder, *(entries or ("chat.yaml", "talk.yaml")), more=more))
 
 
+@pytest.mark.slow
 def test_one_router_costs_no_more_than_a_router_each(tmp_path: Path) -> None:
     each = two_models(tmp_path, more="")
     one = two_models(tmp_path, more="  router: one\n")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from property_examples import mostly_slow
 
 from sky_melange import pipeline
 from sky_melange.domain.engine import ENGINES, can_launch
@@ -49,7 +50,7 @@ def workload(tmp_path: Path, model: str, preset: str, *more: str) -> Path:
 every_model = pytest.mark.parametrize(
     "model", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS]
 )
-every_preset = pytest.mark.parametrize("preset", preset_names())
+every_preset = pytest.mark.parametrize("preset", mostly_slow(preset_names(), preset_names()[0]))
 
 
 @every_preset

@@ -296,6 +296,7 @@ def test_an_edited_plan_is_refused(folder: Path, tmp_path: Path, key: str, value
         read_plan(path)
 
 
+@pytest.mark.slow
 def test_workloads_of_a_fleet_share_them(tmp_path: Path) -> None:
     from sky_melange.pipeline.fleets import plan_fleet
 

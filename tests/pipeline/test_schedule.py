@@ -428,6 +428,7 @@ def test_clusters_run_around_the_clock() -> None:
     assert any("clusters cannot be scaled" in sentence for sentence in plan.assumptions)
 
 
+@pytest.mark.slow
 def test_what_changes_against_a_running_plan_is_charged_once(tmp_path: Path) -> None:
     first = by_means().plan.groups[0]
     keep = KeepExisting(

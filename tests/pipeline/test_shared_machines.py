@@ -51,6 +51,7 @@ def test_gpus_that_nobody_uses_are_paid_for_by_those_who_use_the_rest(tmp_path: 
     assert (sum(shared.used), shared.idle, shared.total) == (used, 8 - used, 8)
 
 
+@pytest.mark.slow
 def test_a_fleet_that_gains_nothing_has_the_plans_of_one_that_may_not_share(tmp_path: Path) -> None:
     apart = plan_fleet(fleet(tmp_path, *_files(tmp_path, 40, 44)))
     planned = plan_fleet(fleet(tmp_path, *_files(tmp_path, 40, 44), more="  share_machines: true\n"))
@@ -82,6 +83,7 @@ def _files(folder: Path, *rates: float) -> list[str]:
     return [workload(folder, f"w{number}", rate=rate, **SHARING) for number, rate in enumerate(rates)]
 
 
+@pytest.mark.slow
 def test_a_quota_of_one_machine_serves_two_workloads_that_share_it(tmp_path: Path) -> None:
     limit = "  constraints: {max_accelerators: {A100-80GB: 8}, max_vcpus_in: {lambda: {gpu_8x_*: 240}}}\n"
     planned = plan_fleet(sharing_fleet(tmp_path, more=limit))

@@ -89,7 +89,7 @@ def faults(kind: str) -> dict[str, bytes]:
     return {cloud: DAMAGES[kind](content) or b"" for cloud, content in TRUTH.items()}
 
 
-@pytest.mark.parametrize("kind", mostly_slow(DAMAGES, "a tenth"))
+@pytest.mark.parametrize("kind", mostly_slow(DAMAGES))
 def test_what_was_not_believed_is_no_witness(kind: str, run: Run) -> None:
     first = run()
     truth = {cloud: prices(first, cloud) for cloud in CLOUDS}
@@ -115,6 +115,7 @@ def test_the_believed_price_stays_for_days(kind: str, run: Run) -> None:
     assert prices(run(41 * 1440, offline=True), "lambda") == truth
 
 
+@pytest.mark.slow
 def test_what_two_faults_agree_on_is_not_believed(run: Run) -> None:
     """Half, half of that, and again: each is a fall that a market can make, and no two of them are."""
     truth = prices(run(), "verda")
@@ -124,6 +125,7 @@ def test_what_two_faults_agree_on_is_not_believed(run: Run) -> None:
     assert prices(again, "verda") == truth
 
 
+@pytest.mark.slow
 def test_a_fault_that_came_first_does_not_refuse_the_truth(run: Run, server: CatalogServer) -> None:
     fault = DAMAGES["a tenth"](TRUTH["lambda"]) or b""
     run(0, **{"lambda": fault})
@@ -144,6 +146,7 @@ def test_a_real_rise_is_the_witness_of_the_next_fall(run: Run) -> None:
     assert prices(run(2, **{"lambda": fault}), "lambda") == believed
 
 
+@pytest.mark.slow
 def test_a_cut_is_reported_in_every_run(run: Run) -> None:
     run()
     cut = scaled(0.56)(TRUTH["lambda"]) or b""
@@ -183,6 +186,7 @@ DAMAGED_WITNESSES: list[Callable[[bytes], bytes]] = [
 ]
 
 
+@pytest.mark.slow
 def test_a_damaged_witness_lets_no_fault_win(run: Run, tmp_path: Path) -> None:
     """Whatever stands in the cache, the embedded prices judge; and the truth is believed again."""
     truth = {n: p for n, p in prices(run(), "lambda").items() if "-later" not in n}

@@ -105,6 +105,7 @@ def _days_of_the_cut() -> list[float]:
         return [float(row["price_usd"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instance_type", ["p5.48xlarge", "p9.48xlarge"], ids=["embedded", "new"])
 def test_the_cut_of_aws_in_2025_passes_day_by_day(mirror: CatalogServer, tmp_path: Path, instance_type: str) -> None:
     """98.32 to 55.04 in a night: of a machine that this release knows (by as much), and of one that it does not."""

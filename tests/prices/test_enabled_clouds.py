@@ -50,6 +50,7 @@ def note(home: Path, lists: dict[str, object], *, journal: str = "wal") -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_file_is_skypilots_own(home: Path) -> None:
     """Written by the installed SkyPilot itself."""
     write = (
@@ -139,6 +140,7 @@ def _plan(folder: Path, more: str = "", *options: str) -> tuple[str, Path]:
     return " ".join(said.output.split()), folder / "plan"
 
 
+@pytest.mark.slow
 def test_a_plan_says_which_clouds_it_compared_and_keeps_them(home: Path) -> None:
     note(home, {KEY: ["GCP", "Lambda"]})
     said, plan = _plan(home)
@@ -159,6 +161,7 @@ def _drift(plan: Path) -> str:
     return next(line.split()[1] for line in checked.output.splitlines() if line.startswith("drift "))
 
 
+@pytest.mark.slow
 def test_without_a_list_the_usual_clouds_are_compared(home: Path) -> None:
     said, plan = _plan(home)
     assert "so aws, azure, gcp, lambda are compared: the usual ones" in said
@@ -171,6 +174,7 @@ def test_without_a_list_the_usual_clouds_are_compared(home: Path) -> None:
     assert "candidates.clouds" in checked.output
 
 
+@pytest.mark.slow
 def test_stated_clouds_need_no_list(home: Path) -> None:
     note(home, {KEY: ["GCP"]})
     said, plan = _plan(home, "candidates: {clouds: all}\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import server as faults
 from live import EXTRACTS, NOON, ROOT, SHORT, extract_folder, run, site, state_of, use_site, workload_file
+from property_examples import some
 from server import CatalogServer, Fault
 
 from sky_melange.domain.offer import Obtained
@@ -64,7 +65,7 @@ def server(tmp_path: Path) -> Iterator[CatalogServer]:
         yield server
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", some(FAULTS))
 def test_a_cloud_with_a_fault_while_others_answer(name: str, server: CatalogServer, tmp_path: Path) -> None:
     """Without a copy the cloud is left out; with one (unless the server says that it has none) the copy is used."""
     make_fault, words = FAULTS[name]
@@ -90,6 +91,7 @@ def test_a_cloud_with_a_fault_while_others_answer(name: str, server: CatalogServ
         assert kept == [offer for offer in good.offers if offer.cloud == "lambda"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_command_with_a_fault_everywhere(
     name: str, server: CatalogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -328,6 +330,7 @@ def _refreshing(cache: Path, url: str, turns: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_refreshing_at_once(server: CatalogServer, tmp_path: Path) -> None:
     """While the catalogs change under them: each sees whole catalogs, and so does whoever comes after."""
     older = _cheaper(tmp_path / "older")
@@ -343,6 +346,7 @@ def test_processes_refreshing_at_once(server: CatalogServer, tmp_path: Path) -> 
     assert not list((tmp_path / "cache").rglob(".new-*"))
 
 
+@pytest.mark.slow
 def test_killed_during_a_refresh(server: CatalogServer, tmp_path: Path) -> None:
     """kill -9 at several moments: the cache stays readable, with whole catalogs and nothing newer than its data."""
     older = _cheaper(tmp_path / "older")

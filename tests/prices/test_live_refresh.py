@@ -48,6 +48,7 @@ def test_catalogs_are_fetched_once_and_then_only_confirmed(server: CatalogServer
     assert {o.provenance.fetched_at for o in second.offers} == {"2026-06-01T17:00:00Z"}
 
 
+@pytest.mark.slow
 def test_the_replay_changes_the_plan_and_the_history_names_it(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

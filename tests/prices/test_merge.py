@@ -119,6 +119,7 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[C
         yield first, second
 
 
+@pytest.mark.slow
 def test_gpuhunt_is_a_second_opinion(servers: tuple[CatalogServer, CatalogServer], tmp_path: Path) -> None:
     place = site(tmp_path / "cache", servers[0].url)
     policy = PricePolicy(sources=("skypilot", "gpuhunt"))

@@ -65,6 +65,7 @@ def test_the_benchmarks_run(name: str, shared_data: Path) -> None:
     assert "target" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_build_script_writes_the_committed_files(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
     import build_catalogs

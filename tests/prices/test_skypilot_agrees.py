@@ -96,6 +96,7 @@ def _asked(offers: list[Offer]) -> list[list[object]]:
     ]
 
 
+@pytest.mark.slow
 def test_skypilot_pays_our_prices(home: Path) -> None:
     book = load_snapshot(clouds=CLOUDS)
     every = [*book.offers, *(entry.offer for entry in book.quarantined)]
@@ -112,6 +113,7 @@ def test_skypilot_pays_our_prices(home: Path) -> None:
     assert off == {}
 
 
+@pytest.mark.slow
 def test_skypilot_picks_our_hosts_and_launches_on_our_clouds(home: Path) -> None:
     offers = [o for o in load_snapshot(clouds=["gcp"]).offers if o.instance_type.startswith("n1-")]
     hosts = {(o.catalog_accelerator, o.accelerators_per_instance): o.instance_type for o in offers}
@@ -123,6 +125,7 @@ def test_skypilot_picks_our_hosts_and_launches_on_our_clouds(home: Path) -> None
     assert set(launchable_clouds()) <= set(clouds)
 
 
+@pytest.mark.slow
 def test_skypilot_sizes_controllers_and_routers_as_we_do(shared_data: Path, tmp_path: Path) -> None:
     """Over the whole catalogs: the embedded extract must hold the machine that SkyPilot picks in a region."""
     clouds = ("aws", "azure", "do", "gcp", "ibm", "lambda", "nebius", "oci", "paperspace", "scp", "seeweb", "verda")

@@ -216,6 +216,7 @@ def _rows(count: int) -> bytes:
     return head + b"".join(row % index for index in range(count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [

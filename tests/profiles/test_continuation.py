@@ -145,6 +145,7 @@ def test_table_of_held_out_errors_never_falls_and_ends_with_the_worst_decile() -
         assert all(row.comparisons >= 20 for row in rows[:-1])
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_same_bytes_from_the_same_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     script = importlib.import_module("check_continuation")

@@ -233,6 +233,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_same_bytes_twice_and_readable_profiles(tmp_path: Path) -> None:
     for number in ("1", "2"):
         done = run_script("fit_profiles.py", EXTRACT, "--output", tmp_path / number, seed=number)
@@ -245,6 +246,7 @@ def test_the_script_writes_the_same_bytes_twice_and_readable_profiles(tmp_path: 
     assert profile.provenance.kind == "fitted"
 
 
+@pytest.mark.slow
 def test_files_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     old = tmp_path / "some-model" / "H100-tp1-fp8-vllm-fitted.json"
     kept = tmp_path / "some-model" / "H100-tp1-fp8-vllm.json"

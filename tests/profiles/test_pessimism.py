@@ -132,6 +132,7 @@ def workload(folder: Path, **profiles: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_plan_simulation_and_check_see_the_same_replica(tmp_path: Path) -> None:
     path = workload(tmp_path, confidence=0.9)
     assert run("plan", path, "--offline", "--out", tmp_path / "plan").exit_code == 0
@@ -147,6 +148,7 @@ def test_plan_simulation_and_check_see_the_same_replica(tmp_path: Path) -> None:
     assert run("check", tmp_path / "plan" / "plan.json", "--offline").exit_code == 3
 
 
+@pytest.mark.slow
 def test_costs_never_fall_with_confidence_and_the_table_shows_both_ends(tmp_path: Path) -> None:
     costs = []
     for confidence in (0.5, 0.8, 0.95):
@@ -160,6 +162,7 @@ def test_costs_never_fall_with_confidence_and_the_table_shows_both_ends(tmp_path
     assert costs[0] < costs[-1]
 
 
+@pytest.mark.slow
 def test_explain_says_what_a_measurement_is_worth(tmp_path: Path) -> None:
     result = run("plan", workload(tmp_path), "--offline", "--no-files", "--explain", "--format", "json")
     assert result.exit_code == 0, result.stderr

@@ -266,6 +266,7 @@ def test_ends_are_those_of_each_side_and_the_binomial_interval_is_exact(
     assert errors.binomial(20, 20) == pytest.approx((0.8316, 1.0), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_groups_of_an_exact_interval_are_right_as_often_as_their_layouts_allow(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

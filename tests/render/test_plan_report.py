@@ -193,6 +193,7 @@ def test_two_hundred_groups_and_the_same_bytes() -> None:
     assert "chat-l4-199" in page(many)
 
 
+@pytest.mark.slow
 def test_the_command_writes_one_page_and_no_half(tmp_path: Path) -> None:
     runner = CliRunner(mix_stderr=False)
     folder = tmp_path / "plan"

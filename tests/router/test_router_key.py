@@ -102,6 +102,7 @@ def test_the_engine_gets_the_key_by_its_environment(tmp_path: Path) -> None:
     assert refused.stderr.startswith(f"{SECRET} is empty, or has other characters")
 
 
+@pytest.mark.slow
 def test_a_launch_by_hand_without_the_key_starts_nothing(tmp_path: Path) -> None:
     """The commands that we print, with SkyPilot's own program: it asks for the key before anything else."""
     environment = {

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_the_table_is_what_the_script_writes(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "SKY_RUNTIME_DIR": str(tmp_path)}
     command = [sys.executable, str(ROOT / "scripts" / "build_clouds.py"), str(tmp_path / "clouds.csv")]

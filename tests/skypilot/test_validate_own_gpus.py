@@ -35,6 +35,7 @@ def _planned(folder: Path, text: str) -> PlanDocument:
     return read_plan(folder / "plan")
 
 
+@pytest.mark.slow
 def test_pods_beside_rented_machines(tmp_path: Path) -> None:
     document = _planned(tmp_path, WORKLOAD)
     verdicts = validate_plan(document)
@@ -46,6 +47,7 @@ def test_pods_beside_rented_machines(tmp_path: Path) -> None:
     assert details["instance_type"] == f"planned {own.instance_type}, SkyPilot {own.instance_type}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["serve", "cluster"])
 def test_pods_alone_and_what_an_edit_breaks(tmp_path: Path, mode: str) -> None:
     text = WORKLOAD.replace("clouds: [aws]", "clouds: none").replace("request_rate: 60", "request_rate: 20")

@@ -45,8 +45,8 @@ def failures(verdicts: tuple[GroupVerdict, ...]) -> list[str]:
     return [f"{verdict.group}: {check.name}: {check.detail}" for verdict in verdicts for check in verdict.failures]
 
 
-@pytest.mark.parametrize("mode", ["serve", "cluster"])
-@pytest.mark.parametrize("cloud", mostly_slow(CLOUDS, "aws", "lambda"))
+@pytest.mark.parametrize("mode", mostly_slow(("serve", "cluster"), "serve"))
+@pytest.mark.parametrize("cloud", mostly_slow(CLOUDS, "lambda"))
 def test_skypilot_picks_what_was_planned_at_the_planned_price(tmp_path: Path, cloud: str, mode: str) -> None:
     out = plan_folder(tmp_path, cloud, mode)
     groups = json.loads((out / "plan.json").read_text())["groups"]
@@ -63,6 +63,7 @@ def test_spot_plans_too(tmp_path: Path, cloud: str) -> None:
     assert failures(validate_plan(read_plan(plan_folder(tmp_path, cloud, "serve", spot="only")), OFFERS)) == []
 
 
+@pytest.mark.slow
 def test_a_price_that_the_price_book_does_not_have_is_seen(tmp_path: Path) -> None:
     document = read_plan(plan_folder(tmp_path, "lambda", "serve"))
     first, *rest = document.plan.groups
@@ -94,6 +95,7 @@ def _price_checks(result: Result) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_discount_is_known(tmp_path: Path) -> None:
     result, plan = _validated(tmp_path, discounts=[{"cloud": "lambda", "fraction": 0.1}])
     assert result.exit_code == 0, result.stderr
@@ -105,6 +107,7 @@ def test_a_discount_is_known(tmp_path: Path) -> None:
     assert "planned 3.8610, SkyPilot 4.2900" in undiscounted.stderr
 
 
+@pytest.mark.slow
 def test_prices_of_ones_own_are_not_held_against_skypilots_list(tmp_path: Path) -> None:
     """Reserved capacity at nothing, and more of the same machine at its list price."""
     rows = "lambda,us-east-1,gpu_1x_h100_sxm5,0,1\nlambda,us-east-1,gpu_1x_b200_sxm6,5.5,\n"
@@ -128,6 +131,7 @@ def test_a_damaged_plan_is_refused_before_skypilot_is_asked(tmp_path: Path) -> N
     assert result.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_machine_that_the_workload_describes_itself(tmp_path: Path) -> None:
     """No catalog has it: SkyPilot's parser and optimizer take it, and the price is the user's own."""
     columns = "cloud,region,instance_type,accelerator,accelerators,vcpus,memory_gib,price_usd_per_hour\n"

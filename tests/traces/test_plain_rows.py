@@ -110,7 +110,7 @@ def _every(count: str, time: str | None) -> str:
 
 
 @pytest.mark.parametrize("count", ["INTEGER", "BIGINT", "SMALLINT", "UINTEGER", "UTINYINT"])
-@pytest.mark.parametrize("time", [*TIMES, None])
+@pytest.mark.parametrize("time", some([*TIMES, None]))
 def test_every_combination_of_edge_cases(
     write: Write, monkeypatch: pytest.MonkeyPatch, count: str, time: str | None
 ) -> None:
@@ -365,7 +365,7 @@ def test_no_spelling_of_a_number_is_read_differently(axis: int) -> None:
     assert len(found) > 20
 
 
-@pytest.mark.parametrize("first", GOOD)
+@pytest.mark.parametrize("first", some(GOOD))
 @pytest.mark.parametrize("unit", [TimeUnit.AUTO, TimeUnit.MS])
 def test_no_spelling_of_a_time_is_read_differently(first: str, unit: TimeUnit) -> None:
     """After a first row of one spelling."""

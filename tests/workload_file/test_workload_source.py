@@ -134,6 +134,7 @@ EXHAUSTING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EXHAUSTING)
 def test_exhausting_files_fail_fast_and_briefly(mistakes_in: MistakesIn, kind: str) -> None:
     start = time.process_time()
@@ -145,6 +146,7 @@ def test_exhausting_files_fail_fast_and_briefly(mistakes_in: MistakesIn, kind: s
     assert seconds < (1 if kind == "billion laughs" else 5)
 
 
+@pytest.mark.slow
 def test_the_end_of_a_long_list_of_mistakes_is_said(mistakes_in: MistakesIn) -> None:
     found = mistakes_in(EXHAUSTING["many unknown keys"])
     assert len(found) == 101

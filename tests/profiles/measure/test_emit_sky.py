@@ -146,6 +146,7 @@ def test_script_launches_fetches_and_takes_down_what_it_fetched(emitted: Path, f
     assert fetched or f"sky down {cluster}" in done.stderr
 
 
+@pytest.mark.slow
 def test_skypilot_reads_every_job(emitted: Path, tmp_path: Path) -> None:
     """In a process of its own with an empty home: importing SkyPilot reads and writes the user's."""
     program = (

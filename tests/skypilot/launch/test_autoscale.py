@@ -89,6 +89,7 @@ def test_where_every_hour_is_alike_or_nothing_is_autoscaled_replicas_are_fixed()
         assert render(PLAN, scaled(WORKLOAD, scaling)) == render(replace(PLAN, schedule=None), WORKLOAD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_spot", [False, True])
 def test_skypilot_s_own_checks_take_the_policies(tmp_path: Path, repository: Path, is_spot: bool) -> None:
     """And `validate` holds their bounds against the plan's hours."""
@@ -163,6 +164,7 @@ def by_skyserve(cases: Sequence[Mapping[str, Any]], home: Path) -> list[list[lis
     return found
 
 
+@pytest.mark.slow
 def test_skyserve_takes_every_policy_and_decides_as_we_simulate(tmp_path: Path) -> None:
     """Its own class, in a process of its own, given the same requests for a day: the same targets, every 20 seconds."""
     texts = render(PLAN, WORKLOAD)

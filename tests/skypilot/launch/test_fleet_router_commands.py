@@ -78,6 +78,7 @@ def test_an_edited_router_fails_the_check(out: Path) -> None:
     assert "fleet-files" in failed.stderr
 
 
+@pytest.mark.slow
 def test_up_starts_the_router_last_and_down_ends_it_first(out: Path, cloud: FakeCloud) -> None:
     dry = run("up", out, "--dry-run", "--offline")
     assert dry.exit_code == 0, dry.stderr
@@ -107,6 +108,7 @@ def test_up_starts_the_router_last_and_down_ends_it_first(out: Path, cloud: Fake
     assert not (out / "endpoints.env").exists()
 
 
+@pytest.mark.slow
 def test_a_router_that_fails_leaves_the_plans_and_a_second_try_goes_on(out: Path, cloud: FakeCloud) -> None:
     cloud.broken = {ROUTER}
     failed = run("up", out, "--yes", "--offline")
@@ -118,6 +120,7 @@ def test_a_router_that_fails_leaves_the_plans_and_a_second_try_goes_on(out: Path
     assert "ROUTER_ENDPOINT=" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_fleet_that_has_a_router_each_ends_the_one_for_all(out: Path, cloud: FakeCloud) -> None:
     assert run("up", out, "--yes", "--offline").exit_code == 0
     planned = run("plan", files_of(out.parent, ""), "--out", out, "--offline")

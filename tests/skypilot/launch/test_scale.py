@@ -17,6 +17,7 @@ import yaml
 from click.testing import CliRunner, Result
 from fake_cloud import FakeCloud, stand_in
 from plans_by_hours import COUNTS, OFFICE, by_hours, scaled, write_folder
+from property_examples import mostly_slow
 
 from sky_melange import pipeline
 from sky_melange.cli import cli
@@ -82,7 +83,10 @@ def test_the_hour_of_a_moment(
     assert (found.hour, found.serving, found.running) == (hour, serving, running)
 
 
-@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns", "UTC"])
+ZONES = ("Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns", "UTC")
+
+
+@pytest.mark.parametrize("zone", mostly_slow(ZONES, "Australia/Lord_Howe"))
 @pytest.mark.parametrize("startup_minutes", [0.0, 12.0, 95.0, 240.0])
 def test_no_hour_begins_before_its_instances_were_started_in_time(zone: str, startup_minutes: float) -> None:
     """Of a schedule that differs in every hour, looked at every 5 minutes, over the days when clocks change there."""
@@ -219,6 +223,7 @@ json.dump(found, answer); answer.close()
 """
 
 
+@pytest.mark.slow
 def test_skyserve_finds_no_difference_for_which_it_would_replace_replicas(
     bench: Any, any_plan: Make, any_workload: Make, launched: CountingCloud, tmp_path: Path
 ) -> None:

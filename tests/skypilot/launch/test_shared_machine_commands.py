@@ -117,6 +117,7 @@ def test_an_edited_launch_file_fails_the_check(out: Path) -> None:
     assert "is missing" in run("check", out, "--offline").stderr
 
 
+@pytest.mark.slow
 def test_skypilot_reads_the_launch_file_as_one_machine_at_its_price(out: Path) -> None:
     found = run("validate", out, "--format", "json")
     assert found.exit_code == 0, found.stderr
@@ -136,6 +137,7 @@ def test_skypilot_reads_the_launch_file_as_one_machine_at_its_price(out: Path) -
         assert "'--tensor-size' is not a flag of vllm" in failed.stderr
 
 
+@pytest.mark.slow
 def test_two_engines_on_one_gpu_are_seen_by_validate(out: Path) -> None:
     path = out / f"{NAME}.sky.yaml"
     text = path.read_text(encoding="utf-8")
