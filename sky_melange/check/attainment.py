@@ -6,6 +6,7 @@ Also without the instances whose loss it is to survive.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sky_melange.check.checks import within
@@ -14,7 +15,7 @@ from sky_melange.domain.plan import Plan, SimulatedPlan
 from sky_melange.domain.profile import MatrixForm, Profile
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Workload
-from sky_melange.optimizer.verify import in_period
+from sky_melange.optimizer.verify import hours_of, in_period
 
 if TYPE_CHECKING:
     from sky_melange.pipeline.simulator import Simulator
@@ -88,8 +89,15 @@ def _worst(
         views = [in_period(plan, workload, period) for period in plan.schedule.periods if period.rate_rps]
         found = [_worst(view, asked, profiles, simulator, log) for view, asked in views]
         number = max(range(len(found)), key=lambda each: found[each][1])
-        hours = f"in the hours of up to {plan.schedule.periods[number].rate_rps:g} req/s"
-        return found[0][0], found[number][1], (hours, *found[number][2])
+        return found[0][0], found[number][1], (hours_of(plan.schedule.periods[number]), *found[number][2])
+    traffic = workload.traffic
+    if len(traffic.size_sets) > 1 and traffic.hours is not None:
+        rates_rps = traffic.hours.busiest_rps
+        asked = [replace(workload, traffic=traffic.within(*each)) for each in enumerate(rates_rps)]
+        found = [_worst(plan, each, profiles, simulator, log) for each in asked]
+        number = max(range(len(found)), key=lambda each: found[each][1])
+        hours = f"in the busiest hour with the sizes {traffic.size_sets[number].name!r}"
+        return found[number][0], found[number][1], (hours, *found[number][2])
     fleet, scenario = fleet_of(plan, workload, profiles), final_scenario(workload, log, usual_requests(plan))
     left = {group.name: group.instances for group in plan.groups}
     whole = simulator(fleet, scenario, workload.slo)
