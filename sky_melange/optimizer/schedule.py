@@ -167,8 +167,9 @@ class ScheduleProblem:
     `busiest` is the problem of period 0, and `factors[l][c]` times its loads are those of candidate c in period l:
     never more than in the period before. Where there are several sets of `sizes`, `busiest` has the loads of all, and
     those of period l are the factors times the ones of the set `sizes[l]`; empty: there is one set. A group that is
-    used has an instance in every period, and no fewer in one before; every limit holds in every period, losses included. Factors of 0, in the last period alone, are hours without
-    traffic: nothing need run, and no limit holds but that of changes. The charges are paid in every hour.
+    used has an instance in every period, and no fewer in one before; every limit holds in every period, losses
+    included. Factors of 0, in the last period alone, are hours without traffic: nothing need run, and no limit holds
+    but that of changes. The charges are paid in every hour.
     `busiest.keep` is charged for the counts of period 0, `busiest.max_cost_usd_per_hour` limits what they cost.
 
     `on_demand[c]`: USD per hour of an instance of c by the hour where `busiest.prices[c]` is that of a term, which is

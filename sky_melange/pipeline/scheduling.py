@@ -62,8 +62,8 @@ class Scheduled(Proven):
     """A schedule: `solved` is the fleet of its busiest period.
 
     `rates_rps`, `sizes` (the set, 0 where there are none), `counts` and `attained` (the share, and half of its
-    confidence interval) by period; `attained` is empty where nothing is simulated, and lacks a last period without requests.
-    `bound_usd_per_hour` and `raised_usd_per_hour` (as in `Schedule`) None: not known.
+    confidence interval) by period; `attained` is empty where nothing is simulated, and lacks a last period without
+    requests. `bound_usd_per_hour` and `raised_usd_per_hour` (as in `Schedule`) None: not known.
     """
 
     solved: Solved

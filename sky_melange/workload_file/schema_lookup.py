@@ -60,7 +60,7 @@ def valid_keys(path: KeyPath) -> tuple[str, ...]:
     return tuple(section.model_fields) if section is not None else ()
 
 
-_LISTS: Final = (("prices", "discounts"), ("candidates", "own"))
+_LISTS: Final = (("prices", "discounts"), ("candidates", "own"), ("traffic", "hours", "sizes"))
 """Sections that stand in lists: their keys are meant only there."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
@@ -144,12 +145,17 @@ def at_key(document: YamlDocument, path: KeyPath, error: InputError) -> InputErr
     """The same mistakes, each at the key of the workload that led to them: their own in `traffic`, or `path`."""
     return InputError(
         [
-            _mistake(document, (*_TRAFFIC, mistake.key), mistake.message)
+            _mistake(document, (*_TRAFFIC, *_path_of(mistake.key)), mistake.message)
             if mistake.source == _TRAFFIC[0] and mistake.key
             else _mistake(document, path, str(mistake))
             for mistake in error.mistakes
         ]
     )
+
+
+def _path_of(key: str) -> KeyPath:
+    """`hours.sizes[0].weights` by its parts."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", key))
 
 
 def _mistake(document: YamlDocument, path: KeyPath, message: str) -> Mistake:
