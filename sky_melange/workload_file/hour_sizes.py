@@ -149,7 +149,9 @@ def with_sizes(section: TrafficSection, traffic: Traffic, hours: Hours | None) -
             mistakes.append(((index, "hours"), "none of these hours has requests; leave the set out"))
     if mistakes:
         raise InputError([_of_traffic(place, message) for place, message in mistakes])
-    found: list[tuple[str, Sequence[int], tuple[tuple[float, ...], ...]]] = [(OTHERS, range(len(hours.rates_rps)), planned or rates_of(traffic.rates_rps, 1.0))]
+    found: list[tuple[str, Sequence[int], tuple[tuple[float, ...], ...]]] = [
+        (OTHERS, (), planned or rates_of(traffic.rates_rps, 1.0)),
+    ]
     found += [(each.name, each.hours, rates_of(each.weights, 1.0)) for each in stated]
     sets: list[SizeSet] = []
     for index, (name, _, weights) in enumerate(found):
