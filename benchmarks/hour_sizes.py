@@ -3,11 +3,11 @@
 python -m benchmarks.hour_sizes
 
 Llama 3.1 8B at a mean of 100 requests/s, without reserve. Three schedules: with the sizes of the whole day in every
-hour; the same with the rates of windows with larger requests raised by as much as these are larger, at most; and with the
-sizes of each window. Next to them the four windows planned each by itself, with a mix of groups of its own, which no
-router changes to by the clock. Every window is replayed in its own sizes at its own rate, by a seed that no search has
-seen. First by means alone, as if no request had to meet its targets, then with 99 % of the requests within 2 s and 40 ms
-a token. A minute or two of CPU.
+hour; the same with the rates of windows with larger requests raised by as much as these are larger at most; and with
+the sizes of each window. Next to them the four windows planned each by itself, with a mix of groups of its own, which
+no router changes to by the clock. Every window is replayed in its own sizes at its own rate, by a seed that no search
+has seen. First by means alone, as if no request had to meet its targets, then with 99 % of the requests within 2 s and
+40 ms a token. Some four minutes of CPU.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ def violations_of(
     routing = _routes_at(plan, wanted, buckets)
     now = plan
     is_same_basis = pipeline.profiles_digest(selected) == plan.inputs.profiles
-    if routing != plan.routing or not is_same_basis:
+    same_sizes = planned.traffic.size_sets == wanted.traffic.size_sets
+    if routing != plan.routing or not same_sizes or not is_same_basis:
         # Loads that are stated for other rates or profiles are computed anew; otherwise they must be what is stated.
         groups = tuple(
             _group_today(group, chosen[group.name], capacities[group.name], wanted, routing) for group in plan.groups
@@ -139,19 +140,25 @@ def _group_today(
     shares = {(route.input_tokens, route.output_tokens): dict(route.shares).get(group.name, 0.0) for route in routing}
     buckets = workload.traffic.buckets()
     of_bucket = [shares.get((bucket.input_tokens, bucket.output_tokens), 0.0) for bucket in buckets]
-    loads = [
-        (
-            buckets[part.bucket].rate_rps * part.fractions[0] * of_bucket[part.taken_for] / capacity.request_rate_rps,
-            capacity.concurrency,
-        )
-        for part in size_estimates(workload).parts
-        if isinstance(capacity := capacity_of(part, capacities), Capacity)
-    ]
-    busy_replicas = math.fsum(load for load, _ in loads)
-    running = math.fsum(load * concurrency for load, concurrency in loads) / busy_replicas if busy_replicas else 1.0
+    found: list[tuple[float, float]] = []
+    for situation in workload.traffic.in_busiest_hours():
+        loads = [
+            (
+                situation[part.bucket].rate_rps
+                * part.fractions[0]
+                * of_bucket[part.taken_for]
+                / capacity.request_rate_rps,
+                capacity.concurrency,
+            )
+            for part in size_estimates(workload).parts
+            if isinstance(capacity := capacity_of(part, capacities), Capacity)
+        ]
+        busy = math.fsum(load for load, _ in loads)
+        found.append((busy, math.fsum(load * concurrency for load, concurrency in loads) / busy if busy else 1.0))
+    is_simulated = group.max_utilization is not None
     return replace(
         group,
-        utilization=busy_replicas / group.replicas,
-        max_concurrency=max_concurrency(running, 1.0, is_simulated=group.max_utilization is not None),
+        utilization=max(busy for busy, _ in found) / group.replicas,
+        max_concurrency=max(max_concurrency(running, 1.0, is_simulated=is_simulated) for _, running in found),
         profile=group.profile if entry is None else entry.profile.provenance,
     )

@@ -84,7 +84,8 @@ def _rates(plan: Plan, workload: Workload) -> Iterator[str]:
             yield "schedule.periods: must be in the order of their rates, the busiest first"
         number, peak = rated[0]
         if not math.isclose(peak, planned, rel_tol=1e-6):
-            yield f"schedule.periods[{number}].rate_rps: is {peak!r}, but the plan is for {planned!r} in the busiest hour"
+            wanted = f"but the plan is for {planned!r} in the busiest hour"
+            yield f"schedule.periods[{number}].rate_rps: is {peak!r}, {wanted}"
 
 
 def _sizes(schedule: Schedule, hours: Hours) -> Iterator[str]:

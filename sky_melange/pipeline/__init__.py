@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from sky_melange.pipeline.reading import embedded_book, read, with_clouds_of
     from sky_melange.pipeline.simulating import arrivals_log, planned_fleet, usual_requests, workload_file_of
-    from sky_melange.pipeline.simulator import simulator, swept
+    from sky_melange.pipeline.simulator import in_worst_hour, simulator, swept
 
 __all__ = [
     "Planned",
@@ -42,6 +42,7 @@ __all__ = [
     "capacities_of",
     "check_budget",
     "embedded_book",
+    "in_worst_hour",
     "make_plan",
     "plan_file",
     "planned_fleet",
@@ -66,7 +67,7 @@ _NAMES: Final = {
     "profiling": ("capacities_of", "profiles_digest", "profiles_for", "profiles_on", "selected_profiles"),
     "reading": ("embedded_book", "read", "with_clouds_of"),
     "simulating": ("arrivals_log", "planned_fleet", "usual_requests", "workload_file_of"),
-    "simulator": ("simulator", "swept"),
+    "simulator": ("in_worst_hour", "simulator", "swept"),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
 
