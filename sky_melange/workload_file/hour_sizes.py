@@ -17,6 +17,8 @@ from sky_melange.workload_file.traffic import HoursSection, TrafficSection
 OTHERS: Final = "others"
 """The set of the hours that are in no other: they have the sizes of the traffic itself."""
 
+Weights = tuple[tuple[float, ...], ...]
+
 _SIZES: Final = ("traffic", "hours", "sizes")
 _SAME: Final = 1e-9
 _SUMS_DIFFER: Final = 1e-6
@@ -125,18 +127,23 @@ def _numbers(node: YamlNode | None) -> list[float]:
     return [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
 
 
-def with_sizes(section: TrafficSection, traffic: Traffic, hours: Hours | None) -> Traffic:
+def without_sizes(traffic: Traffic) -> tuple[Traffic, Weights | None]:
+    """Of traffic that stands in for a log, as it was planned for: that of the hours in no set, and its sizes."""
+    weights = next((each.weights for each in traffic.size_sets if each.name == OTHERS), None)
+    if traffic.hours is None or not traffic.size_sets:
+        return traffic, None
+    rates = traffic.rates_rps if weights is None else rates_of(weights, traffic.request_rate_rps)
+    return replace(traffic, rates_rps=rates, hours=replace(traffic.hours, sizes=())), weights
+
+
+def with_sizes(section: TrafficSection, traffic: Traffic, hours: Hours | None, others: Weights | None) -> Traffic:
     """The traffic with the sets of sizes that its section states; its own rates are then those of all hours together.
 
-    `hours` even where the traffic has none, as they are all alike. A set whose sizes are those of another is one with
-    it. Raises InputError for sets that are not of these hours and buckets.
+    `others` are the sizes of the hours in no set; None: those of the traffic. `hours` even where the traffic has none,
+    as they are all alike. A set whose sizes are those of another is one with it. Raises InputError for sets that are
+    not of these hours and buckets.
     """
     stated = section.hours.sizes if isinstance(section.hours, HoursSection) else ()
-    planned = next((each.weights for each in traffic.size_sets if each.name == OTHERS), None)
-    if traffic.hours is not None and traffic.hours.sizes:
-        # It stands in for a log, as it was planned for.
-        rates = traffic.rates_rps if planned is None else rates_of(planned, traffic.request_rate_rps)
-        traffic = replace(traffic, rates_rps=rates, hours=replace(traffic.hours, sizes=()))
     if not stated or hours is None:
         return traffic
     grid = (len(traffic.grid.input_edges), len(traffic.grid.output_edges))
@@ -149,12 +156,10 @@ def with_sizes(section: TrafficSection, traffic: Traffic, hours: Hours | None) -
             mistakes.append(((index, "hours"), "none of these hours has requests; leave the set out"))
     if mistakes:
         raise InputError([_of_traffic(place, message) for place, message in mistakes])
-    found: list[tuple[str, Sequence[int], tuple[tuple[float, ...], ...]]] = [
-        (OTHERS, (), planned or rates_of(traffic.rates_rps, 1.0)),
-    ]
-    found += [(each.name, each.hours, rates_of(each.weights, 1.0)) for each in stated]
+    found: list[tuple[str, Weights]] = [(OTHERS, others or rates_of(traffic.rates_rps, 1.0))]
+    found += [(each.name, rates_of(each.weights, 1.0)) for each in stated]
     sets: list[SizeSet] = []
-    for index, (name, _, weights) in enumerate(found):
+    for index, (name, weights) in enumerate(found):
         own = [hour for hour, rate in enumerate(hours.rates_rps) if rate > 0 and named.get(hour, -1) == index - 1]
         same = next((number for number, each in enumerate(sets) if _are_alike(each.weights, weights)), None)
         if same is not None:

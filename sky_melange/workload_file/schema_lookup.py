@@ -97,7 +97,7 @@ def example_of(path: KeyPath) -> object:
             example = next(iter(example.values()))
         elif isinstance(example, list):
             example = example[0]
-    for _ in items:
+    for _ in items if path in _SECTIONS else ():
         example = example[0] if isinstance(example, list) else example
     return example
 

@@ -10,7 +10,7 @@ from sky_melange.domain.buckets import Arrivals, BucketSize, TokenGrid, Traffic,
 from sky_melange.domain.trace import TraceReference
 from sky_melange.domain.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
 from sky_melange.errors import InputError, Mistake
-from sky_melange.workload_file.hour_sizes import with_sizes
+from sky_melange.workload_file.hour_sizes import with_sizes, without_sizes
 from sky_melange.workload_file.hours import StatedHours, counted_hours, is_shape, log_options, with_headroom
 from sky_melange.workload_file.traffic import (
     MAX_RPS,
@@ -41,13 +41,14 @@ def to_traffic(
     """
     if hours is not None and section.request_rate is None and not is_shape(section):
         section = section.model_copy(update={"request_rate": hours[0].peak_rps})
-    traffic = _at_tokens(_sized(section, file_name, resolve, usual_size), section.tokens_per_month)
+    traffic, others = without_sizes(_sized(section, file_name, resolve, usual_size))
+    traffic = _at_tokens(traffic, section.tokens_per_month)
     scaled = traffic.hours
     if hours is not None:
         rate = traffic.request_rate_rps if section.request_rate is None else section.request_rate
         scaled = hours[0].scaled_to(rate)
         traffic = replace(traffic, hours=None if scaled.is_even else scaled)
-    traffic = with_sizes(section, traffic, scaled)
+    traffic = with_sizes(section, traffic, scaled, others)
     traffic = replace(traffic, hours=with_headroom(section, traffic.hours))
     doubts = (f"Hours: {note}" for note in _doubts(traffic, () if hours is None else hours[1]))
     # Traffic that stands in for what is missing has them already.
