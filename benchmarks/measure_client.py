@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 import aiohttp
 import httpx
 
-from sky_melange.profiles.measure.sse import TokenStream
+from sky_melange.profiles.measure.client import TokenStream
 
 TOKEN_S = 0.02
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

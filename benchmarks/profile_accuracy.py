@@ -39,7 +39,7 @@ from profile_fit.roofline_fit import (  # noqa: E402
 from profile_fit.runs import Table, read_table  # noqa: E402
 
 from sky_melange.domain.profile import TO_END  # noqa: E402
-from sky_melange.prices.gpus import load_gpus  # noqa: E402
+from sky_melange.prices.names import load_gpus  # noqa: E402
 from sky_melange.profiles import known_models, load_profiles  # noqa: E402
 
 _PESSIMISTIC: Final = math.log2(0.5 / 0.2)

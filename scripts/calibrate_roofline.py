@@ -36,7 +36,7 @@ from profile_fit.roofline_fit import (  # noqa: E402
 from profile_fit.runs import read_table  # noqa: E402
 
 from sky_melange.domain.profile import interval_text  # noqa: E402
-from sky_melange.profiles.roofline_terms import TPOT_TERMS, TTFT_TERMS  # noqa: E402
+from sky_melange.profiles.roofline import TPOT_TERMS, TTFT_TERMS  # noqa: E402
 
 HEADER = (
     "left_out",
@@ -79,11 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
         of_runs = f"{100 * float(str(measured)):.1f} ({runs})" if measured else "–"
         print(f"| {name} | {cells} ({count}) | {100 * float(str(silicon)):.1f} | {of_runs} |")
     print()
-    _print(unseen, roofline_errors.coverage(guesses))
+    _print(unseen, roofline_errors.cases(guesses))
     return 0
 
 
-def _print(unseen: Iterable[Sequence[object]], coverage: Iterable[roofline_errors.Coverage]) -> None:
+def _print(unseen: Iterable[Sequence[object]], cases: Sequence[roofline_errors.Case]) -> None:
     print("| GPU | model | memory | truth | comparisons | TPOT | stated | 4 in 5 | rate | stated | 4 in 5 |")
     print("| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for row in unseen:
@@ -97,14 +97,22 @@ def _print(unseen: Iterable[Sequence[object]], coverage: Iterable[roofline_error
         print(f"| {' | '.join(map(str, (*names, found['comparisons'], *figures)))} |")
     print("\n| group | comparisons (layouts) | no slower than planned | within the interval | binomial, 95 % | 80 %? |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
-    for each in coverage:
+    groups = list(roofline_errors.coverage(cases))
+    for each in groups:
         low, high = each.bounds
         share = each.within / each.comparisons
-        is_near = "75 to 85 %" if 0.75 <= share <= 0.85 else "by chance" if low <= 0.8 <= high else "no"
+        is_near = "75 to 85 %" if roofline_errors.is_right(share) else "by chance" if low <= 0.8 <= high else "no"
         print(
             f"| {each.group} | {each.comparisons} ({each.layouts}) | {each.planned / each.comparisons:.0%} "
             f"| {share:.0%} | {100 * low:.0f} to {100 * high:.0f} | {is_near} |"
         )
+    right = sum(roofline_errors.is_right(each.within / each.comparisons) for each in groups)
+    models, layouts, alone = roofline_errors.spreads(cases)
+    print(f"\nSpread of logarithms: {alone:.2f} within layouts, {layouts:.2f} between them, {models:.2f} models")
+    print(f"{right} of {len(groups)} groups; were the interval exactly right,")
+    for has_models, what in ((False, "a layout's comparisons err alike"), (True, "so do a model's layouts")):
+        mean, low, high = roofline_errors.right_groups(cases, models=has_models)
+        print(f"- and {what}: {mean:.1f} ({low} to {high} in nine of ten draws)")
 
 
 def _row(name: str, found: dict[tuple[str, str], Errors], date: str) -> tuple[object, ...]:

@@ -37,7 +37,7 @@ from profile_fit.runs import Layout, Table, read_table  # noqa: E402
 from profile_fit.serving_runs import Run  # noqa: E402
 
 from sky_melange.domain.profile import TO_END, LatencyModelForm  # noqa: E402
-from sky_melange.prices.gpus import load_gpus  # noqa: E402
+from sky_melange.prices.names import load_gpus  # noqa: E402
 from sky_melange.profiles.continuation import LEAST_COMPARISONS, at_short_answers  # noqa: E402
 
 DIRECTIONS: Final = (

@@ -23,8 +23,8 @@ from profile_fit.bundle import details, profile  # noqa: E402
 from profile_fit.outcomes import Outcome, examine_all  # noqa: E402
 from profile_fit.runs import Layout, Table, read_table  # noqa: E402
 
-from sky_melange.prices.gpus import load_gpus  # noqa: E402
-from sky_melange.profiles.write_profile import profile_text  # noqa: E402
+from sky_melange.prices.names import load_gpus  # noqa: E402
+from sky_melange.profiles.profile_json import profile_text  # noqa: E402
 
 INDEX = ("model", "accelerator", "tensor_parallel", "dtype", "engine", "file", "layout", "kind")
 SKIPPED = (

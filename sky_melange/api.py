@@ -127,7 +127,7 @@ def plan(  # noqa: PLR0913 - a keyword for each option
     """
     from sky_melange import pipeline
     from sky_melange.domain.workload import Formulation, Objective
-    from sky_melange.prices.enabled_clouds import enabled_clouds
+    from sky_melange.prices.clouds import enabled_clouds
 
     planned = pipeline.plan_file(
         Path(workload),

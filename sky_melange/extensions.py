@@ -1,7 +1,7 @@
 """What an adapter is called and where it is: price sources, importers, formats of reports. One line each.
 
 The names are in `--help`, in the schema of workload.yaml and in messages; an adapter is imported when it is used.
-Limits (`optimizer/limits/`), outputs of the plan folder (`render/`), log formats (`traces/layouts/`) and commands
+Limits (`optimizer/limits/`), outputs of the plan folder (`render/`), log formats (`traces/layouts.py`) and commands
 (`cli/`) have their dict where they are.
 """
 
@@ -57,14 +57,14 @@ IMPORTERS: Final = Extensions(
             "vllm bench serve --save-result: one file a run, any number of files",
         ),
         "sglang-bench": Extension(
-            f"{_IMPORTERS}.sglang_bench:import_sglang_bench", "sglang.bench_serving --output-file: one line a run"
+            f"{_IMPORTERS}.vllm_bench:import_sglang_bench", "sglang.bench_serving --output-file: one line a run"
         ),
         "guidellm": Extension(f"{_IMPORTERS}.guidellm:import_guidellm", "GuideLLM reports (JSON)"),
         "aiperf": Extension(
             f"{_IMPORTERS}.aiperf:import_aiperf", "NVIDIA AIPerf, profile_export_aiperf.json: one file a run"
         ),
         "genai-perf": Extension(
-            f"{_IMPORTERS}.genai_perf:import_genai_perf", "NVIDIA GenAI-Perf, *_genai_perf.json: one file a run"
+            f"{_IMPORTERS}.aiperf:import_genai_perf", "NVIDIA GenAI-Perf, *_genai_perf.json: one file a run"
         ),
         "llmperf": Extension(f"{_IMPORTERS}.llmperf:import_llmperf", "LLMPerf, *_summary.json: one file a run"),
         "inferencex": Extension(
@@ -76,9 +76,9 @@ IMPORTERS: Final = Extensions(
         "table": Extension(
             f"{_IMPORTERS}.table:import_table", "CSV with input_tokens, output_tokens, concurrency, ttft_ms, tpot_ms"
         ),
-        "melange": Extension(f"{_IMPORTERS}.melange:import_melange", "one GPU of a Mélange solver file"),
+        "melange": Extension(f"{_IMPORTERS}.matrices:import_melange", "one GPU of a Mélange solver file"),
         "aibrix-profile": Extension(
-            f"{_IMPORTERS}.aibrix_profile:import_aibrix_profile", "AIBrix optimizer profile (JSON)"
+            f"{_IMPORTERS}.aibrix_benchmark:import_aibrix_profile", "AIBrix optimizer profile (JSON)"
         ),
         "aibrix-benchmark": Extension(
             f"{_IMPORTERS}.aibrix_benchmark:import_aibrix_benchmark", "AIBrix benchmark lines (JSONL, may be gzip)"
@@ -90,11 +90,11 @@ IMPORTERS: Final = Extensions(
 _CHECK: Final = "sky_melange.render.check_report"
 CHECK_FORMATS: Final = Extensions(
     {
-        "table": Extension(f"{_CHECK}.table:render"),
-        "json": Extension(f"{_CHECK}.json_text:render"),
-        "markdown": Extension(f"{_CHECK}.markdown:render"),
-        "junit": Extension(f"{_CHECK}.junit:render"),
-        "github": Extension(f"{_CHECK}.github:render"),
+        "table": Extension(f"{_CHECK}:render_table"),
+        "json": Extension(f"{_CHECK}:render_json"),
+        "markdown": Extension(f"{_CHECK}:render_markdown"),
+        "junit": Extension(f"{_CHECK}:render_junit"),
+        "github": Extension(f"{_CHECK}:render_github"),
     }
 )
 """Functions (`CheckReport`) -> text that ends with a line break."""
@@ -102,11 +102,11 @@ CHECK_FORMATS: Final = Extensions(
 _DIFF: Final = "sky_melange.render.diff_report"
 DIFF_FORMATS: Final = Extensions(
     {
-        "table": Extension(f"{_DIFF}.table:render"),
-        "json": Extension(f"{_DIFF}.json_text:render"),
-        "markdown": Extension(f"{_DIFF}.markdown:render"),
-        "junit": Extension(f"{_DIFF}.junit:render"),
-        "github": Extension(f"{_DIFF}.github:render"),
+        "table": Extension(f"{_DIFF}:render_table"),
+        "json": Extension(f"{_DIFF}:render_json"),
+        "markdown": Extension(f"{_DIFF}:render_markdown"),
+        "junit": Extension(f"{_DIFF}:render_junit"),
+        "github": Extension(f"{_DIFF}:render_github"),
     }
 )
 """Functions (`PlanDiff`) -> text that ends with a line break."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from kept_between_runs import keep_bytecode, with_compiled_simulator
 
 from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance
@@ -40,6 +41,8 @@ for _name, _examples in (("quick", 20), ("ci", 100)):
     )
 settings.load_profile("quick")
 
+keep_bytecode()
+
 # No test reaches the network by accident: without an address of its own a command finds nobody at this one, and nothing
 # in this cache (the commands that tests start inherit both).
 _CACHE = tempfile.mkdtemp(prefix="sky-melange-tests-")
@@ -51,11 +54,7 @@ os.environ["HF_HUB_CACHE"] = str(Path(_CACHE) / "no-models")
 # Nor are the clouds that SkyPilot has enabled here.
 os.environ["SKY_MELANGE_SKYPILOT_HOME"] = str(Path(_CACHE) / "no-skypilot")
 
-# The simulator is compiled once for all processes of a run, which takes some ten seconds.
-if "SKY_MELANGE_TESTS_COMPILED" not in os.environ:
-    os.environ["SKY_MELANGE_TESTS_COMPILED"] = tempfile.mkdtemp(prefix="sky-melange-compiled-")
-    atexit.register(shutil.rmtree, os.environ["SKY_MELANGE_TESTS_COMPILED"], ignore_errors=True)
-(Path(_CACHE) / "simulation").symlink_to(os.environ["SKY_MELANGE_TESTS_COMPILED"])
+with_compiled_simulator(Path(_CACHE))
 
 # Where the tests were started in the background, the shell had interrupts ignored, and the commands that tests start
 # and interrupt would inherit that.

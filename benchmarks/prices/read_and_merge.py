@@ -40,7 +40,7 @@ from pathlib import Path
 from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.workload import Disagreement
 from sky_melange.prices.book import make_book
-from sky_melange.prices.merge import merge
+from sky_melange.prices.current import merge
 from sky_melange.prices.offers import read_catalog
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.past import embedded_past

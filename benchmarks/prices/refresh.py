@@ -69,7 +69,7 @@ def measure(url: str, clouds: list[str]) -> tuple[float, float]:
     """Seconds of a first and of a second refresh with a new cache. Raises SystemExit when a cloud is missing."""
     from sky_melange.prices import FetchLimits
     from sky_melange.prices.hosted.fetch import Fetcher
-    from sky_melange.prices.hosted.refresh import refresh
+    from sky_melange.prices.hosted.source import refresh
     from sky_melange.prices.hosted.store import CatalogStore
 
     taken = []

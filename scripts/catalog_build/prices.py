@@ -8,10 +8,9 @@ from pathlib import Path
 
 from catalog_build.opinions import AWS_LIST
 from catalog_build.sources import NEWEST, OVERHEAD_TYPES, SOURCES, SourceFile
-from sky_melange.prices.catalog_csv import CatalogRow, SkipTally, read_rows
-from sky_melange.prices.gcp import ATTACHABLE_FAMILIES, AttachableHosts, host_types
+from sky_melange.prices.catalog_csv import TPU_PREFIX, CatalogRow, SkipTally, priced_rows, read_rows
 from sky_melange.prices.names import resolve
-from sky_melange.prices.priced_rows import TPU_PREFIX, priced_rows
+from sky_melange.prices.offers import ATTACHABLE_FAMILIES, AttachableHosts, host_types
 from sky_melange.untrusted import decoded
 
 HEADER = (

@@ -13,7 +13,7 @@ from profile_fit.fitting import Fit, Neighbour, fit, predict
 from profile_fit.runs import Layout
 from profile_fit.serving_runs import Run
 from sky_melange.profiles.architectures import known_models
-from sky_melange.profiles.memory import kv_cache_tokens
+from sky_melange.profiles.gpu_compute import kv_cache_tokens
 
 LEAST_RUNS: Final = 2
 """Runs that a layout needs: one is left out at a time, and one still tells how its neighbours' law is scaled."""

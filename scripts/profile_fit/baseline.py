@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from profile_fit.serving_runs import Run
-from sky_melange.profiles.least_squares import Array, non_negative
+from sky_melange.profiles.step_terms import Array, non_negative
 
 
 def predict_one(known: Sequence[Run], run: Run) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from profile_fit.robust_fit import Group, GroupName, robust_fit
 from profile_fit.serving_runs import Limit, Run, limits, without_waiting
 from sky_melange.domain.profile import TpotLaw, TtftLaw
 from sky_melange.profiles import latency_model
-from sky_melange.profiles.least_squares import Array
+from sky_melange.profiles.step_terms import Array
 
 EXPONENTS: Final = tuple(round(0.3 + 0.05 * step, 2) for step in range(15))
 """0.30, 0.35 … 1.00."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from sky_melange.profiles.least_squares import Array, non_negative
+from sky_melange.profiles.step_terms import Array, non_negative
 
 _ROUNDS: Final = 3
 _LARGEST_LOSS: Final = 0.5

@@ -16,9 +16,8 @@ from profile_fit.runs import Table
 from sky_melange.domain.profile import PointsForm, ProfileKind, Skipped
 from sky_melange.profiles import bundled
 from sky_melange.profiles.architectures import known_models
-from sky_melange.profiles.least_squares import Array, non_negative
-from sky_melange.profiles.roofline import setup_of
-from sky_melange.profiles.roofline_terms import Setup
+from sky_melange.profiles.roofline import Setup, setup_of
+from sky_melange.profiles.step_terms import Array, non_negative
 
 LEFT_OUT: Final = ("A100-80GB", "B200", "H100", "H200", "L40S")
 SILICON: Final = "silicon"

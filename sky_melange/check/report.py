@@ -26,7 +26,7 @@ from sky_melange.domain.workload import EVERY_CLOUD, Budget, LaunchMode, Workloa
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake, NotOptimalError
 from sky_melange.optimizer.spot import unknown_surges
 from sky_melange.plan_file import PlanDocument
-from sky_melange.prices.own_gpus import with_own_gpus
+from sky_melange.prices.own import with_own_gpus
 from sky_melange.render import render_files
 from sky_melange.render.engine_command import DTYPE_FLAGS
 from sky_melange.render.plan_json import FILE_NAME

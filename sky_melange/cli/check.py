@@ -92,7 +92,7 @@ def command(
     from sky_melange.api import check
     from sky_melange.check.prices import UNCONFIRMED_HOURS
     from sky_melange.plan_file.fleet import is_fleet_folder
-    from sky_melange.render.check_report import table
+    from sky_melange.render.check_report import render_table
 
     limits = _limits(budget, monthly_budget, max_drift, max_age_hours)
     targets = write_targets(writes, CHECK_FORMATS)
@@ -124,7 +124,7 @@ def command(
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if output_format == "table":
-        click.echo(table.render(report, color=use_color()), nl=False)
+        click.echo(render_table(report, color=use_color()), nl=False)
     else:
         click.echo(CHECK_FORMATS[output_format](report), nl=False)
     for kind, path in targets:
@@ -137,26 +137,26 @@ def check_fleet(folder: Path, checked: Callable[[Path], CheckReport], *, output_
     import json
 
     from sky_melange.domain.check import Verdict
-    from sky_melange.render import verdict_table
-    from sky_melange.render.check_report import json_text, table, words
+    from sky_melange.render import check_words, verdict_table
+    from sky_melange.render.check_report import document, render_table
 
     errors, (name, reports, checks) = fleet_errors(folder, checked, is_explained=output_format == "table")
     for report in reports:
         for warning in report.warnings:
             click.echo(f"Warning: {report.plan_name}: {warning}", err=True)
     if output_format == "json":
-        found = {report.plan_name: json_text.document(report) for report in reports}
+        found = {report.plan_name: document(report) for report in reports}
         of_all = [{**dataclasses.asdict(check), "details": list(check.details)} for check in checks]
         click.echo(json.dumps({"fleet": name, "checks": of_all, "plans": found}, indent=2, ensure_ascii=False))
     else:
         for report in reports:
-            click.echo(table.render(report, color=use_color()))
+            click.echo(render_table(report, color=use_color()))
         rows = [
             (
                 name,
                 check.name,
                 check.verdict is not Verdict.FAIL,
-                f"{'skipped, ' if check.verdict is Verdict.SKIPPED else ''}{words.figure(check)}: {check.says}",
+                f"{'skipped, ' if check.verdict is Verdict.SKIPPED else ''}{check_words.figure(check)}: {check.says}",
             )
             for check in checks
         ]
@@ -171,7 +171,7 @@ def fleet_errors(
     from sky_melange.check.fleet import fleet_checks
     from sky_melange.domain.check import Verdict
     from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
-    from sky_melange.render.check_report import words
+    from sky_melange.render import check_words
 
     document = read_fleet_plan(folder)
     plans = read_member_plans(document)
@@ -186,7 +186,7 @@ def fleet_errors(
     failed = [check for check in checks if check.verdict is Verdict.FAIL]
     if failed:
         lines = [
-            "\n".join([f"{check.name}: {words.sentence(check)}", *(f"  {each}" for each in check.details)])
+            "\n".join([f"{check.name}: {check_words.sentence(check)}", *(f"  {each}" for each in check.details)])
             for check in failed
         ]
         errors.append((document.plan.name, CheckFailedError("\n".join(lines))))
@@ -242,7 +242,7 @@ def raise_failed(report: CheckReport, *, is_explained: bool) -> None:
 
     `is_explained`: the details were just shown to a person; they are not said twice.
     """
-    from sky_melange.render.check_report.words import explanation, sentence
+    from sky_melange.render.check_words import explanation, sentence
 
     if not report.failed:
         return

@@ -32,7 +32,7 @@ def command(*, old: Path, new: Path, output_format: str, writes: tuple[str, ...]
     """
     from sky_melange.api import diff
     from sky_melange.plan_file.fleet import is_fleet_folder
-    from sky_melange.render.diff_report import table
+    from sky_melange.render.diff_report import render_table
 
     targets = write_targets(writes, DIFF_FORMATS)
     if is_fleet_folder(old) or is_fleet_folder(new):
@@ -40,7 +40,7 @@ def command(*, old: Path, new: Path, output_format: str, writes: tuple[str, ...]
         return
     changes = diff(old, new)
     if output_format == "table":
-        click.echo(table.render(changes, color=use_color()), nl=False)
+        click.echo(render_table(changes, color=use_color()), nl=False)
     else:
         click.echo(DIFF_FORMATS[output_format](changes), nl=False)
     for kind, path in targets:
@@ -51,7 +51,7 @@ def _of_fleets(old: Path, new: Path, output_format: str, *, is_written: bool) ->
     """The plans that both have, one after the other; those that only one has, by name."""
     from sky_melange.api import diff
     from sky_melange.plan_file.fleet import is_fleet_folder, read_fleet_plan, read_member_plans
-    from sky_melange.render.diff_report import table
+    from sky_melange.render.diff_report import render_table
     from sky_melange.render.money import dollars
 
     if not (is_fleet_folder(old) and is_fleet_folder(new)):
@@ -80,4 +80,4 @@ def _of_fleets(old: Path, new: Path, output_format: str, *, is_written: bool) ->
             click.echo(f"{what}: {', '.join(names)}")
     for changes in both.values():
         click.echo("")
-        click.echo(table.render(changes, color=use_color()), nl=False)
+        click.echo(render_table(changes, color=use_color()), nl=False)

@@ -72,13 +72,13 @@ def server(*, offline: bool) -> MCPServer[Any]:
     def check(plan: str, max_usd_per_hour: float | None = None, max_usd_per_month: float | None = None) -> str:
         """A committed plan (the path of its plan.json or folder) against today's prices and budgets, as JSON."""
         from sky_melange import api
-        from sky_melange.render.check_report import json_text
+        from sky_melange.render.check_report import render_json
 
         with _turn():
             report = api.check(
                 plan, max_usd_per_hour=max_usd_per_hour, max_usd_per_month=max_usd_per_month, offline=offline
             )
-        return json_text.render(report)
+        return render_json(report)
 
     @found.tool()
     def prices(accelerator: str, cloud: str | None = None, spot: bool | None = None) -> str:

@@ -23,7 +23,7 @@ from sky_melange.cli.sketch import given_options, sketch, sketch_options
 from sky_melange.domain.fleet import FLEET_FILE, charged_once
 from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
-from sky_melange.prices.enabled_clouds import enabled_clouds
+from sky_melange.prices.clouds import enabled_clouds
 from sky_melange.prices.records import load_commitments
 from sky_melange.render import (
     explain_table,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 _QUIET_S: Final = 1.0
 _PROGRESS_S: Final = 10.0
-
 
 _EXAMPLES: Final = """\b
 Examples:

@@ -9,10 +9,12 @@ from datetime import datetime
 
 import click
 
-from sky_melange.cli.price_site import price_site, utc_now
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.prices import current_book, warnings_of
+from sky_melange.prices.site import price_site, utc_now
+
+__all__ = ["price_site", "utc_now"]
 
 refresh_option = click.option(
     "--refresh/--offline",

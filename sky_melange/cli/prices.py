@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import click
 
 from sky_melange.cli.options import use_color
-from sky_melange.cli.price_book import price_book, refresh_option
-from sky_melange.cli.price_site import price_site, utc_now
+from sky_melange.cli.price_book import price_book, price_site, refresh_option, utc_now
 from sky_melange.domain.ages import iso_utc
 from sky_melange.domain.price_change import PriceChange
 from sky_melange.domain.workload import PricePolicy

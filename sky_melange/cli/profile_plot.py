@@ -54,7 +54,7 @@ def compared(
     Raises MissingDataError when there is no such profile, or no embedded price of one of the two.
     """
     from sky_melange.prices import cheapest_replica, load_snapshot
-    from sky_melange.profiles.comparison import compare
+    from sky_melange.profiles.grid import compare
 
     key = profile.key
     other = find(

@@ -123,7 +123,7 @@ def _check_names(accelerators: tuple[str, ...]) -> None:
 
 def _write(profiles: list[Profile], folder: Path) -> list[Path]:
     from sky_melange.cli.atomic_file import write_atomically
-    from sky_melange.profiles.write_profile import profile_text
+    from sky_melange.profiles.profile_json import profile_text
 
     files = {folder / _file_name(profile): profile for profile in profiles}
     _check_free(files)

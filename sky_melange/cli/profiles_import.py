@@ -62,7 +62,7 @@ def command(*, file_format: str, files: tuple[Path, ...], out: Path, force: bool
     """Writes the profile; warnings go to stderr."""
     from sky_melange.cli.atomic_file import write_atomically
     from sky_melange.profiles.importers import likely_format
-    from sky_melange.profiles.write_profile import profile_text
+    from sky_melange.profiles.profile_json import profile_text
 
     request = _request(files, options)
     if out.exists() and not force:

@@ -124,7 +124,7 @@ def _run(spec: MeasureSpec, endpoint: Endpoint, out: Path, *, restart: bool) -> 
 def _write(spec: MeasureSpec, journal: Journal, out: Path, *, must_exist: bool) -> None:
     from sky_melange.cli.atomic_file import write_atomically
     from sky_melange.profiles.measure import NothingMeasuredError, to_profile
-    from sky_melange.profiles.write_profile import profile_text
+    from sky_melange.profiles.profile_json import profile_text
 
     try:
         measured = to_profile(spec, journal)

@@ -11,7 +11,7 @@ import click
 
 from sky_melange.cli.fleet import MACHINES, of_each_plan
 from sky_melange.cli.options import format_option, use_color
-from sky_melange.cli.price_site import price_site, utc_now
+from sky_melange.cli.price_book import price_site, utc_now
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import CheckFailedError

@@ -375,7 +375,7 @@ def _workload(
 ) -> str:
     """The text of the workload, read back: what an option spoils is reported, not written."""
     from sky_melange.render.workload_yaml import workload_yaml
-    from sky_melange.traces.traffic import describe, planned_rate, to_traffic
+    from sky_melange.traces.rates import describe, planned_rate, to_traffic
     from sky_melange.workload_file import read_workload
 
     rate_rps = planned_rate(summary) if request_rate is None else request_rate

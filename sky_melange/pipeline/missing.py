@@ -13,7 +13,7 @@ from sky_melange.domain.profile import Capacity, Profile, Skipped
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer.candidates import ProfileCapacities, build_candidates
 from sky_melange.pipeline.profiling import capacities_of
-from sky_melange.prices.own_gpus import own_offers
+from sky_melange.prices.own import own_offers
 from sky_melange.resources import cloud_features
 from sky_melange.workload_file import did_you_mean
 

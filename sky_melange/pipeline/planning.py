@@ -52,7 +52,7 @@ from sky_melange.pipeline.profiling import (
     trusted_profiles,
 )
 from sky_melange.pipeline.reading import ConfigOf, Tell, embedded_book, read
-from sky_melange.prices.own_gpus import with_own_gpus
+from sky_melange.prices.own import with_own_gpus
 from sky_melange.prices.records import spot_swings
 from sky_melange.profiles import (
     Selection,

@@ -31,12 +31,12 @@ from sky_melange.profiles import (
     with_overhead,
 )
 from sky_melange.profiles.architectures import known_models, nearest
-from sky_melange.profiles.estimates import has_shape, shape_of
+from sky_melange.profiles.bundled import twins
 from sky_melange.profiles.gpu_compute import without_kernels
 from sky_melange.profiles.loading import disk_gb, host_memory, too_large_to_load
 from sky_melange.profiles.roofline import ENGINE as ESTIMATED_ENGINE
+from sky_melange.profiles.roofline import has_shape, shape_of
 from sky_melange.profiles.selection import gaps_of
-from sky_melange.profiles.twins import twins
 
 
 def profiles_for(workload: Workload, book: PriceBook, folder: Path) -> tuple[Profile, ...]:
@@ -72,7 +72,7 @@ def profiles_on(
     known = {p.key.accelerator for p in made if policy.extrapolate or not gaps_of(p, shapes)}
     missing = {name for name in estimable if name not in known and without_kernels(name, engines) is None}
     if missing and _may_estimate(workload):
-        from sky_melange.profiles.estimates import estimated_profiles
+        from sky_melange.profiles.roofline import estimated_profiles
 
         longest = (max(inputs for inputs, _ in shapes), max(outputs for _, outputs in shapes))
         for engine in engines:

@@ -30,7 +30,7 @@ from sky_melange.pipeline.attaining import (
     Search,
 )
 from sky_melange.pipeline.judging import LONGER, Judge, Simulate, fleet_of_solved, in_busiest_hours, in_hours
-from sky_melange.profiles.estimates import has_shape, shape_of
+from sky_melange.profiles.roofline import has_shape, shape_of
 from sky_melange.traces.request_log import RequestLog
 
 _ROUNDS: Final = 6

@@ -7,6 +7,7 @@ Keys that no field has are left alone: later releases of the same schema version
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import types
 import typing
@@ -26,6 +27,12 @@ _CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\ud
 _PROSE: Final = re.compile(r"(^|\.)(notes?|assumptions|warnings)(\[\d+\])?$")
 
 
+@functools.cache
+def _fields(kind: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple((field, hints[field.name]) for field in dataclasses.fields(kind))
+
+
 class Decoder:
     """Collects mistakes while decoding. What is wrong comes back as None: look at `mistakes` before using it."""
 
@@ -38,18 +45,17 @@ class Decoder:
         if len(self.mistakes) < MAX_MISTAKES:
             self.mistakes.append(Mistake(source=self.source, key=key, message=message))
 
-    def record(self, kind: type[Any], found: object, key: str, names: Mapping[str, str] | None = None) -> Any:
+    def record(self, kind: Any, found: object, key: str, names: Mapping[str, str] | None = None) -> Any:
         """A dataclass from an object; `names` gives the JSON name of fields that have another there."""
         if not isinstance(found, dict):
             return self._wrong(key, "an object", found)
         before = len(self.mistakes)
-        hints = typing.get_type_hints(kind)
         values: dict[str, Any] = {}
-        for field in dataclasses.fields(kind):
+        for field, hint in _fields(kind):
             name = (names or {}).get(field.name, field.name)
             place = f"{key}.{name}" if key else name
             if name in found:
-                values[field.name] = self.value(hints[field.name], found[name], place)
+                values[field.name] = self.value(hint, found[name], place)
             elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 self.mistake(place, "is missing; plan again, or restore it from version control")
         return kind(**values) if len(self.mistakes) == before else None

@@ -16,8 +16,8 @@ from sky_melange.prices.book import make_book
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS, USUAL_CLOUDS
 from sky_melange.prices.current import current_book
 from sky_melange.prices.freshness import warnings_of
-from sky_melange.prices.gpus import known_accelerators, load_gpus
 from sky_melange.prices.history import PriceHistory
+from sky_melange.prices.names import known_accelerators, load_gpus
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import discounted
 from sky_melange.prices.past import embedded_past

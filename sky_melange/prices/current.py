@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from sky_melange.domain.ages import age_hours, iso_utc
-from sky_melange.domain.offer import MissingPrices, Obtained, Offer, PriceBook, PriceState
-from sky_melange.domain.workload import PricePolicy
+from sky_melange.domain.offer import (
+    SOURCES_DISAGREE,
+    MissingPrices,
+    Obtained,
+    Offer,
+    PriceBook,
+    PriceState,
+    Quarantined,
+)
+from sky_melange.domain.workload import Disagreement, PricePolicy
 from sky_melange.errors import InputError, Mistake
 from sky_melange.extensions import PRICE_SOURCES
 from sky_melange.prices.book import make_book
 from sky_melange.prices.freshness import missing_clouds, require_fresh, require_prices, with_age_limit
 from sky_melange.prices.hosted.source import bases_of
 from sky_melange.prices.last_believed import LastBelieved
-from sky_melange.prices.merge import merge
 from sky_melange.prices.opinions import load_opinions
 from sky_melange.prices.own import apply_own_prices
 from sky_melange.prices.past import Past, embedded_past
 from sky_melange.prices.plausibility import Judged, judge
 from sky_melange.prices.snapshot import SnapshotSource, require_clouds, snapshot_clouds
-from sky_melange.prices.source import CatalogOffers, PriceRequest, PriceSite, SourcePrices
+from sky_melange.prices.source import CatalogOffers, PriceRequest, PriceSite, SourcePrices, dearest, sale_of
+
+_TOLERANCE_FRACTION: Final = 0.02
+"""On-demand prices of one machine that differ by no more are rounded differently."""
+
+_SPOT_TOLERANCE_FRACTION: Final = 0.5
+"""Spot prices move between the hours at which two sources looked."""
+
+_RULE: Final = "sources_disagree"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """One catalog a cloud, what was put aside because sources disagree, and what to say about it.
+
+    `agreed` names offers that a second source confirms.
+    """
+
+    catalogs: tuple[CatalogOffers, ...]
+    quarantined: tuple[Quarantined, ...] = ()
+    remarks: tuple[str, ...] = ()
+    agreed: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Tally:
+    compared: int = 0
+    off: int = 0
+    furthest_fraction: float = 0.0
+    quarantined: list[Quarantined] = field(default_factory=list)
+    agreed: set[str] = field(default_factory=set)
+
+
+_CHOSEN: Final[Mapping[Disagreement, str]] = {
+    Disagreement.HIGHEST: "the dearer price is used",
+    Disagreement.PREFER: "the price of the source named first is used",
+    Disagreement.QUARANTINE: "they are quarantined",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +132,32 @@ def current_book(  # noqa: PLR0913 - one keyword for each circumstance
         missing=missing,
     )
     return apply_own_prices(_fresh_commitments(book, policy.max_age_hours, now), policy)
+
+
+def merge(sources: Sequence[tuple[str, Sequence[CatalogOffers]]], on_disagreement: Disagreement) -> Merged:
+    """Merges (source name, its catalogs), the preferred source first."""
+    merged: dict[str, tuple[str, CatalogOffers]] = {}
+    quarantined: list[Quarantined] = []
+    remarks: list[str] = []
+    agreed: set[str] = set()
+    for name, catalogs in sources:
+        for catalog in catalogs:
+            if catalog.cloud not in merged:
+                merged[catalog.cloud] = (name, catalog)
+                continue
+            first_name, first = merged[catalog.cloud]
+            tally = _Tally()
+            offers = _commented(first, catalog, name, on_disagreement, tally)
+            merged[catalog.cloud] = (first_name, replace(first, offers=offers))
+            quarantined += tally.quarantined
+            agreed |= tally.agreed
+            remarks.append(_remark(catalog.cloud, first_name, name, tally, on_disagreement))
+    return Merged(
+        catalogs=tuple(catalog for _, (_, catalog) in sorted(merged.items())),
+        quarantined=tuple(quarantined),
+        remarks=tuple(remarks),
+        agreed=frozenset(agreed),
+    )
 
 
 def _fresh_commitments(book: PriceBook, max_age_hours: float | None, now: datetime) -> PriceBook:
@@ -191,3 +262,52 @@ def _check_sources(names: Sequence[str]) -> None:
         mistakes = [Mistake(source="prices.sources", message=f"must not be empty; there are: {known}")]
     if mistakes:
         raise InputError(mistakes)
+
+
+def _commented(
+    first: CatalogOffers, second: CatalogOffers, name: str, on_disagreement: Disagreement, tally: _Tally
+) -> tuple[Offer, ...]:
+    theirs = dearest(second.offers)
+    kept = []
+    for offer in first.offers:
+        price = theirs.get(sale_of(offer)) if offer.accelerator else None
+        if price is None:
+            kept.append(offer)
+            continue
+        tally.compared += 1
+        if _agree(offer, price):
+            tally.agreed.add(offer.name)
+            kept.append(offer)
+            continue
+        tally.off += 1
+        own = offer.price_usd_per_hour
+        tally.furthest_fraction = max(tally.furthest_fraction, abs(price - own) / max(min(price, own), 1e-9))
+        said = f"{SOURCES_DISAGREE}{offer.provenance.source} says {own:.4f}, {name} {price:.4f} USD per hour"
+        if on_disagreement is Disagreement.QUARANTINE:
+            tally.quarantined.append(Quarantined(offer=offer, rule=_RULE, reason=said))
+        else:
+            dearer = max(own, price) if on_disagreement is Disagreement.HIGHEST else own
+            kept.append(_repriced(offer, dearer, f"{said}; {_CHOSEN[on_disagreement]}"))
+    return tuple(kept)
+
+
+def _repriced(offer: Offer, price_usd_per_hour: float, said: str) -> Offer:
+    provenance = replace(offer.provenance, detail=f"{offer.provenance.detail}; {said}")
+    return replace(offer, price_usd_per_hour=price_usd_per_hour, provenance=provenance)
+
+
+def _agree(offer: Offer, price_usd_per_hour: float) -> bool:
+    tolerance = _SPOT_TOLERANCE_FRACTION if offer.use_spot else _TOLERANCE_FRACTION
+    low, high = sorted((offer.price_usd_per_hour, price_usd_per_hour))
+    return high <= low * (1 + tolerance)
+
+
+def _remark(cloud: str, first: str, second: str, tally: _Tally, on_disagreement: Disagreement) -> str:
+    if not tally.compared:
+        return f"{cloud}: no offer of {second} is one of {first}, so none was compared"
+    if not tally.off:
+        return f"{cloud}: {first} and {second} agree on {tally.compared} offers"
+    return (
+        f"{cloud}: {tally.off} of {tally.compared} offers differ between {first} and {second}, by up to "
+        f"{tally.furthest_fraction:.0%}; {_CHOSEN[on_disagreement]} (prices.on_disagreement: {on_disagreement})"
+    )

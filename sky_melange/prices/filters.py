@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sky_melange.errors import InputError, Mistake
 from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
-from sky_melange.prices.gpus import known_accelerators
+from sky_melange.prices.names import known_accelerators
 
 
 def check_filters(*, accelerator: str | None, cloud: str | None, prefix: str = "") -> None:

@@ -66,6 +66,7 @@ def _state(catalog: CatalogOffers) -> PriceState:
     return PriceState(source=NAME, cloud=catalog.cloud, obtained=Obtained.SNAPSHOT, fetched_at=date, as_of=date)
 
 
+@cache
 def _read(folder: Path, cloud: str) -> CatalogOffers:
     path = folder / f"{cloud}.csv"
     origins = _origins()

@@ -73,7 +73,7 @@ def profiles_of(
     model: Model, engines: Collection[str], accelerators: Collection[str] | None = None
 ) -> tuple[Profile, ...]:
     """All profiles of a workload's model, its own before those of models with the same architecture."""
-    from sky_melange.profiles.twins import twin_profiles
+    from sky_melange.profiles.bundled import twin_profiles
 
     own = [each for engine in engines for each in load_profiles(model.profiled_id, model.dtype, engine, accelerators)]
     return (*own, *(each for engine in engines for each in twin_profiles(model, engine, accelerators)))

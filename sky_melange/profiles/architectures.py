@@ -14,8 +14,7 @@ from functools import cache
 from typing import Any, Final
 
 from sky_melange.profiles.model_config import ModelConfig, parse_config
-from sky_melange.profiles.model_shape import ModelShape
-from sky_melange.profiles.stated_size import contradiction
+from sky_melange.profiles.model_shape import ModelShape, contradiction
 from sky_melange.resources import data_path
 from sky_melange.untrusted import own_json
 
@@ -96,14 +95,20 @@ def _words(model: str) -> set[str]:
     return set(re.findall(r"[a-z]+|\d+(?:\.\d+)?", model.rsplit("/", 1)[-1].lower())) - _EVERYWHERE
 
 
+@cache
+def _shape_of(model: str) -> ModelShape | None:
+    row = architecture_of(model)
+    return None if row is None else row.read(model).shape
+
+
 class _Known(Mapping[str, ModelShape]):
     """Sizes by model id: every id that a row matches is found, the rows' own are listed."""
 
     def __getitem__(self, model: str) -> ModelShape:
-        row = architecture_of(model)
-        if row is None:
+        shape = _shape_of(model)
+        if shape is None:
             raise KeyError(model)
-        return row.read(model).shape
+        return shape
 
     def __iter__(self) -> Iterator[str]:
         return (row.model for row in architectures())

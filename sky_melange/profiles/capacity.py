@@ -7,7 +7,9 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from sky_melange.domain.kept import Kept
 from sky_melange.domain.profile import (
     Capacity,
     LatencyModelForm,
@@ -16,13 +18,17 @@ from sky_melange.domain.profile import (
     Profile,
     Skipped,
     SkipReason,
+    StatedTarget,
 )
 from sky_melange.domain.units import ms_above, s_to_ms
 from sky_melange.domain.workload import Slo
-from sky_melange.profiles import latency_model, matrix
+from sky_melange.profiles import latency_model
 
 Curve = tuple[tuple[float, float, float], ...]
 """Latencies of one request size: (concurrency, ttft_s, tpot_s) by rising concurrency."""
+
+
+_EDGES: Final = Kept[tuple[Sequence[int], Sequence[int]]](most=256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,7 @@ def max_capacity(
     the profile's ranges the answer is Skipped, unless `extrapolate`.
     """
     if isinstance(profile.form, MatrixForm):
-        return matrix.capacity(profile.form, input_tokens, output_tokens, slo)
+        return _capacity(profile.form, input_tokens, output_tokens, slo)
     curve = profile_curve(profile, input_tokens, output_tokens, cached_tokens=cached_tokens, extrapolate=extrapolate)
     if isinstance(curve, Skipped):
         return curve
@@ -134,10 +140,8 @@ def covers(profile: Profile, input_tokens: int, output_tokens: int) -> str | Non
     if isinstance(profile.form, LatencyModelForm):
         return latency_model.outside(profile.form.ranges, input_tokens, output_tokens)
     if isinstance(profile.form, MatrixForm):
-        return matrix.out_of_range(profile.form, input_tokens, output_tokens)
-    inputs = sorted({shape[0] for shape in profile.form.latencies})
-    outputs = sorted({shape[1] for shape in profile.form.latencies})
-    return _outside(inputs, outputs, input_tokens, output_tokens)
+        return _out_of_range(profile.form, input_tokens, output_tokens)
+    return _outside(*_edges(profile.form), input_tokens, output_tokens)
 
 
 def is_near(profile: Profile, input_tokens: int, output_tokens: int) -> bool:
@@ -147,12 +151,19 @@ def is_near(profile: Profile, input_tokens: int, output_tokens: int) -> bool:
         return latency_model.outside(form.ranges, input_tokens, output_tokens, slack) is None
     if isinstance(form, MatrixForm):
         return covers(profile, input_tokens, output_tokens) is None
-    inputs = {shape[0] for shape in form.latencies}
-    outputs = {shape[1] for shape in form.latencies}
     return all(
-        min(edges) / (1 + slack) <= tokens <= max(edges) * (1 + slack)
-        for edges, tokens in ((inputs, input_tokens), (outputs, output_tokens))
+        edges[0] / (1 + slack) <= tokens <= edges[-1] * (1 + slack)
+        for edges, tokens in zip(_edges(form), (input_tokens, output_tokens), strict=True)
     )
+
+
+def _edges(form: PointsForm) -> tuple[Sequence[int], Sequence[int]]:
+    """The measured input and output sizes, sorted."""
+    return _EDGES.get((form,), None, lambda: (_sorted(form, 0), _sorted(form, 1)))
+
+
+def _sorted(form: PointsForm, side: int) -> Sequence[int]:
+    return sorted({shape[side] for shape in form.latencies})
 
 
 def _outside(inputs: Sequence[int], outputs: Sequence[int], input_tokens: int, output_tokens: int) -> str | None:
@@ -169,8 +180,7 @@ def beyond(form: PointsForm, kv_cache_tokens: int | None, input_tokens: int, out
     overstates them, as most of a step does not depend on the length; a shorter request is given those of the measured
     one. Only concurrencies whose requests fit in the KV cache at full length are kept.
     """
-    inputs = sorted({shape[0] for shape in form.latencies})
-    outputs = sorted({shape[1] for shape in form.latencies})
+    inputs, outputs = _edges(form)
     near = (_clamp(inputs, input_tokens), _clamp(outputs, output_tokens))
     curve = latency_curve(form, *near)
     if isinstance(curve, Skipped):  # only a table without any size could be
@@ -194,8 +204,7 @@ def latency_curve(form: PointsForm, input_tokens: int, output_tokens: int) -> Cu
     A concurrency is kept only where every neighbouring size has it, so memory limits are those of the larger size.
     The result is empty when the request does not fit in memory at all. Skipped outside the measured ranges.
     """
-    inputs = sorted({shape[0] for shape in form.latencies})
-    outputs = sorted({shape[1] for shape in form.latencies})
+    inputs, outputs = _edges(form)
     detail = _outside(inputs, outputs, input_tokens, output_tokens)
     if detail is not None:
         return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=detail)
@@ -273,3 +282,74 @@ def _request_rate(point: tuple[float, float, float], output_tokens: int) -> floa
     """Little's law: requests/s = concurrency ÷ request latency, at a steady concurrency."""
     concurrency, ttft_s, tpot_s = point
     return concurrency / (ttft_s + tpot_s * (output_tokens - 1))
+
+
+def _capacity(form: MatrixForm, input_tokens: int, output_tokens: int, slo: Slo) -> Capacity | Skipped:
+    """The rate of the bucket that holds this size, which is that of the largest size in it.
+
+    Refuses a target other than the stated one, even a looser one: the rate would hold, but be too low by nobody knows
+    how much.
+    """
+    if not _is_target(form.target, slo):
+        detail = f"the profile states its rates at {form.target} only, not at {_asked(slo)}"
+        return Skipped(reason=SkipReason.SLO, detail=detail)
+    outside = _out_of_range(form, input_tokens, output_tokens)
+    if outside is not None:
+        return Skipped(reason=SkipReason.OUTSIDE_PROFILE, detail=outside)
+    i = bisect_left(form.input_edges, input_tokens)
+    j = bisect_left(form.output_edges, output_tokens)
+    rate_rps = form.request_rates_rps[i][j]
+    if rate_rps is None:
+        size = f"≤{form.input_edges[i]} in × ≤{form.output_edges[j]} out"
+        return Skipped(reason=SkipReason.SLO, detail=f"the profile has no rate for {size} at {form.target}")
+    latency_s = _latency_s(form, i, j, output_tokens)
+    return Capacity(request_rate_rps=rate_rps, concurrency=max(1.0, rate_rps * latency_s), ttft_s=None, tpot_s=None)
+
+
+def _out_of_range(form: MatrixForm, input_tokens: int, output_tokens: int) -> str | None:
+    """Why a size is in none of the buckets, with the range; None when it is in one."""
+    for name, edges, tokens in (
+        ("input", form.input_edges, input_tokens),
+        ("output", form.output_edges, output_tokens),
+    ):
+        if tokens > edges[-1]:
+            return f"{tokens} {name} tokens, but the profile covers 1…{edges[-1]}"
+    return None
+
+
+def _is_target(target: StatedTarget, slo: Slo) -> bool:
+    """Whether the workload asks for exactly the stated target."""
+    if target.e2e_s is not None or target.percentile is not None:
+        return False
+    pairs = ((target.tpot_s, slo.tpot_s), (target.ttft_s, slo.ttft_s), (target.ntpot_s, slo.ntpot_s))
+    return all(_equal(stated, asked) for stated, asked in pairs)
+
+
+def _equal(stated: float | None, asked: float | None) -> bool:
+    if stated is None or asked is None:
+        return stated is asked
+    return math.isclose(stated, asked, rel_tol=1e-9)
+
+
+def _latency_s(form: MatrixForm, i: int, j: int, output_tokens: int) -> float:
+    """Mean request latency where the source says it, else the most that the target allows.
+
+    Without a TTFT target the first token is taken to come like the others: the least that it can be.
+    """
+    known: Sequence[Sequence[float | None]] | None = form.request_latencies_s
+    latency_s = None if known is None else known[i][j]
+    if latency_s is not None:
+        return latency_s
+    target = form.target
+    bounds = []
+    if target.ntpot_s is not None:
+        bounds.append(target.ntpot_s * output_tokens)
+    if target.tpot_s is not None:
+        first_s = target.tpot_s if target.ttft_s is None else target.ttft_s
+        bounds.append(first_s + target.tpot_s * (output_tokens - 1))
+    return min(bounds, default=0.0)
+
+
+def _asked(slo: Slo) -> str:
+    limits = (("TPOT", slo.tpot_s), ("TTFT", slo.ttft_s), ("NTPOT", slo.ntpot_s))
+    return " and ".join(f"{name} ≤ {s_to_ms(s):g} ms" for name, s in limits if s is not None)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from sky_melange.domain.comparison import Comparison, PricedGrid, ReplicaPrice
 from sky_melange.domain.profile import LatencyModelForm, MatrixForm, Profile, RateGrid
 from sky_melange.domain.workload import Slo
 from sky_melange.profiles.capacity import max_capacity
 
-_MOST_SIZES: Final = 12
+_MOST_COMPARED: Final = 10
 
+_MOST_SIZES: Final = 12
 
 Sizes = tuple[tuple[int, ...], tuple[int, ...]]
 """Input and output tokens, each rising."""
@@ -39,6 +41,24 @@ def grid_sizes(profile: Profile) -> Sizes:
     )
 
 
+def compare(
+    first: tuple[Profile, ReplicaPrice],
+    second: tuple[Profile, ReplicaPrice],
+    slo: Slo,
+    *,
+    extrapolate: bool = False,
+) -> Comparison:
+    """Both at the sizes of either that lie within the ranges of both; at all sizes when nothing is in common."""
+    own, others = grid_sizes(first[0]), grid_sizes(second[0])
+    sizes = (_common(own[0], others[0]), _common(own[1], others[1]))
+
+    def priced(profile: Profile, price: ReplicaPrice) -> PricedGrid:
+        grid = rate_grid(profile, slo, extrapolate=extrapolate, sizes=sizes)
+        return PricedGrid(profile=profile, price=price, grid=grid)
+
+    return Comparison(slo=slo, first=priced(*first), second=priced(*second))
+
+
 def _doublings(low: int, high: int) -> Iterator[int]:
     """`low`, its doublings below `high`, and `high`."""
     size = low
@@ -48,3 +68,14 @@ def _doublings(low: int, high: int) -> Iterator[int]:
         yield size
         size *= 2
     yield high
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    """At most 10 sizes, rising; of more, evenly picked ones with both ends."""
+    low, high = max(first[0], second[0]), min(first[-1], second[-1])
+    inside = tuple(size for size in sorted({*first, *second}) if low <= size <= high)
+    found = inside or tuple(sorted({*first, *second}))
+    if len(found) <= _MOST_COMPARED:
+        return found
+    last = len(found) - 1
+    return tuple(found[round(place * last / (_MOST_COMPARED - 1))] for place in range(_MOST_COMPARED))

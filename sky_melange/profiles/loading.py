@@ -15,9 +15,8 @@ from sky_melange.domain.units import BYTES_PER_GIB
 from sky_melange.domain.workload import Model, Workload
 from sky_melange.profiles.architectures import is_gated
 from sky_melange.profiles.checkpoint import context_limit
-from sky_melange.profiles.estimates import has_shape, shape_of
-from sky_melange.profiles.gpu_compute import machines
-from sky_melange.profiles.memory import GPU_MEMORY_SHARE
+from sky_melange.profiles.gpu_compute import GPU_MEMORY_SHARE, machines
+from sky_melange.profiles.roofline import has_shape, shape_of
 
 HUB_TOKEN: Final = "HF_TOKEN"  # noqa: S105 - the name of a variable
 

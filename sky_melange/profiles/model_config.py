@@ -16,8 +16,7 @@ from typing import Final
 from sky_melange.errors import InputError, Mistake
 from sky_melange.profiles.config_keys import ConfigKeys
 from sky_melange.profiles.config_sizes import FAMILIES, Sizes
-from sky_melange.profiles.model_shape import ModelShape
-from sky_melange.profiles.stated_size import contradiction
+from sky_melange.profiles.model_shape import ModelShape, contradiction
 from sky_melange.untrusted import decoded, parse_json, read_bytes
 
 _MAX_BYTES: Final = 4 * 1024**2

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -27,14 +30,39 @@ from sky_melange.domain.profile import (
     ProfileKey,
     ProfileKind,
     ProfileProvenance,
+    StatedTarget,
     TpotLaw,
     TtftLaw,
 )
 from sky_melange.errors import InputError, Mistake
-from sky_melange.profiles.matrix_json import MatrixRecord
 from sky_melange.untrusted import decoded, invisible_fault, mistake, parse_json, read_bytes
 
+_COLUMNS: Final = ("input_tokens", "output_tokens", "concurrency", "request_rate_rps", "ttft_s", "tpot_s")
+
 _MAX_BYTES: Final = 16 * 1024**2
+
+
+def profile_text(profile: Profile, *, details: Mapping[str, object] | None = None) -> str:
+    """The file of a profile, one row a line. `details`: what a source also says, kept under `provenance.details`.
+
+    The column `request_rate_rps` is concurrency ÷ (TTFT + TPOT·(O−1)), Little's law at a steady concurrency, as in the
+    bundled files; what a run counted itself belongs into the details.
+    """
+    key = profile.key
+    content: dict[str, Any] = {
+        "schema_version": 1,
+        "model": key.model,
+        "accelerator": key.accelerator,
+        "tensor_parallel": key.tensor_parallel,
+        "dtype": key.dtype,
+        "engine": key.engine,
+        "engine_version": profile.engine_version,
+        "engine_args": dict(sorted(profile.engine_args.items())),
+        **({"layout": key.layout} if key.layout else {}),
+        **_written_form(profile),
+        "provenance": _written_provenance(profile.provenance, details or {}),
+    }
+    return _lines(content, "") + "\n"
 
 
 def _no_truth_value(value: object) -> object:
@@ -45,12 +73,25 @@ def _no_truth_value(value: object) -> object:
 
 
 _Name = Annotated[str, Field(min_length=1)]
+
 _Version = Annotated[Literal[1], BeforeValidator(_no_truth_value)]
+
 _Count = Annotated[int, Field(ge=1, le=10**15, strict=True)]
+
 _Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 _Fraction = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 _Coefficient = Annotated[float, Field(ge=0, lt=1e6, allow_inf_nan=False)]
+
+_Tokens = Annotated[int, Field(ge=1, strict=True)]
+
+_Edges = Annotated[tuple[_Tokens, ...], Field(min_length=1, max_length=1000)]
+
+_Table = tuple[tuple[_Seconds | None, ...], ...]
+
 _Columns = tuple[
     Literal["input_tokens"],
     Literal["output_tokens"],
@@ -138,6 +179,7 @@ def _around_one(found: tuple[float, float]) -> tuple[float, float]:
 
 
 _End = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
 _Interval = Annotated[tuple[_End, _End], AfterValidator(_around_one)]
 
 
@@ -185,13 +227,65 @@ class _LatencyModelFile(_ProfileFile):
     latency_model: _LatencyModel
 
 
+class _Target(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    tpot_s: _Seconds | None = None
+    ttft_s: _Seconds | None = None
+    ntpot_s: _Seconds | None = None
+    e2e_s: _Seconds | None = None
+    percentile: Literal[50, 90, 99] | None = None
+
+    @model_validator(mode="after")
+    def _states_one(self) -> _Target:
+        if self.tpot_s is None and self.ttft_s is None and self.ntpot_s is None and self.e2e_s is None:
+            raise ValueError("no target is stated; rates without one mean nothing")
+        return self
+
+
+class _Matrix(BaseModel):
+    """Rates in requests/s, [input bucket][output bucket]; null where a bucket cannot be served."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    target: _Target
+    input_edges: _Edges
+    output_edges: _Edges
+    request_rates_rps: _Table
+    request_latencies_s: _Table | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> _Matrix:
+        for name, edges in (("input_edges", self.input_edges), ("output_edges", self.output_edges)):
+            if any(after <= before for before, after in pairwise(edges)):
+                raise ValueError(f"{name} must rise strictly")
+        shape = (len(self.input_edges), len(self.output_edges))
+        tables = (("request_rates_rps", self.request_rates_rps), ("request_latencies_s", self.request_latencies_s))
+        for name, table in tables:
+            if table is not None and (len(table) != shape[0] or any(len(row) != shape[1] for row in table)):
+                raise ValueError(f"{name} must have {shape[0]} rows of {shape[1]}, as the edges say")
+        return self
+
+    def form(self) -> MatrixForm:
+        """In domain terms."""
+        return MatrixForm(
+            input_edges=self.input_edges,
+            output_edges=self.output_edges,
+            request_rates_rps=self.request_rates_rps,
+            target=StatedTarget(**self.target.model_dump()),
+            request_latencies_s=self.request_latencies_s,
+        )
+
+
 class _MatrixFile(_ProfileFile):
     form: Literal["matrix"]
-    matrix: MatrixRecord
+    matrix: _Matrix
 
 
 _AnyFile = _PointsFile | _LatencyModelFile | _MatrixFile
+
 _FILE: Final[TypeAdapter[_AnyFile]] = TypeAdapter(Annotated[_AnyFile, Field(discriminator="form")])
+
 _FORMS: Final = ("points", "latency_model", "matrix")
 
 
@@ -274,3 +368,70 @@ def _provenance(record: _Provenance) -> ProfileProvenance:
         error=None if error is None else ProfileError(**error.model_dump()),
         notes=record.notes,
     )
+
+
+def _written_form(profile: Profile) -> dict[str, Any]:
+    kv_cache_tokens = profile.kv_cache_tokens
+    if isinstance(profile.form, LatencyModelForm):
+        model = dataclasses.asdict(profile.form)
+        return {"form": "latency_model", "kv_cache_tokens": kv_cache_tokens, "latency_model": model}
+    if isinstance(profile.form, MatrixForm):
+        return {"form": "matrix", "kv_cache_tokens": kv_cache_tokens, "matrix": _matrix(profile.form)}
+    return {"form": "points", "kv_cache_tokens": kv_cache_tokens, "points": _written_points(profile.form)}
+
+
+def _written_points(form: PointsForm) -> dict[str, Any]:
+    rows = [
+        (i, o, concurrency, _six_digits(concurrency / (ttft_s + tpot_s * (o - 1))), ttft_s, tpot_s)
+        for (i, o), curve in sorted(form.latencies.items())
+        for concurrency, ttft_s, tpot_s in curve
+    ]
+    return {"columns": list(_COLUMNS), "rows": rows}
+
+
+def _matrix(form: MatrixForm) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "target": {name: value for name, value in dataclasses.asdict(form.target).items() if value is not None},
+        "input_edges": list(form.input_edges),
+        "output_edges": list(form.output_edges),
+        "request_rates_rps": form.request_rates_rps,
+    }
+    known = form.request_latencies_s is not None
+    return content | ({"request_latencies_s": form.request_latencies_s} if known else {})
+
+
+def _written_provenance(provenance: ProfileProvenance, details: Mapping[str, object]) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "kind": provenance.kind.value,
+        "source": provenance.source,
+        "fetched_at": provenance.fetched_at,
+        "error": None if provenance.error is None else _error(provenance.error),
+        "notes": list(provenance.notes),
+    }
+    return content | ({"details": dict(details)} if details else {})
+
+
+def _error(error: ProfileError) -> dict[str, Any]:
+    """Ends of intervals only where they were found one by one."""
+    fields = dataclasses.asdict(error)
+    return {name: value for name, value in fields.items() if value is not None or not name.endswith("_interval")}
+
+
+def _six_digits(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _lines(value: Any, indent: str) -> str:
+    """Indented JSON in which a list of plain values is one line, so that a row of figures is one."""
+    inner = indent + "  "
+    if isinstance(value, Mapping) and value:
+        items = (f"{json.dumps(str(name), ensure_ascii=False)}: {_lines(item, inner)}" for name, item in value.items())
+        return _block("{", items, "}", indent)
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
+        return _block("[", (_lines(item, inner) for item in value), "]", indent)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _block(opening: str, items: Iterable[str], closing: str, indent: str) -> str:
+    inner = indent + "  "
+    return f"{opening}\n{inner}" + f",\n{inner}".join(items) + f"\n{indent}{closing}"

@@ -10,12 +10,12 @@ from sky_melange.domain.profile import LatencyModelForm, Profile, ProfileKind
 from sky_melange.domain.workload import Model, Workload
 from sky_melange.profiles import bundled
 from sky_melange.profiles.architectures import architecture_of
+from sky_melange.profiles.bundled import borrowed_from, twins
 from sky_melange.profiles.capacity import covers
 from sky_melange.profiles.gpu_compute import without_kernels
 from sky_melange.profiles.latency_model import NEAR_FRACTION
 from sky_melange.profiles.loading import adapters_bytes
 from sky_melange.profiles.selection import RANKS, PassedOver, Trusted
-from sky_melange.profiles.twins import borrowed_from, twins
 
 _MOST_SIZES = 3
 _TITLES = {"trtllm": "TensorRT-LLM"}

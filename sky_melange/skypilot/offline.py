@@ -18,7 +18,9 @@ from sky_melange.untrusted import json_or_none
 
 _WORKER: Final = "sky_melange.skypilot.offline_worker"
 _CATALOG_FOLDER: Final = Path(".sky", "catalogs", "v8")
-_KEPT_VARIABLES: Final = ("LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
+_KEPT_VARIABLES: Final = (
+    "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"
+)  # fmt: skip
 _INSTALL_HINT: Final = "install it with `pip install 'skypilot>=0.14.1,<0.15'`"
 
 
@@ -87,6 +89,5 @@ def _environment(home: Path) -> dict[str, str]:
         "USER": "sky-melange",
         "PYTHONPATH": os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path),
         "PYTHONUTF8": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
     }

@@ -144,7 +144,7 @@ def read_hours(reference: HoursReference, folder: Path) -> tuple[Hours, tuple[st
 def resolve_traffic(reference: TraceReference, folder: Path) -> Traffic:
     """The traffic of a log or preset that a workload in `folder` names. Raises InputError as `scan_files` does."""
     from sky_melange.traces.presets import has_requests, load_preset
-    from sky_melange.traces.traffic import to_traffic
+    from sky_melange.traces.rates import to_traffic
 
     arrivals = Arrivals()
     if reference.preset is not None:

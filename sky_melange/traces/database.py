@@ -13,10 +13,10 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import expression, numbers, where
+from sky_melange.traces.columns import asides, column_named, find_columns
 from sky_melange.traces.edges import MAX_TOKENS
 from sky_melange.traces.engine import MOST_SEEN, Clock, Counted, Example, KeyCount, Seen, Sizes, Survey, unfused
-from sky_melange.traces.layouts import asides, column_named, find_columns
-from sky_melange.traces.request_rows import Log
+from sky_melange.traces.expression import Log
 from sky_melange.traces.text import one_line
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ _DRIVERS: Final = frozenset(
     | {"adbc_driver_manager", "pyarrow", "requests", "urllib3", "clickhouse_connect", "pymysql", "MySQLdb", "oracledb"}
 )
 """Packages whose exceptions are the connection's or the table's fault, not ours."""
-
 
 _COPIES_STEPS: Final = frozenset({"postgres", "risingwave", "materialize"})
 

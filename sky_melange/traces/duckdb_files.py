@@ -19,6 +19,20 @@ from sky_melange.domain.trace import LogColumns, Rejection, TimeUnit, TraceOptio
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import duckdb_sql as sql
 from sky_melange.traces import files, where
+from sky_melange.traces.columns import asides, column_named, find_columns, has_details, names_of_asides, parent_of
+from sky_melange.traces.duckdb_sql import (
+    BLOCKS,
+    BYTES,
+    DOUBLE,
+    INPUT,
+    OUTPUT,
+    TEXT,
+    TIME,
+    UNUSUAL,
+    WITH_ZONE,
+    WITH_ZONE_NS,
+    plain_rows,
+)
 from sky_melange.traces.edges import MAX_TOKENS
 from sky_melange.traces.engine import (
     MOST_SEEN,
@@ -33,26 +47,12 @@ from sky_melange.traces.engine import (
     unfused,
 )
 from sky_melange.traces.files import LogFile
-from sky_melange.traces.layouts import asides, column_named, find_columns, has_details, names_of_asides, parent_of
 from sky_melange.traces.numbers import CODES
-from sky_melange.traces.plain_rows import (
-    BLOCKS,
-    BYTES,
-    DOUBLE,
-    INPUT,
-    OUTPUT,
-    TEXT,
-    TIME,
-    UNUSUAL,
-    WITH_ZONE,
-    WITH_ZONE_NS,
-    plain_rows,
-)
 from sky_melange.traces.request_log import MOST_REQUESTS, QUERY_COLUMNS, RequestLog, request_log
 from sky_melange.traces.text import one_line
 
 if TYPE_CHECKING:
-    from sky_melange.traces.request_rows import Log
+    from sky_melange.traces.expression import Log
 
 _ASIDE: Final = "log_aside"
 _MODEL: Final = "log_model"
@@ -195,7 +195,7 @@ class DuckDbFiles:
         from ibis.backends.sql.datatypes import DuckDBType
 
         from sky_melange.traces import expression
-        from sky_melange.traces.request_rows import Log
+        from sky_melange.traces.expression import Log
 
         logs = []
         for view in self._views:
@@ -328,7 +328,7 @@ class DuckDbFiles:
         from ibis.backends.sql.datatypes import DuckDBType
 
         from sky_melange.traces import expression
-        from sky_melange.traces.request_rows import Log
+        from sky_melange.traces.expression import Log
 
         logs = []
         for view in self._views:

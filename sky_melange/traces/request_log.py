@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces.plain_rows import BLOCKS
+from sky_melange.traces.duckdb_sql import BLOCKS
 
 MOST_REQUESTS: Final = 5_000_000
 QUERY_COLUMNS: Final = ("input", "output", "second", "fraction", "raw")

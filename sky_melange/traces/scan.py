@@ -7,10 +7,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Final
 
 from sky_melange.domain.buckets import TokenGrid, part_edges
 from sky_melange.domain.router import SizeFit
 from sky_melange.domain.trace import (
+    CALENDAR_FROM_S,
     REJECTION_MEANINGS,
     Cell,
     Outside,
@@ -22,22 +24,43 @@ from sky_melange.domain.trace import (
 )
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces import numbers
-from sky_melange.traces.auto_edges import Step, choose
 from sky_melange.traces.doubts import doubts_of
-from sky_melange.traces.edges import MELANGE, extended, fine_edges, parse_buckets
-from sky_melange.traces.engine import Counted, Example, LogTables, Sizes, Survey, width
+from sky_melange.traces.edges import MELANGE, Step, choose, extended, fine_edges, parse_buckets
+from sky_melange.traces.engine import Clock, Counted, Example, LogTables, Sizes, Survey, width
 from sky_melange.traces.one_model import check_one_model
 from sky_melange.traces.rates import summarize
 from sky_melange.traces.text import one_line
-from sky_melange.traces.times import FORMATS
-from sky_melange.traces.units import choose_unit, is_odd_date
+from sky_melange.traces.times import FORMATS, PER_SECOND
 from sky_melange.traces.where import parse_where
 
+_WORDS: Final = {
+    TimeUnit.S: "seconds",
+    TimeUnit.MS: "milliseconds",
+    TimeUnit.US: "microseconds",
+    TimeUnit.NS: "nanoseconds",
+}
+
+_FIRST_S: Final = 1_420_070_400
+
+_LAST_S: Final = 4_102_444_800
+"""2015 and 2100: no log of a language model is older, or so far ahead."""
+
+_LONGEST_S: Final = 10 * 366 * 86_400
+
+_HIGHEST_RPS: Final = 100_000.0
+
+_USUAL_RPS: Final = 100.0
+
 _MAX_WINDOW_S = 7 * 86_400
+
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
+
 _MOST_PARTS = 3_200
+
 _LONGEST_TEXT = 60
+
 _COMPACT = (20_150_101_000_000, 21_000_101_000_000)
+
 _SHOWN = {
     Rejection.TIME_UNREADABLE,
     Rejection.TIME_OUT_OF_RANGE,
@@ -105,7 +128,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
 
 def _odd_dates(log: LogTables, summary: TraceSummary, options: TraceOptions) -> Iterator[str]:
     rate = summary.rate
-    if rate is None or options.time_unit is not None or not is_odd_date(rate.first_s, rate.last_s):
+    if rate is None or options.time_unit is not None or not _is_odd_date(rate.first_s, rate.last_s):
         return
     clock = log.clock()
     if clock.requests and _COMPACT[0] <= clock.lowest and clock.highest < _COMPACT[1]:
@@ -187,7 +210,7 @@ def _has_writer(log: LogTables, options: TraceOptions) -> bool:
 
 def _settle_unit(log: LogTables, options: TraceOptions) -> str | None:
     first = log.columns[0]
-    unit, note = choose_unit(
+    unit, note = _choose_unit(
         log.clock(), first.time_unit, layout=first.layout, window_s=options.window_s, source=log.source
     )
     log.set_unit(unit)
@@ -344,3 +367,54 @@ def _notes(summary: TraceSummary, shown: Mapping[Rejection, str]) -> Iterator[st
             f"{rate.empty / rate.windows:.2%} of all windows of {rate.window_s} s have no request, so percentile "
             f"{rate.percentile:g} of the rate is 0; give a request rate, a longer window or a higher percentile."
         )
+
+
+def _choose_unit(
+    clock: Clock, writer: TimeUnit, *, layout: str, window_s: int, source: str
+) -> tuple[TimeUnit, str | None]:
+    """(the unit, a sentence that says why), where `writer` is what the format's writers use; AUTO: none is known.
+
+    A reading is possible when it does not put the whole log inside one window, nor over ten years, nor more than
+    100,000 requests into a second. The writer's reading stands where it is possible, or at least has no unusual rate,
+    and the data do not contradict it: what writes milliseconds and smaller writes whole numbers. Fractions are seconds
+    where those are the one possible reading. Raises InputError with the rates of all readings where a doubt is left.
+    """
+    if not clock.requests or clock.lowest >= CALENDAR_FROM_S:
+        is_told = clock.requests and writer is not TimeUnit.AUTO
+        return (
+            TimeUnit.AUTO,
+            "Times are dates since 1970: they are too large to count from a start." if is_told else None,
+        )
+    possible = [unit for unit in _WORDS if _is_possible(clock, unit, window_s)]
+    stands = writer in possible or (writer in _WORDS and _rate_of(clock, writer) <= _USUAL_RPS)
+    if stands and (writer is TimeUnit.S or not clock.fractions):
+        return writer, f"Times are {_WORDS[writer]}: {layout} writes them so."
+    if clock.fractions and possible == [TimeUnit.S]:
+        return TimeUnit.S, "Times are seconds: they have fractions."
+    readings = "; ".join(
+        f"{_WORDS[unit]}: {_rate_of(clock, unit):.3g} requests/s over {_span_s(clock, unit):.4g} s"
+        for unit in possible or (TimeUnit.S, TimeUnit.MS)
+    )
+    told = "" if writer is TimeUnit.AUTO else f", though {layout} writes {_WORDS[writer]}"
+    message = (
+        f"the unit of {clock.requests:,} times is in doubt{told}. They may be {readings}. Give it: --time-unit "
+        "s, ms, us or ns (time_unit: in a workload)"
+    )
+    raise InputError([Mistake(source=source, message=message)])
+
+
+def _is_odd_date(first_s: int, last_s: int) -> bool:
+    """Whether dates are none that a log of requests can have."""
+    return first_s >= CALENDAR_FROM_S and (first_s < _FIRST_S or last_s > _LAST_S)
+
+
+def _is_possible(clock: Clock, unit: TimeUnit, window_s: int) -> bool:
+    return window_s <= _span_s(clock, unit) <= _LONGEST_S and _rate_of(clock, unit) <= _HIGHEST_RPS
+
+
+def _span_s(clock: Clock, unit: TimeUnit) -> float:
+    return (clock.highest - clock.lowest) / PER_SECOND[unit]
+
+
+def _rate_of(clock: Clock, unit: TimeUnit) -> float:
+    return clock.requests / max(_span_s(clock, unit), 1 / PER_SECOND[unit])

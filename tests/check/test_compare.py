@@ -22,7 +22,7 @@ from sky_melange.domain.plan_diff import GroupChangeKind, PlanDiff
 from sky_melange.domain.profile import ProfileKind
 from sky_melange.domain.workload import Slo, Workload
 from sky_melange.extensions import DIFF_FORMATS
-from sky_melange.render.diff_report.words import verdict_line
+from sky_melange.render.diff_words import verdict_line
 
 ENDINGS = {"table": "txt", "json": "json", "markdown": "md", "junit": "xml", "github": "log"}
 

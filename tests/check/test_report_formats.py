@@ -94,7 +94,7 @@ def test_a_rise_is_named_with_its_amount_in_every_format() -> None:
 @pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in ALL.items()])
 def test_no_figure_is_shown_in_two_ways(make: Callable[[], Situation]) -> None:
     """Every rounded figure of a text format is that of `words`, so the same number is one string everywhere."""
-    from sky_melange.render.check_report import words
+    from sky_melange.render import check_words as words
 
     report = make().report()
     for check in report.checks:

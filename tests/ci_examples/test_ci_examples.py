@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
+from kept_between_runs import with_compiled_simulator
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -47,9 +48,7 @@ class Runner:
         """`planned` is the repository of another runner, to begin with; None: it is made here."""
         self.folder = folder
         self.repository = folder / "repository"
-        (folder / "cache").mkdir()
-        # Compiling the simulator takes ten seconds; all tests of a run share it.
-        (folder / "cache" / "simulation").symlink_to(os.environ["SKY_MELANGE_TESTS_COMPILED"])
+        with_compiled_simulator(folder / "cache")
         self.gh_state = folder / "gh.json"
         self.summary = folder / "summary.md"
         self.pips = folder / "pip.txt"

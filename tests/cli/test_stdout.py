@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 import pytest
 from click.testing import CliRunner
+from kept_between_runs import with_compiled_simulator
 
 from sky_melange.cli import cli
 
@@ -128,6 +129,7 @@ def answer(folder: Path, arguments: list[str | Path]) -> subprocess.CompletedPro
         cwd=folder,
         env={
             "HOME": str(folder),
+            "SKY_MELANGE_CACHE_DIR": str(with_compiled_simulator(folder / "cache")),
             "PATH": "/usr/bin:/bin",
             "HF_TOKEN": "hf_x",
             "VLLM_API_KEY": "key_x",

@@ -14,8 +14,7 @@ from sky_melange.domain.workload import Model
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError
 from sky_melange.pipeline.profiling import launched_groups
 from sky_melange.profiles import bundled
-from sky_melange.profiles.profile_json import read_profile
-from sky_melange.profiles.write_profile import profile_text
+from sky_melange.profiles.profile_json import profile_text, read_profile
 
 MIXTURE, DENSE = "Qwen/Qwen3-235B-A22B-FP8", "meta-llama/Llama-3.1-8B-Instruct"
 RUNS_ALONE = "constraints: {min_profile_kind: fitted}"

@@ -27,7 +27,7 @@ from sky_melange.errors import InputError, MissingDataError
 from sky_melange.optimizer.verify import verify
 from sky_melange.pipeline import Planned
 from sky_melange.plan_file import read_plan
-from sky_melange.prices.own_gpus import own_offers, with_own_gpus
+from sky_melange.prices.own import own_offers, with_own_gpus
 from sky_melange.render import render_files
 
 Make = Callable[..., Any]

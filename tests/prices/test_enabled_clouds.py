@@ -17,7 +17,7 @@ from sky_melange import pipeline
 from sky_melange.cli import cli
 from sky_melange.domain.workload import CloudsFrom
 from sky_melange.plan_file import read_plan
-from sky_melange.prices.enabled_clouds import enabled_clouds
+from sky_melange.prices.clouds import enabled_clouds
 
 KEY = "enabled_clouds_default_compute"
 WORKLOAD = """\

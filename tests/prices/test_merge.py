@@ -20,7 +20,7 @@ from sky_melange.domain.offer import Obtained, Offer, PriceProvenance
 from sky_melange.domain.workload import Disagreement, PricePolicy
 from sky_melange.errors import InputError
 from sky_melange.prices import current_book, warnings_of
-from sky_melange.prices.merge import merge
+from sky_melange.prices.current import merge
 from sky_melange.prices.source import CatalogOffers
 
 PRICES = st.floats(min_value=0.05, max_value=100.0)

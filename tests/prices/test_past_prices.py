@@ -17,7 +17,7 @@ import pytest
 
 from sky_melange.domain.offer import IN_DOUBT, Offer, PriceProvenance
 from sky_melange.errors import InputError
-from sky_melange.prices.hosted.accept import NotAcceptedError, read_copy
+from sky_melange.prices.hosted.fetch import NotAcceptedError, read_copy
 from sky_melange.prices.last_believed import BelievedPrices
 from sky_melange.prices.offers import read_catalog
 from sky_melange.prices.opinions import Opinion, Opinions, load_opinions

@@ -20,7 +20,7 @@ from sky_melange.domain.offer import Obtained
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import PriceSourceError
 from sky_melange.prices import current_book, warnings_of
-from sky_melange.prices.hosted import accept
+from sky_melange.prices.hosted import fetch
 
 LATER = NOON + timedelta(hours=5)
 SHARED = ROOT.parent / "shared" / "data"
@@ -86,10 +86,10 @@ def test_published_md5_decides_without_length(published: str, server: CatalogSer
 def test_no_real_update_is_taken_for_a_cut() -> None:
     for folder in sorted((SHARED / "catalogs-older").iterdir()):
         newer = SHARED / "catalogs" / folder.name.removesuffix("-mid") / "vms.csv"
-        old = accept._places((folder / "vms.csv").read_bytes())
-        assert accept._lost_tail(accept._places(newer.read_bytes()), old) == 0, folder.name
+        old = fetch._places((folder / "vms.csv").read_bytes())
+        assert fetch._lost_tail(fetch._places(newer.read_bytes()), old) == 0, folder.name
         if len(old) > 20:
-            assert accept._lost_tail(old[: int(len(old) * 0.6)], old), folder.name
+            assert fetch._lost_tail(old[: int(len(old) * 0.6)], old), folder.name
 
 
 def _http(moment: datetime) -> str:

@@ -10,9 +10,8 @@ from dataclasses import replace
 import pytest
 
 from sky_melange.domain.offer import Offer
-from sky_melange.prices.catalog_csv import NO_ROWS, PLAIN_MACHINE
+from sky_melange.prices.catalog_csv import FRACTION, NO_REGION, NO_ROWS, PLAIN_MACHINE, TPU
 from sky_melange.prices.offers import OTHER_PRICE
-from sky_melange.prices.priced_rows import FRACTION, NO_REGION, TPU
 from sky_melange.prices.source import CatalogOffers
 from sky_melange.resources import data_path
 

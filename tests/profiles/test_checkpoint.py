@@ -13,8 +13,8 @@ import pytest
 from sky_melange.domain.workload import AUTO_DTYPE, Model
 from sky_melange.errors import InputError, MissingDataError
 from sky_melange.profiles.architectures import architecture_of, known_models
+from sky_melange.profiles.bundled import borrowed_from, twin_profiles, twins
 from sky_melange.profiles.checkpoint import checkpoint_of_config, checkpoint_of_id, context_limit, noted, resolved
-from sky_melange.profiles.twins import borrowed_from, twin_profiles, twins
 
 CASES = Path(__file__).parents[1] / "data" / "model_configs"
 FILE = Path("workload.yaml")

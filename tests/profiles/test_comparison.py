@@ -12,7 +12,7 @@ from sky_melange.domain.profile import Skipped
 from sky_melange.domain.workload import Slo
 from sky_melange.errors import MissingDataError
 from sky_melange.prices import cheapest_replica
-from sky_melange.profiles.comparison import compare
+from sky_melange.profiles.grid import compare
 
 SLO = Slo(tpot_s=0.05)
 

@@ -22,7 +22,7 @@ from profile_fit.serving_runs import Run, limits, waits_for_memory, without_wait
 
 from sky_melange.domain.profile import TpotLaw, TtftLaw
 from sky_melange.profiles import latency_model
-from sky_melange.profiles.least_squares import non_negative
+from sky_melange.profiles.step_terms import non_negative
 
 TPOT = TpotLaw(fixed_s=0.008, sequence_s=0.0006, sequence_exponent=0.65, context_s=2e-8, prefill_s=4e-5)
 TTFT = TtftLaw(fixed_s=0.03, prompt_s=4e-5, queue_s=2e-6, sequence_s=2e-4)

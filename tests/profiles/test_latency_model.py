@@ -27,8 +27,7 @@ from sky_melange.errors import InputError
 from sky_melange.profiles import bundled, latency_model
 from sky_melange.profiles.capacity import covers, max_capacity
 from sky_melange.profiles.lookup import operating_point
-from sky_melange.profiles.profile_json import read_profile
-from sky_melange.profiles.write_profile import profile_text
+from sky_melange.profiles.profile_json import profile_text, read_profile
 
 MakeProfile = Callable[..., Profile]
 RANGES = MeasuredRanges(

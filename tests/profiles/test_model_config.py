@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from sky_melange.errors import InputError
 from sky_melange.profiles.architectures import architectures
 from sky_melange.profiles.model_config import config_object, parse_config, read_config_file, read_model_config
-from sky_melange.profiles.model_shape import ModelShape
-from sky_melange.profiles.stated_size import contradiction
+from sky_melange.profiles.model_shape import ModelShape, contradiction
 
 CASES = Path(__file__).parents[1] / "data" / "model_configs"
 

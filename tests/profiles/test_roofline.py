@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import itertools
 import math
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,13 +21,18 @@ from sky_melange.errors import MissingDataError
 from sky_melange.profiles import bundled
 from sky_melange.profiles.architectures import known_models
 from sky_melange.profiles.capacity import max_capacity
-from sky_melange.profiles.estimates import estimated_profiles, model_shape
-from sky_melange.profiles.gpu_compute import machines
-from sky_melange.profiles.memory import kv_cache_tokens
-from sky_melange.profiles.profile_json import read_profile
-from sky_melange.profiles.roofline import estimate, latencies, load_calibration, setup_of, stated_error
-from sky_melange.profiles.roofline_terms import Setup
-from sky_melange.profiles.write_profile import profile_text
+from sky_melange.profiles.gpu_compute import kv_cache_tokens, machines
+from sky_melange.profiles.profile_json import profile_text, read_profile
+from sky_melange.profiles.roofline import (
+    Setup,
+    estimate,
+    estimated_profiles,
+    latencies,
+    load_calibration,
+    model_shape,
+    setup_of,
+    stated_error,
+)
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 MIXTURE = "openai/gpt-oss-120b"
@@ -258,6 +264,40 @@ def test_ends_are_those_of_each_side_and_the_binomial_interval_is_exact(
     assert errors.binomial(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
     assert errors.binomial(0, 20) == pytest.approx((0.0, 0.1684), abs=1e-4)
     assert errors.binomial(20, 20) == pytest.approx((0.8316, 1.0), abs=1e-4)
+
+
+def test_groups_of_an_exact_interval_are_right_as_often_as_their_layouts_allow(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "scripts"))
+    errors = importlib.import_module("profile_fit.roofline_errors")
+    noise = random.Random(1)  # noqa: S311
+
+    def drawn(between: float, within: float) -> list[object]:
+        found = []
+        for layout in range(60):
+            mean = noise.gauss(0.0, between)
+            found += [
+                errors.Case(
+                    groups=(f"group {layout // 3}",),
+                    model="m",
+                    layout=(False, layout),
+                    log=mean + noise.gauss(0.0, within),
+                    is_planned=True,
+                    is_within=True,
+                )
+                for _ in range(100)
+            ]
+        return found
+
+    # 20 groups of 300 comparisons: independent ones are nearly always right, three layouts that err as one hardly ever.
+    alone, _, _ = errors.right_groups(drawn(0.0, 0.1), models=False, draws=40)
+    alike, low, high = errors.right_groups(drawn(0.3, 0.01), models=False, draws=40)
+    assert alone > 17
+    assert low <= alike <= high
+    assert alike < 4
+    assert errors.spreads(drawn(0.3, 0.1))[1:] == pytest.approx((0.3, 0.1), rel=0.25)
+    assert [each.comparisons for each in errors.coverage(drawn(0.1, 0.1))] == [300] * 20
 
 
 def test_every_gpu_of_the_roofline_has_an_error() -> None:

@@ -15,7 +15,7 @@ from sky_melange.domain.workload import Slo
 from sky_melange.errors import InputError
 from sky_melange.profiles import profile_remarks, read_profiles, select, unprofiled
 from sky_melange.profiles.capacity import max_capacity
-from sky_melange.profiles.write_profile import profile_text
+from sky_melange.profiles.profile_json import profile_text
 
 MakeProfile = Callable[..., Profile]
 WIDE = ((100, 100), (100, 1000), (10_000, 100), (10_000, 1000))

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import requests
 import yaml
+from kept_between_runs import with_compiled_simulator
 
 COMMAND_TIMEOUT_S = 300.0
 START_TIMEOUT_S = 240.0
@@ -71,6 +72,7 @@ class ApiServer:
 
     def write_settings(self) -> None:
         """The files of `.sky/`, anew."""
+        with_compiled_simulator(self.home / "melange-cache")
         sky = self.home / ".sky"
         sky.mkdir(parents=True, exist_ok=True)
         fake = [] if self.clouds is None else [{"class": _FAKE_CLOUDS, "parameters": {"clouds": list(self.clouds)}}]
@@ -183,7 +185,8 @@ class ApiServer:
 
     def variables(self) -> dict[str, str]:
         """The environment of the server and of its clients: nothing of the user's, and proxies that lead nowhere."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+        names = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         paths = [str(_HERE), *(str(Path(entry).resolve()) for entry in sys.path)]
         proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), _DEAD_END)
         return {
@@ -193,7 +196,6 @@ class ApiServer:
             "no_proxy": "127.0.0.1,localhost",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}",
             "PYTHONPATH": os.pathsep.join(paths),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": str(self.home),
             "SKY_RUNTIME_DIR": str(self.home),
             "SKYPILOT_API_SERVER_LOCAL_PORT": str(self.port),

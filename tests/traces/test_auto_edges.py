@@ -12,8 +12,7 @@ import pytest
 from sky_melange.domain.trace import TraceOptions
 from sky_melange.errors import InputError
 from sky_melange.traces import scan_files
-from sky_melange.traces.auto_edges import Step, choose
-from sky_melange.traces.edges import fine_edges
+from sky_melange.traces.edges import Step, choose, fine_edges
 
 
 def _steps(sizes: Sequence[int]) -> list[Step]:

@@ -15,7 +15,8 @@ import pytest
 from sky_melange.domain.trace import LogColumns, Rejection, TraceOptions, TraceSummary
 from sky_melange.errors import InputError
 from sky_melange.traces import read_requests, scan_files
-from sky_melange.traces.layouts import LAYOUTS, find_columns
+from sky_melange.traces.columns import find_columns
+from sky_melange.traces.layouts import LAYOUTS
 
 START_NS = 1_777_626_000 * 10**9
 """2026-05-01 09:00:00 UTC."""

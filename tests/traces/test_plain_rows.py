@@ -18,9 +18,9 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import LogColumns, TimeUnit, TraceOptions
 from sky_melange.errors import InputError
 from sky_melange.render import trace_report
-from sky_melange.traces import duckdb_files, expression, plain_rows, scan_files
+from sky_melange.traces import duckdb_files, duckdb_sql, expression, scan_files
 from sky_melange.traces.engine import unfused
-from sky_melange.traces.request_rows import Log
+from sky_melange.traces.expression import Log
 
 SIZES = (
     "(NULL), (-2147483648), (-1), (0), (1), (25), (26), (16000), (16001), (131072), (131073), (100000000), (100000001)"
@@ -328,10 +328,10 @@ def _rows_both_ways(rows: Sequence[tuple[str, str, str]], first: str, unit: Time
     import ibis
 
     grid = TokenGrid(input_edges=(10, 10_000, 1_000_000), output_edges=(10, 10_000, 1_000_000))
-    types = (plain_rows.TEXT,) * 3
-    quick = plain_rows.plain_rows("log", types, unit, first, grid)
+    types = (duckdb_sql.TEXT,) * 3
+    quick = duckdb_sql.plain_rows("log", types, unit, first, grid)
     assert quick is not None
-    names = (plain_rows.INPUT, plain_rows.OUTPUT, plain_rows.TIME)
+    names = (duckdb_sql.INPUT, duckdb_sql.OUTPUT, duckdb_sql.TIME)
     columns = LogColumns(input=names[0], output=names[1], time=names[2], time_unit=unit)
     table = ibis.table(dict.fromkeys(names, "string"), name="log")
     with unfused():
@@ -350,7 +350,7 @@ def test_no_spelling_of_a_number_is_read_differently(axis: int) -> None:
     time = "2025-01-01 10:00:00"
     counts = [value for value in _mutated(COUNTS, 3) if "\0" not in value]
     rows = [(count, "5", time) if axis == 0 else ("5", count, time) for count in counts]
-    found = [each for each in _rows_both_ways(rows, time, TimeUnit.AUTO) if each[1][0] != plain_rows.UNUSUAL]
+    found = [each for each in _rows_both_ways(rows, time, TimeUnit.AUTO) if each[1][0] != duckdb_sql.UNUSUAL]
     assert [each for each in found if each[1] != each[2]] == []
     assert len(found) > 20
 
@@ -360,7 +360,7 @@ def test_no_spelling_of_a_number_is_read_differently(axis: int) -> None:
 def test_no_spelling_of_a_time_is_read_differently(first: str, unit: TimeUnit) -> None:
     """After a first row of one spelling."""
     rows = [("5", "5", time) for time in _mutated([*STAMPS, *GOOD], 5)]
-    found = [each for each in _rows_both_ways(rows, first, unit) if each[1][0] != plain_rows.UNUSUAL]
+    found = [each for each in _rows_both_ways(rows, first, unit) if each[1][0] != duckdb_sql.UNUSUAL]
     assert [each for each in found if each[1] != each[2]] == []
     assert len(found) > 5
 

@@ -289,7 +289,7 @@ def test_tokens_of_buckets_without_means(mistakes_in: MistakesIn, good: str) -> 
 def test_names_of_regions_are_known_without_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judging all embedded prices for each of its regions took half of the quickstart's time."""
     embedded_regions.cache_clear()
-    monkeypatch.setattr(snapshot, "read_catalog", None)
+    monkeypatch.setattr(snapshot, "_read", None)
     workload = pipeline.read(QUICKSTART)
     assert sum(map(len, workload.candidates.regions.values())) > 2 * len(workload.candidates.regions)
 

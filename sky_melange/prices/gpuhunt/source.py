@@ -14,10 +14,9 @@ from typing import Any, Final
 from sky_melange.domain.ages import iso_utc
 from sky_melange.domain.offer import Obtained, PriceProvenance, PriceState
 from sky_melange.errors import InputError, Mistake
-from sky_melange.prices.catalog_csv import SkipTally
+from sky_melange.prices.catalog_csv import PricedRow, SkipTally
 from sky_melange.prices.gpuhunt.names import CLOUDS, accelerator_of, region_and_zone
 from sky_melange.prices.offers import make_offers
-from sky_melange.prices.priced_rows import PricedRow
 from sky_melange.prices.source import CatalogOffers, PriceRequest, SourcePrices
 from sky_melange.untrusted import json_or_none
 

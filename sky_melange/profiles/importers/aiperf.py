@@ -3,6 +3,12 @@
 The layout is `JsonExportData` of aiperf/common/models/export_models.py (github.com/ai-dynamo/aiperf), schema 1.0 to
 1.4: metrics as {unit, avg, p50 …} by tag; the load in `input_config.phases`, in older versions in
 `input_config.loadgen`.
+
+Summaries of NVIDIA's GenAI-Perf (`…_genai_perf.json`), one run a file.
+
+The layout is that of genai-perf 0.0.16, genai_perf/export_data/json_exporter.py
+(github.com/triton-inference-server/perf_analyzer): AIPerf's metrics without its versions; the load in
+`input_config.perf_analyzer.stimulus`, in older versions in `input_config.concurrency`. It counts no failures.
 """
 
 from __future__ import annotations
@@ -18,8 +24,11 @@ from sky_melange.profiles.importers.request import Imported, ImportRequest
 from sky_melange.profiles.importers.runs import Findings, Run, import_runs
 
 _SCHEMA: Final = "1"
+
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
+
 _ONES: Final = {"requests": 1.0, "count": 1.0, "tokens": 1.0, "requests/sec": 1.0, "": 1.0}
+
 _INCOMPLETE: Final = {"was_cancelled": True, "is_complete": False}
 
 
@@ -94,6 +103,28 @@ def metrics_run(content: Mapping[str, Any], source: str, concurrency: float | No
         failed=None if failed is None else int(failed),
         ttft_median_s=median_s,
     )
+
+
+def import_genai_perf(request: ImportRequest) -> Imported:
+    """Means over the run. Raises InputError with file and field."""
+    findings = Findings()
+    for path in request.paths:
+        content = summary(path, findings.mistakes, tool="GenAI-Perf")
+        if content is None:
+            continue
+        if "aiperf_version" in content:
+            findings.mistakes.add(str(path), "is AIPerf's: import it as `aiperf`", key="aiperf_version")
+            continue
+        config = nested(content, "input_config")
+        run = metrics_run(content, str(path), _concurrency_of_genai_perf(config), findings.mistakes)
+        if run is not None:
+            findings.runs.append(replace(run, unusable=several_servers(config)))
+        for name in ("model_names", "model"):
+            models = config.get(name)
+            for model in models if isinstance(models, list) else []:
+                findings.says("model", model if isinstance(model, str) else None)
+        findings.others.append(rest(content))
+    return import_runs(request, findings, source="GenAI-Perf", kind=ProfileKind.MEASURED)
 
 
 def _errors(summary: Any) -> float | None:
@@ -205,3 +236,9 @@ def positive(value: Any) -> float | None:
 def date_of(value: Any) -> str | None:
     """`2026-11-28T16:40:55.566409` -> `2026-11-28`; None when it is not such a time."""
     return value[:10] if isinstance(value, str) and value[10:11] == "T" else None
+
+
+def _concurrency_of_genai_perf(config: Mapping[str, Any]) -> float | None:
+    """The concurrency that was held; None where a request rate was."""
+    stimulus = nested(config, "perf_analyzer", "stimulus")
+    return positive(stimulus.get("concurrency")) or positive(config.get("concurrency"))

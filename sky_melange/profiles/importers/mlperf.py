@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sky_melange.domain.profile import MatrixForm, ProfileKind
 from sky_melange.errors import InputError, Mistake
-from sky_melange.profiles.importers.melange import stated_target
+from sky_melange.profiles.importers.matrices import stated_target
 from sky_melange.profiles.importers.reading import Fields, Mistakes, compact, quote, read_json
 from sky_melange.profiles.importers.request import Imported, ImportRequest, Stated, imported, other_gpu
 

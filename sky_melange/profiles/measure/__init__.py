@@ -10,8 +10,7 @@ import asyncio
 import resource
 from typing import Final
 
-from sky_melange.profiles.measure.journal import Journal
-from sky_melange.profiles.measure.progress import Progress
+from sky_melange.profiles.measure.journal import Journal, Progress
 from sky_melange.profiles.measure.results import EndKind, LevelResult, ShapeEnd
 from sky_melange.profiles.measure.spec import (
     DEFAULT_CONCURRENCIES,
@@ -42,7 +41,6 @@ __all__ = [
     "measure",
     "to_profile",
 ]
-
 
 _SPARE_FILES: Final = 256
 """Beside one socket a request: libraries, the journal, and sockets that are still closing."""

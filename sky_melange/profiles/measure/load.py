@@ -10,23 +10,31 @@ had its first token (the burst of prefills is over) and finished in the window; 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, Protocol
 
-from sky_melange.profiles.measure.results import ErrorKind, Failure, LevelFailure, LevelResult, Success
+from sky_melange.profiles.measure.results import ErrorKind, Failure, LevelFailure, LevelResult, Spread, Success
 from sky_melange.profiles.measure.spec import Effort, Shape
-from sky_melange.profiles.measure.statistics import spread
+
+_BATCHES: Final = 6
+
+_LEAST_PER_BATCH: Final = 2
 
 _LAG_PROBE_S: Final = 0.02
+
 _RETRY_PAUSES_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0)
 """By failures in a row of one worker. The first retry is at once: a pause would lower the concurrency."""
 
 _LEAST_IN_FLIGHT_FRACTION: Final = 0.95
+
 _LEAST_FAILURES: Final = 5
+
 _LEAST_STALLS: Final = 2
+
 _LEAST_REFUSALS: Final = 3
 
 
@@ -215,3 +223,36 @@ class _Level:
             errors={kind.value: count for kind, count in sorted(self._errors.items())},
             client_lag_s=sum(self._lags_s) / len(self._lags_s) if self._lags_s else 0.0,
         )
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Statistics of `values` (seconds, in order of time, at least one)."""
+    ordered = sorted(values)
+    return Spread(
+        mean=math.fsum(values) / len(values),
+        p50=percentile(ordered, 0.50),
+        p99=percentile(ordered, 0.99),
+        standard_error=standard_error(values),
+    )
+
+
+def percentile(ordered: Sequence[float], fraction: float) -> float:
+    """Percentile of sorted values, linear between the two nearest."""
+    position = fraction * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Standard error of the mean by batch means: requests that ran side by side are not independent, batches nearly.
+
+    None with fewer than two values in each of six batches. Formula: Law, Simulation Modeling and Analysis, 9.5.3.
+    """
+    size = len(values) // _BATCHES
+    if size < _LEAST_PER_BATCH:
+        return None
+    means = [math.fsum(values[i * size : (i + 1) * size]) / size for i in range(_BATCHES)]
+    mean = math.fsum(means) / _BATCHES
+    variance = math.fsum((value - mean) ** 2 for value in means) / (_BATCHES - 1)
+    return math.sqrt(variance / _BATCHES)

@@ -21,7 +21,7 @@ from sky_melange.domain.workload import PricePolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
 from sky_melange.prices import current_book
-from sky_melange.prices.enabled_clouds import enabled_clouds
+from sky_melange.prices.clouds import enabled_clouds
 from sky_melange.prices.filters import check_filters
 from sky_melange.prices.site import price_site, utc_now
 from sky_melange.skypilot.plugin import fleets
@@ -80,7 +80,7 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
     """As `sky-melange check plan.json --format json` prints it where the plan lies with the files that it renders."""
     from sky_melange.check.plan_file import price_warnings
     from sky_melange.check.report import Asked, Files, Today, check_plan, files_of
-    from sky_melange.render.check_report import json_text
+    from sky_melange.render.check_report import render_json
 
     told: list[str] = []
     rules = _policy(policy, folder, told)
@@ -98,7 +98,7 @@ def _checked(head: Mapping[str, Any], document: PlanDocument, policy: object, fo
         Asked(workload=wanted, policy=rules),
         [*price_warnings(document, book), *told],
     )
-    return json_text.render(report)
+    return render_json(report)
 
 
 def _simulated(workload: Workload, folder: Path) -> dict[str, Any]:

@@ -23,8 +23,7 @@ from sky_melange.domain.buckets import TokenGrid
 from sky_melange.domain.trace import Cell, LogColumns, TraceOptions, TraceSummary
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates.usage import rate_of_steps, within
-from sky_melange.traces.auto_edges import Step, choose
-from sky_melange.traces.edges import MAX_TOKENS, extended, fine_edges, parse_buckets
+from sky_melange.traces.edges import MAX_TOKENS, Step, choose, extended, fine_edges, parse_buckets
 from sky_melange.untrusted import parse_json
 
 NAME: Final = "ServeGen clients (aggregates)"

@@ -10,8 +10,7 @@ import pytest
 
 from sky_melange.domain.profile import MatrixForm, Profile, ProfileKey, ProfileKind, ProfileProvenance, StatedTarget
 from sky_melange.errors import InputError
-from sky_melange.profiles.profile_json import read_profile
-from sky_melange.profiles.write_profile import profile_text
+from sky_melange.profiles.profile_json import profile_text, read_profile
 
 PROFILE = Profile(
     key=ProfileKey(model="m", accelerator="L4", tensor_parallel=1, dtype="bfloat16", engine="vllm"),

@@ -12,9 +12,8 @@ from importing import Import, import_profile
 from sky_melange.domain.profile import PointsForm
 from sky_melange.profiles import bundled
 from sky_melange.profiles.architectures import known_models
-from sky_melange.profiles.importers.physics import Verdict, judge
-from sky_melange.profiles.roofline import latencies, load_calibration, setup_of
-from sky_melange.profiles.roofline_terms import Setup
+from sky_melange.profiles.importers.request import Verdict, judge
+from sky_melange.profiles.roofline import Setup, latencies, load_calibration, setup_of
 
 SIZES = [(128, 128), (1024, 1024), (8192, 512)]
 SETUPS = [

@@ -14,7 +14,7 @@ from sky_melange.domain.profile import Capacity, MatrixForm, PointsForm, Profile
 from sky_melange.domain.workload import Slo
 from sky_melange.extensions import IMPORTERS
 from sky_melange.profiles.capacity import max_capacity
-from sky_melange.profiles.write_profile import profile_text
+from sky_melange.profiles.profile_json import profile_text
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "profiles"
 

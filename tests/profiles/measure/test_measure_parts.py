@@ -16,13 +16,12 @@ from test_journals import SHAPE, SPEC, SPREAD, level
 from sky_melange.domain.workload import Slo
 from sky_melange.errors import Mistake
 from sky_melange.profiles.measure import EndKind, LevelResult, NothingMeasuredError, Shape, ShapeEnd, to_profile
-from sky_melange.profiles.measure.progress import Progress, duration, seconds_left
-from sky_melange.profiles.measure.prompts import prompt
+from sky_melange.profiles.measure.client import MalformedStreamError, TokenStream
+from sky_melange.profiles.measure.journal import Progress, duration, seconds_left
+from sky_melange.profiles.measure.load import percentile, spread, standard_error
 from sky_melange.profiles.measure.results import LevelFailure, ServerFacts
+from sky_melange.profiles.measure.run import next_step, prompt
 from sky_melange.profiles.measure.spec import base_url
-from sky_melange.profiles.measure.sse import MalformedStreamError, TokenStream
-from sky_melange.profiles.measure.statistics import percentile, spread, standard_error
-from sky_melange.profiles.measure.stops import next_step
 
 
 def at(concurrency: int, *, ttft_s: float = 0.1, tpot_s: float = 0.02, shape: Shape = SHAPE) -> LevelResult:

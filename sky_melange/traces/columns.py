@@ -1,59 +1,16 @@
-"""Log formats that are recognised by their columns: one file each, and the dict LAYOUTS."""
+"""Which columns of a log say what: those of a known layout, or those that are named."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from sky_melange.domain.trace import LogColumns, Rejection, TraceOptions
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces.layouts import (
-    azure,
-    bailian,
-    burstgpt,
-    helicone,
-    langfuse,
-    langfuse_api,
-    like_mooncake,
-    like_openai,
-    litellm,
-    mooncake,
-    otel,
-    servegen,
-    sglang,
-    sglang_log,
-    sglang_text,
-    vidur,
-    vllm_spans,
-)
-from sky_melange.traces.layouts.layout import Layout
+from sky_melange.traces.layouts import LAYOUTS, Layout
 from sky_melange.traces.where import Condition, columns_of, parse_where
-
-LAYOUTS: Final[Mapping[str, Layout]] = {
-    module.LAYOUT.name: module.LAYOUT
-    for module in (
-        azure,
-        burstgpt,
-        bailian,
-        mooncake,
-        like_mooncake,
-        helicone,
-        sglang,
-        litellm,
-        sglang_log,
-        sglang_text,
-        langfuse,
-        langfuse_api,
-        otel,
-        vllm_spans,
-        servegen,
-        like_openai,
-        vidur,
-    )
-}
-"""The first that fits is taken."""
 
 _MAY_BE_MISSING: Final = ", and may be missing in the input"
 _OF_CONSEQUENCE: Final = {
@@ -193,7 +150,7 @@ def _unused(columns: LogColumns, options: TraceOptions, have: Sequence[str]) -> 
 
 def _is_open(columns: LogColumns) -> bool:
     """Whether nobody knows who wrote the log, so that its columns may mean anything."""
-    return columns.layout not in LAYOUTS or columns.layout in (like_openai.LAYOUT.name, like_mooncake.LAYOUT.name)
+    return columns.layout not in LAYOUTS or LAYOUTS[columns.layout].is_open
 
 
 def _consequence(name: str) -> str:

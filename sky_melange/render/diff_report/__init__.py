@@ -1,1 +1,0 @@
-"""What changed between two plans, in every format: one module each, and one line in `extensions.DIFF_FORMATS`."""
