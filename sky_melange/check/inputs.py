@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -53,7 +54,8 @@ def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[InputC
 
 def _traffic_changes(old: Traffic, new: Traffic) -> Iterator[InputChange]:
     """The total rate, and how many buckets have another rate, another share of the requests, or other sizes."""
-    if old.request_rate_rps != new.request_rate_rps:
+    # Sums over buckets: other shares of the same rate differ in the last digits.
+    if not math.isclose(old.request_rate_rps, new.request_rate_rps, rel_tol=1e-12):
         yield InputChange(
             key="traffic.request_rate", old=f"{old.request_rate_rps:g} req/s", new=f"{new.request_rate_rps:g} req/s"
         )

@@ -75,6 +75,8 @@ _HOMES: Final = {name: module for module, names in _NAMES.items() for name in na
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = found
-    return found
+    home = _HOMES[name]
+    module = importlib.import_module(f"{__name__}.{home}")
+    # All of them: a module that is imported takes the place of its function of the same name.
+    globals().update({each: getattr(module, each) for each in _NAMES[home]})
+    return globals()[name]
