@@ -30,7 +30,7 @@ class _Stated(Protocol):
     @property
     def hours(self) -> Sequence[int]: ...
     @property
-    def weights(self) -> Sequence[Sequence[float]]: ...
+    def weights(self) -> Sequence[Sequence[float]] | None: ...
 
 
 def size_mistakes(
@@ -55,7 +55,9 @@ def size_mistakes(
         yield from (((index, "weights"), message) for message in _weight_mistakes(each.weights, grid))
 
 
-def _weight_mistakes(weights: Sequence[Sequence[float]], grid: tuple[int, int] | None) -> Iterator[str]:
+def _weight_mistakes(weights: Sequence[Sequence[float]] | None, grid: tuple[int, int] | None) -> Iterator[str]:
+    if weights is None:
+        return
     if grid is not None and (len(weights) != grid[0] or any(len(row) != grid[1] for row in weights)):
         rows, columns = len(weights), " or ".join(map(str, sorted({len(row) for row in weights})))
         yield (
@@ -104,27 +106,33 @@ _ALL_NAMED: Final = (
 class _Found:
     """A set as it is written; what is no number or text has a mistake of its own, and is left out."""
 
-    def __init__(self, name: str, hours: Sequence[int], weights: Sequence[Sequence[float]]) -> None:
+    def __init__(self, name: str, hours: Sequence[int], weights: Sequence[Sequence[float]] | None) -> None:
         self.name, self.hours, self.weights = name, hours, weights
 
     @classmethod
     def of(cls, node: YamlNode) -> _Found:
         entries = node.entries if isinstance(node, MappingNode) else {}
-        name = entries.get("name")
-        rows = entries.get("weights")
-        hours = [value for value in _numbers(entries.get("hours")) if isinstance(value, int) and value >= 0]
+        name, rows = entries.get("name"), entries.get("weights")
+        weights = [_numbers(row) for row in rows.items] if isinstance(rows, SequenceNode) else [[None]]
         return cls(
-            # What has no name has a mistake of its own: it is not that of another set.
+            # What has no name is not named as another set.
             name.value if isinstance(name, ScalarNode) and isinstance(name.value, str) else f"\0{id(node)}",
-            hours,
-            [_numbers(row) for row in rows.items] if isinstance(rows, SequenceNode) else [[1.0]],
+            [
+                int(hour)
+                for hour in _numbers(entries.get("hours"))
+                if hour is not None and math.isfinite(hour) and hour >= 0
+            ],
+            None
+            if any(weight is None for row in weights for weight in row)
+            else [[weight for weight in row if weight is not None] for row in weights],
         )
 
 
-def _numbers(node: YamlNode | None) -> list[float]:
-    items = node.items if isinstance(node, SequenceNode) else []
+def _numbers(node: YamlNode | None) -> list[float | None]:
+    """The items; None for what is no number, and for what is no list."""
+    items = node.items if isinstance(node, SequenceNode) else [None]
     values = [item.value if isinstance(item, ScalarNode) else None for item in items]
-    return [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return [value if isinstance(value, int | float) and not isinstance(value, bool) else None for value in values]
 
 
 def without_sizes(traffic: Traffic) -> tuple[Traffic, Weights | None]:

@@ -171,6 +171,20 @@ def test_the_grid_of_a_preset_is_known_when_it_is_read(good: str, tmp_path: Path
         pipeline.read(path)
 
 
+@pytest.mark.parametrize(("one", "other"), [("1.0e+308", "1.0e+308"), ("5.0e-324", "0"), ("1.0e+308", "5.0e-324")])
+def test_weights_of_any_scale_are_shares(reading: Callable[..., Workload], one: str, other: str) -> None:
+    traffic = reading(f"{{name: x, hours: [3], weights: [[{one}, {other}, 0], [0, 0, 0]]}}").traffic
+    assert sum(map(sum, sets_of(traffic)[1].weights)) == pytest.approx(1)
+    assert traffic.request_rate_rps == pytest.approx(20)
+
+
+@pytest.mark.parametrize("sizes", ["null", "3", "{hours: x, weights: 5}", "{name: [1], hours: [.inf], weights: [[x]]}"])
+def test_what_is_no_set_has_one_mistake_for_each_value(good: str, mistakes_in: MistakesIn, sizes: str) -> None:
+    found = mistakes_in(with_sizes(good, sizes))
+    assert all("traffic.hours.sizes[0]" in line for line in found)
+    assert not any("input edges" in line or "another set" in line for line in found)
+
+
 def test_a_preset_with_sizes_by_the_hour_is_drawn_not_replayed(good: str, tmp_path: Path) -> None:
     histogram = good[good.index("  histogram") :]
     path = tmp_path / "workload.yaml"
