@@ -17,7 +17,13 @@ from sky_melange.domain.plan_diff import GroupChange, GroupChangeKind, InputChan
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
 
-_TABLES: Final = ("traffic.rates_rps", "traffic.mean_tokens", "traffic.hours.rates_rps", "traffic.hours.windows_rps")
+_TABLES: Final = (
+    "traffic.rates_rps",
+    "traffic.mean_tokens",
+    "traffic.hours.rates_rps",
+    "traffic.hours.windows_rps",
+    "traffic.hours.sizes",
+)
 """Compared by bucket or hour, not by position: a new edge moves every position."""
 
 _LEAST_MOVE = 1e-9
@@ -167,7 +173,8 @@ def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[InputC
 
 def _traffic_changes(old: Traffic, new: Traffic) -> Iterator[InputChange]:
     """The total rate, and how many buckets have another rate, another share of the requests, or other sizes."""
-    if old.request_rate_rps != new.request_rate_rps:
+    # Sums over buckets: other shares of the same rate differ in the last digits.
+    if not math.isclose(old.request_rate_rps, new.request_rate_rps, rel_tol=1e-12):
         yield InputChange(
             key="traffic.request_rate", old=f"{old.request_rate_rps:g} req/s", new=f"{new.request_rate_rps:g} req/s"
         )
@@ -193,7 +200,11 @@ def _traffic_changes(old: Traffic, new: Traffic) -> Iterator[InputChange]:
 
 
 def _hours_changes(old: Hours | None, new: Hours | None) -> Iterator[InputChange]:
-    """How many hours have another rate, and the mean over the cycle."""
+    """How many hours have another rate, and the mean over the cycle; what differs of their sizes."""
+    if old is not None and new is not None and old.sizes != new.sizes:
+        was, now = (", ".join(f"{each.name} ({len(each.hours)} h)" for each in hours.sizes) for hours in (old, new))
+        note = "some hours have other sizes, or are in another set" if was == now else ""
+        yield InputChange(key="traffic.hours.sizes", old=was or None, new=now or None, note=note)
     if old is None or new is None or old.rates_rps == new.rates_rps:
         return
     if len(old.rates_rps) != len(new.rates_rps):

@@ -19,7 +19,7 @@ from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.size_estimate import capacity_of, size_estimates
 from sky_melange.domain.workload import Workload
 from sky_melange.optimizer import ProfileCapacities
-from sky_melange.optimizer.verify import in_period, verify
+from sky_melange.optimizer.verify import hours_of, in_period, verify
 
 if TYPE_CHECKING:
     from sky_melange.pipeline.simulator import Simulator
@@ -48,7 +48,8 @@ def violations_of(
     routing = _routes_at(plan, wanted, buckets)
     now = plan
     is_same_basis = pipeline.profiles_digest(selected) == plan.inputs.profiles
-    if routing != plan.routing or not is_same_basis:
+    same_sizes = planned.traffic.size_sets == wanted.traffic.size_sets
+    if routing != plan.routing or not same_sizes or not is_same_basis:
         # Loads that are stated for other rates or profiles are computed anew; otherwise they must be what is stated.
         groups = tuple(
             _group_today(group, chosen[group.name], capacities[group.name], wanted, routing) for group in plan.groups
@@ -196,20 +197,26 @@ def _group_today(
     shares = {(route.input_tokens, route.output_tokens): dict(route.shares).get(group.name, 0.0) for route in routing}
     buckets = workload.traffic.buckets()
     of_bucket = [shares.get((bucket.input_tokens, bucket.output_tokens), 0.0) for bucket in buckets]
-    loads = [
-        (
-            buckets[part.bucket].rate_rps * part.fractions[0] * of_bucket[part.taken_for] / capacity.request_rate_rps,
-            capacity.concurrency,
-        )
-        for part in size_estimates(workload).parts
-        if isinstance(capacity := capacity_of(part, capacities), Capacity)
-    ]
-    busy_replicas = math.fsum(load for load, _ in loads)
-    running = math.fsum(load * concurrency for load, concurrency in loads) / busy_replicas if busy_replicas else 1.0
+    found: list[tuple[float, float]] = []
+    for situation in workload.traffic.in_busiest_hours():
+        loads = [
+            (
+                situation[part.bucket].rate_rps
+                * part.fractions[0]
+                * of_bucket[part.taken_for]
+                / capacity.request_rate_rps,
+                capacity.concurrency,
+            )
+            for part in size_estimates(workload).parts
+            if isinstance(capacity := capacity_of(part, capacities), Capacity)
+        ]
+        busy = math.fsum(load for load, _ in loads)
+        found.append((busy, math.fsum(load * concurrency for load, concurrency in loads) / busy if busy else 1.0))
+    is_simulated = group.max_utilization is not None
     return replace(
         group,
-        utilization=busy_replicas / group.replicas,
-        max_concurrency=max_concurrency(running, 1.0, is_simulated=group.max_utilization is not None),
+        utilization=max(busy for busy, _ in found) / group.replicas,
+        max_concurrency=max(max_concurrency(running, 1.0, is_simulated=is_simulated) for _, running in found),
         profile=group.profile if entry is None else entry.profile.provenance,
     )
 
@@ -235,8 +242,15 @@ def _worst(
         views = [in_period(plan, workload, period) for period in plan.schedule.periods if period.rate_rps]
         found = [_worst(view, asked, profiles, simulator, log) for view, asked in views]
         number = max(range(len(found)), key=lambda each: found[each][1])
-        hours = f"in the hours of up to {plan.schedule.periods[number].rate_rps:g} req/s"
-        return found[0][0], found[number][1], (hours, *found[number][2])
+        return found[0][0], found[number][1], (hours_of(plan.schedule.periods[number]), *found[number][2])
+    traffic = workload.traffic
+    if len(traffic.size_sets) > 1 and traffic.hours is not None:
+        rates_rps = traffic.hours.busiest_rps
+        asked = [replace(workload, traffic=traffic.within(*each)) for each in enumerate(rates_rps)]
+        found = [_worst(plan, each, profiles, simulator, log) for each in asked]
+        number = max(range(len(found)), key=lambda each: found[each][1])
+        hours = f"in the busiest hour with the sizes {traffic.size_sets[number].name!r}"
+        return found[number][0], found[number][1], (hours, *found[number][2])
     fleet, scenario = fleet_of(plan, workload, profiles), final_scenario(workload, log, usual_requests(plan))
     left = {group.name: group.instances for group in plan.groups}
     whole = simulator(fleet, scenario, workload.slo)

@@ -107,7 +107,15 @@ def _week(path: Path) -> bytes:
 
 def _plot(document: PlanDocument) -> SimulationPlot:
     """Attainment by rate, with the planned requests."""
-    from sky_melange.pipeline import arrivals_log, planned_fleet, simulator, swept, usual_requests, workload_file_of
+    from sky_melange.pipeline import (
+        arrivals_log,
+        in_worst_hour,
+        planned_fleet,
+        simulator,
+        swept,
+        usual_requests,
+        workload_file_of,
+    )
     from sky_melange.render import plots
     from sky_melange.simulation import Scenario
 
@@ -125,6 +133,6 @@ def _plot(document: PlanDocument) -> SimulationPlot:
         seed=0,
     )
     simulated = simulator(lambda text: click.echo(text, err=True))
-    planned = simulated(fleet, scenario, workload.slo)
+    scenario, planned, _ = in_worst_hour(lambda one: simulated(fleet, one, workload.slo), scenario)
     points = swept(lambda one: simulated(fleet, one, workload.slo), scenario, planned)
     return plots.plot_of(points, planned, workload.slo, title="", required=workload.slo.attainment)

@@ -69,7 +69,7 @@ def command(
     limits) to replicas that batch continuously, whose steps take the time that the profiles say. A request that is too
     long for the model is refused, and has missed. The same seed gives the same answer.
     """
-    from sky_melange.pipeline import planned_fleet, simulator, swept
+    from sky_melange.pipeline import in_worst_hour, planned_fleet, simulator, swept
     from sky_melange.plan_file import read_plan
     from sky_melange.render import simulation_report
     from sky_melange.simulation import MOST_REQUESTS, parse_arrivals, without
@@ -104,8 +104,11 @@ def command(
         # Compiled code is loaded first, so that the speed is that of the simulation.
         run(replace(scenario, requests=1))
     started = time.perf_counter()
-    found = run(scenario)
+    scenario, found, sizes = in_worst_hour(run, scenario)
     elapsed_s = time.perf_counter() - started
+    if sizes is not None:
+        message = f"sizes differ by the hour; shown are those of {sizes!r}, with which the fewest requests hold."
+        click.echo(f"Note: {message}", err=True)
     if output_format == "json":
         speed = found.requests / max(elapsed_s, 1e-9)
         click.echo(simulation_report.to_json(found, requests_per_second=speed), nl=False)

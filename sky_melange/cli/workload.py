@@ -23,12 +23,12 @@ from sky_melange.cli.options import format_option, reading_options, trace_option
 from sky_melange.cli.sketch import config_option, path_from
 from sky_melange.domain.buckets import BucketSize
 from sky_melange.domain.hours import DAY, WEEK, HourCount
-from sky_melange.domain.trace import TraceOptions
+from sky_melange.domain.trace import MUCH_LARGER, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.render.workload_yaml import Frame
 
 if TYPE_CHECKING:
-    from sky_melange.domain.trace import TraceSummary
+    from sky_melange.domain.trace import HourSizes, TraceSummary
     from sky_melange.traces import Progress
 
 _MOST_WORKLOADS: Final = 100
@@ -78,6 +78,11 @@ command.add_command(workload_own.command)
     type=click.Choice(["day", "week"]),
     help="Count the percentile within each hour of the day or week, too; the log must cover each of them.",
 )
+@click.option(
+    "--sizes-by-hour",
+    is_flag=True,
+    help="With --hours: write the sizes of hours whose requests are larger or smaller than others, in up to 4 sets.",
+)
 @click.option("--time-zone", default="UTC", show_default=True, help="By whose clocks --hours are, as Europe/Berlin.")
 @click.option(
     "--request-rate",
@@ -119,6 +124,7 @@ def from_trace(
     window_s: int,
     percentile: float,
     hours: str | None,
+    sizes_by_hour: bool,
     time_zone: str,
     request_rate: float | None,
     bucket_size: str,
@@ -159,7 +165,11 @@ def from_trace(
         window_s=window_s,
         rate_percentile=percentile,
         hours=_hour_count(hours, time_zone),
+        by_hour=sizes_by_hour,
     )
+    if sizes_by_hour and (hours is None or url is not None or split_by is not None):
+        message = "needs --hours and the files of one model: leave out --connect and --split-by (see --where)"
+        raise InputError([Mistake(source="--sizes-by-hour", message=message)])
     if prefix_cache is not None:
         from sky_melange.traces.request_log import parse_prefix_cache
 
@@ -178,15 +188,16 @@ def from_trace(
             _split(paths, options, frame, request_rate, output_file, force=force)
             return
         summary = _scan(paths, options, url, table)
+        sizes = _sizes_by_hour(paths, options, summary) if sizes_by_hour else ()
     shown = trace_report.to_json(summary) if output_format == "json" else trace_report.text(summary, color=use_color())
     if output_file is not None:
-        write_new(output_file, _workload(summary, frame, request_rate), force=force)
+        write_new(output_file, _workload(summary, frame, request_rate, sizes), force=force)
         click.echo(shown, nl=False)
         click.echo(f"Wrote {output_file}. Next:\n  sky-melange plan {output_file}", err=True)
     elif output_format == "json":
         click.echo(shown, nl=False)
     else:
-        click.echo(_workload(summary, frame, request_rate), nl=False)
+        click.echo(_workload(summary, frame, request_rate, sizes), nl=False)
         click.echo(shown, nl=False, err=True)
     if report is not None:
         write_atomically(report, trace_html.page(summary))
@@ -345,7 +356,23 @@ def _progress_bar() -> Iterator[Progress | None]:
         yield lambda share: bar.update(task, completed=share)
 
 
-def _workload(summary: TraceSummary, frame: Frame, request_rate: float | None) -> str:
+def _sizes_by_hour(files: tuple[str, ...], options: TraceOptions, summary: TraceSummary) -> tuple[HourSizes, ...]:
+    """The sets, and what they leave out, on stderr."""
+    from sky_melange.traces import sizes_by_hour
+
+    sizes = sizes_by_hour(files, options, summary)
+    if len(sizes) == 1:
+        click.echo("Note: the requests of all hours are alike in size: none has sizes of its own.", err=True)
+    for each in sizes:
+        if each.worst >= MUCH_LARGER:
+            larger = f"an hour among them has requests {each.worst:.1f} times as large"
+            click.echo(f"Warning: {len(each.hours)} hours are planned as {each.name}, but {larger}.", err=True)
+    return sizes
+
+
+def _workload(
+    summary: TraceSummary, frame: Frame, request_rate: float | None, sizes: tuple[HourSizes, ...] = ()
+) -> str:
     """The text of the workload, read back: what an option spoils is reported, not written."""
     from sky_melange.render.workload_yaml import workload_yaml
     from sky_melange.traces.rates import describe, planned_rate, to_traffic
@@ -353,7 +380,8 @@ def _workload(summary: TraceSummary, frame: Frame, request_rate: float | None) -
 
     rate_rps = planned_rate(summary) if request_rate is None else request_rate
     to_traffic(summary, request_rate_rps=rate_rps)
-    text = workload_yaml(summary, frame, request_rate_rps=rate_rps, origin=describe(summary, request_rate))
+    origin = describe(summary, request_rate)
+    text = workload_yaml(summary, frame, request_rate_rps=rate_rps, origin=origin, sizes=sizes)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "workload.yaml"
         path.write_text(text, encoding="utf-8", newline="\n")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
-from sky_melange.domain.hours import Hours
+from sky_melange.domain.hours import Hours, SizeSet
 from sky_melange.domain.router import SizeFit
 
 
@@ -103,7 +104,8 @@ class Traffic:
     bucket's requests are spread over its range, in any scale (see `part_edges`); empty where nobody knows. `fit` is
     what a log says of bytes and tokens. `is_counted`: from a log or preset, not written in the workload. `arrivals`
     matters where requests are simulated. `prefix_hit_fraction` of each prompt is found in the engines' prefix cache.
-    `hours`: when the requests come, `rates_rps` then being those of the busiest hour; None: always so many.
+    `hours`: when the requests come, `rates_rps` then being those of the busiest hour; None: always so many. Where sizes
+    differ by the hour, `rates_rps` have those of all hours together, and no hour needs to be as they are.
     """
 
     grid: TokenGrid
@@ -140,6 +142,54 @@ class Traffic:
         """The buckets with traffic, by input then output edge."""
         return tuple(self._positive())
 
+    @property
+    def size_sets(self) -> tuple[SizeSet, ...]:
+        """The sets of sizes of its hours; empty: there is one mix of sizes, that of `rates_rps`."""
+        return () if self.hours is None else self.hours.sizes
+
+    def in_busiest_hours(self) -> tuple[tuple[Bucket, ...], ...]:
+        """`buckets()` as many as come in the busiest hour of each set of sizes: some of none. Without sets, once."""
+        buckets = self.buckets()
+        if self.hours is None or not self.hours.sizes:
+            return (buckets,)
+        return tuple(
+            tuple(
+                replace(bucket, rate_rps=rate_rps * each.weights[bucket.input_index][bucket.output_index])
+                for bucket in buckets
+            )
+            for each, rate_rps in zip(self.hours.sizes, self.hours.busiest_rps, strict=True)
+        )
+
+    @property
+    def larger_by(self) -> tuple[float, ...]:
+        """How many times as many input or output tokens, whichever is more, a request of each set has on average as
+        one of all.
+        """
+        buckets = self.buckets()
+
+        def means(rates: Sequence[float]) -> tuple[float, float]:
+            pairs = list(zip(rates, buckets, strict=True))
+            return (
+                math.fsum(rate * each.planned_input_tokens for rate, each in pairs) / math.fsum(rates),
+                math.fsum(rate * each.planned_output_tokens for rate, each in pairs) / math.fsum(rates),
+            )
+
+        inputs, outputs = means([bucket.rate_rps for bucket in buckets])
+        own = [means([bucket.rate_rps for bucket in each]) for each in self.in_busiest_hours()]
+        return tuple(max(one / inputs, other / outputs) for one, other in own)
+
+    def within(self, number: int, rate_rps: float) -> Traffic:
+        """The traffic of hours of this rate, with the sizes of one set (0 where there are none)."""
+        part = rate_rps / self.request_rate_rps
+        rates = tuple(tuple(rate * part for rate in row) for row in self.rates_rps)
+        hours = self.hours if self.hours is None or not self.hours.sizes else self.hours.within(number, rate_rps)
+        return replace(self, rates_rps=rates, hours=hours)
+
+    @property
+    def drawn(self) -> Traffic:
+        """What single requests are drawn from: of hours of one set, its own sizes."""
+        return _drawn(self) if len(self.size_sets) == 1 else self
+
     def _positive(self) -> Iterator[Bucket]:
         for i, row in enumerate(self.rates_rps):
             for j, rate in enumerate(row):
@@ -163,6 +213,12 @@ class Traffic:
         mean = None if self.mean_tokens is None else self.mean_tokens[i][j]
         mean = mean or (log_uniform_mean(inputs, i), log_uniform_mean(outputs, j))
         return max(inputs[0], math.ceil(mean[0])), max(outputs[0], math.ceil(mean[1]))
+
+
+@lru_cache(maxsize=16)
+def _drawn(traffic: Traffic) -> Traffic:
+    """The same object each time, by which a simulation knows requests that it has drawn."""
+    return replace(traffic, rates_rps=rates_of(traffic.size_sets[0].weights, traffic.request_rate_rps), hours=None)
 
 
 def log_uniform_mean(edges: Sequence[int], index: int) -> float:

@@ -37,6 +37,22 @@ class Scaling(StrEnum):
     AUTOSCALE = "autoscale"
 
 
+MOST_SIZES: Final = 8
+"""Sets of sizes: each is one more case of all loads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeSet:
+    """Hours of a cycle, rising, whose requests have sizes of their own.
+
+    `weights[input bucket][output bucket]`: shares of their requests, over the grid of the traffic; they sum to 1.
+    """
+
+    name: str
+    hours: tuple[int, ...]
+    weights: tuple[tuple[float, ...], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hours:
     """The rate to plan for in each of DAY or WEEK hours, requests/s; at least one is positive.
@@ -44,7 +60,7 @@ class Hours:
     The hours are those of the clocks in `time_zone`, an IANA name. `origin` says in words where the rates come from.
     `headroom_fraction`: the reserve beyond each hour's rate, `headroom_basis` says in words why that much.
     `windows_rps`: the rates of windows of WINDOW_MINUTES in the order in which they came, at most MOST_WINDOWS; empty:
-    not known.
+    not known. `sizes`: each hour that has requests is in one of them; empty: the sizes are the same in all hours.
     """
 
     rates_rps: tuple[float, ...]
@@ -53,6 +69,7 @@ class Hours:
     headroom_fraction: float = 0.0
     headroom_basis: str = ""
     windows_rps: tuple[float, ...] = ()
+    sizes: tuple[SizeSet, ...] = ()
 
     @property
     def peak_rps(self) -> float:
@@ -60,24 +77,48 @@ class Hours:
         return max(self.rates_rps)
 
     @property
+    def busiest_rps(self) -> tuple[float, ...]:
+        """The rate of the busiest hour of each set of sizes; of all hours where there are none."""
+        return tuple(max(self.rates_rps[hour] for hour in each.hours) for each in self.sizes) or (self.peak_rps,)
+
+    @property
+    def sizes_of_hour(self) -> tuple[int, ...]:
+        """The set of sizes of each hour, 0 where there are none; -1: it has no requests, and is in none."""
+        found = [-1 if self.sizes else 0] * len(self.rates_rps)
+        for number, each in enumerate(self.sizes):
+            for hour in each.hours:
+                found[hour] = number
+        return tuple(found)
+
+    @property
     def mean_rps(self) -> float:
         """Over the whole cycle."""
         return sum(self.rates_rps) / len(self.rates_rps)
 
     def planned_rps(self, scaling: Scaling | None) -> tuple[float, ...]:
-        """What instances are planned for in each hour: its rate with the reserve, at most the busiest hour's rate.
+        """What instances are planned for in each hour: its rate with the reserve, at most that of the busiest hour.
 
-        SkyServe follows the requests themselves: what it scales has its reserve elsewhere (`Autoscaling`).
+        That is the busiest of those with the same sizes. SkyServe follows the requests themselves: what it scales has
+        its reserve elsewhere (`Autoscaling`).
         """
         if scaling is Scaling.AUTOSCALE:
             return self.rates_rps
-        peak = self.peak_rps
-        return tuple(min(peak, rate * (1 + self.headroom_fraction)) for rate in self.rates_rps)
+        most = self.busiest_rps
+        return tuple(
+            min(most[number], rate * (1 + self.headroom_fraction))
+            for rate, number in zip(self.rates_rps, self.sizes_of_hour, strict=True)
+        )
 
     @property
     def is_even(self) -> bool:
-        """Whether all hours have one rate, so that they say nothing that the rate does not."""
-        return len(set(self.rates_rps)) == 1
+        """Whether all hours are alike, so that they say nothing that the rate does not."""
+        return len(set(self.rates_rps)) == 1 and not self.sizes
+
+    def within(self, number: int, rate_rps: float) -> Hours:
+        """Hours that all have this rate, and the sizes of one set."""
+        count = len(self.rates_rps)
+        alone = replace(self.sizes[number], hours=tuple(range(count)))
+        return replace(self, rates_rps=(rate_rps,) * count, windows_rps=(), sizes=(alone,))
 
     def scaled_to(self, peak_rps: float) -> Hours:
         """The same hours with another rate of the busiest; the others in proportion."""
@@ -128,6 +169,7 @@ class Period:
 
     `hours` of a cycle; `instances` of each group, in the order of `Plan.groups`; `cost_usd_per_hour` with overhead.
     At a rate of 0 a group may have none. `attainment` at `rate_rps` as in `SimulatedPlan`; None: not simulated.
+    `sizes`: the name of their set; None: all hours have the same.
     """
 
     rate_rps: float
@@ -136,6 +178,7 @@ class Period:
     cost_usd_per_hour: float
     attainment: float | None = None
     attainment_error: float | None = None
+    sizes: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +202,8 @@ class Autoscaling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """`period_of_hour[h]`: which of `periods` the h-th hour of the cycle belongs to; `periods`, the busiest first.
+    """`period_of_hour[h]`: which of `periods` the h-th hour of the cycle belongs to; `periods`, those with most work
+    first, which is the busiest where all hours have the same sizes.
 
     The groups of the plan are those of the busiest period, and the shares of the traffic stay as they are. An instance
     is started `startup_minutes` before the hour that needs it, and paid from then on. Costs are means over the cycle,
@@ -179,6 +223,7 @@ class Schedule:
     bound_usd_per_hour: float | None = None
     headroom_fraction: float = 0.0
     autoscaling: Autoscaling | None = None
+    raised_usd_per_hour: float | None = None
 
     @property
     def hours(self) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from sky_melange.domain.hours import DAY, WEEK, Scaling, starts_in
+from sky_melange.domain.hours import DAY, WEEK, Hours, Scaling, Schedule, starts_in
 from sky_melange.domain.plan import Plan, terms_of
 from sky_melange.domain.workload import Workload
 
@@ -37,6 +37,7 @@ def _shape(plan: Plan, workload: Workload) -> Iterator[str]:
             f"schedule.period_of_hour: must name each of the {len(schedule.periods)} periods, from 0, at least once, "
             "and no other"
         )
+    yield from _sizes(schedule, hours)
     for number, period in enumerate(schedule.periods):
         if len(period.instances) != len(plan.groups):
             yield (
@@ -76,12 +77,32 @@ def _rates(plan: Plan, workload: Workload) -> Iterator[str]:
                 f"schedule.periods[{number}].rate_rps: is {period.rate_rps!r}, but traffic.hours needs {max(own)!r} in "
                 "one of its hours; plan again"
             )
-    if any(one.rate_rps <= other.rate_rps for one, other in pairwise(schedule.periods)):
-        yield "schedule.periods: must be in the order of their rates, the busiest first"
-    peak = schedule.periods[0].rate_rps
-    if not math.isclose(peak, workload.traffic.request_rate_rps, rel_tol=1e-6):
-        planned = workload.traffic.request_rate_rps
-        yield f"schedule.periods[0].rate_rps: is {peak!r}, but the plan is for {planned!r} in the busiest hour"
+    busiest_rps = hours.busiest_rps if hours.sizes else (workload.traffic.request_rate_rps,)
+    for each, planned in zip(_names(hours), busiest_rps, strict=True):
+        rated = [(number, period.rate_rps) for number, period in enumerate(schedule.periods) if period.sizes == each]
+        if any(one <= other for (_, one), (_, other) in pairwise(rated)):
+            yield "schedule.periods: must be in the order of their rates, the busiest first"
+        number, peak = rated[0]
+        if not math.isclose(peak, planned, rel_tol=1e-6):
+            wanted = f"but the plan is for {planned!r} in the busiest hour"
+            yield f"schedule.periods[{number}].rate_rps: is {peak!r}, {wanted}"
+
+
+def _sizes(schedule: Schedule, hours: Hours) -> Iterator[str]:
+    """Hours with requests belong to periods with their sizes, and each set of sizes has a period."""
+    names = _names(hours)
+    if {period.sizes for period in schedule.periods} != set(names):
+        listed = ", ".join(each or "none" for each in names)
+        yield f"schedule.periods: their sizes must be those of traffic.hours ({listed[:200]}), each at least once"
+        return
+    for hour, (number, of) in enumerate(zip(schedule.period_of_hour, hours.sizes_of_hour, strict=False)):
+        if of >= 0 and number < len(schedule.periods) and schedule.periods[number].sizes != names[of]:
+            yield f"schedule.period_of_hour[{hour}]: is of a period with other sizes than traffic.hours has; plan again"
+
+
+def _names(hours: Hours) -> list[str | None]:
+    """Of the sets of sizes; None alone where there are none."""
+    return [each.name for each in hours.sizes] or [None]
 
 
 def _instances(plan: Plan, workload: Workload) -> Iterator[str]:

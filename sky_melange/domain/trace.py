@@ -151,6 +151,30 @@ class PrefixHits:
         return f"{self.fraction:.1%} of the prompt tokens are found in a prefix cache (least recently used; {where})."
 
 
+MUCH_LARGER: Final = 1.1
+"""By so much larger requests of an hour are more than what they are planned as."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourSizes:
+    """Hours of a cycle whose requests are alike in size, and how many are in each bucket (a row per input edge).
+
+    `worst`: how many times as many input or output tokens, whichever is more, the requests of one of its hours have on
+    average.
+    """
+
+    hours: tuple[int, ...]
+    requests: tuple[tuple[int, ...], ...]
+    mean_input_tokens: float
+    mean_output_tokens: float
+    worst: float
+
+    @property
+    def name(self) -> str:
+        """`1052-in-1354-out`."""
+        return f"{self.mean_input_tokens:.0f}-in-{self.mean_output_tokens:.0f}-out"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceOptions:
     """How a log is counted.
@@ -159,7 +183,7 @@ class TraceOptions:
     `rate_percentile` is in 0..100, over windows of `window_s` whole seconds. `where` says which rows are the traffic
     (see traces/where.py), `model_column` which column names the model. Requests from `since_s` on and before `until_s`
     are counted, both as the log's times. `prefix_cache`: what it would have found is measured. `hours`: the rate is
-    counted by hour, too.
+    counted by hour, too. `by_hour`: so are the sizes, and nobody need be told that they differ.
     """
 
     columns: LogColumns | None = None
@@ -173,6 +197,7 @@ class TraceOptions:
     until_s: int | None = None
     prefix_cache: PrefixCache | None = None
     hours: HourCount | None = None
+    by_hour: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ def assemble(
             name_of[c],
             candidates[c],
             solution.counts[c],
-            buckets,
+            workload.traffic.in_busiest_hours(),
             routes,
             estimates,
             None if utilizations is None else utilizations[c],
@@ -144,7 +144,7 @@ def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
     name: str,
     candidate: Candidate,
     instances: int,
-    buckets: Sequence[Bucket],
+    situations: Sequence[Sequence[Bucket]],
     routes: Sequence[Route],
     estimates: SizeEstimates,
     max_utilization: float | None,
@@ -152,17 +152,19 @@ def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
 ) -> ReplicaGroup:
     offer, profile = candidate.offer, candidate.profile
     term = offer.committed
-    busy_replicas = 0.0
-    in_flight = 0.0
+    busy = [0.0] * len(situations)
+    in_flight = [0.0] * len(situations)
     shares = [dict(route.shares).get(name, 0.0) for route in routes]
     capacities = (*candidate.capacities, *candidate.strays)
     for part in estimates.parts:
         share = shares[part.taken_for] * part.fractions[0]
         if share > 0:
             served = _served(capacity_of(part, capacities))
-            load = buckets[part.bucket].rate_rps * share / served.request_rate_rps
-            busy_replicas += load
-            in_flight += load * served.concurrency
+            for number, buckets in enumerate(situations):
+                load = buckets[part.bucket].rate_rps * share / served.request_rate_rps
+                busy[number] += load
+                in_flight[number] += load * served.concurrency
+    is_simulated = max_utilization is not None
     return ReplicaGroup(
         name=name,
         cloud=offer.cloud,
@@ -178,8 +180,11 @@ def _group(  # noqa: PLR0913, PLR0917 - what a group is made of
         tensor_parallel=profile.key.tensor_parallel,
         price_usd_per_hour=offer.price_usd_per_hour if term is None else term.on_demand_usd_per_hour,
         price=offer.provenance,
-        utilization=busy_replicas / (instances * candidate.replicas_per_instance),
-        max_concurrency=max_concurrency(in_flight, busy_replicas, is_simulated=max_utilization is not None),
+        utilization=max(busy) / (instances * candidate.replicas_per_instance),
+        max_concurrency=max(
+            max_concurrency(running, load, is_simulated=is_simulated)
+            for running, load in zip(in_flight, busy, strict=True)
+        ),
         engine_version=profile.engine_version,
         engine_args=tuple(sorted(profile.engine_args.items())),
         profile=profile.provenance,

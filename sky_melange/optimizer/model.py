@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sky_melange.domain.buckets import Bucket
+from sky_melange.domain.buckets import Bucket, Traffic
 from sky_melange.domain.candidate import Candidate, Rejected
 from sky_melange.domain.machine import CloudFeatures, Deployment
 from sky_melange.domain.offer import Offer
@@ -51,6 +51,14 @@ class Model:
         changed = replace(changed, max_cost_usd_per_hour=mine.max_cost_usd_per_hour, charges=mine.charges)
         return changed if self.utilizations is None else changed.used_to(self.utilizations)
 
+    def with_traffic(self, traffic: Traffic) -> Model:
+        """The same for other traffic in the same buckets."""
+        workload = replace(self.workload, traffic=traffic)
+        problem = build_problem(workload, self.buckets, self.classes, self.candidates)
+        problem = replace(problem, charges=self.problem.charges)
+        problem = problem if self.utilizations is None else problem.used_to(self.utilizations)
+        return replace(self, workload=workload, problem=problem)
+
     def used_to(self, utilizations: Sequence[float]) -> Model:
         """The same where each candidate may use this part of its capacity, instead of `constraints.max_utilization`."""
         before = self.utilizations or (1.0,) * len(self.candidates)
@@ -60,6 +68,14 @@ class Model:
     def within(self, max_cost_usd_per_hour: float | None) -> Model:
         """The same with a limit on the total cost."""
         return replace(self, problem=replace(self.problem, max_cost_usd_per_hour=max_cost_usd_per_hour))
+
+    def in_hours(self, number: int, rate_rps: float) -> Model:
+        """The same for hours of this rate, with the sizes of one set (0 where there are none)."""
+        traffic = self.workload.traffic
+        busiest_rps = (traffic.request_rate_rps,) if traffic.hours is None else traffic.hours.busiest_rps
+        workload = replace(self.workload, traffic=traffic.within(number, rate_rps))
+        problem = self.problem.of_sizes(number).at_traffic(rate_rps / busiest_rps[number])
+        return replace(self, workload=workload, buckets=workload.traffic.buckets(), problem=problem)
 
     def at_traffic(self, factor: float) -> Model:
         """The same for `factor` times the traffic."""
@@ -135,10 +151,12 @@ def build_problem(
     estimates = estimates or size_estimates(workload)
     limits = workload.constraints
     total_rps = sum(bucket.rate_rps for bucket in buckets)
-    loads, *biased = _loads(candidates, classes, buckets, estimates)
+    situations = _situations(workload, buckets)
+    loads, *biased = (case for each in situations for case in _loads(candidates, classes, each, estimates))
     return Problem(
         loads=loads,
         biased=tuple(biased),
+        sizes=len(situations),
         prices=tuple(candidate.offer.price_usd_per_hour for candidate in candidates),
         replicas=tuple(candidate.replicas_per_instance for candidate in candidates),
         max_utilization=limits.utilization_limit,
@@ -147,6 +165,24 @@ def build_problem(
         losses=limits.tolerate_replica_losses,
         keep=_keep(limits, candidates),
     )
+
+
+_SELDOM = 1e-6
+"""Of its requests in all hours: a set of sizes that has none of a bucket is planned with so many."""
+
+
+def _situations(workload: Workload, buckets: Sequence[Bucket]) -> list[Sequence[Bucket]]:
+    """The requests of the busiest hour of each set of sizes; what is divided by loads needs some in every bucket."""
+    found = workload.traffic.in_busiest_hours()
+    if len(found) == 1 and not workload.traffic.size_sets:
+        return [buckets]
+    return [
+        [
+            replace(one, rate_rps=max(one.rate_rps, every.rate_rps * _SELDOM))
+            for one, every in zip(each, buckets, strict=True)
+        ]
+        for each in found
+    ]
 
 
 def _loads(

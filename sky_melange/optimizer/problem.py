@@ -193,7 +193,9 @@ class Problem:
     `loads[r][c]`: instances of c that all of class r would keep fully busy, Σ_{b∈r} λ_b ÷ μ_bc; None when c cannot
     serve some bucket of r. With a front door that estimates sizes, r are the requests that it takes for those of r, and
     `biased[k]` are the loads where all estimates are off by as much as they may be: a plan holds in each of these cases
-    (but not where instances are lost as well). `prices[c]`: USD per hour an instance. `replicas[c]`: replicas of one.
+    (but not where instances are lost as well). Where sizes differ by the hour, `loads` are those of the busiest hour of
+    the first of `sizes` sets, and `biased` go on with the cases of the others. `prices[c]`: USD per hour an instance.
+    `replicas[c]`: replicas of one.
     `weights[r]`: fraction of all requests in class r, wanted by limits on shares. `max_cost_usd_per_hour`: of the
     total. `losses`: instances, whichever, that the plan must be able to lose and still serve all traffic; `loss_cuts`
     are conditions known to follow from that. `charges`: what is paid beside the replicas. `limits`: all others; see
@@ -212,11 +214,26 @@ class Problem:
     keep: Keep | None = None
     charges: Charges = field(default_factory=Charges)
     biased: tuple[Loads, ...] = ()
+    sizes: int = 1
 
     @property
     def cases(self) -> tuple[Loads, ...]:
         """The loads in every case that a plan must carry."""
         return (self.loads, *self.biased)
+
+    @property
+    def on_average(self) -> Problem:
+        """The same where all estimates of sizes are right on average."""
+        each = len(self.cases) // self.sizes
+        return replace(self, biased=self.cases[each::each])
+
+    def of_sizes(self, number: int) -> Problem:
+        """The same for one of the sets of sizes alone."""
+        if self.sizes == 1:
+            return self
+        each = len(self.cases) // self.sizes
+        loads, *biased = self.cases[number * each : (number + 1) * each]
+        return replace(self, loads=loads, biased=tuple(biased), sizes=1, loss_cuts=())
 
     @property
     def class_count(self) -> int:
@@ -255,18 +272,19 @@ class Problem:
             loss_cuts=tuple(replace(cut, demand=cut.demand * factor) for cut in self.loss_cuts),
         )
 
-    def times(self, factors: Sequence[float]) -> Problem:
-        """The same where the loads of candidate c are `factors[c]` of what they were."""
-
-        def scaled(loads: Loads) -> Loads:
-            return tuple(
-                tuple([None if load is None else load * factor for load, factor in zip(row, factors, strict=True)])
-                for row in loads
+    def times(self, *factors: Sequence[float]) -> Problem:
+        """The same where the loads of candidate c are `factors[c]` of what they were; or those of each set of sizes."""
+        each = len(self.cases) // len(factors)
+        loads, *biased = (
+            tuple(
+                tuple(
+                    [None if load is None else load * part for load, part in zip(row, factors[k // each], strict=True)]
+                )
+                for row in case
             )
-
-        return replace(
-            self, loads=scaled(self.loads), biased=tuple(scaled(loads) for loads in self.biased), loss_cuts=()
+            for k, case in enumerate(self.cases)
         )
+        return replace(self, loads=loads, biased=tuple(biased), loss_cuts=())
 
     def used_to(self, fractions: Sequence[float]) -> Problem:
         """The same where the most that candidate c may carry is `fractions[c]` of what it was: its loads grow."""

@@ -53,6 +53,7 @@ def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tu
     return (
         f"Traffic: {workload.traffic.request_rate_rps:,.10g} req/s, sizes from {workload.traffic.origin}; each "
         f"bucket is planned at {_BUCKET_SIZE[workload.traffic.bucket_size]}. {_prefix(workload.traffic)}",
+        *_sizes_by_hour(workload.traffic),
         f"Targets: {', '.join(stated)} {_share(workload, simulated_arrivals)}",
         f"Routing: {workload.routing}, that is {_ROUTING[workload.routing]} and splits by the shares in plan.json. "
         f"{_router(workload)}",
@@ -60,6 +61,19 @@ def assumptions(workload: Workload, simulated_arrivals: str | None = None) -> tu
         _PRICES_OWN if workload.prices.discounts or workload.prices.overrides else _PRICES_LISTED,
         *_clouds(workload.candidates),
         *_own_gpus(workload.candidates.own),
+    )
+
+
+def _sizes_by_hour(traffic: Traffic) -> Iterator[str]:
+    if traffic.hours is None or not traffic.size_sets:
+        return
+    listed = ", ".join(
+        f"{each.name} ({len(each.hours)} h, up to {rate_rps:.4g} req/s)"
+        for each, rate_rps in zip(traffic.size_sets, traffic.hours.busiest_rps, strict=True)
+    )
+    yield (
+        f"Sizes differ by the hour (traffic.hours.sizes): {listed}. Shares of the router and sizes within a bucket are "
+        "those of all hours; limits on the requests of a cloud, a region or spot are of all hours together."
     )
 
 
@@ -156,7 +170,8 @@ def clock_assumptions(workload: Workload, schedule: Schedule | None) -> Iterator
             why = ", since clusters cannot be scaled (launch.mode)"
         elif scaling is Scaling.FIXED:
             why = ", as launch.scaling: fixed says"
-        yield f"Scaling: the fleet of the busiest hour runs around the clock{why}."
+        what = "the busiest hour of each set of sizes" if hours.sizes else "the busiest hour"
+        yield f"Scaling: the fleet of {what} runs around the clock{why}."
         return
     saved = 1 - schedule.usd_per_hour / schedule.fixed_usd_per_hour if schedule.fixed_usd_per_hour > 0 else 0.0
     why = f"that saves {saved:.1%} (launch.scaling: fixed plans the same fleet around the clock)"
@@ -171,6 +186,7 @@ def clock_assumptions(workload: Workload, schedule: Schedule | None) -> Iterator
     if hours.headroom_fraction and scaling is not Scaling.AUTOSCALE:
         yield (
             f"Each hour is planned {hours.headroom_fraction:.0%} above its rate, at most at the busiest hour's "
+            f"{'of the same sizes ' if hours.sizes else ''}"
             f"(traffic.hours.headroom_fraction: {hours.headroom_basis or 'as given'})."
         )
     yield (

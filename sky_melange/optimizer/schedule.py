@@ -31,7 +31,13 @@ def periods_of(
         return tuple(next(numbers) if rate > 0 else len(rates) for rate in rates_rps), (*rates, 0.0)
     least = min(rate for rate in rates_rps if rate > 0)
     raised = [rate if rate > 0 else least for rate in rates_rps]
-    times = Counter(raised)
+    _, rates = min(_divided(raised, most), key=lambda each: (each[0], len(each[1])))
+    return tuple(sum(rate <= each for each in rates) - 1 for rate in raised), rates
+
+
+def _divided(rates_rps: Sequence[float], most: int) -> list[tuple[float, tuple[float, ...]]]:
+    """(what is planned beyond what the hours need, the rates) of the best of so many periods: 1, 2 … `most`."""
+    times = Counter(rates_rps)
     levels = sorted(times, reverse=True)
     # best[k][j]: the excess of the first j levels in k periods, and where the last of these begins.
     best: list[list[tuple[float, int]]] = [[(0.0, 0)] + [(math.inf, 0)] * len(levels)]
@@ -46,21 +52,84 @@ def periods_of(
                 found = min(found, (best[-1][begin][0] + excess, begin))
             row.append(found)
         best.append(row)
-    count = min(range(1, len(best)), key=lambda k: (best[k][-1][0], k))
-    begins: list[int] = []
-    end = len(levels)
-    for k in range(count, 0, -1):
-        end = best[k][end][1]
-        begins.append(end)
-    begins.reverse()
-    rates = tuple(levels[begin] for begin in begins)
-    of_level = {level: sum(begin <= position for begin in begins) - 1 for position, level in enumerate(levels)}
-    return tuple(of_level[rate] for rate in raised), rates
+    answers = []
+    for count in range(1, len(best)):
+        begins: list[int] = []
+        end = len(levels)
+        for k in range(count, 0, -1):
+            end = best[k][end][1]
+            begins.append(end)
+        answers.append((best[count][-1][0], tuple(levels[begin] for begin in reversed(begins))))
+    return answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Periods:
+    """What hours are planned as: `of_hour[h]` is a period, whose hours have at most `rates_rps` and the sizes of a set.
+
+    `work`: of each period as a part of that of the first, which has the most; the rates where there is one set.
+    """
+
+    of_hour: tuple[int, ...]
+    rates_rps: tuple[float, ...]
+    sizes: tuple[int, ...]
+    work: tuple[float, ...]
+
+
+def periods_by_work(
+    rates_rps: Sequence[float],
+    sizes_of_hour: Sequence[int],
+    work: Sequence[float],
+    most: int = MOST_PERIODS,
+    *,
+    may_stop: bool = False,
+) -> Periods:
+    """As `periods_of`, where a request of set s is as much as `work[s]`: those with the most work are the first.
+
+    A period has hours of one set. Hours without traffic belong to the last period, or are one more where they
+    `may_stop`.
+    """
+    if len(work) == 1:
+        of_hour, rates = periods_of(rates_rps, most, may_stop=may_stop)
+        return Periods(
+            of_hour=of_hour, rates_rps=rates, sizes=(0,) * len(rates), work=tuple(rate / rates[0] for rate in rates)
+        )
+    own = [
+        _divided([rate for rate, of in zip(rates_rps, sizes_of_hour, strict=True) if of == number and rate > 0], most)
+        for number in range(len(work))
+    ]
+    chosen: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
+    for number, answers in enumerate(own):
+        further: dict[int, tuple[float, tuple[int, ...]]] = {}
+        for used, (excess, counts) in chosen.items():
+            for index, (more, _) in enumerate(answers):
+                entry = (excess + more * work[number], (*counts, index))
+                if used + index + 1 <= max(most, len(work)) - (len(work) - number - 1):
+                    further[used + index + 1] = min(entry, further.get(used + index + 1, entry))
+        chosen = further
+    _, indices = min(chosen.values())
+    found = sorted(
+        (-rate * work[number], number, rate) for number, index in enumerate(indices) for rate in own[number][index][1]
+    )
+    place = {(number, rate): period for period, (_, number, rate) in enumerate(found)}
+    last = len(found) if may_stop and 0.0 in rates_rps else len(found) - 1
+    of_hour = tuple(
+        last if rate == 0 else place[of, min(each for number, each in place if number == of and each >= rate)]
+        for rate, of in zip(rates_rps, sizes_of_hour, strict=True)
+    )
+    if last == len(found):
+        found.append((0.0, found[-1][1], 0.0))
+    return Periods(
+        of_hour=of_hour,
+        rates_rps=tuple(rate for _, _, rate in found),
+        sizes=tuple(number for _, number, _ in found),
+        work=tuple(each / found[0][0] for each, _, _ in found),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cycle:
-    """`period_of_hour[h]` over the hours of a day or week; period 0 is the busiest.
+    """`period_of_hour[h]` over the hours of a day or week; period 0 has the most work.
 
     Each instance that is started is paid for `startup_minutes` before it serves. `max_changes`: instances started and
     stopped from one hour to the next; None: no limit.
@@ -96,9 +165,11 @@ class ScheduleProblem:
     """One fleet whose routing stays and whose counts change by the period.
 
     `busiest` is the problem of period 0, and `factors[l][c]` times its loads are those of candidate c in period l:
-    never more than in the period before. A group that is used has an instance in every period, and no fewer in a busier
-    one; every limit holds in every period, losses included. Factors of 0, in the last period alone, are hours without
-    traffic: nothing need run, and no limit holds but that of changes. The charges are paid in every hour.
+    never more than in the period before. Where there are several sets of `sizes`, `busiest` has the loads of all, and
+    those of period l are the factors times the ones of the set `sizes[l]`; empty: there is one set. A group that is
+    used has an instance in every period, and no fewer in one before; every limit holds in every period, losses
+    included. Factors of 0, in the last period alone, are hours without traffic: nothing need run, and no limit holds
+    but that of changes. The charges are paid in every hour.
     `busiest.keep` is charged for the counts of period 0, `busiest.max_cost_usd_per_hour` limits what they cost.
 
     `on_demand[c]`: USD per hour of an instance of c by the hour where `busiest.prices[c]` is that of a term, which is
@@ -110,12 +181,20 @@ class ScheduleProblem:
     factors: tuple[tuple[float, ...], ...]
     cycle: Cycle
     on_demand: tuple[float | None, ...] = ()
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def set_of(self) -> tuple[int, ...]:
+        """The set of sizes of each period."""
+        return self.sizes or (0,) * len(self.factors)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Of each period that has traffic by itself."""
         later = replace(self.busiest, keep=None, max_cost_usd_per_hour=None, loss_cuts=())
-        return (self.busiest, *(later.times(factors) for factors in self.factors[1 : self.serving]))
+        pairs = list(zip(self.set_of, self.factors, strict=True))[1 : self.serving]
+        first = self.busiest.of_sizes(self.set_of[0])
+        return (first, *(later.of_sizes(number).times(factors) for number, factors in pairs))
 
     @property
     def serving(self) -> int:
@@ -214,15 +293,18 @@ class ScheduleProblem:
         keep = self.busiest.keep
         return self.cost(counts) + (0.0 if keep is None else keep.penalty(counts[0]))
 
-    def room(self, counts: Sequence[Sequence[int]], lost: Sequence[int] | None = None) -> tuple[float, ...]:
-        """Instances of each candidate that carry its load of the busiest period as well as the worst of its periods."""
+    def rooms(
+        self, counts: Sequence[Sequence[int]], lost: Sequence[int] | None = None
+    ) -> tuple[tuple[float, ...], ...]:
+        """`[s][c]`: instances of c that carry its load of `busiest` for set s as well as the worst of its periods."""
         gone = lost or (0,) * self.busiest.candidate_count
+        serving = list(zip(self.set_of, counts, self.factors, strict=True))[: self.serving]
         return tuple(
-            min(
-                max(0, row[c] - gone[c]) / factors[c]
-                for row, factors in zip(counts[: self.serving], self.factors, strict=False)
+            tuple(
+                min(max(0, row[c] - gone[c]) / factors[c] for number, row, factors in serving if number == each)
+                for c in range(self.busiest.candidate_count)
             )
-            for c in range(self.busiest.candidate_count)
+            for each in range(self.busiest.sizes)
         )
 
     def changes(self, counts: Sequence[Sequence[int]]) -> int:

@@ -165,11 +165,17 @@ def _schedule(plan: Plan, workload: Workload, capacities: GroupCapacities) -> It
         for name, kind in LIMITS.items():
             if name not in _OF_THE_HOUR:
                 for message in kind.violations(view, asked, capacities):
-                    yield f"in the hours of up to {period.rate_rps:g} req/s: {message}"
+                    yield f"{hours_of(period)}: {message}"
     limit = workload.constraints.max_changes_per_hour
     most = most_changes(schedule.period_of_hour, [period.instances for period in schedule.periods])
     if limit is not None and most > limit:
         yield f"{most} instances start or stop from one hour to the next, constraints.max_changes_per_hour is {limit}"
+
+
+def hours_of(period: Period) -> str:
+    """For messages."""
+    sizes = "" if period.sizes is None else f" with the sizes {period.sizes!r}"
+    return f"in the hours of up to {period.rate_rps:g} req/s{sizes}"
 
 
 def in_period(plan: Plan, workload: Workload, period: Period) -> tuple[Plan, Workload]:
@@ -198,5 +204,5 @@ def in_period(plan: Plan, workload: Workload, period: Period) -> tuple[Plan, Wor
             each for each in plan.contingencies if all(gone <= counts.get(name, 0) for name, gone in each.lost)
         ),
     )
-    rates = tuple(tuple(rate * part for rate in row) for row in traffic.rates_rps)
-    return view, replace(workload, traffic=replace(traffic, rates_rps=rates))
+    number = next((i for i, each in enumerate(traffic.size_sets) if each.name == period.sizes), 0)
+    return view, replace(workload, traffic=traffic.within(number, period.rate_rps))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from sky_melange.pipeline.reading import embedded_book, read, with_clouds_of
     from sky_melange.pipeline.simulating import arrivals_log, planned_fleet, usual_requests, workload_file_of
-    from sky_melange.pipeline.simulator import simulator, swept
+    from sky_melange.pipeline.simulator import in_worst_hour, simulator, swept
 
 __all__ = [
     "Planned",
@@ -42,6 +42,7 @@ __all__ = [
     "capacities_of",
     "check_budget",
     "embedded_book",
+    "in_worst_hour",
     "make_plan",
     "plan_file",
     "planned_fleet",
@@ -66,7 +67,7 @@ _NAMES: Final = {
     "profiling": ("capacities_of", "profiles_digest", "profiles_for", "profiles_on", "selected_profiles"),
     "reading": ("embedded_book", "read", "with_clouds_of"),
     "simulating": ("arrivals_log", "planned_fleet", "usual_requests", "workload_file_of"),
-    "simulator": ("simulator", "swept"),
+    "simulator": ("in_worst_hour", "simulator", "swept"),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
 
@@ -74,6 +75,8 @@ _HOMES: Final = {name: module for module, names in _NAMES.items() for name in na
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = found
-    return found
+    home = _HOMES[name]
+    module = importlib.import_module(f"{__name__}.{home}")
+    # All of them: a module that is imported takes the place of its function of the same name.
+    globals().update({each: getattr(module, each) for each in _NAMES[home]})
+    return globals()[name]

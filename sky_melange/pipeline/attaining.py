@@ -15,6 +15,7 @@ from typing import Final
 
 from sky_melange.domain.plan import SimulatedPlan
 from sky_melange.domain.profile import ProfileKey
+from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Objective
 from sky_melange.errors import InfeasibleError, NotOptimalError
 from sky_melange.optimizer import Model, Solved, assembled_of, solve_problem, solved
@@ -25,10 +26,11 @@ from sky_melange.pipeline.judging import (
     Simulate,
     Verdict,
     fleet_of_solved,
+    in_busiest_hours,
     percent,
 )
 from sky_melange.pipeline.learning import Learning
-from sky_melange.simulation import DEFAULT_REQUESTS
+from sky_melange.simulation import DEFAULT_REQUESTS, Fleet
 from sky_melange.traces.request_log import RequestLog
 
 SLOWER_FRACTION: Final = 0.1
@@ -257,7 +259,7 @@ class Search(Learning):
         """Simulates a plan, and learns from it up to where its groups hold."""
         verdict = self.tried(found)
         self.has_held = self.has_held or verdict.is_held
-        self.learn(found, verdict)
+        self.learn(verdict)
         if not verdict.is_held:
             self.failed.setdefault(found.solution.counts, []).append(_loads(found))
         return verdict.is_held
@@ -276,9 +278,14 @@ class Search(Learning):
             if found is None:
                 return None
             fleet = replace(fleet_of_solved(found), slower_fraction=SLOWER_FRACTION)
-            if self.judge.run(fleet, found).held >= self.target:
+            if self.worst_run(fleet, found).held >= self.target:
                 return found.model.problem.cost(found.solution.counts) - best.model.problem.cost(best.solution.counts)
         return None
+
+    def worst_run(self, fleet: Fleet, found: Solved, requests: int = DEFAULT_REQUESTS) -> Simulation:
+        """By the last seed, in the busiest hour of those sizes with which the least of them hold."""
+        runs = [self.judge.run(fleet, view, requests=requests) for view in in_busiest_hours(found)]
+        return min(runs, key=lambda run: run.held)
 
     def summary(self, best: Solved) -> SimulatedPlan:
         """What the plan may say of itself."""
@@ -286,8 +293,8 @@ class Search(Learning):
         verdict = self.verdicts.get(best.solution.counts)
         requests = DEFAULT_REQUESTS if verdict is None else verdict.requests
         held = None if verdict is None else verdict.draws_held
-        result = self.judge.run(fleet, best, requests=requests)
-        slower = self.judge.run(replace(fleet, slower_fraction=SLOWER_FRACTION), best)
+        result = self.worst_run(fleet, best, requests)
+        slower = self.worst_run(replace(fleet, slower_fraction=SLOWER_FRACTION), best)
         more = 0.0 if slower.held >= self.target else self.room_for_slower(best)
         return SimulatedPlan(
             target=self.target,

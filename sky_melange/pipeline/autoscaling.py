@@ -141,7 +141,8 @@ def _autoscaling(plan: Plan) -> Autoscaling:
 def clock_value(plan: Plan, workload: Workload, held: Held) -> ClockValue | None:
     """What following the hours is worth; without the next nine. None for a plan without a schedule."""
     schedule, hours = plan.schedule, workload.traffic.hours
-    if schedule is None or hours is None:
+    if schedule is None or hours is None or hours.sizes:
+        # SkyServe counts requests whatever their size.
         return None
     workload = replace(workload, launch=replace(workload.launch, scaling=Scaling.AUTOSCALE))
     told = schedule.autoscaling

@@ -141,6 +141,9 @@ def check_budgets(planned: PlannedFleet) -> None:
     check_fleet_budget(planned)
 
 
+_ONE_SIZE: Final = "workloads of a fleet have the same sizes in all hours: plan this one by itself, or leave them out"
+
+
 def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
     fleet: Fleet,
     path: Path,
@@ -171,6 +174,11 @@ def _members(  # noqa: PLR0913, PLR0917 - as of `plan_fleet`
             message = "the fleet's objective: most_traffic plans for one rate: leave out traffic.hours"
             mistakes.append(Mistake(source=str(file), key="traffic.hours", message=message))
         workloads.append((file, text, _in_fleet(workload, fleet)))
+    mistakes += [
+        Mistake(source=str(file), key="traffic.hours.sizes", message=_ONE_SIZE)
+        for file, _, workload in workloads
+        if workload.traffic.size_sets
+    ]
     if fleet.one_router:
         mistakes += router_mistakes(path, [(file, workload) for file, _, workload in workloads])
     for name, count in Counter(workload.name for _, _, workload in workloads).items():

@@ -14,7 +14,7 @@ from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Percentile, RoutingPolicy, Workload
 from sky_melange.errors import InfeasibleError
-from sky_melange.optimizer import Model, Solved
+from sky_melange.optimizer import Model, Solved, assembled_of
 from sky_melange.pipeline.answering import check_size
 from sky_melange.pipeline.drawn_errors import (
     DRAWN_REQUESTS,
@@ -50,7 +50,7 @@ _ROOM_DEVIATIONS: Final = (2.5, 1.5)
 def final_scenario(workload: Workload, log: RequestLog | None, requests: int = DEFAULT_REQUESTS) -> Scenario:
     """The requests that a plan is judged by in the end; `log`: they are replayed, None: drawn."""
     return Scenario(
-        traffic=workload.traffic,
+        traffic=workload.traffic.drawn,
         request_rate_rps=workload.traffic.request_rate_rps,
         arrivals=None if log is not None else replace(workload.traffic.arrivals, log=None),
         log=log,
@@ -76,14 +76,33 @@ def fleet_of_solved(found: Solved, lost: tuple[tuple[str, int], ...] = ()) -> Fl
     return without(fleet_of(routed, workload, profiles), lost)
 
 
+def in_hours(whole: Solved, number: int, rate_rps: float) -> Solved:
+    """Hours of this rate with the sizes of one set as a plan of their own, whose engines run as those of the whole."""
+    model = whole.model.in_hours(number, rate_rps)
+    assembled = assembled_of(model, whole.solution)
+    at_once = {group.name: group.max_concurrency for group in whole.assembled.groups}
+    groups = tuple(replace(group, max_concurrency=at_once[group.name]) for group in assembled.groups)
+    return Solved(model=model, solution=whole.solution, assembled=replace(assembled, groups=groups))
+
+
+def in_busiest_hours(found: Solved) -> tuple[Solved, ...]:
+    """A plan in the busiest hour of each set of sizes; itself where there are no sets."""
+    traffic = found.model.workload.traffic
+    if traffic.hours is None or len(traffic.size_sets) < 2:
+        return (found,)
+    return tuple(in_hours(found, number, rate_rps) for number, rate_rps in enumerate(traffic.hours.busiest_rps))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What was seen of a plan: the `fleet` that did worst, whole or after a loss, its worst run, whether all hold.
 
+    `found`: the plan in the hours that this was in; of those that all hold, the ones with most work.
     `requests`: of the runs that decided. `draws_held`: of DRAWS draws of what the profiles may be off by, those in
     which it holds; None: there are no two profiles in doubt, or it does not hold.
     """
 
+    found: Solved
     fleet: Fleet
     result: Simulation
     is_held: bool
@@ -133,16 +152,18 @@ class Judge:
         # Nobody waits for simulations to hear of a rate in the wrong unit.
         check_size(found.assembled.groups)
         fleets = [fleet_of_solved(found, lost) for lost in ((), *(each.lost for each in found.assembled.contingencies))]
-        judged = [self.judged(fleet, found) for fleet in fleets]
-        requests = max(result.requests for result, _ in judged)
-        is_held = all(each for _, each in judged) and all(
-            self.run(fleet, found, requests=requests).held >= self.target for fleet in fleets
+        views = in_busiest_hours(found)
+        judged = [(view, [(fleet, *self.judged(fleet, view)) for fleet in fleets]) for view in views]
+        requests = max(result.requests for _, runs in judged for _, result, _ in runs)
+        is_held = all(each for _, runs in judged for *_, each in runs) and all(
+            self.run(fleet, view, requests=requests).held >= self.target for view in views for fleet in fleets
         )
-        worst = min(range(len(fleets)), key=lambda index: judged[index][0].held)
-        verdict = Verdict(fleet=fleets[worst], result=judged[worst][0], is_held=is_held, requests=requests)
-        return self.in_draws(found, fleets[0], verdict) if is_held and self.draws_errors else verdict
+        view, runs = (max if is_held else min)(judged, key=lambda each: _used(each[0]) if is_held else _least(each[1]))
+        fleet, result, _ = min(runs, key=lambda run: run[1].held)
+        verdict = Verdict(found=view, fleet=fleet, result=result, is_held=is_held, requests=requests)
+        return self.in_draws(views, fleets[0], verdict) if is_held and self.draws_errors else verdict
 
-    def in_draws(self, found: Solved, fleet: Fleet, verdict: Verdict) -> Verdict:
+    def in_draws(self, views: Sequence[Solved], fleet: Fleet, verdict: Verdict) -> Verdict:
         """The verdict on a plan that holds as planned: does it with the confidence that is asked for?
 
         Where it does not, what is seen of it is how it does with all its profiles so slow that it would.
@@ -154,13 +175,15 @@ class Judge:
 
         def holds(factors: Sequence[float]) -> bool:
             truth = at_factors(fleet, dict(zip(keys, factors, strict=True)))
-            return self.run(truth, found, requests=DRAWN_REQUESTS).held >= self.target
+            return all(self.run(truth, view, requests=DRAWN_REQUESTS).held >= self.target for view in views)
 
         held = count_held(drawn_factors(profiles), holds)
         if held >= confidence * DRAWS - _SAME:
             return replace(verdict, draws_held=held)
         slow = at_factors(fleet, joint_factors(profiles, confidence))
-        return replace(verdict, fleet=slow, result=self.run(slow, found, seed=0), is_held=False)
+        runs = [(self.run(slow, view, seed=0), view) for view in views]
+        result, view = min(runs, key=lambda run: run[0].held)
+        return replace(verdict, found=view, fleet=slow, result=result, is_held=False)
 
     def judged(self, fleet: Fleet, found: Solved) -> tuple[Simulation, bool]:
         """The worst of some runs of one length, and whether another would hold: all do, their mean does with room.
@@ -230,6 +253,14 @@ class Judge:
                     f"on an unloaded replica of the candidate that is best for it. {percent(share)} of them need "
                     f"{key}: {needed:g} there, and more under load."
                 )
+
+
+def _used(found: Solved) -> float:
+    return max(group.utilization for group in found.assembled.groups)
+
+
+def _least(runs: Sequence[tuple[Fleet, Simulation, bool]]) -> float:
+    return min(result.held for _, result, _ in runs)
 
 
 def percent(share: float) -> str:

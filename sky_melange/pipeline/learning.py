@@ -59,9 +59,9 @@ class Learning:
         """By candidate."""
         return [max(used_to[candidate.profile.key], _LEAST_UTILIZATION) for candidate in self.model.candidates]
 
-    def learn(self, found: Solved, verdict: Verdict) -> None:
+    def learn(self, verdict: Verdict) -> None:
         """Up to which rate the requests of each group hold, and so up to which utilisation."""
-        fleet, result, is_held = verdict.fleet, verdict.result, verdict.is_held
+        found, fleet, result, is_held = verdict.found, verdict.fleet, verdict.result, verdict.is_held
         attained = {group.name: 1.0 if group.held is None else group.held for group in result.groups}
         enough = self.target if is_held else min(self.target + result.attainment_error, 1.0)
         lost = dict(fleet.lost)

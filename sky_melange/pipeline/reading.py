@@ -100,6 +100,7 @@ def with_clouds_of(workload: Workload, planned: Workload) -> Workload:
 def hours_of(planned: Traffic) -> tuple[Hours, tuple[str, ...]]:
     """What stands in for the file of `traffic.hours`: the hours of a plan, which has no even ones, and its notes."""
     hours = planned.hours or Hours(rates_rps=(planned.request_rate_rps,) * DAY)
+    hours = replace(hours, sizes=())
     notes = (note.partition("Hours: ") for note in planned.notes)
     return hours, tuple(text for before, found, text in notes if found and not before)
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Final
 
-from sky_melange.domain.hours import Period, Schedule, starts_in
+from sky_melange.domain.hours import Hours, Period, Schedule, starts_in
 from sky_melange.domain.plan import Overhead, SimulatedPlan, terms_of
 from sky_melange.domain.profile import ProfileKey
 from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer import Model, ScheduleSolution, Solution, Solved, assembled_of, solve_hours
-from sky_melange.optimizer.schedule import Cycle, ScheduleProblem, periods_of
+from sky_melange.optimizer.schedule import Cycle, Periods, ScheduleProblem, periods_by_work, periods_of
+from sky_melange.optimizer.solve.reduction import class_values
 from sky_melange.optimizer.solve.solution import Proven
 from sky_melange.pipeline.attaining import (
     ROOM,
@@ -29,7 +29,7 @@ from sky_melange.pipeline.attaining import (
     Held,
     Search,
 )
-from sky_melange.pipeline.judging import LONGER, Judge, Simulate, fleet_of_solved
+from sky_melange.pipeline.judging import LONGER, Judge, Simulate, fleet_of_solved, in_busiest_hours, in_hours
 from sky_melange.profiles.roofline import has_shape, shape_of
 from sky_melange.traces.request_log import RequestLog
 
@@ -61,15 +61,18 @@ def startup_minutes(workload: Workload) -> float:
 class Scheduled(Proven):
     """A schedule: `solved` is the fleet of its busiest period.
 
-    `rates_rps`, `counts` and `attained` (the share, and half of its confidence interval) by period; `attained` is empty
-    where nothing is simulated, and lacks a last period without requests. `bound_usd_per_hour` None: not known.
+    `rates_rps`, `sizes` (the set, 0 where there are none), `counts` and `attained` (the share, and half of its
+    confidence interval) by period; `attained` is empty where nothing is simulated, and lacks a last period without
+    requests. `bound_usd_per_hour` and `raised_usd_per_hour` (as in `Schedule`) None: not known.
     """
 
     solved: Solved
     cycle: Cycle
     rates_rps: tuple[float, ...]
+    sizes: tuple[int, ...]
     counts: tuple[tuple[int, ...], ...]
     bound_usd_per_hour: float | None
+    raised_usd_per_hour: float | None = None
     attained: tuple[tuple[float, float], ...] = ()
     simulated: SimulatedPlan | None = None
 
@@ -82,6 +85,7 @@ class Scheduled(Proven):
         beside = math.fsum(machine.price_usd_per_hour or 0.0 for machine in overhead)
         prices = [group.price_usd_per_hour for group in groups]
         instances = [tuple(row[c] for c in columns) for row in self.counts]
+        sets = self.solved.model.workload.traffic.size_sets
         of_hour = self.cycle.period_of_hour
         periods = tuple(
             Period(
@@ -91,8 +95,9 @@ class Scheduled(Proven):
                 cost_usd_per_hour=math.fsum((beside, *(group.costs(n) for group, n in zip(groups, row, strict=True)))),
                 attainment=self.attained[number][0] if number < len(self.attained) else None,
                 attainment_error=self.attained[number][1] if number < len(self.attained) else None,
+                sizes=sets[of].name if sets else None,
             )
-            for number, (rate_rps, row) in enumerate(zip(self.rates_rps, instances, strict=True))
+            for number, (rate_rps, of, row) in enumerate(zip(self.rates_rps, self.sizes, instances, strict=True))
         )
         schedule = Schedule(
             time_zone="UTC" if hours is None else hours.time_zone,
@@ -103,6 +108,7 @@ class Scheduled(Proven):
             usd_per_hour=self.cost_usd_per_hour,
             fixed_usd_per_hour=fixed_usd_per_hour,
             bound_usd_per_hour=self.bound_usd_per_hour,
+            raised_usd_per_hour=self.raised_usd_per_hour,
             headroom_fraction=0.0 if hours is None else hours.headroom_fraction,
         )
         paid = schedule.mean_usd_per_hour(prices, beside, terms_of(groups))
@@ -135,7 +141,9 @@ def cheapest_schedule_held(
         fixed=held.solved,
         simulate=simulate,
         log=log,
-        known={key: dict(known) for key, known in held.known.items()},
+        known=[
+            {key: dict(known) for key, known in held.known.items()} for _ in model.workload.traffic.size_sets or (None,)
+        ],
         used_to=dict(held.used_to),
     )
     try:
@@ -147,7 +155,7 @@ def cheapest_schedule_held(
         return None
     if best is None or chosen.solved is held.solved:
         found = held.simulated
-        return replace(chosen, attained=((found.attainment, found.attainment_error),), simulated=found)
+        return replace(chosen, attained=hours.attained_by(held.solved, chosen, found), simulated=found)
     return hours.summed_up(chosen, best, held.simulated)
 
 
@@ -166,17 +174,23 @@ class _Tried:
         return self.problem.cost(self.solution.counts)
 
     def merged(self) -> _Tried:
-        """Neighbouring periods with the same counts are one, at the rate of the busiest."""
+        """Periods of one set of sizes with the same counts are one, at the rate of the busiest."""
+        keys = list(zip(self.solution.counts, self.problem.set_of, strict=True))
+        first = [period for period, key in enumerate(keys) if key not in keys[:period]]
+        number = {period: first.index(keys.index(key)) for period, key in enumerate(keys)}
         counts = self.solution.counts
-        first = [period for period in range(len(counts)) if not period or counts[period] != counts[period - 1]]
-        number = {period: sum(one <= period for one in first) - 1 for period in range(len(counts))}
         cycle = replace(
             self.problem.cycle,
             period_of_hour=tuple(number[period] for period in self.problem.cycle.period_of_hour),
         )
         return _Tried(
             rates_rps=tuple(self.rates_rps[period] for period in first),
-            problem=replace(self.problem, factors=tuple(self.problem.factors[p] for p in first), cycle=cycle),
+            problem=replace(
+                self.problem,
+                factors=tuple(self.problem.factors[p] for p in first),
+                cycle=cycle,
+                sizes=tuple(self.problem.set_of[p] for p in first),
+            ),
             solution=replace(self.solution, counts=tuple(counts[period] for period in first)),
             parts=tuple(self.parts[period] for period in first) if self.parts else (),
         )
@@ -188,30 +202,49 @@ class _Tried:
 
 @dataclass(slots=True, kw_only=True)
 class _Hours:
-    """`known` and `used_to` as in `Search`, of all periods; `judged`: whether a period holds with its counts."""
+    """`known[s]` as in `Search`, of the periods with the sizes of set s; `used_to` of all; `judged`: whether a period
+    holds with its counts.
+    """
 
     model: Model
     fixed: Solved
     simulate: Simulate | None = None
     log: RequestLog | None = None
-    known: dict[ProfileKey, dict[int, float]] = field(default_factory=dict)
+    known: Sequence[dict[ProfileKey, dict[int, float]]] = ()
     used_to: dict[ProfileKey, float] = field(default_factory=dict)
     judged: dict[object, bool] = field(default_factory=dict)
     cycle: Cycle = field(init=False)
-    rates_rps: tuple[float, ...] = field(init=False)
+    periods: Periods = field(init=False)
+    busiest_rps: tuple[float, ...] = field(init=False)
     plans: int = 0
 
     def __post_init__(self) -> None:
         workload = self.model.workload
-        if workload.traffic.hours is None:
-            raise SkyMelangeError("there are no hours to plan for")
-        rates_rps = workload.traffic.hours.planned_rps(workload.launch.scaling)
-        of_hour, self.rates_rps = periods_of(rates_rps, may_stop=workload.constraints.may_stop)
+        hours = self.hours
+        self.busiest_rps = hours.busiest_rps
+        self.known = self.known or [{} for _ in self.busiest_rps]
+        self.periods = periods_by_work(
+            hours.planned_rps(workload.launch.scaling),
+            hours.sizes_of_hour,
+            [self.work(number) / rate_rps for number, rate_rps in enumerate(self.busiest_rps)],
+            may_stop=workload.constraints.may_stop,
+        )
         self.cycle = Cycle(
-            period_of_hour=of_hour,
+            period_of_hour=self.periods.of_hour,
             startup_minutes=startup_minutes(workload),
             max_changes=workload.constraints.max_changes_per_hour,
         )
+
+    @property
+    def hours(self) -> Hours:
+        """Those of the traffic."""
+        if self.model.workload.traffic.hours is None:
+            raise SkyMelangeError("there are no hours to plan for")
+        return self.model.workload.traffic.hours
+
+    def work(self, number: int) -> float:
+        """What serving the busiest hour of a set of sizes costs at least, USD/h: by it periods are put in order."""
+        return math.fsum(class_values(self.model.problem.of_sizes(number)))
 
     @property
     def fixed_usd_per_hour(self) -> float:
@@ -236,10 +269,7 @@ class _Hours:
 
     def of_fixed(self) -> _Tried:
         """The fixed fleet with as much less of each group as there is less traffic, whether it holds or not."""
-        counts = tuple(
-            tuple(math.ceil(n * rate / self.rates_rps[0]) for n in self.fixed.solution.counts)
-            for rate in self.rates_rps
-        )
+        counts = tuple(tuple(math.ceil(n * part) for n in self.fixed.solution.counts) for part in self.periods.work)
         problem = self.problem(self.parts(None))
         solution = ScheduleSolution(
             counts=counts,
@@ -251,24 +281,37 @@ class _Hours:
             contingencies=self.fixed.solution.contingencies,
         )
         utilizations = self.fixed.model.utilizations or ()
-        return _Tried(rates_rps=self.rates_rps, problem=problem, solution=solution, parts=(utilizations,) * len(counts))
+        parts = (utilizations,) * len(counts)
+        return _Tried(rates_rps=self.periods.rates_rps, problem=problem, solution=solution, parts=parts)
 
     def problem(self, parts: Sequence[Sequence[float]]) -> ScheduleProblem:
         """At what each candidate may be used to in each period; none: as the model says."""
-        factors = [[rate / self.rates_rps[0]] * len(self.model.candidates) for rate in self.rates_rps]
+        rates_rps, of = self.periods.rates_rps, self.periods.sizes
+        first = [of.index(number) for number in range(len(self.busiest_rps))]
         model = self.model
+        factors = [
+            [rate / self.busiest_rps[number]] * len(model.candidates)
+            for rate, number in zip(rates_rps, of, strict=True)
+        ]
         if parts:
             model = model.used_to(parts[0])
-            for row, now in zip(factors, parts, strict=True):
-                row[:] = [factor * first / part for factor, first, part in zip(row, parts[0], now, strict=True)]
-            for before, row in pairwise(factors):
-                row[:] = map(min, before, row)
+            if len(first) > 1:
+                own = [[one / now for one, now in zip(parts[0], parts[period], strict=True)] for period in first]
+                model = replace(model, problem=model.problem.times(*own))
+            for row, now, number in zip(factors, parts, of, strict=True):
+                busiest = parts[first[number]]
+                row[:] = [factor * one / part for factor, one, part in zip(row, busiest, now, strict=True)]
+            for period, row in enumerate(factors):
+                before = max((other for other in range(period) if of[other] == of[period]), default=None)
+                if before is not None:
+                    row[:] = map(min, factors[before], row)
         budget = model.workload.budget
         return ScheduleProblem(
             busiest=model.within(None if budget is None else budget.usd_per_hour).problem,
             factors=tuple(map(tuple, factors)),
             cycle=self.cycle,
             on_demand=hourly_prices(model),
+            sizes=of,
         )
 
     def solved(self, parts: tuple[tuple[float, ...], ...]) -> _Tried:
@@ -281,25 +324,27 @@ class _Hours:
                 raise
             problem = replace(problem, busiest=replace(problem.busiest, max_cost_usd_per_hour=None))
             solution = solve_hours(problem, settings)
-        return _Tried(rates_rps=self.rates_rps, problem=problem, solution=solution, parts=parts)
+        return _Tried(rates_rps=self.periods.rates_rps, problem=problem, solution=solution, parts=parts)
 
     def parts(self, last: _Tried | None) -> tuple[tuple[float, ...], ...]:
         """Of each period and candidate: what so many replicas may be used to as there were, or are to be expected."""
         found: list[tuple[float, ...]] = []
         fixed = self.replicas(self.fixed.solution.counts)
-        for rate in self.rates_rps:
-            fraction = rate / self.rates_rps[0]
+        of = self.periods.sizes
+        for rate, number, fraction in zip(self.periods.rates_rps, of, self.periods.work, strict=True):
             there: Mapping[ProfileKey, int] = {}
             if last is not None:
-                period = max(number for number, planned in enumerate(last.rates_rps) if planned >= rate)
+                planned = enumerate(zip(last.rates_rps, last.problem.set_of, strict=True))
+                period = max(period for period, (most, own) in planned if most >= rate and own == number)
                 there = self.replicas(last.solution.counts[period])
             row: list[float] = []
             for c, candidate in enumerate(self.model.candidates):
                 key = candidate.profile.key
                 # A machine of another place or size is no other replica.
                 count = there.get(key) or math.ceil(fraction * (fixed.get(key) or self.most_replicas(c)))
-                part = self.part(key, max(1, count))
-                row.append(min(part, found[0][c]) if found else part)
+                part = self.part(key, max(1, count), self.known[number])
+                first = of.index(number)
+                row.append(min(part, found[first][c]) if first < len(found) else part)
             found.append(tuple(row))
         return tuple(found)
 
@@ -317,12 +362,12 @@ class _Hours:
         load = math.fsum(row[c] or 0.0 for row in self.model.problem.loads)
         return math.ceil(load * self.model.candidates[c].replicas_per_instance)
 
-    def part(self, key: ProfileKey, replicas: int) -> float:
+    def part(self, key: ProfileKey, replicas: int, learnt: Mapping[ProfileKey, Mapping[int, float]]) -> float:
         """What a group of so many replicas may be used to: known, or between and beyond what is known.
 
         What is kept idle for the sake of bursts shrinks with the root of the replicas.
         """
-        known = self.known.get(key)
+        known = learnt.get(key)
         if known is None:
             largest = max(group.replicas for group in self.fixed.assembled.groups)
             known = {largest: self.used_to[key]}
@@ -339,10 +384,23 @@ class _Hours:
         return max(_LEAST_UTILIZATION, part if limit is None else min(part, limit))
 
     def at(self, tried: _Tried, period: int) -> Solved:
-        """A period as a plan of its own: its rate, its counts, the shares of all."""
-        model = self.model if not period else self.model.at_traffic(tried.rates_rps[period] / tried.rates_rps[0])
+        """A period as a plan of its own: its rate and sizes, its counts, the shares of all."""
+        whole, number = self.whole(tried, period), tried.problem.set_of[period]
+        if len(self.busiest_rps) > 1:
+            return in_hours(whole, number, tried.rates_rps[period])
+        return whole
+
+    def whole(self, tried: _Tried, period: int) -> Solved:
+        """The counts of a period as a plan of their own: of its rate, or, where there are several sets of sizes, of the
+        busiest hour of each, which those of the first carry.
+        """
+        model, several = self.model, len(self.busiest_rps) > 1
+        if period and not several:
+            model = model.at_traffic(tried.rates_rps[period] / tried.rates_rps[0])
         if tried.parts:
-            model = model.used_to(tried.parts[period])
+            model = model.used_to(
+                [max(column) for column in zip(*tried.parts, strict=True)] if several else tried.parts[period]
+            )
         counts = tried.solution.counts[period]
         solution = Solution(
             counts=counts,
@@ -366,7 +424,8 @@ class _Hours:
         solved = self.at(tried, period)
         # One length for all periods, which `check` simulates alike; errors of profiles are drawn for no period.
         judge = Judge(model=solved.model, simulate=self.simulate, log=self.log, lengths=LONGER[:1], draws_errors=False)
-        return Search(judge=judge, known=self.known, used_to=dict(self.used_to)), solved
+        known = self.known[tried.problem.set_of[period]]
+        return Search(judge=judge, known=known, used_to=dict(self.used_to)), solved
 
     def holds(self, tried: _Tried, *, learns: bool) -> bool:
         """Whether every period does. Of those that do not it is learnt up to where they would; of some others too."""
@@ -374,7 +433,7 @@ class _Hours:
         periods = tried.problem.serving
         asked = {round(step * (periods - 1) / (_LEARNT - 1)) for step in range(_LEARNT)} if learns else set()
         for period, rate in enumerate(tried.rates_rps[:periods]):
-            key = (rate, tried.solution.counts[period], tried.solution.shares)
+            key = (rate, tried.problem.set_of[period], tried.solution.counts[period], tried.solution.shares)
             if self.judged.get(key, False) and period not in asked:
                 continue
             search, solved = self.judge(tried, period)
@@ -383,7 +442,7 @@ class _Hours:
             self.plans += 1
             is_held = is_held and verdict.is_held
             if not verdict.is_held or period in asked:
-                search.learn(solved, verdict)
+                search.learn(verdict)
         return is_held
 
     def raised(self, tried: _Tried) -> _Tried | None:
@@ -426,9 +485,11 @@ class _Hours:
             best = best.merged()
             is_bound = best.problem.busiest.keep is None and best.solution.bound_usd_per_hour > 0
             return Scheduled(
-                solved=self.at(best, 0),
+                solved=self.whole(best, 0),
                 cycle=best.problem.cycle,
                 rates_rps=best.rates_rps,
+                sizes=best.problem.set_of,
+                raised_usd_per_hour=self.raised_usd_per_hour(best),
                 counts=best.solution.counts,
                 cost_usd_per_hour=best.cost_usd_per_hour,
                 bound_usd_per_hour=best.solution.bound_usd_per_hour if is_bound else None,
@@ -437,16 +498,55 @@ class _Hours:
             )
         if self.model.workload.launch.scaling is None:
             return None
+        of_hour = [self.periods.sizes[period] for period in self.periods.of_hour]
+        first = list(dict.fromkeys(self.periods.sizes))
         return Scheduled(
             solved=self.fixed,
-            cycle=replace(self.cycle, period_of_hour=(0,) * len(self.cycle.period_of_hour)),
-            rates_rps=self.rates_rps[:1],
-            counts=(self.fixed.solution.counts,),
+            cycle=replace(self.cycle, period_of_hour=tuple(first.index(each) for each in of_hour)),
+            rates_rps=tuple(self.periods.rates_rps[self.periods.sizes.index(number)] for number in first),
+            sizes=tuple(first),
+            counts=(self.fixed.solution.counts,) * len(first),
             cost_usd_per_hour=self.fixed_usd_per_hour,
             bound_usd_per_hour=None,
             status=self.fixed.solution.status,
             mip_gap=self.fixed.solution.mip_gap,
         )
+
+    def attained_by(self, fixed: Solved, chosen: Scheduled, found: SimulatedPlan) -> tuple[tuple[float, float], ...]:
+        """What the fleet around the clock attains in the busiest hour of each set of sizes, by the last seed."""
+        views = in_busiest_hours(fixed)
+        if len(views) == 1 or self.simulate is None:
+            return ((found.attainment, found.attainment_error),)
+        judge = Judge(model=fixed.model, simulate=self.simulate, log=self.log)
+        fleet = fleet_of_solved(fixed)
+        runs = (judge.run(fleet, views[number], requests=found.requests) for number in chosen.sizes)
+        return tuple((run.attainment, run.attainment_error) for run in runs)
+
+    def raised_usd_per_hour(self, best: _Tried) -> float | None:
+        """As in `Schedule`, at the utilisations of this schedule; None: one set of sizes, or no answer."""
+        traffic, hours, launch = self.model.workload.traffic, self.hours, self.model.workload.launch
+        if len(self.busiest_rps) < 2:
+            return None
+        ratios = (*(max(1.0, ratio) for ratio in traffic.larger_by), 1.0)
+        rates_rps = tuple(rate * ratios[of] for rate, of in zip(hours.rates_rps, hours.sizes_of_hour, strict=True))
+        raised = replace(hours, rates_rps=rates_rps, sizes=())
+        model = self.model.with_traffic(replace(traffic, hours=raised))
+        if best.parts:
+            model = model.used_to(best.parts[0])
+        of_hour, of_periods = periods_of(
+            raised.planned_rps(launch.scaling), may_stop=self.model.workload.constraints.may_stop
+        )
+        problem = replace(
+            best.problem,
+            busiest=model.problem.at_traffic(raised.peak_rps / hours.peak_rps),
+            factors=tuple((rate / of_periods[0],) * len(model.candidates) for rate in of_periods),
+            cycle=replace(best.problem.cycle, period_of_hour=of_hour),
+            sizes=(),
+        )
+        try:
+            return problem.cost(solve_hours(problem, self.model.workload.solver).counts)
+        except (InfeasibleError, NotOptimalError):
+            return None
 
     def summed_up(self, chosen: Scheduled, best: _Tried, fixed: SimulatedPlan) -> Scheduled:
         """With what each period says of itself, by the seed that took no part in the search."""

@@ -19,6 +19,24 @@ _SWEPT: Final = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
 _SWEPT_REQUESTS: Final = 20_000
 
 
+def in_worst_hour(run: Callable[[Scenario], Simulation], scenario: Scenario) -> tuple[Scenario, Simulation, str | None]:
+    """(the scenario, what comes of it, the sizes) of the set of sizes with which the fewest requests hold.
+
+    Each in its busiest hour, or all at the rate of the scenario where that is another than planned. The scenario itself
+    and None where sizes are the same in all hours, or those of a log.
+    """
+    traffic, rate_rps = scenario.traffic, scenario.request_rate_rps
+    if scenario.log is not None or traffic.hours is None or not traffic.size_sets:
+        return scenario, run(scenario), None
+    is_planned = rate_rps == traffic.request_rate_rps
+    found = []
+    for number, (each, busiest_rps) in enumerate(zip(traffic.size_sets, traffic.hours.busiest_rps, strict=True)):
+        own_rps = busiest_rps if is_planned else rate_rps
+        own = replace(scenario, traffic=traffic.within(number, own_rps).drawn, request_rate_rps=own_rps)
+        found.append((own, run(own), each.name))
+    return min(found, key=lambda each: each[1].held)
+
+
 def swept(
     run: Callable[[Scenario], Simulation], scenario: Scenario, found: Simulation
 ) -> list[tuple[float, Simulation]]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from sky_melange.domain.digest import in_order, json_sha256
 from sky_melange.domain.explanation import Explanation
+from sky_melange.domain.hours import Schedule
 from sky_melange.domain.plan import (
     PLAN_SCHEMA_VERSION,
     Alternative,
@@ -87,7 +88,7 @@ def _values(plan: Plan, workload: Workload) -> dict[str, object]:
         "assumptions": list(plan.assumptions),
         "warnings": list(plan.warnings),
         "simulated": None if plan.simulated is None else in_order(dataclasses.asdict(plan.simulated), _SIMULATED_KEYS),
-        **({} if plan.schedule is None else {"schedule": dataclasses.asdict(plan.schedule)}),
+        **({} if plan.schedule is None else {"schedule": _schedule(plan.schedule)}),
         **({} if plan.hosted_api is None else {"hosted_api": dataclasses.asdict(plan.hosted_api)}),
         **({} if plan.emissions is None else {"emissions": dataclasses.asdict(plan.emissions)}),
         **({} if plan.served_fraction == 1 else {"served_fraction": plan.served_fraction}),
@@ -114,6 +115,8 @@ def _workload(workload: Workload) -> dict[str, object]:
         kept["groups"] = tuple(in_order(group, MACHINE_KEYS) for group in kept["groups"])
     if not workload.candidates.purchase:
         del fields["candidates"]["purchase"]
+    if workload.traffic.hours is not None and not workload.traffic.hours.sizes:
+        del fields["traffic"]["hours"]["sizes"]
     if not workload.router.of_fleet:
         del fields["router"]["of_fleet"]
     return fields
@@ -133,6 +136,16 @@ def _group(group: ReplicaGroup) -> dict[str, object]:
             "break_even_hours_per_week": group.committed.break_even_hours(group.price_usd_per_hour),
             "owed_usd": group.committed.owed_usd,
         }
+    return fields
+
+
+def _schedule(schedule: Schedule) -> dict[str, object]:
+    fields = dataclasses.asdict(schedule)
+    if schedule.raised_usd_per_hour is None:
+        del fields["raised_usd_per_hour"]
+    for period in fields["periods"]:
+        if period["sizes"] is None:
+            del period["sizes"]
     return fields
 
 

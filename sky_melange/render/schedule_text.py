@@ -59,13 +59,14 @@ def clock_sentence(plan: Plan, schedule: Schedule, workload: Workload | None = N
     return (
         f"By the clock: USD {hourly(schedule.usd_per_hour)} per hour on average ({monthly(schedule.usd_per_hour)} a "
         f"month), {against}; between {min(totals)} and {max(totals)} instances, {schedule.starts} started in "
-        f"{'a week' if schedule.hours == WEEK else 'a day'}. The busiest hour costs "
+        f"{'a week' if schedule.hours == WEEK else 'a day'}. The {_dearest(schedule)} hour costs "
         f"{hourly(plan.cost.total_usd_per_hour)}; its instances are those of the table. "
         + (
             "Hours have no reserve (headroom_fraction: 0): a week with higher peaks than `hours` misses its targets."
             if schedule.headroom_fraction == 0
             else f"Each hour carries {schedule.headroom_fraction:.0%} more requests than `hours` says, up to the "
-            "busiest hour's rate (headroom_fraction); beyond that a week with other peaks misses its targets."
+            f"busiest hour's rate{_in_set(schedule)} (headroom_fraction); beyond that a week with other peaks misses "
+            "its targets."
         )
         + (
             f" Nothing runs in {schedule.idle_hours} of {schedule.hours} hours, which have no requests: what comes "
@@ -73,6 +74,25 @@ def clock_sentence(plan: Plan, schedule: Schedule, workload: Workload | None = N
             if schedule.idle_hours
             else ""
         )
+        + _of_sizes(schedule)
+    )
+
+
+def _in_set(schedule: Schedule) -> str:
+    return "" if schedule.periods[0].sizes is None else " with the same sizes"
+
+
+def _dearest(schedule: Schedule) -> str:
+    return "busiest" if schedule.periods[0].sizes is None else "dearest"
+
+
+def _of_sizes(schedule: Schedule) -> str:
+    if schedule.raised_usd_per_hour is None:
+        return ""
+    saved = 1 - schedule.usd_per_hour / schedule.raised_usd_per_hour if schedule.raised_usd_per_hour > 0 else 0.0
+    return (
+        f" Each hour is planned with its own sizes: {_against(saved)} with the sizes of all hours and rates raised "
+        f"where requests are larger ({hourly(schedule.raised_usd_per_hour)}, not simulated)."
     )
 
 
@@ -121,11 +141,11 @@ def _against(saved: float) -> str:
 
 
 def period_rows(plan: Plan, schedule: Schedule) -> Iterator[tuple[str, ...]]:
-    """Under PERIOD_HEAD, the busiest first."""
+    """Under PERIOD_HEAD, those with the most work first."""
     for period in schedule.periods:
         counts = zip(period.instances, plan.groups, strict=True)
         yield (
-            f"{period.rate_rps:.4g}",
+            f"{period.rate_rps:.4g}{'' if period.sizes is None else f' {period.sizes}'}",
             str(period.hours),
             ", ".join(f"{count} {group.name}" for count, group in counts),
             hourly(period.cost_usd_per_hour),

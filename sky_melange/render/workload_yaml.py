@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from sky_melange.domain.buckets import MOST_CV, BucketSize
 from sky_melange.domain.hours import DAY, hour_name
 from sky_melange.domain.router import RouterSettings
-from sky_melange.domain.trace import TraceSummary
+from sky_melange.domain.trace import HourSizes, TraceSummary
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 """Text that YAML reads as it stands; all other is quoted."""
@@ -111,12 +111,19 @@ def _sketched(sketch: Sketch) -> Iterator[str]:
         yield f"  engine: {_scalar(sketch.engine)}"
 
 
-def workload_yaml(summary: TraceSummary, frame: Frame, *, request_rate_rps: float, origin: str) -> str:
-    """The text. Weights are the requests counted; means have one decimal. Same summary, same bytes."""
-    return "\n".join(_lines(summary, frame, request_rate_rps, origin)) + "\n"
+def workload_yaml(
+    summary: TraceSummary, frame: Frame, *, request_rate_rps: float, origin: str, sizes: Sequence[HourSizes] = ()
+) -> str:
+    """The text. Weights are the requests counted; means have one decimal. Same summary, same bytes.
+
+    `sizes`: of sets of hours, where they differ; the histogram is that of the first.
+    """
+    return "\n".join(_lines(summary, frame, request_rate_rps, origin, sizes)) + "\n"
 
 
-def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin: str) -> Iterator[str]:
+def _lines(
+    summary: TraceSummary, frame: Frame, request_rate_rps: float, origin: str, sizes: Sequence[HourSizes]
+) -> Iterator[str]:
     yield f"# Traffic counted by `sky-melange workload from-trace` from {summary.source}."
     yield from (f"# {note}" for note in summary.notes)
     yield "version: 1"
@@ -125,7 +132,8 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
     yield f"model: {{id: {_scalar(frame.model)}, dtype: {_scalar(frame.dtype)}{config}}}   # yours to choose"
     yield f"slo: {{tpot_ms: {frame.tpot_ms:g}, ttft_ms: {frame.ttft_ms:g}, attainment: 0.99}}   # yours to choose"
     yield "traffic:"
-    yield from _rate(summary, request_rate_rps)
+    yield from _rate(summary, request_rate_rps, has_sizes=len(sizes) > 1)
+    yield from _sizes_by_hour(sizes[1:])
     yield f"  bucket_size: {frame.bucket_size}"
     yield from _arrivals(summary)
     if summary.prefix_hits is not None:
@@ -136,10 +144,7 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
     yield f"    input_tokens: {list(summary.grid.input_edges)}"
     yield f"    output_tokens: {list(summary.grid.output_edges)}"
     yield "    weights:   # requests: one row per input edge, one column per output edge"
-    counts = summary.counts()
-    width = max(len(str(count)) for row in counts for count in row)
-    for row in counts:
-        yield f"      - [{', '.join(f'{count:{width}d}' for count in row)}]"
+    yield from (f"      - {row}" for row in _table(sizes[0].requests if len(sizes) > 1 else summary.counts()))
     yield "    mean_tokens:   # per bucket: input edge, output edge, mean input tokens, mean output tokens"
     for cell in summary.cells:
         edges = f"{summary.grid.input_edges[cell.input_index]}, {summary.grid.output_edges[cell.output_index]}"
@@ -157,6 +162,21 @@ def _lines(summary: TraceSummary, frame: Frame, request_rate_rps: float, origin:
         yield f"  size_bias: {router.size_bias_fraction:g}   # how far later traffic may differ on average"
 
 
+def _table(counts: Sequence[Sequence[int]]) -> Iterator[str]:
+    width = max(len(str(count)) for row in counts for count in row)
+    return (f"[{', '.join(f'{count:{width}d}' for count in row)}]" for row in counts)
+
+
+def _sizes_by_hour(sizes: Sequence[HourSizes]) -> Iterator[str]:
+    if sizes:
+        yield "    sizes:   # hours with requests of other sizes; all others have those of the histogram"
+    for each in sizes:
+        yield f"      - name: {each.name}   # tokens of the mean request"
+        yield f"        hours: {list(each.hours)}"
+        yield "        weights:"
+        yield from (f"          - {row}" for row in _table(each.requests))
+
+
 def _arrivals(summary: TraceSummary) -> Iterator[str]:
     """Gaps with which drawn requests ask for the fleet that the log asks for; 1 is Poisson."""
     if summary.rate is None or summary.rate.gap_cv is None:
@@ -171,9 +191,9 @@ def _scalar(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
-def _rate(summary: TraceSummary, request_rate_rps: float) -> Iterator[str]:
+def _rate(summary: TraceSummary, request_rate_rps: float, *, has_sizes: bool) -> Iterator[str]:
     hours = None if summary.rate is None else summary.rate.hours
-    if hours is None or hours.is_even:
+    if hours is None or (hours.is_even and not has_sizes):
         yield f"  request_rate: {request_rate_rps!r}{_rate_comment(summary, request_rate_rps)}"
         return
     yield f"  # {hours.origin[:200]}."

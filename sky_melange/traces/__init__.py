@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sky_melange.domain.buckets import Arrivals, Traffic
 from sky_melange.domain.hours import Hours
-from sky_melange.domain.trace import HoursReference, TraceOptions, TraceReference, TraceSummary
+from sky_melange.domain.trace import HourSizes, HoursReference, TraceOptions, TraceReference, TraceSummary
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.engine import Progress
 from sky_melange.traces.presets import preset_names
@@ -27,6 +27,7 @@ __all__ = [
     "resolve_traffic",
     "scan_files",
     "scan_table",
+    "sizes_by_hour",
 ]
 
 
@@ -88,6 +89,16 @@ def read_requests(patterns: Sequence[str], options: TraceOptions, *, folder: Pat
     log = DuckDbFiles(paths, options)
     settle(log, options)
     return log.requests()
+
+
+def sizes_by_hour(patterns: Sequence[str], options: TraceOptions, summary: TraceSummary) -> tuple[HourSizes, ...]:
+    """The sets of hours of the files that differ in sizes, over the buckets of their `summary`, which has hours."""
+    from sky_melange.traces.hour_sizes import sizes_by_hour as found
+
+    hours = None if summary.rate is None else summary.rate.hours
+    if hours is None:
+        raise InputError([Mistake(source=summary.source, message="has no hours to count the sizes by")])
+    return found(read_requests(patterns, options), summary.grid, len(hours.rates_rps), hours.time_zone)
 
 
 def models_of(patterns: Sequence[str], options: TraceOptions) -> tuple[str, list[str], int]:

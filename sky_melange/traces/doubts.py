@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sky_melange.domain.hours import Hours, hour_name
-from sky_melange.domain.trace import BURST_REQUESTS, BURST_SCALES_S, CALENDAR_FROM_S, RateSummary, TraceSummary
+from sky_melange.domain.trace import (
+    BURST_REQUESTS,
+    BURST_SCALES_S,
+    CALENDAR_FROM_S,
+    MUCH_LARGER,
+    RateSummary,
+    TraceSummary,
+)
 from sky_melange.traces.engine import Counted, LogTables
 from sky_melange.traces.hours import local_pieces
 from sky_melange.traces.rates import resolution_s
@@ -28,14 +35,9 @@ _LEAST_JUMP_S: Final = 1500
 _OFF_S: Final = 60
 _ALIKE: Final = 0.8
 
-_ENOUGH_OF_AN_HOUR: Final = 500
-"""Requests in the same hour of all days or weeks, of which the mean size is known."""
 
-_MUCH_MORE: Final = 1.1
-
-
-def doubts_of(log: LogTables, counted: Counted, summary: TraceSummary) -> Iterator[str]:
-    """A sentence for each; none changes what was counted."""
+def doubts_of(log: LogTables, counted: Counted, summary: TraceSummary, *, by_hour: bool) -> Iterator[str]:
+    """A sentence for each; none changes what was counted. `by_hour`: as in `TraceOptions`."""
     outside = summary.outside
     if outside.requests and outside.input_tokens + outside.output_tokens > _LARGEST_TOKENS * outside.requests:
         yield (
@@ -45,7 +47,7 @@ def doubts_of(log: LogTables, counted: Counted, summary: TraceSummary) -> Iterat
     if summary.rate is None:
         return
     yield from _many_scales(summary.rate)
-    if summary.rate.hours is not None:
+    if summary.rate.hours is not None and not by_hour:
         yield from _sizes_by_hour(counted, summary.rate.hours)
     yield from _rounded(resolution_s(counted.seconds), len(counted.seconds), summary.rate)
     if len(counted.seconds) < _FEWEST:
@@ -87,6 +89,8 @@ def _sizes_by_hour(counted: Counted, hours: Hours) -> Iterator[str]:
     """Hours whose requests are so much larger than those of all hours that they need more than is planned for them."""
     import numpy as np
 
+    from sky_melange.traces.hour_sizes import ENOUGH_OF_AN_HOUR
+
     cycle = len(hours.rates_rps)
     sums = np.zeros((cycle, 3))
     columns = (counted.requests, counted.input_tokens, counted.output_tokens)
@@ -95,21 +99,21 @@ def _sizes_by_hour(counted: Counted, hours: Hours) -> Iterator[str]:
         low, high = np.searchsorted(counted.seconds, [piece.begin_s, piece.end_s])
         sums[piece.hour % cycle] += [column[high] - column[low] for column in reached]
     requests, *tokens = sums.T
-    enough = requests >= _ENOUGH_OF_AN_HOUR
+    enough = requests >= ENOUGH_OF_AN_HOUR
     # Work that is a sum of both grows by at most the larger of the two.
     sizes = [column / np.maximum(requests, 1) for column in tokens]
     means = [max(float(column.sum()), 1.0) / float(requests.sum()) for column in tokens]
     times_the_mean = np.max([size / mean for size, mean in zip(sizes, means, strict=True)], axis=0)
     needed = np.where(enough, times_the_mean, 0.0) * hours.rates_rps / np.maximum(hours.planned_rps(None), 1e-9)
-    if not needed.max() >= _MUCH_MORE:
+    if not needed.max() >= MUCH_LARGER:
         return
     worst = int(needed.argmax())
     yield (
         f"Requests of {hour_name(worst, cycle)} have {sizes[0][worst]:,.0f} input and {sizes[1][worst]:,.0f} output "
         f"tokens on average, all together {means[0]:,.0f} and {means[1]:,.0f}. Each hour is planned with the sizes of "
         f"all: that hour may need up to {needed[worst]:.1f} times what is planned for it, and "
-        f"{int((needed >= _MUCH_MORE).sum())} of {cycle} hours at least {_MUCH_MORE:g} times. Raise their rates by as "
-        "much (`hours: {rates: […]}`)."
+        f"{int((needed >= MUCH_LARGER).sum())} of {cycle} hours at least {MUCH_LARGER:g} times. Plan them with sizes "
+        "of their own: `sky-melange workload from-trace --sizes-by-hour` writes them (`hours: {sizes: […]}`)."
     )
 
 

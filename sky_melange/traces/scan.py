@@ -112,7 +112,7 @@ def summarize_log(log: LogTables, options: TraceOptions) -> TraceSummary:
         fit=fit,
         input_parts=None if fit is None else _input_parts(log, grid),
     )
-    doubts = (*_odd_dates(log, summary, options), *doubts_of(log, counted, summary))
+    doubts = (*_odd_dates(log, summary, options), *doubts_of(log, counted, summary, by_hour=options.by_hour))
     return dataclasses.replace(summary, notes=(*doubts, *_notes(summary, shown)))
 
 

@@ -31,6 +31,7 @@ from sky_melange.domain.workload import (
 )
 from sky_melange.errors import InputError, Mistake
 from sky_melange.workload_file.adapters import to_adapters
+from sky_melange.workload_file.hour_sizes import with_sizes, without_sizes
 from sky_melange.workload_file.hours import StatedHours, counted_hours, is_shape, log_options, with_headroom
 from sky_melange.workload_file.own_gpus import to_own
 from sky_melange.workload_file.prices import to_prices, to_router
@@ -56,6 +57,7 @@ from sky_melange.workload_file.traffic import (
     SECONDS,
     ArrivalsSection,
     HistogramSection,
+    HoursSection,
     TrafficSection,
 )
 
@@ -246,11 +248,14 @@ def _to_traffic(
     """
     if hours is not None and section.request_rate is None and not is_shape(section):
         section = section.model_copy(update={"request_rate": hours[0].peak_rps})
-    traffic = _at_tokens(_sized(section, file_name, resolve, usual_size), section.tokens_per_month)
+    traffic, others = without_sizes(_sized(section, file_name, resolve, usual_size))
+    traffic = _at_tokens(traffic, section.tokens_per_month)
+    scaled = traffic.hours
     if hours is not None:
         rate = traffic.request_rate_rps if section.request_rate is None else section.request_rate
         scaled = hours[0].scaled_to(rate)
         traffic = replace(traffic, hours=None if scaled.is_even else scaled)
+    traffic = with_sizes(section, traffic, scaled, others)
     traffic = replace(traffic, hours=with_headroom(section, traffic.hours))
     doubts = (f"Hours: {note}" for note in _doubts(traffic, () if hours is None else hours[1]))
     # Traffic that stands in for what is missing has them already.
@@ -315,8 +320,13 @@ def _sized(section: TrafficSection, file_name: str, resolve: ResolveTraffic | No
 
 
 def _arrivals(section: TrafficSection, has_times: bool) -> Arrivals:
-    """As given, or the preset's own; `checks` has seen to it that `trace` is said with a trace or preset."""
+    """As given, or the preset's own, where its sizes are those of every hour.
+
+    `checks` has seen to it that `trace` is said with a trace or preset.
+    """
     given = section.arrivals
+    if given is None and isinstance(section.hours, HoursSection) and section.hours.sizes:
+        return Arrivals()
     if isinstance(given, ArrivalsSection):
         return Arrivals(cv=float(given.cv))
     if given == "poisson" or (given is None and (section.preset is None or not has_times)):

@@ -17,6 +17,7 @@ from sky_melange.domain.workload import CandidateFilter, Formulation, Objective,
 from sky_melange.workload_file.adapters import adapter_mistakes
 from sky_melange.workload_file.convert import spot_of
 from sky_melange.workload_file.field_types import MAX_COUNT, MAX_TOKENS
+from sky_melange.workload_file.hour_sizes import embedded_size_mistakes
 from sky_melange.workload_file.hours import rate_mistakes, zone_fault
 from sky_melange.workload_file.messages import rule_text
 from sky_melange.workload_file.own_gpus import own_mistakes
@@ -188,6 +189,7 @@ def _traffic(traffic: Traffic) -> Iterator[tuple[str, str]]:
         yield "traffic.arrivals.cv", f"must be at most {MOST_CV:g}"
     if traffic.hours is not None:
         yield from _hours(traffic.hours, traffic.request_rate_rps)
+        yield from ((f"traffic.{key}", message) for key, message in embedded_size_mistakes(traffic, traffic.hours))
     if not 0 <= traffic.prefix_hit_fraction < 1:
         yield "traffic.prefix_hit_fraction", "must be at least 0 and less than 1"
     for bucket in traffic.buckets():

@@ -11,6 +11,7 @@ from sky_melange.domain.hours import DAY, USUAL_HEADROOM, USUAL_HEADROOM_BASIS, 
 from sky_melange.domain.trace import HoursReference, LogColumns, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.resources import time_zone
+from sky_melange.workload_file.hour_sizes import check_sizes
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument
 from sky_melange.workload_file.report import key_path
 from sky_melange.workload_file.traffic import HOUR_SOURCES, HoursSection, TrafficSection
@@ -65,6 +66,7 @@ def check_hours(document: YamlDocument) -> Iterator[Mistake]:
     for name in ("rates", "file"):
         if given == [name]:
             yield from _check_rate_is_theirs(document, f"hours.{name}")
+    yield from check_sizes(document, _cycle_of(node))
     if "counted" in given and document.find(("traffic", "trace")) is None:
         has_preset = document.find(("traffic", "preset")) is not None
         why = "presets have no hours of a day" if has_preset else "a histogram has no times"
@@ -75,6 +77,18 @@ def check_hours(document: YamlDocument) -> Iterator[Mistake]:
         fault = zone_fault(zone.value)
         if fault:
             yield _mistake(document, (*_HOURS, "time_zone"), fault)
+
+
+def _cycle_of(node: MappingNode) -> int | None:
+    """Hours of the cycle, where the file itself says how many there are."""
+    rates, shape, counted = (node.entries.get(name) for name in ("rates", "shape", "counted"))
+    if isinstance(rates, SequenceNode):
+        return len(rates.items) if len(rates.items) in (DAY, WEEK) else None
+    if isinstance(shape, ScalarNode) and isinstance(shape.value, str) and shape.value in SHAPES:
+        return len(SHAPES[shape.value])
+    if isinstance(counted, ScalarNode) and isinstance(counted.value, str):
+        return _CYCLES.get(counted.value)
+    return None
 
 
 def has_rates(document: YamlDocument) -> bool:

@@ -60,7 +60,7 @@ def valid_keys(path: KeyPath) -> tuple[str, ...]:
     return tuple(section.model_fields) if section is not None else ()
 
 
-_LISTS: Final = (("prices", "discounts"), ("candidates", "own"))
+_LISTS: Final = (("prices", "discounts"), ("candidates", "own"), ("traffic", "hours", "sizes"))
 """Sections that stand in lists: their keys are meant only there."""
 
 
@@ -97,7 +97,7 @@ def example_of(path: KeyPath) -> object:
             example = next(iter(example.values()))
         elif isinstance(example, list):
             example = example[0]
-    for _ in items:
+    for _ in items if path in _SECTIONS else ():
         example = example[0] if isinstance(example, list) else example
     return example
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, Strict
 
 from sky_melange.domain.buckets import MOST_CV, BucketSize
-from sky_melange.domain.hours import MOST_HEADROOM
+from sky_melange.domain.hours import MOST_HEADROOM, MOST_SIZES, WEEK
 from sky_melange.domain.trace import TimeUnit, TraceOptions
 from sky_melange.workload_file.field_types import ONE_LINE, Edge, ListOf, OneLine, Section, Weight, Word
 
@@ -101,6 +101,23 @@ class ArrivalsSection(Section):
     )
 
 
+class SizesSection(Section):
+    """Hours whose requests have sizes of their own, over the buckets of the traffic."""
+
+    name: Word = Field(description="What these sizes are called with the plan.", examples=["night"])
+    hours: ListOf[Annotated[int, Field(ge=0, lt=WEEK)]] = Field(
+        min_length=1,
+        max_length=WEEK,
+        description="Hours of the day, 0 to 23, or of the week from Monday 00:00, 0 to 167; each in one set.",
+        examples=[[0, 1, 2, 3, 4, 5, 22, 23]],
+    )
+    weights: ListOf[ListOf[Weight]] = Field(
+        description="Shares of the requests of these hours: one row per input edge of the traffic, one column per "
+        "output edge. Normalised to 1.",
+        examples=[[[0.1, 0.2], [0.2, 0.3], [0.1, 0.1]]],
+    )
+
+
 class HoursSection(Section):
     """When the requests come: the rate in each hour of a day or week, from exactly one source."""
 
@@ -138,6 +155,13 @@ class HoursSection(Section):
         description="Reserve of a schedule and of autoscaling beyond the rate of each hour. Without it: by how much "
         "the same hour differs between the days or weeks of a log or of dated rates, otherwise 0.3.",
         examples=[0.25],
+    )
+    sizes: ListOf[SizesSection] = Field(
+        default=(),
+        max_length=MOST_SIZES - 1,
+        description="Sets of hours with sizes of their own; all other hours have those of `histogram`, `trace` or "
+        "`preset`. Without it: all hours have.",
+        examples=[[{"name": "night", "hours": [0, 1, 2, 3, 4, 5], "weights": [[0.2, 0.8]]}]],
     )
     time_zone: OneLine = Field(
         default="UTC", description="By whose clocks the hours are, as an IANA name.", examples=["Europe/Berlin"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
@@ -151,9 +152,14 @@ def at_key(document: YamlDocument, path: KeyPath, error: InputError) -> InputErr
     """The same mistakes, each at the key of the workload that led to them: their own in `traffic`, or `path`."""
     return InputError(
         [
-            document.mistake((*_TRAFFIC, mistake.key), mistake.message)
+            document.mistake((*_TRAFFIC, *_path_of(mistake.key)), mistake.message)
             if mistake.source == _TRAFFIC[0] and mistake.key
             else document.mistake(path, str(mistake))
             for mistake in error.mistakes
         ]
     )
+
+
+def _path_of(key: str) -> KeyPath:
+    """`hours.sizes[0].weights` by its parts."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", key))

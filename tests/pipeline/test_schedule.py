@@ -510,7 +510,7 @@ def test_what_is_learnt_of_a_group_holds_for_the_same_replicas_elsewhere() -> No
     hours = _Hours(model=model, fixed=fixed, used_to=dict.fromkeys(keys, 0.9))
     tried = hours.solved(hours.parts(None)).merged()
     used = next(c for c, count in enumerate(tried.solution.counts[0]) if count)
-    hours.known[keys[used]] = {count: 0.05 * count for count in range(1, 9)}
+    hours.known[0][keys[used]] = {count: 0.05 * count for count in range(1, 9)}
     twins = [c for c, key in enumerate(keys) if key == keys[used]]
     parts = hours.parts(tried)
     assert len(twins) > 1

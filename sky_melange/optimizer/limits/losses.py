@@ -81,23 +81,25 @@ def _holds(
     if len(contingency.shares) != len(buckets):
         yield f"{what} {len(contingency.shares)} buckets are routed, there are {len(buckets)}"
         return
-    busy_replicas = dict.fromkeys(left, 0.0)
+    situations = workload.traffic.in_busiest_hours()
+    busy = [dict.fromkeys(left, 0.0) for _ in situations]
     for bucket, shares in zip(buckets, contingency.shares, strict=True):
         if not math.isclose(math.fsum(share for _, share in shares), 1.0, rel_tol=TOLERANCE):
             yield f"{what} the shares of bucket {bucket.label} do not sum to 1"
     for part in size_estimates(workload).parts:
-        bucket = buckets[part.bucket]
         for name, share in contingency.shares[part.taken_for]:
             capacity = capacity_of(part, capacities[name]) if left.get(name, 0) > 0 else None
             if not isinstance(capacity, Capacity) or share < 0:
-                yield f"{what} bucket {bucket.label} is sent to {name}, which cannot serve it"
-            else:
-                busy_replicas[name] += bucket.rate_rps * share * part.fractions[0] / capacity.request_rate_rps
+                yield f"{what} bucket {buckets[part.bucket].label} is sent to {name}, which cannot serve it"
+                continue
+            for each, situation in zip(busy, situations, strict=True):
+                each[name] += situation[part.bucket].rate_rps * share * part.fractions[0] / capacity.request_rate_rps
     for group in plan.groups:
         replicas = left[group.name] * group.replicas_per_instance
         limit = workload.constraints.utilization_limit if group.max_utilization is None else group.max_utilization
-        if busy_replicas[group.name] > replicas * limit * (1 + TOLERANCE):
-            yield f"{what} {group.name} is used to {busy_replicas[group.name] / replicas:.4f}, over {limit:g}"
+        most = max(each[group.name] for each in busy)
+        if most > replicas * limit * (1 + TOLERANCE):
+            yield f"{what} {group.name} is used to {most / replicas:.4f}, over {limit:g}"
     yield from _alike(plan.policy, buckets, contingency, what)
 
 

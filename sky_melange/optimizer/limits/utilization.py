@@ -52,40 +52,55 @@ class MaxUtilization(BuiltIn):
 
     @staticmethod
     def violations(plan: Plan, workload: Workload, capacities: GroupCapacities) -> Iterator[str]:
-        """No group carries more than its replicas sustain within it, on buckets that it can serve."""
+        """No group carries more than its replicas sustain within it, on buckets that it can serve.
+
+        In the busiest hour of each set of sizes. What a group states is of the one that asks most of it; a view of one
+        set alone (`verify.in_period`) states nothing of its own.
+        """
         buckets = workload.traffic.buckets()
+        situations = workload.traffic.in_busiest_hours()
         routed = {(route.input_tokens, route.output_tokens): route for route in plan.routing}
         estimates = size_estimates(workload)
         shares = [_shares(routed.get((bucket.input_tokens, bucket.output_tokens))) for bucket in buckets]
         for group in plan.groups:
             yield from _allowed(group, workload)
-            busy_replicas, in_flight = [0.0] * estimates.cases, 0.0
+            loads = [[0.0] * estimates.cases for _ in situations]
+            in_flight = [0.0] * len(situations)
             for part in estimates.parts:
-                bucket = buckets[part.bucket]
                 share = shares[part.taken_for].get(group.name, 0.0)
                 if share == 0:
                     continue
                 capacity = capacity_of(part, capacities[group.name])
                 if isinstance(capacity, Skipped):
+                    label = buckets[part.bucket].label
                     taken = "" if part.taken_for == part.bucket else f" as if it were {buckets[part.taken_for].label}"
-                    yield f"{group.name} is sent bucket {bucket.label}{taken}, which it cannot serve: {capacity.detail}"
+                    yield f"{group.name} is sent bucket {label}{taken}, which it cannot serve: {capacity.detail}"
                     continue
-                load = bucket.rate_rps * share / capacity.request_rate_rps
-                for case, fraction in enumerate(part.fractions):
-                    busy_replicas[case] += load * fraction
-                in_flight += load * part.fractions[0] * capacity.concurrency
-            utilization = busy_replicas[0] / group.replicas if group.replicas else math.inf
-            running = max_concurrency(in_flight, busy_replicas[0], is_simulated=group.max_utilization is not None)
+                for number, situation in enumerate(situations):
+                    load = situation[part.bucket].rate_rps * share / capacity.request_rate_rps
+                    for case, fraction in enumerate(part.fractions):
+                        loads[number][case] += load * fraction
+                    in_flight[number] += load * part.fractions[0] * capacity.concurrency
+            first = [busy[0] for busy in loads]
+            utilization = max(first) / group.replicas if group.replicas else math.inf
+            is_simulated = group.max_utilization is not None
+            running = max(
+                max_concurrency(each, busy, is_simulated=is_simulated)
+                for each, busy in zip(in_flight, first, strict=True)
+            )
+            is_stated = len(workload.traffic.size_sets) != 1
             # One more or less is the rounding of shares.
-            if abs(group.max_concurrency - running) > 1:
+            if is_stated and abs(group.max_concurrency - running) > 1:
                 yield f"{group.name} runs {group.max_concurrency} requests at once, recomputed {running}"
-            most = max(busy_replicas)
+            most = max(map(max, loads))
             limit = workload.constraints.utilization_limit if group.max_utilization is None else group.max_utilization
             if most > 0 and most > group.replicas * limit * (1 + TOLERANCE):
                 used = most / group.replicas if group.replicas else math.inf
-                where = "" if most == busy_replicas[0] else ", where all estimates of sizes are off"
+                where = "" if most == max(first) else ", where all estimates of sizes are off"
                 yield f"{group.name} is used to {used:.4f} of its {group.replicas} replicas, over {limit:g}{where}"
-            elif not math.isclose(utilization if group.replicas else 0.0, group.utilization, abs_tol=1e-6):
+            elif is_stated and not math.isclose(
+                utilization if group.replicas else 0.0, group.utilization, abs_tol=1e-6
+            ):
                 yield f"{group.name} states a utilisation of {group.utilization:g}, recomputed {utilization:g}"
 
     def bound(self) -> float:

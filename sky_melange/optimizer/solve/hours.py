@@ -1,7 +1,8 @@
 """The program over the periods of a cycle: one set of shares, counts by period; the rows are those of a single plan.
 
 Let w_c be the load of candidate c in the busiest period, in the worst case of its estimates, and f_cl the factor on it
-in period l (`ScheduleProblem.factors`). With m_l the hours that an instance of period l is paid, starts included
+in period l (`ScheduleProblem.factors`); where sizes differ by the hour there is a w_cs for each set of sizes, and
+period l has that of its own. With m_l the hours that an instance of period l is paid, starts included
 (`Cycle.weights`):
 
 min Σ_cl p_c m_l n_cl + charges
@@ -20,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement, pairwise
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pulp
 
@@ -39,6 +40,8 @@ from sky_melange.optimizer.solve.session import Session
 from sky_melange.optimizer.solve.solution import Contingency, ScheduleSolution
 from sky_melange.optimizer.solve.spread import spread
 from sky_melange.optimizer.solve.variables import Variables, cost_terms, make_variables
+
+_OfSet = TypeVar("_OfSet")
 
 SCHEDULE_GAP: Final = 0.005
 """Relative: a program over hours that is solved to less takes much longer, and its rates are not known better."""
@@ -205,15 +208,22 @@ def _carries(
     problem: ScheduleProblem,
     variables: Variables,
     left: Sequence[Sequence[Any]],
-) -> tuple[pulp.LpVariable, ...]:
-    """w_c, which carries the loads in every case, and f_cl·w_c ≤ `left`[l][c], what there is of the counts."""
+) -> list[tuple[pulp.LpVariable, ...]]:
+    """w_c of each set of sizes, which carries its loads in every case, and f_cl·w_c ≤ `left`[l][c], what there is of
+    the counts.
+    """
     size = problem.busiest.candidate_count
-    loads = tuple(lp.add_variable(f"w_{c}", lowBound=0) for c in range(size))
-    rows.utilization(lp, replace(variables, counts=loads), problem.busiest)
-    for period, factors in enumerate(problem.factors[: problem.serving]):
-        for c in range(size):
-            lp.addConstraint(factors[c] * loads[c] - left[period][c] <= 0, f"carries_{c}_{period}")
-    return loads
+    found: list[tuple[pulp.LpVariable, ...]] = []
+    parts = [problem.busiest.of_sizes(number) for number in range(problem.busiest.sizes)]
+    for named, own, part in _by_sizes(lp, problem, parts):
+        loads = tuple(named.add_variable(f"w_{c}", lowBound=0) for c in range(size))
+        rows.utilization(named, replace(variables, counts=loads), part)
+        for period in own:
+            for c in range(size) if period < problem.serving else ():
+                row = problem.factors[period][c] * loads[c] - left[period][c]
+                named.addConstraint(row <= 0, f"carries_{c}_{period}")
+        found.append(loads)
+    return found
 
 
 def _budget(
@@ -238,25 +248,34 @@ def _whole_hours(
     problem: ScheduleProblem,
     variables: Variables,
     counts: Sequence[Sequence[pulp.LpVariable]],
-    loads: Sequence[pulp.LpVariable],
+    loads: Sequence[Sequence[pulp.LpVariable]],
 ) -> None:
     """Σ_l p_cl n_cl ≥ a·w_c + b·y_c for each line under what whole instances cost at least, as w_c grows.
 
     Implied by the other rows for whole counts, and far from it for others: the rounding of all periods together is
-    most of what a schedule costs beyond the program without whole numbers.
+    most of what a schedule costs beyond the program without whole numbers. Of several sets of sizes each has its lines
+    over its own periods.
     """
     paid = problem.paid
     for c, used in enumerate(variables.used):
         price = problem.busiest.prices[c]
-        if not price:
+        if not price or (len(loads) > 1 and any(row[c] < 0 for row in paid)):
             continue
-        weights = [row[c] / price for row in paid]
-        factors = [row[c] for row in problem.factors]
-        for number, (slope, fixed) in enumerate(_lines_under(factors, weights, variables.max_counts[c])):
-            terms = [(row[c], weight) for row, weight in zip(counts, weights, strict=True)]
-            lp.addConstraint(
-                pulp.LpAffineExpression([*terms, (loads[c], -slope), (used, -fixed)]) >= 0, f"whole_{c}_{number}"
-            )
+        for named, own, w in _by_sizes(lp, problem, loads):
+            weights = [paid[period][c] / price for period in own]
+            factors = [problem.factors[period][c] for period in own]
+            for number, (slope, fixed) in enumerate(_lines_under(factors, weights, variables.max_counts[c])):
+                terms = [(counts[period][c], weight) for period, weight in zip(own, weights, strict=True)]
+                named.addConstraint(
+                    pulp.LpAffineExpression([*terms, (w[c], -slope), (used, -fixed)]) >= 0, f"whole_{c}_{number}"
+                )
+
+
+def _by_sizes(lp: Any, problem: ScheduleProblem, of_sets: Sequence[_OfSet]) -> Iterator[tuple[Any, list[int], _OfSet]]:
+    """(the program, the periods, what `of_sets` has) of each set of sizes."""
+    for number, each in enumerate(of_sets):
+        own = [period for period, of in enumerate(problem.set_of) if of == number]
+        yield Labelled(lp, f"sizes_{number}") if number else lp, own, each
 
 
 def _lines_under(factors: Sequence[float], weights: Sequence[float], most: int) -> Iterator[tuple[float, float]]:
@@ -331,7 +350,7 @@ def _losses(
                 lp.addConstraint(count - variables.max_counts[c] * there <= j - 1, f"present_{c}_{j}_{period}")
                 lp.addConstraint(count - j * there >= 0, f"absent_{c}_{j}_{period}")
                 present[period][c].append(there)
-    on_average = replace(problem, busiest=replace(problem.busiest, biased=()))
+    on_average = replace(problem, busiest=problem.busiest.on_average)
     for number, chosen in enumerate(combinations_with_replacement(range(size), losses)):
         gone = Counter(chosen)
         named = Labelled(lp, f"loss_{number}")
@@ -403,7 +422,7 @@ def _evened(
     if session.slices is not None:
         return shares
     busiest = replace(problem.busiest, keep=None)
-    found = spread(busiest, counts[0], session, room=problem.room(counts))
+    found = spread(busiest, counts[0], session, rooms=problem.rooms(counts))
     if found is None or found.peak_utilization > busiest.max_utilization * (1 + _TOLERANCE):
         return shares
     return found.shares
@@ -416,11 +435,11 @@ def _contingencies(
 
     Raises SkyMelangeError where one is not survived: the rows see to it that all are.
     """
-    busiest = replace(problem.busiest, keep=None, biased=())
+    busiest = replace(problem.busiest.on_average, keep=None)
     found: list[Contingency] = []
     for lost in losses_of(counts[0], busiest.losses) if busiest.losses else ():
         left = [count - gone for count, gone in zip(counts[0], lost, strict=True)]
-        answer = spread(busiest, left, session, limited=False, room=problem.room(counts, lost))
+        answer = spread(busiest, left, session, limited=False, rooms=problem.rooms(counts, lost))
         if answer is None or answer.peak_utilization > busiest.max_utilization * (1 + 5 * _TOLERANCE):
             raise SkyMelangeError(f"the schedule does not survive the loss of {lost}")
         found.append(Contingency(lost=lost, shares=answer.shares, peak_utilization=answer.peak_utilization))

@@ -34,7 +34,7 @@ def survival(problem: Problem, counts: Sequence[int], session: Session) -> Survi
 
     Fewer losses need no test of their own: what is left of the plan is more. Estimates of sizes are right on average.
     """
-    problem = replace(problem, biased=())
+    problem = problem.on_average
     contingencies, cuts = [], []
     for lost in losses_of(counts, problem.losses):
         left = [count - gone for count, gone in zip(counts, lost, strict=True)]
@@ -71,22 +71,34 @@ def _cut(problem: Problem, left: Sequence[int], lost: tuple[int, ...], found: Sp
             row for row in problem.loads if all(load is None or not n for load, n in zip(row, left, strict=True))
         )
         return LossCut(weights=tuple(0.0 if load is None else 1.0 for load in unserved), demand=1.0, lost=lost)
-    known = {c: found.weights[c] for c, count in enumerate(left) if count > 0}
+    known = [c for c, count in enumerate(left) if count > 0]
     values = [
-        min(known[c] * load for c, load in enumerate(row) if load is not None and c in known) for row in problem.loads
+        min(
+            math.fsum(
+                weights[c] * (loads[r][c] or 0.0) for weights, loads in zip(found.weights, problem.cases, strict=True)
+            )
+            for c in known
+            if row[c] is not None
+        )
+        for r, row in enumerate(problem.loads)
     ]
-    return _cut_of(problem, values, known, lost)
+    sums = {c: math.fsum(weights[c] for weights in found.weights) for c in known}
+    return _cut_of(problem, values, sums, lost)
 
 
 def _cut_of(problem: Problem, values: Sequence[float], known: Mapping[int, float], lost: tuple[int, ...]) -> LossCut:
-    """w_c = max_r π_r ÷ load_rc is the least that is feasible in the dual for `values` π; `known` w_c are so already.
+    """w_c = max_r π_r ÷ load_rc is feasible in the dual for `values` π, and the least by one case: that of the case
+    where it is least is taken. `known` w_c are so already.
 
     Weights below a ten-millionth of the largest are raised to that: still valid, and kinder to the solver.
     """
     weights = []
     for c in range(problem.candidate_count):
-        needed = [values[r] / load for r, load in problem.loads_on(c) if values[r] > 0]
-        weights.append(known[c] if c in known else max(needed, default=0.0))
+        needed = (
+            max((values[r] / load for r, load in problem.loads_on(c, loads) if values[r] > 0), default=0.0)
+            for loads in problem.on_average.cases
+        )
+        weights.append(known[c] if c in known else min(needed))
     least = max(weights) * _SMALLEST_WEIGHT
     return LossCut(
         weights=tuple(problem.max_utilization * max(weight, least) if weight else 0.0 for weight in weights),

@@ -22,13 +22,13 @@ _TOLERANCE: Final = 1e-6
 class Spread:
     """`peak_utilization`: the least possible value of the largest load ÷ instances over candidates in use and cases.
 
-    `shares[r][c]` attain it. Where there is one case, `weights[c]` ≥ 0 are its dual values an instance:
-    Σ_c weights[c]·counts[c] = 1 and Σ_r min_c weights[c]·load_rc = `peak_utilization`.
+    `shares[r][c]` attain it. `weights[s][c]` ≥ 0 are the dual values of case s an instance:
+    Σ_sc weights[s][c]·counts[c] = 1 and Σ_r min_c Σ_s weights[s][c]·load_src = `peak_utilization`.
     """
 
     peak_utilization: float
     shares: tuple[tuple[float, ...], ...]
-    weights: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
 
 
 def spread(
@@ -37,15 +37,16 @@ def spread(
     session: Session,
     *,
     limited: bool = True,
-    room: Sequence[float] | None = None,
+    rooms: Sequence[Sequence[float]] | None = None,
 ) -> Spread | None:
     """Minimises max_c Σ_r load_rc·x_rc ÷ n_c over all cases; None when some class has no instance that serves it.
 
     `limited`: within all limits, None where they do not allow these counts. Without them there always is an answer.
-    `room`: what divides the loads instead of the counts, which the limits count; 0 where nothing may be sent.
+    `rooms`: what divides the loads of each set of sizes instead of the counts, which the limits count; 0 where nothing
+    may be sent.
     """
-    room = counts if room is None else room
-    used = [c for c, each in enumerate(room) if each > 0]
+    rooms = _by_case(problem, (counts,) * problem.sizes if rooms is None else rooms)
+    used = [c for c in range(problem.candidate_count) if all(room[c] > 0 for room in rooms)]
     if not all(any(row[c] is not None for c in used) for row in problem.loads):
         return None
     lp = pulp.LpProblem("sky_melange_spread", pulp.LpMinimize)
@@ -59,7 +60,7 @@ def spread(
     lp.setObjective(peak)
     for r in range(problem.class_count):
         lp.addConstraint(pulp.lpSum(shares[r, c] for c in used if (r, c) in shares) == 1, f"assign_{r}")
-    for case, loads in enumerate(problem.cases):
+    for case, (loads, room) in enumerate(zip(problem.cases, rooms, strict=True)):
         for c in used:
             terms = [(shares[r, c], load / room[c]) for r, load in problem.loads_on(c, loads)]
             lp.addConstraint(pulp.LpAffineExpression([*terms, (peak, -1)]) <= 0, f"load_{c}_{case}")
@@ -77,8 +78,16 @@ def spread(
         [shares[r, c].varValue if (r, c) in shares else 0.0 for c in range(problem.candidate_count)]
         for r in range(problem.class_count)
     ]
-    cleaned = tuple(without_dust(row, room, loads) for row, loads in zip(rows, problem.loads, strict=True))
-    return Spread(peak_utilization=peak_of(problem, room, cleaned), shares=cleaned, weights=_weights(lp, used, room))
+    least = [min(room[c] for room in rooms) for c in range(problem.candidate_count)]
+    cleaned = tuple(without_dust(row, least, loads) for row, loads in zip(rows, problem.loads, strict=True))
+    return Spread(
+        peak_utilization=_peak(problem, rooms, used, cleaned), shares=cleaned, weights=_weights(lp, used, rooms)
+    )
+
+
+def _by_case(problem: Problem, rooms: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    each = len(problem.cases) // problem.sizes
+    return [room for room in rooms for _ in range(each)]
 
 
 class FixedCounts:
@@ -133,18 +142,24 @@ class FixedCounts:
         self.at_most(name, [(variable, -factor) for variable, factor in terms], -bound)
 
 
-def peak_of(problem: Problem, counts: Sequence[float], shares: Sequence[Sequence[float]]) -> float:
+def _peak(
+    problem: Problem, rooms: Sequence[Sequence[float]], used: Sequence[int], shares: Sequence[Sequence[float]]
+) -> float:
     """The largest load ÷ instances over candidates in use and cases, recomputed from the shares."""
     return max(
-        math.fsum(load * shares[r][c] for r, load in problem.loads_on(c, loads)) / count
-        for loads in problem.cases
-        for c, count in enumerate(counts)
-        if count > 0
+        math.fsum(load * shares[r][c] for r, load in problem.loads_on(c, loads)) / room[c]
+        for loads, room in zip(problem.cases, rooms, strict=True)
+        for c in used
     )
 
 
-def _weights(lp: pulp.LpProblem, used: Sequence[int], counts: Sequence[float]) -> tuple[float, ...]:
+def _weights(
+    lp: pulp.LpProblem, used: Sequence[int], rooms: Sequence[Sequence[float]]
+) -> tuple[tuple[float, ...], ...]:
     duals = {constraint.name: constraint.pi for constraint in lp.constraints()}
     return tuple(
-        max(0.0, -(duals[f"load_{c}_0"] or 0.0)) / count if c in used else 0.0 for c, count in enumerate(counts)
+        tuple(
+            max(0.0, -(duals[f"load_{c}_{case}"] or 0.0)) / count if c in used else 0.0 for c, count in enumerate(room)
+        )
+        for case, room in enumerate(rooms)
     )

@@ -30,6 +30,7 @@ HARMLESS = {
     "traffic.columns.time",
     "traffic.buckets",
     "traffic.hours.time_zone",
+    "traffic.hours.sizes.name",
     "candidates.accelerators",
     "candidates.clouds",
     "candidates.regions",
