@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from sealed import sealed
-from sky_melange.check.attainment import attainment_checks
 
 from sky_melange import pipeline
+from sky_melange.check.reverify import attainment_checks
 from sky_melange.domain.buckets import rates_of
 from sky_melange.domain.check import Verdict
 from sky_melange.domain.hours import Hours, Scaling, SizeSet
