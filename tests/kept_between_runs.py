@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ def with_compiled_simulator(cache: Path) -> Path:
     """A cache folder of a test's own, in which nothing else is known."""
     # Numba compiles again what changed: the loop, its own version, the processor.
     compiled = _FOLDER / "simulation"
-    compiled.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(OSError):  # a checkout that others own: each process compiles for itself
+        compiled.mkdir(parents=True, exist_ok=True, mode=0o700)
     cache.mkdir(parents=True, exist_ok=True)
     if not (cache / "simulation").exists():
         (cache / "simulation").symlink_to(compiled)
