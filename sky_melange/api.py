@@ -321,7 +321,7 @@ def prices(
     """
     from sky_melange.domain.workload import PricePolicy
     from sky_melange.prices import current_book, warnings_of
-    from sky_melange.prices.filters import check_filters
+    from sky_melange.prices.names import check_filters
     from sky_melange.prices.site import price_site, utc_now
     from sky_melange.render import price_table
 

@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.emissions import Grid
-from sky_melange.domain.interruption import InterruptionBand
+from sky_melange.domain.machine import CloudFeatures, InterruptionBand
 from sky_melange.domain.plan import HostedPrice
 from sky_melange.errors import MissingDataError
 

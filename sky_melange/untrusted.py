@@ -12,6 +12,9 @@ from typing import Any, Final
 
 from sky_melange.errors import InputError, Mistake
 
+_LONGEST: Final = 300
+_SECRET: Final = re.compile(r"(://[^/\s:@]*):[^@\s]*@")
+
 INVISIBLE: Final = re.compile(
     "[\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
@@ -158,6 +161,13 @@ def yaml_rows(text: str, source: str, example: str) -> Iterator[tuple[int, dict[
                 raise mistake(source, f"has {key.value[:40]!r} twice", line=key.start_mark.line + 1)
             row[key.value] = "" if value.tag.endswith(":null") else value.value.strip()
         yield line, row
+
+
+def one_line(text: str) -> str:
+    """Text of an engine or a file on one line, without control characters or passwords of URLs, cut off when long."""
+    words = _SECRET.sub(r"\1:…@", " ".join(text.split()))
+    shown = "".join(character if character.isprintable() else "?" for character in words)
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
 
 
 def _refuse_constant(constant: str) -> float:

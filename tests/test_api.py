@@ -149,6 +149,7 @@ def in_child(script: str, home: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_skypilot_shows_it_as_sky_melange(tmp_path: Path) -> None:
     """SkyPilot finds the entry point of the installed package and hands out the module itself."""
     script = """

@@ -143,7 +143,9 @@ def _table_of_changes() -> list[str]:
 
 
 def _run(copied: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "", "NO_COLOR": "1"}
+    # The copy's bytecode stays in it.
+    beside = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": ""}
+    environment = {**os.environ, **beside, "PYTHONPATH": str(copied), "NO_COLOR": "1"}
     return subprocess.run(
         [sys.executable, *arguments],
         env=environment,
@@ -191,6 +193,7 @@ def _total(plan: dict[str, object]) -> float:
     return float(cost["total_usd_per_hour"])
 
 
+@pytest.mark.slow
 def test_a_limit_makes_a_right_plan_and_says_so(with_all: Path, tmp_path: Path) -> None:
     assert _total(_planned(with_all, _workload(tmp_path))) == 2.0
     workload = _workload(tmp_path, max_per_offer=1)
@@ -203,6 +206,7 @@ def test_a_limit_makes_a_right_plan_and_says_so(with_all: Path, tmp_path: Path) 
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.slow
 def test_a_limit_is_explained_and_named_where_it_is_in_the_way(with_all: Path, tmp_path: Path) -> None:
     explained = _sky_melange(with_all, "plan", str(_workload(tmp_path, max_per_offer=1)), "--offline", "--explain")
     assert explained.returncode == 0, explained.stderr
@@ -214,6 +218,7 @@ def test_a_limit_is_explained_and_named_where_it_is_in_the_way(with_all: Path, t
     assert "constraints.max_per_offer = 1" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_limit_is_verified_without_the_solver(with_all: Path, tmp_path: Path) -> None:
     _planned(with_all, _workload(tmp_path, max_per_offer=2))
     found = _run(
@@ -246,6 +251,7 @@ def test_the_key_of_a_limit_is_checked_as_every_other(with_all: Path, tmp_path: 
     assert "max_per_offer" in _sky_melange(with_all, "schema").stdout
 
 
+@pytest.mark.slow
 def test_a_source_a_key_and_an_output_make_one_plan_folder(with_all: Path, tmp_path: Path) -> None:
     workload = _written(tmp_path, {"sources": ["reseller"]}, {"min_memory_gib": 400}, {})
     plan = _planned(with_all, workload)
@@ -269,6 +275,7 @@ def test_a_source_a_key_and_an_output_make_one_plan_folder(with_all: Path, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_plan_refuses_a_folder_with_a_file_that_no_output_names(with_all: Path, tmp_path: Path) -> None:
     workload = _workload(tmp_path)
     _planned(with_all, workload)
@@ -329,6 +336,7 @@ def test_a_log_format_is_recognised(with_all: Path, tmp_path: Path) -> None:
     assert "gateway log" in found.stdout
 
 
+@pytest.mark.slow
 def test_mypy_refuses_a_limit_that_lacks_a_method(with_all: Path, tmp_path: Path) -> None:
     shutil.copytree(with_all, tmp_path / "copy")
     path = tmp_path / "copy" / "sky_melange" / "optimizer" / "limits" / "offers.py"

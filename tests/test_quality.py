@@ -8,12 +8,19 @@ import itertools
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@cache
+def _modules() -> tuple[tuple[Path, ast.Module], ...]:
+    paths = sorted((ROOT / "sky_melange").rglob("*.py"))
+    return tuple((path, ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
 
 
 def test_every_package_has_a_folder_of_tests() -> None:
@@ -32,8 +39,8 @@ def test_the_same_machine_is_defined_once() -> None:
         "prices/source.py": "across sources, which name accelerators differently",
     }
     found = set()
-    for path in (ROOT / "sky_melange").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in _modules():
+        for node in ast.walk(tree):
             parts = node.elts if isinstance(node, ast.Tuple) else []
             names = {part.attr for part in parts if isinstance(part, ast.Attribute)}
             counted = names & {"accelerators_per_instance", "machine_accelerators"}
@@ -56,8 +63,7 @@ _ALIKE = {
 def _declared_fields() -> dict[str, dict[str, str]]:
     """Of each dataclass, `file:name`: its fields, inherited ones too, and which class declares each."""
     bodies: dict[str, tuple[list[str], set[str], bool]] = {}
-    for path in sorted((ROOT / "sky_melange").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for path, tree in _modules():
         file = path.relative_to(ROOT / "sky_melange").as_posix()
         homes = {
             alias.name: f"{(node.module or '').removeprefix('sky_melange.').replace('.', '/')}.py"
@@ -103,8 +109,8 @@ def test_json_and_yaml_are_read_by_the_modules_of_formats() -> None:
     """And in the plugin of SkyPilot's server. YAML is written by the module of the file, too."""
     calls = {"json": {"JSONDecoder", "load", "loads"}, "yaml": None}
     found = set()
-    for path in (ROOT / "sky_melange").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in _modules():
+        for node in ast.walk(tree):
             of = node.value.id if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else ""
             if isinstance(node, ast.Attribute) and of in calls and node.attr in (calls[of] or {node.attr}):
                 found.add((of, path.relative_to(ROOT / "sky_melange").as_posix()))
@@ -144,7 +150,7 @@ def test_the_whole_check_leaves_no_test_out() -> None:
     """Each combination of the markers that `pytest` without options skips is run by one of the lines of `.ci/run`."""
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     chosen = re.findall(r"^pytest --hypothesis-profile ci .*-m '([^']+)'$", text, re.MULTILINE)
-    chosen += re.findall(r"^SKY_MELANGE_REQUIRE_ENGINES=1 pytest -n 2 -m (\w+)", text, re.MULTILINE)
+    chosen += re.findall(r"^\s*SKY_MELANGE_REQUIRE_ENGINES=1 pytest -n 2 -m (\w+)", text, re.MULTILINE)
     assert len(chosen) == 3
     for values in itertools.product((True, False), repeat=3):
         has = dict(zip(("engines", "server", "slow"), values, strict=True))

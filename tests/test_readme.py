@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from property_examples import mostly_slow
 
 from sky_melange.cli import COMMANDS, cli
 
@@ -72,7 +73,9 @@ def rerun(match: re.Match[str]) -> str:
 
 @pytest.mark.parametrize(
     "document",
-    [pytest.param(path, marks=pytest.mark.slow if path.match("examples/*/*") else ()) for path in DOCUMENTS],
+    mostly_slow(
+        DOCUMENTS, *(path for path in DOCUMENTS if path.parent != ROOT / "docs" and not path.match("examples/*/*"))
+    ),
     ids=name_of,
 )
 def test_blocks_are_real(document: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -68,8 +68,7 @@ def main() -> int:
 def measure(url: str, clouds: list[str]) -> tuple[float, float]:
     """Seconds of a first and of a second refresh with a new cache. Raises SystemExit when a cloud is missing."""
     from sky_melange.prices import FetchLimits
-    from sky_melange.prices.hosted.fetch import Fetcher
-    from sky_melange.prices.hosted.source import refresh
+    from sky_melange.prices.hosted.fetch import Fetcher, refresh
     from sky_melange.prices.hosted.store import CatalogStore
 
     taken = []

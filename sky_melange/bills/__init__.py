@@ -3,8 +3,7 @@
 rows.py        CSV (also compressed) and Parquet -> rows of text, streamed; what is wrong with them, with its line
 focus.py       the rows of a FOCUS export -> charges; what AWS, Azure and GCP each do their own way
 opencost.py    OpenCost's answer to /allocation, and its CSV -> charges
-owners.py      which line of which plan a charge belongs to
-causes.py      what was billed for a line, and why that is not what was planned
+causes.py      which line a charge belongs to, what was billed for it, and why that is not what was planned
 comparison.py  charges and plans -> planned, billed, and the difference by cause, to the cent
 """
 

@@ -12,10 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from sky_melange.bills.causes import Billed, ExactLine, exact_line
+from sky_melange.bills.causes import Billed, ExactLine, Found, Owners, Via, exact_line
 from sky_melange.bills.focus import focus_charges, is_focus
 from sky_melange.bills.opencost import csv_charges, is_opencost, json_charges
-from sky_melange.bills.owners import Found, Owners, Via
 from sky_melange.bills.rows import BillOptions, is_json, opened, to_decimal
 from sky_melange.domain.bill import BillLine, BillReport, Cause, Charge, OtherCharges, WorkloadBill, cents
 from sky_melange.domain.fleet import SharedMachine

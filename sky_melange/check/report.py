@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 from sky_melange import pipeline
 from sky_melange.check import checks
 from sky_melange.check.attainment import attainment_checks
-from sky_melange.check.budget import budget_checks
-from sky_melange.check.policies import policy_checks
-from sky_melange.check.prices import not_confirmed, prices_fresh, prices_known, without_prices
+from sky_melange.check.checks import not_confirmed, prices_fresh, prices_known, without_prices
+from sky_melange.check.policies import budget_checks, policy_checks
 from sky_melange.check.repricing import Repricing, reprice
 from sky_melange.check.reverify import violations_of
 from sky_melange.domain.check import Check, CheckReport
 from sky_melange.domain.offer import PriceBook
 from sky_melange.domain.plan import Plan, mean_cost
-from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import Profile
+from sky_melange.domain.spending import Policy
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import EVERY_CLOUD, Budget, LaunchMode, Workload
 from sky_melange.errors import InfeasibleError, InputError, MissingDataError, Mistake, NotOptimalError

@@ -90,7 +90,7 @@ def command(
         return
     require_billed(bill)
     from sky_melange.api import check
-    from sky_melange.check.prices import UNCONFIRMED_HOURS
+    from sky_melange.check.checks import UNCONFIRMED_HOURS
     from sky_melange.plan_file.fleet import is_fleet_folder
     from sky_melange.render.check_report import render_table
 
@@ -137,8 +137,9 @@ def check_fleet(folder: Path, checked: Callable[[Path], CheckReport], *, output_
     import json
 
     from sky_melange.domain.check import Verdict
-    from sky_melange.render import check_words, verdict_table
+    from sky_melange.render import check_words
     from sky_melange.render.check_report import document, render_table
+    from sky_melange.render.text import verdict_table
 
     errors, (name, reports, checks) = fleet_errors(folder, checked, is_explained=output_format == "table")
     for report in reports:
@@ -160,7 +161,7 @@ def check_fleet(folder: Path, checked: Callable[[Path], CheckReport], *, output_
             )
             for check in checks
         ]
-        click.echo(verdict_table.render(rows, color=use_color()), nl=False)
+        click.echo(verdict_table(rows, color=use_color()), nl=False)
     raise_of_all(errors)
 
 

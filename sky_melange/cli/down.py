@@ -27,7 +27,7 @@ def command(*, folder: Path, dry_run: bool, yes: bool, output_format: str) -> No
     Only what launch.json lists is taken down. The SkyServe controller is SkyPilot's and may serve others: it stays
     until `sky down` ends it, and the last line says so.
     """
-    from sky_melange.skypilot.launch.removal import remove
+    from sky_melange.skypilot.launch.launch import remove
     from sky_melange.skypilot.launch.report import steps_json
     from sky_melange.skypilot.launch.steps import steps_down
     from sky_melange.skypilot.launch.units import UnitKind

@@ -52,11 +52,11 @@ def server(*, offline: bool) -> MCPServer[Any]:
         `simulate`: find the cheapest plan that holds slo.attainment in simulation; without it, by means alone.
         """
         from sky_melange import api
-        from sky_melange.render import plan_markdown
+        from sky_melange.render import plan_table
 
         with _turn(), _file(workload) as path:
             result = api.plan(path, offline=offline, simulate=simulate)
-        return f"{plan_markdown.render(result.plan, result.workload)}\n```json\n{result.json}```\n"
+        return f"{plan_table.render_markdown(result.plan, result.workload)}\n```json\n{result.json}```\n"
 
     @found.tool()
     def explain(workload: str) -> str:

@@ -25,16 +25,8 @@ from sky_melange.domain.workload import Formulation, Objective
 from sky_melange.errors import InputError, Mistake, NotOptimalError
 from sky_melange.prices.clouds import enabled_clouds
 from sky_melange.prices.records import load_commitments
-from sky_melange.render import (
-    explain_table,
-    focus_csv,
-    launch_steps,
-    plan_json,
-    plan_markdown,
-    plan_table,
-    render_files,
-)
-from sky_melange.render.commitment_text import unasked_sentence
+from sky_melange.render import explain_table, focus_csv, launch_steps, plan_json, plan_table, render_files
+from sky_melange.render.plan_sentences import unasked_sentence
 from sky_melange.render.text import to_text
 
 if TYPE_CHECKING:
@@ -210,7 +202,7 @@ def _plan_fleet(
 ) -> None:
     from sky_melange.cli.fleet import check_fleet_folder, write_fleet_folder
     from sky_melange.pipeline.fleets import check_budgets, plan_fleet
-    from sky_melange.render import fleet_json, fleet_markdown, fleet_table
+    from sky_melange.render import fleet_json, fleet_table
 
     if out is not None:
         check_fleet_folder(out)
@@ -232,7 +224,7 @@ def _plan_fleet(
     elif output_format == "focus-csv":
         click.echo(focus_csv.render(charged_once(plans, fleet.router_machine), charged), nl=False)
     elif output_format == "markdown":
-        click.echo(fleet_markdown.render(fleet, plans), nl=False)
+        click.echo(fleet_table.render_markdown(fleet, plans), nl=False)
     else:
         table = fleet_table.render(fleet, plans, color=use_color(), width=terminal_width(), is_verbose=is_verbose)
         click.echo(table, nl=False)
@@ -253,7 +245,7 @@ def _print(planned: Planned, output_format: str, charged: tuple[int, int] | None
     elif output_format == "focus-csv":
         click.echo(focus_csv.render([(plan, planned.workload)], charged), nl=False)
     elif output_format == "markdown":
-        click.echo(plan_markdown.render(plan, planned.workload), nl=False)
+        click.echo(plan_table.render_markdown(plan, planned.workload), nl=False)
     else:
         text = plan_table.render(plan, planned.workload, color=use_color(), width=width, is_verbose=is_verbose)
         click.echo(text, nl=False)

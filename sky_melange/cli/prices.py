@@ -9,13 +9,13 @@ import click
 from sky_melange.cli.options import use_color
 from sky_melange.cli.price_book import price_book, price_site, refresh_option, utc_now
 from sky_melange.domain.ages import iso_utc
-from sky_melange.domain.price_change import PriceChange
+from sky_melange.domain.price_record import PriceChange
 from sky_melange.domain.workload import PricePolicy
 from sky_melange.errors import InputError
 from sky_melange.prices import PriceHistory
-from sky_melange.prices.filters import check_filters
+from sky_melange.prices.names import check_filters
 from sky_melange.prices.records import load_commitments, price_points
-from sky_melange.render import price_history, price_records, price_table
+from sky_melange.render import price_history, price_table
 
 
 @click.command(name="prices", epilog="Example: sky-melange prices --accelerator H100 --cloud gcp --quarantined")
@@ -72,8 +72,8 @@ def command(
         part = price_table.select(book, **wanted, spot=spot)
         points = price_points(accelerator, part.offers, changes, iso_utc(now))
         points = tuple(point for point in points if cloud is None or point.cloud == cloud)
-        formats = {"json": price_records.points_json, "csv": price_records.points_csv}
-        drawn = price_records.plot(accelerator, points, color=use_color())
+        formats = {"json": price_table.points_json, "csv": price_table.points_csv}
+        drawn = price_table.plot(accelerator, points, color=use_color())
         click.echo(formats[output_format](points) if output_format in formats else drawn, nl=False)
         return
     if history:
@@ -106,11 +106,11 @@ def _print_commitments(accelerator: str | None, cloud: str | None, region: str |
     ]
     found.sort(key=lambda item: (item.accelerator, item.price_usd_per_hour / item.accelerators_per_instance))
     if output_format == "json":
-        click.echo(price_records.commitments_json(found), nl=False)
+        click.echo(price_table.commitments_json(found), nl=False)
     elif output_format == "csv":
-        click.echo(price_records.commitments_csv(found), nl=False)
+        click.echo(price_table.commitments_csv(found), nl=False)
     else:
-        _print_table(found, price_records.commitments_table(found, color=use_color()))
+        _print_table(found, price_table.commitments_table(found, color=use_color()))
         click.echo(f"{len(found)} prices for a term, paid for every hour of it. No plan uses them.", err=True)
 
 

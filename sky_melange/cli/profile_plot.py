@@ -28,7 +28,7 @@ def check_plot(path: Path | None) -> None:
         problem = f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise InputError([Mistake(source="--plot", message=problem)])
     if path.suffix.lower() == ".png":
-        from sky_melange.render.heat_map_png import require_matplotlib
+        from sky_melange.render.heat_map import require_matplotlib
 
         require_matplotlib()
 
@@ -36,11 +36,11 @@ def check_plot(path: Path | None) -> None:
 def write_plot(path: Path, plot: HeatMap) -> None:
     """As the ending says."""
     if path.suffix.lower() == ".png":
-        from sky_melange.render.heat_map_png import png
+        from sky_melange.render.heat_map import png
 
         write_atomically(path, png(plot))
     else:
-        from sky_melange.render.heat_map_html import page
+        from sky_melange.render.heat_map import page
 
         write_atomically(path, page(plot))
     click.echo(f"Wrote {path}", err=True)

@@ -14,7 +14,7 @@ from sky_melange.errors import InputError, Mistake
 
 if TYPE_CHECKING:
     from sky_melange.plan_file import PlanDocument
-    from sky_melange.render.simulation_plot import SimulationPlot
+    from sky_melange.render.plots import SimulationPlot
 
 
 @click.command(name="report", epilog="Example: sky-melange report plan -o report.html")
@@ -92,8 +92,8 @@ def _folder(path: Path) -> str:
 def _week(path: Path) -> bytes:
     """Raises InputError where every hour is alike."""
     from sky_melange.plan_file import read_plan
-    from sky_melange.render import hours_plot
-    from sky_melange.render.heat_map_png import require_matplotlib
+    from sky_melange.render import plots
+    from sky_melange.render.heat_map import require_matplotlib
     from sky_melange.render.schedule_text import as_run
 
     document = read_plan(path)
@@ -102,7 +102,7 @@ def _week(path: Path) -> bytes:
         message = "runs as many instances in every hour, so there is no week to draw: plan with `traffic.hours`"
         raise InputError([Mistake(source=str(document.path), key="schedule", message=message)])
     require_matplotlib()
-    return hours_plot.png(document.plan, schedule, hours.rates_rps)
+    return plots.hours_png(document.plan, schedule, hours.rates_rps)
 
 
 def _plot(document: PlanDocument) -> SimulationPlot:
@@ -116,7 +116,7 @@ def _plot(document: PlanDocument) -> SimulationPlot:
         usual_requests,
         workload_file_of,
     )
-    from sky_melange.render import simulation_plot
+    from sky_melange.render import plots
     from sky_melange.simulation import Scenario
 
     fleet, warnings = planned_fleet(document)
@@ -135,4 +135,4 @@ def _plot(document: PlanDocument) -> SimulationPlot:
     simulated = simulator(lambda text: click.echo(text, err=True))
     scenario, planned, _ = in_worst_hour(lambda one: simulated(fleet, one, workload.slo), scenario)
     points = swept(lambda one: simulated(fleet, one, workload.slo), scenario, planned)
-    return simulation_plot.plot_of(points, planned, workload.slo, title="", required=workload.slo.attainment)
+    return plots.plot_of(points, planned, workload.slo, title="", required=workload.slo.attainment)

@@ -54,9 +54,8 @@ def read_machines(folder: Path) -> MachineLaunch:
 
 def up_machines(folder: Path, given: Mapping[str, Any]) -> None:
     """Launches them and waits until every engine answers; those that the fleet has no more stay for now."""
-    from sky_melange.skypilot.launch.machines import bring_up_machines
     from sky_melange.skypilot.launch.ready import Patience
-    from sky_melange.skypilot.launch.up import planned_steps
+    from sky_melange.skypilot.launch.up import bring_up_machines, planned_steps
 
     is_dry, output_format = given["dry_run"], given["output_format"]
     with held(folder, is_needed=not is_dry):
@@ -88,7 +87,7 @@ def up_machines(folder: Path, given: Mapping[str, Any]) -> None:
 
 def end_old(folder: Path, given: Mapping[str, Any]) -> None:
     """Takes down what was started and is not in the fleet any more, once no plan sends requests there."""
-    from sky_melange.skypilot.launch.removal import remove
+    from sky_melange.skypilot.launch.launch import remove
     from sky_melange.skypilot.launch.steps import Action
     from sky_melange.skypilot.launch.up import planned_steps
 
@@ -109,10 +108,9 @@ def _of_machines(steps: Sequence[Step], *, is_router: bool = False) -> tuple[Ste
 
 def up_router(folder: Path, given: Mapping[str, Any]) -> None:
     """Launches the router of all plans, which are up by now, and waits until it answers for one of them."""
-    from sky_melange.skypilot.launch.machines import bring_up_router
     from sky_melange.skypilot.launch.ready import Patience
     from sky_melange.skypilot.launch.report import steps_json
-    from sky_melange.skypilot.launch.up import ROUTER_VARIABLE, planned_steps, write_endpoints
+    from sky_melange.skypilot.launch.up import ROUTER_VARIABLE, bring_up_router, planned_steps, write_endpoints
 
     is_dry, is_json, address = given["dry_run"], given["output_format"] == "json", None
     with held(folder, is_needed=not is_dry):
@@ -182,7 +180,7 @@ def status_router(folder: Path, given: Mapping[str, Any]) -> None:
 
 
 def _status(folder: Path, given: Mapping[str, Any], nothing: str, advice: str, *, is_router: bool = False) -> None:
-    from sky_melange.skypilot.launch.machines import engine_statuses
+    from sky_melange.skypilot.launch.up import engine_statuses
 
     launch = read_machines(folder)
     statuses = engine_statuses(launch, launch_folder.connect()) if launch.record.started else ()
@@ -210,7 +208,7 @@ def down_router(folder: Path, given: Mapping[str, Any]) -> None:
 
 
 def _down(folder: Path, given: Mapping[str, Any], nothing: str, *, is_router: bool = False) -> None:
-    from sky_melange.skypilot.launch.removal import remove
+    from sky_melange.skypilot.launch.launch import remove
     from sky_melange.skypilot.launch.report import steps_json
     from sky_melange.skypilot.launch.steps import steps_down
 

@@ -204,12 +204,12 @@ def _write_plot(  # noqa: PLR0917 - what a plot shows
     planned: Simulation,
 ) -> None:
     from sky_melange.cli.atomic_file import write_atomically
-    from sky_melange.render import simulation_plot
+    from sky_melange.render import plots
 
     lost = ", ".join(f"without {count} of {group}" for group, count in fleet.lost)
     slower = f"engines {fleet.slower_fraction:.0%} slower" if fleet.slower_fraction else ""
     title = "; ".join(part for part in (f"{name}: requests within targets ({planned.arrivals})", lost, slower) if part)
-    drawn = simulation_plot.plot_of(points, planned, slo, title=title, required=require)
+    drawn = plots.plot_of(points, planned, slo, title=title, required=require)
     is_png = path.suffix.lower() == ".png"
-    write_atomically(path, simulation_plot.png(drawn) if is_png else simulation_plot.page(drawn))
+    write_atomically(path, plots.png(drawn) if is_png else plots.page(drawn))
     click.echo(f"Wrote {path}", err=True)

@@ -18,7 +18,7 @@ from sky_melange.errors import CheckFailedError
 from sky_melange.plan_file import PlanDocument, read_plan
 from sky_melange.plan_file.fleet import read_fleet_plan, read_member_plans
 from sky_melange.prices import current_book, discounted
-from sky_melange.render import verdict_table
+from sky_melange.render.text import verdict_table
 from sky_melange.skypilot.validate import validate_machines, validate_plan
 from sky_melange.skypilot.verdict import GroupVerdict
 
@@ -66,7 +66,7 @@ def _judged(verdicts: Sequence[GroupVerdict], output_format: str) -> None:
         rows = [
             (verdict.group, check.name, check.passed, check.detail) for verdict in verdicts for check in verdict.checks
         ]
-        click.echo(verdict_table.render(rows, color=use_color()), nl=False)
+        click.echo(verdict_table(rows, color=use_color()), nl=False)
     failed = [(verdict, check) for verdict in verdicts for check in verdict.checks if not check.passed]
     if failed:
         listed = "\n".join(f"  {verdict.file}: {check.name}: {check.detail}" for verdict, check in failed)

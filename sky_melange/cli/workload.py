@@ -293,8 +293,8 @@ def _split(
 ) -> None:
     """One workload for each model that has requests; all are made before the first is written."""
     from sky_melange.traces import models_of
-    from sky_melange.traces.text import one_line
     from sky_melange.traces.where import identifier, literal
+    from sky_melange.untrusted import one_line
 
     column, models, nameless = models_of(files, options)
     if len(models) > _MOST_WORKLOADS:

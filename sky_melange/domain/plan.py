@@ -10,8 +10,7 @@ from typing import Final
 from sky_melange.domain.engine import layout_text
 from sky_melange.domain.explanation import Explanation
 from sky_melange.domain.hours import WEEK, Schedule, Term
-from sky_melange.domain.interruption import InterruptionBand
-from sky_melange.domain.machine import InRegion, OnPart, OnReplica, WithGpus
+from sky_melange.domain.machine import InRegion, InterruptionBand, OnPart, OnReplica, WithGpus
 from sky_melange.domain.offer import Priced, PriceProvenance
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.domain.profile import Launched, ProfileProvenance
@@ -41,7 +40,6 @@ class Overhead(InRegion):
 
 BURST_ROOM: Final = 1.25
 """A single request's TPOT is a mean over its life: for a while a replica may run so many times what just holds."""
-
 
 MOST_SIMULATED_REQUESTS: Final = 800_000
 """By more no plan is judged."""

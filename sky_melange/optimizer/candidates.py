@@ -8,8 +8,7 @@ from typing import Final
 
 from sky_melange.domain.buckets import Bucket
 from sky_melange.domain.candidate import Candidate, HostMemory, Rejected
-from sky_melange.domain.cloud import CloudFeatures
-from sky_melange.domain.machine import Covered
+from sky_melange.domain.machine import CloudFeatures, Covered
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.price_record import Commitment, CommittedPrice
 from sky_melange.domain.profile import Capacity, Profile, Skipped, SkipReason

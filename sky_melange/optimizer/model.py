@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 from sky_melange.domain.buckets import Bucket, Traffic
 from sky_melange.domain.candidate import Candidate, Rejected
-from sky_melange.domain.cloud import CloudFeatures
-from sky_melange.domain.machine import Deployment
+from sky_melange.domain.machine import CloudFeatures, Deployment
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.price_record import Commitment
 from sky_melange.domain.profile import Skipped

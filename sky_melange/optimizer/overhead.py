@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.cloud import CloudFeatures
 from sky_melange.domain.front_door import ROUTER_PURPOSE, needs_router
+from sky_melange.domain.machine import CloudFeatures
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import CONTROLLER_PURPOSE, Overhead, ReplicaGroup
 from sky_melange.domain.router import RouterKind

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from sky_melange.domain.interruption import InterruptionBand
-from sky_melange.domain.machine import Machine
+from sky_melange.domain.machine import InterruptionBand, Machine
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.plan import ReplicaGroup
 

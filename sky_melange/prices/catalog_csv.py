@@ -14,15 +14,10 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.prices.clouds import ZERO_SPOT_MEANS_NONE
 
 NO_PRICE: Final = "no price"
-
 NO_REGION: Final = "no region: it was on sale nowhere when the list was made"
-
 FRACTION: Final = "a fraction of a GPU"
-
 _NO_COUNT: Final = "an accelerator is named but its count is zero"
-
 TPU: Final = "a TPU and not a GPU"
-
 TPU_PREFIX: Final = "tpu-"
 
 
@@ -47,7 +42,6 @@ class PricedRow(NamedTuple):
 
 
 REQUIRED_COLUMNS: Final[tuple[str, ...]] = ("InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Region")
-
 OPTIONAL_COLUMNS: Final[tuple[str, ...]] = (
     "vCPUs",
     "MemoryGiB",
@@ -56,14 +50,11 @@ OPTIONAL_COLUMNS: Final[tuple[str, ...]] = (
     "GpuInfo",
     "SnapshotDate",
 )
-
 COMMA_COLUMN: Final = "Generation"
 """Azure writes `V1,V2` unquoted into its last column, so such rows have a field more than the header."""
 
 NO_ROWS: Final = "the catalog has a header and no rows"
-
 PLAIN_MACHINE: Final = "a machine without GPU that no controller or router would use"
-
 FIELD_LIMIT_CHARS: Final = 1_000_000
 
 

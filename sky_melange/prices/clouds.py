@@ -14,16 +14,13 @@ from sky_melange.errors import InputError
 from sky_melange.untrusted import parse_json
 
 _HOME_VARIABLES: Final = ("SKY_MELANGE_SKYPILOT_HOME", "SKY_RUNTIME_DIR")
-
 _ELSEWHERE: Final = ("SKYPILOT_API_SERVER_ENDPOINT", "SKYPILOT_DB_CONNECTION_URI")
 """Where one of them is set, a server on another machine or another database knows the clouds."""
 
 _QUERY: Final = (
     "SELECT key, substr(value, 1, 10000) FROM config WHERE key LIKE 'enabled\\_clouds\\_%\\_compute' ESCAPE '\\'"
 )
-
 _USUAL_WORKSPACE: Final = "enabled_clouds_default_compute"
-
 _BUSY_SECONDS: Final = 0.5
 
 

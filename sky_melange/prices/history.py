@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from sky_melange.domain.price_change import PriceChange
+from sky_melange.domain.price_record import PriceChange
 from sky_melange.prices.source import CatalogOffers, dearest
 from sky_melange.untrusted import json_or_none
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -9,6 +10,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Final
 
+from sky_melange.errors import InputError, Mistake
+from sky_melange.prices.clouds import LAUNCHABLE_CLOUDS
 from sky_melange.resources import shipped_rows
 
 
@@ -106,6 +109,23 @@ def known_accelerators() -> tuple[str, ...]:
     return tuple(load_gpus())
 
 
+def check_filters(*, accelerator: str | None, cloud: str | None, prefix: str = "") -> None:
+    """Raises InputError for names that no price has, with the nearest ones. `prefix` is how arguments are spelled."""
+    mistakes = [
+        Mistake(
+            source=f"{prefix}{argument}",
+            message=f"there is no {name!r}{_nearest(name, known)}; there are: {', '.join(known)}",
+        )
+        for argument, name, known in (
+            ("accelerator", accelerator, known_accelerators()),
+            ("cloud", cloud, LAUNCHABLE_CLOUDS),
+        )
+        if name is not None and name not in known
+    ]
+    if mistakes:
+        raise InputError(mistakes)
+
+
 def _gpu(row: Mapping[str, str]) -> Gpu:
     return Gpu(
         accelerator=row["accelerator"],
@@ -119,3 +139,9 @@ def _gpu(row: Mapping[str, str]) -> Gpu:
 
 def _optional(text: str) -> float | None:
     return float(text) if text else None
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    by_fold = {entry.casefold(): entry for entry in known}
+    near = difflib.get_close_matches(name.casefold(), list(by_fold), n=1)
+    return f", did you mean {by_fold[near[0]]}?" if near else ""

@@ -54,12 +54,10 @@ _GIB_PER_VCPU: Final = 4.0
 """SkyPilot asks 4 GiB of host memory for each of those vCPUs."""
 
 _SSD_FAMILIES: Final = ("a2-ultragpu-", "a3-", "a4-")
-
 _WITHOUT_SSD: Final = "accelerators + host, without the local SSD that comes with them (just under 1 % on the bill)"
 """The catalog, and so SkyPilot, leaves out the SSD that these machine families are billed with."""
 
 _NO_HOST: Final = "no host machine for this accelerator and count"
-
 _NO_HOST_IN_ZONE: Final = "the host machine is not on sale in the accelerator's zone"
 
 
@@ -88,11 +86,8 @@ _FIXED_HOST_TYPES: Final = frozenset(
 )
 
 UNPRINTABLE: Final = "control characters in a name"
-
 FEW_VCPUS: Final = "fewer vCPUs than GPUs: columns may be swapped"
-
 NO_TYPE: Final = "no instance type"
-
 OTHER_PRICE: Final = "repeats a machine at another price; the dearer row is kept"
 
 

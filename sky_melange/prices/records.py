@@ -8,15 +8,13 @@ from functools import lru_cache
 from typing import Final
 
 from sky_melange.domain.offer import Offer
-from sky_melange.domain.price_change import PriceChange
-from sky_melange.domain.price_record import Commitment, PriceKind, PricePoint
+from sky_melange.domain.price_record import Commitment, PriceChange, PriceKind, PricePoint
 from sky_melange.resources import shipped_rows
 
 _RECORDS: Final = ("catalogs", "prices", "records")
 
 _Sale = tuple[str, str, str, int]
 """(region, zone, instance type, accelerators)."""
-
 
 LEAST_FRACTION: Final = 0.2
 """Of the price on demand: no cloud gives more off for three years, so a lower price is of something else."""

@@ -28,7 +28,6 @@ _RESERVE_SCALES_BELOW_BYTES: Final = 40 * BYTES_PER_GIB
 """On smaller GPUs the reserve is taken in proportion. This is an assumption: no profile of one tells."""
 
 _SIXTEEN_BIT: Final = ("bfloat16", "float16")
-
 _WEIGHT_ONLY: Final = ("fp8", "fp4", "int4")
 """Precisions that GPUs from Ampere on run without tensor cores for them: weights are unpacked to 16 bits first."""
 

@@ -16,11 +16,8 @@ _TOLERANCE_B: Final = 0.7
 """Billions on top: embeddings, which some names leave out, weigh most in small models."""
 
 _EXPERTS_OF: Final = re.compile(r"(?<![a-z0-9.])(\d{1,3})x(\d+(?:\.\d+)?)b(?![a-z0-9])")
-
 _ACTIVE_OF: Final = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)b-\d+e(?![a-z0-9])")
-
 _ACTIVE: Final = re.compile(r"(?<![a-z0-9.])a(\d+(?:\.\d+)?)b(?![a-z0-9])")
-
 _TOTAL: Final = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(b|m)(?![a-z0-9])")
 
 BYTES_PER_WEIGHT: Final[Mapping[str, float]] = MappingProxyType(

@@ -73,23 +73,16 @@ def _no_truth_value(value: object) -> object:
 
 
 _Name = Annotated[str, Field(min_length=1)]
-
 _Version = Annotated[Literal[1], BeforeValidator(_no_truth_value)]
-
 _Count = Annotated[int, Field(ge=1, le=10**15, strict=True)]
-
 _Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
 _Fraction = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
 _Coefficient = Annotated[float, Field(ge=0, lt=1e6, allow_inf_nan=False)]
 
 _Tokens = Annotated[int, Field(ge=1, strict=True)]
 
 _Edges = Annotated[tuple[_Tokens, ...], Field(min_length=1, max_length=1000)]
-
 _Table = tuple[tuple[_Seconds | None, ...], ...]
 
 _Columns = tuple[
@@ -179,7 +172,6 @@ def _around_one(found: tuple[float, float]) -> tuple[float, float]:
 
 
 _End = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-
 _Interval = Annotated[tuple[_End, _End], AfterValidator(_around_one)]
 
 
@@ -283,9 +275,7 @@ class _MatrixFile(_ProfileFile):
 
 
 _AnyFile = _PointsFile | _LatencyModelFile | _MatrixFile
-
 _FILE: Final[TypeAdapter[_AnyFile]] = TypeAdapter(Annotated[_AnyFile, Field(discriminator="form")])
-
 _FORMS: Final = ("points", "latency_model", "matrix")
 
 

@@ -48,12 +48,10 @@ TPOT_TERMS: Final = (
     "prefill_attention",
     "expert_layers",
 )
-
 TTFT_TERMS: Final = ("layers", "weights", "prompt_compute", "prompt_attention", "prompt_link", "queue")
 
 _ACTIVATION_BYTES: Final = 20.0
 """Per layer, token and hidden element: ten reads or writes of 16 bits (residual, norms, gates), on every GPU."""
-
 _LAYER_S: Final = 1e-6
 
 
@@ -137,23 +135,18 @@ class Setup:
 
 
 INPUT_TOKENS: Final = (25, 100, 250, 500, 1000, 2000, 4000, 8000, 12000, 16000, 32000, 64000, 128000)
-
 OUTPUT_TOKENS: Final = (25, 100, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
-
 COMPARED_TOKENS: Final = (16000, 2000)
 """Input and output tokens up to which every estimate goes; longer requests were compared with few measurements."""
 
 CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-
 TENSOR_PARALLEL_SIZES: Final = (1, 2, 4, 8)
-
 ENGINE: Final = "vllm"
 
 MOST_GPUS_ON_PCIE: Final = 2
 """All-reduce over PCIe was measured 7 to 17 times slower on 4 and 8 GPUs than on 2: no estimate is made for those."""
 
 _SOURCE: Final = "roofline"
-
 _MAX_BATCHED_TOKENS: Final = 8192
 
 

@@ -18,7 +18,6 @@ _SINGULAR: Final = 1e-9
 """Least eigenvalue of a correlation matrix: columns nearer to each other than this are not told apart."""
 
 Floats = NDArray[np.float64]
-
 Rows = dict[int, Floats]
 """By concurrency: (input tokens, output tokens, TTFT, TPOT), a row for each size."""
 

@@ -12,7 +12,7 @@ from typing import Final
 from rich.text import Text
 
 from sky_melange.domain.bill import CAUSES, BillLine, BillReport, Cause, OtherCharges, WorkloadBill
-from sky_melange.render import markdown_text
+from sky_melange.render import foreign_text
 from sky_melange.render.focus_csv import quoted
 from sky_melange.render.text import Breakable, new_table, to_text
 
@@ -57,19 +57,19 @@ def table(report: BillReport, *, color: bool = False) -> str:
 def markdown(report: BillReport) -> str:
     """The text: GitHub's comment and step summary, and GitLab's note."""
     mark = "❌" if report.is_failed else "✅"
-    found = [f"{mark} **{markdown_text.escape(verdict(report))}**", ""]
-    found += [text for line in _head(report) for text in (markdown_text.escape(line), "")]
-    found += markdown_text.table(_HEAD, _rows(report), right=(1, 2, 3))
+    found = [f"{mark} **{foreign_text.escape(verdict(report))}**", ""]
+    found += [text for line in _head(report) for text in (foreign_text.escape(line), "")]
+    found += foreign_text.table(_HEAD, _rows(report), right=(1, 2, 3))
     rows = [(cause.value, signed(usd), CAUSES[cause]) for cause, usd in _causes(report)]
-    found += ["", *markdown_text.table(("Cause", "USD", "Meaning"), rows, right=(1,))] if rows else []
+    found += ["", *foreign_text.table(("Cause", "USD", "Meaning"), rows, right=(1,))] if rows else []
     found += [""]
-    found += [f"- {markdown_text.escape(_unit_line(each))}" for each in report.workloads]
+    found += [f"- {foreign_text.escape(_unit_line(each))}" for each in report.workloads]
     for warning in report.warnings:
-        found += ["", f"⚠️ {markdown_text.escape(warning)}"]
+        found += ["", f"⚠️ {foreign_text.escape(warning)}"]
     if report.others:
-        lines = (f"- {markdown_text.escape(line)}" for line in _other_lines(report))
-        found += ["", *markdown_text.folded("Billed, and of no line of the plan", lines)]
-    return markdown_text.within(found, _MOST_CHARACTERS)
+        lines = (f"- {foreign_text.escape(line)}" for line in _other_lines(report))
+        found += ["", *foreign_text.folded("Billed, and of no line of the plan", lines)]
+    return foreign_text.within(found, _MOST_CHARACTERS)
 
 
 def json_text(report: BillReport) -> str:

@@ -12,14 +12,10 @@ from rich.text import Text
 from sky_melange.domain.check import Check, CheckReport, PriceChange, Verdict
 from sky_melange.render import check_words as words
 from sky_melange.render import diff_report, diff_words
-from sky_melange.render.github_text import annotation, plain
-from sky_melange.render.markdown_text import escape, fenced, folded, within
-from sky_melange.render.markdown_text import table as markdown_table
-from sky_melange.render.money import change, hourly
+from sky_melange.render.foreign_text import annotation, escape, fenced, folded, plain, within, xml_attribute, xml_text
+from sky_melange.render.foreign_text import table as markdown_table
+from sky_melange.render.money import LOWER_BOUND_NOTE, at_least, change, hourly, unit_line, unit_rows
 from sky_melange.render.text import Breakable, counted, new_table, to_text
-from sky_melange.render.unit_text import LOWER_BOUND_NOTE, at_least, unit_line, unit_rows
-from sky_melange.render.xml_text import attribute
-from sky_melange.render.xml_text import text as xml_text
 
 _SCHEMA_VERSION: Final = 1
 _JSON_SIMULATED: Final = (
@@ -118,7 +114,7 @@ def render_junit(report: CheckReport) -> str:
     """JUnit XML: one test case a check, as CI systems read it. No times: the same report gives the same bytes."""
     skipped = sum(check.verdict is Verdict.SKIPPED for check in report.checks)
     counts = f'tests="{len(report.checks)}" failures="{len(report.failed)}" errors="0" skipped="{skipped}"'
-    name = attribute(f"sky-melange check {report.plan_name}")
+    name = xml_attribute(f"sky-melange check {report.plan_name}")
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuites {counts}>", f"  <testsuite name={name} {counts}>"]
     for check in report.checks:
         lines += _junit_case(report, check)
@@ -249,9 +245,11 @@ def _markdown_costs(report: CheckReport) -> list[str]:
 
 
 def _junit_case(report: CheckReport, check: Check) -> list[str]:
-    head = f"    <testcase name={attribute(check.name)} classname={attribute(f'sky-melange.{report.plan_name}')}"
-    place = f" file={attribute(report.plan_file)}"
-    message = attribute(words.sentence(check))
+    head = (
+        f"    <testcase name={xml_attribute(check.name)} classname={xml_attribute(f'sky-melange.{report.plan_name}')}"
+    )
+    place = f" file={xml_attribute(report.plan_file)}"
+    message = xml_attribute(words.sentence(check))
     if check.verdict is Verdict.PASS:
         return [f"{head}{place}/>"]
     if check.verdict is Verdict.SKIPPED:

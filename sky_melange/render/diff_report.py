@@ -12,13 +12,10 @@ from rich.text import Text
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.plan_diff import GroupChange, PlanDiff, RouteChange
 from sky_melange.render import diff_words as words
-from sky_melange.render.github_text import annotation, plain
-from sky_melange.render.markdown_text import escape, fenced, folded, within
-from sky_melange.render.markdown_text import table as markdown_table
+from sky_melange.render.foreign_text import annotation, escape, fenced, folded, plain, within, xml_attribute, xml_text
+from sky_melange.render.foreign_text import table as markdown_table
+from sky_melange.render.money import LOWER_BOUND_NOTE, at_least, unit_line, unit_rows
 from sky_melange.render.text import Breakable, new_table, to_text
-from sky_melange.render.unit_text import LOWER_BOUND_NOTE, at_least, unit_line, unit_rows
-from sky_melange.render.xml_text import attribute
-from sky_melange.render.xml_text import text as xml_text
 
 _TABLE_MOST_ROUTES: Final = 10
 _SCHEMA_VERSION: Final = 1
@@ -108,12 +105,12 @@ def render_junit(diff: PlanDiff) -> str:
         output += [words.routing_line(diff), *(words.route_line(item) for item in diff.routes)]
     output += words.input_lines(diff)
     counts = 'tests="1" failures="0" errors="0" skipped="0"'
-    name = attribute(f"sky-melange diff {diff.new_name}")
+    name = xml_attribute(f"sky-melange diff {diff.new_name}")
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<testsuites {counts}>\n"
         f"  <testsuite name={name} {counts}>\n"
-        f'    <testcase name="diff" classname={attribute(f"sky-melange.{diff.new_name}")}>\n'
+        f'    <testcase name="diff" classname={xml_attribute(f"sky-melange.{diff.new_name}")}>\n'
         f"      <system-out>{xml_text(chr(10).join(output))}</system-out>\n"
         "    </testcase>\n"
         "  </testsuite>\n"

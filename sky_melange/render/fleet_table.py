@@ -14,6 +14,7 @@ from sky_melange.domain.plan import Plan
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import Budget, Objective, Workload
 from sky_melange.render import plan_table
+from sky_melange.render.foreign_text import escape, folded, table, within
 from sky_melange.render.money import dollars, monthly
 from sky_melange.render.plan_answer import attained
 from sky_melange.render.text import WIDTH, Breakable, counted, new_table, to_text
@@ -210,3 +211,18 @@ def shared_rows(fleet: FleetPlan) -> Iterator[tuple[str, ...]]:
         )
         name = place.name.removeprefix("fleet.constraints.")
         yield name, f"{place.total:.1%}", f"{place.limit_fraction:.1%}", users, ""
+
+
+def render_markdown(fleet: FleetPlan, plans: Sequence[tuple[Plan, Workload]]) -> str:
+    """The text; `plans` in the order of the members."""
+    lines = [f"**{escape(headline(fleet))}**", "", f"{escape(proof(fleet, plans))}.", ""]
+    rows = ([cell.replace("\n", " · ") for cell in row] for row in member_rows(fleet, plans))
+    lines += [*table(MEMBER_HEAD, rows, right=MEMBER_NUMBERS), ""]
+    if fleet.shared or fleet.places:
+        lines += [*table(SHARED_HEAD, shared_rows(fleet), right=SHARED_NUMBERS), ""]
+    said = (*sentences(fleet), *(f"{plan.name}: {attained(plan, workload.slo)}" for plan, workload in plans))
+    lines += [text for sentence in said for text in (escape(sentence), "")]
+    lines += [text for warning in fleet.warnings for text in (f"⚠️ {escape(warning)}", "")]
+    for plan, workload in plans:
+        lines += folded(escape(plan.name), plan_table.render_markdown(plan, workload).splitlines())
+    return within(lines, plan_table.MOST_CHARACTERS)

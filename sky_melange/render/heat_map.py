@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.comparison import Better, Comparison, PricedGrid
 from sky_melange.domain.profile import Profile, RateGrid, Skipped
 from sky_melange.domain.workload import Slo
+from sky_melange.errors import InputError
 from sky_melange.render.profile_table import SYMBOLS, label, origin, targets, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+_DOTS_PER_INCH: Final = 120
+_CELL_INCHES: Final = (0.95, 0.42)
+_MARGIN_INCHES: Final = (1.6, 1.1)
+_NOTE_INCHES: Final = 0.15
+
+_STYLE: Final = (
+    "body{font:14px system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em;color:#222}"
+    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.35em .6em;text-align:right;font-variant-numeric:"
+    "tabular-nums;white-space:nowrap}th{font-weight:600}caption{text-align:left;font-weight:600;padding:.25em 0}"
+)
 
 FIRST_RGB: Final = (20, 80, 160)
 SECOND_RGB: Final = (200, 90, 20)
@@ -93,6 +112,50 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def page(plot: HeatMap) -> str:
+    """The page; the same bytes for the same plot."""
+    name = _text(plot.title)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
+        f"<style>{_STYLE}</style></head><body>\n" + "\n".join(_body(plot)) + "\n</body></html>\n"
+    )
+
+
+def require_matplotlib() -> None:
+    """Raises InputError with what to do when matplotlib is not installed: before work is done, not after."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        message = "a PNG needs matplotlib: pip install matplotlib; or name a .html file, which needs nothing"
+        raise InputError(message) from None
+
+
+def png(plot: HeatMap) -> bytes:
+    """The picture. The same plot and matplotlib give the same bytes."""
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = max(len(panel.output_tokens) for panel in plot.panels)
+    width = max(8.0, columns * _CELL_INCHES[0] + _MARGIN_INCHES[0])
+    per_line = round(width * 15)
+    notes = [line for note in plot.notes for line in textwrap.wrap(_plain(note), per_line)]
+    heights = [len(panel.input_tokens) * _CELL_INCHES[1] + _MARGIN_INCHES[1] for panel in plot.panels]
+    footer = _NOTE_INCHES * (len(notes) + 1)
+    figure = Figure(figsize=(width, sum(heights) + footer + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    layout: Any = figure.get_layout_engine()
+    layout.set(rect=(0, footer / figure.get_figheight(), 1, 1 - footer / figure.get_figheight()))
+    axes = figure.subplots(len(plot.panels), 1, squeeze=False, height_ratios=heights)
+    for place, panel in zip(axes[:, 0], plot.panels, strict=True):
+        _draw(place, panel)
+    figure.suptitle("\n".join(textwrap.wrap(_plain(plot.title), round(width * 10))), fontsize=11, parse_math=False)
+    figure.text(0.01, 0.005, "\n".join(notes), fontsize=8, va="bottom", parse_math=False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    return stream.getvalue()
+
+
 def _per_usd(side: PricedGrid) -> tuple[tuple[float | Skipped, ...], ...]:
     rows, columns = range(len(side.grid.input_tokens)), range(len(side.grid.output_tokens))
     return tuple(tuple(side.requests_per_usd(i, j) for j in columns) for i in rows)
@@ -165,3 +228,52 @@ def _tint(rgb: tuple[int, int, int], strength: float) -> tuple[int, int, int]:
     """White at strength 0, the colour itself at 1."""
     red, green, blue = (round(255 + (part - 255) * strength) for part in rgb)
     return red, green, blue
+
+
+def _body(plot: HeatMap) -> Iterator[str]:
+    yield f"<h1>{_text(plot.title)}</h1>"
+    yield from (_table(panel) for panel in plot.panels)
+    yield "<p>Rows: input tokens. Columns: output tokens. Point at a cell for its figure or reason.</p>"
+    yield from (f"<p>{_text(note)}</p>" for note in plot.notes)
+
+
+def _table(panel: Panel) -> str:
+    head = "".join(f"<th>{tokens}</th>" for tokens in panel.output_tokens)
+    rows = (
+        f"<tr><th>{tokens}</th>{''.join(_cell(cell) for cell in row)}</tr>"
+        for tokens, row in zip(panel.input_tokens, panel.cells, strict=True)
+    )
+    top = f"<table><caption>{_text(panel.title)}</caption>\n<tr><th></th>{head}</tr>\n"
+    return top + "\n".join(rows) + "\n</table>"
+
+
+def _cell(cell: Cell) -> str:
+    red, green, blue = cell.rgb
+    color = ";color:#fff" if cell.is_dark else ""
+    style = f"background:#{red:02x}{green:02x}{blue:02x}{color}"
+    return f'<td style="{style}" title="{_text(cell.detail)}">{_text(cell.text)}</td>'
+
+
+def _text(value: str) -> str:
+    """Escaped; control characters and lone surrogates, which no page may hold, come as U+FFFD."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in value)
+    return escape(shown)
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    image: list[list[tuple[int, int, int]]] = [[cell.rgb for cell in row] for row in panel.cells]
+    axes.imshow(image, aspect="auto")
+    axes.set_title(_plain(panel.title), fontsize=10, loc="left", parse_math=False)
+    axes.set_xticks(range(len(panel.output_tokens)), [str(tokens) for tokens in panel.output_tokens], fontsize=8)
+    axes.set_yticks(range(len(panel.input_tokens)), [str(tokens) for tokens in panel.input_tokens], fontsize=8)
+    axes.set_xlabel("output tokens", fontsize=8)
+    axes.set_ylabel("input tokens", fontsize=8)
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "parse_math": False}
+    for row, cells in enumerate(panel.cells):
+        for column, cell in enumerate(cells):
+            axes.text(column, row, _plain(cell.text), color="white" if cell.is_dark else "black", **style)
+
+
+def _plain(text: str) -> str:
+    """Without characters that cannot be drawn."""
+    return "".join(c if c.isprintable() else " " for c in text)

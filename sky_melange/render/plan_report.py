@@ -13,24 +13,25 @@ from sky_melange.domain.plan import Plan, mean_cost
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.units import s_to_ms
 from sky_melange.domain.workload import Slo, Workload
-from sky_melange.render import explain_table, launch_steps, plan_json, simulation_plot
+from sky_melange.render import explain_table, launch_steps, plan_json, plots
 from sky_melange.render import plan_answer as answer
 from sky_melange.render import plan_table as words
-from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
-from sky_melange.render.hours_plot import hours_plot
-from sky_melange.render.money import hourly, monthly
+from sky_melange.render.money import hourly, monthly, unit_rows
 from sky_melange.render.plan_sentences import (
+    SCENARIO_HEAD,
+    SCENARIO_NUMBERS,
+    commitment_sentences,
     emission_sentence,
     missing_sentences,
     percent,
     plan_sentences,
+    scenario_rows,
     simulated_sentences,
 )
+from sky_melange.render.plots import SimulationPlot, hours_plot
 from sky_melange.render.schedule_text import as_run
-from sky_melange.render.simulation_plot import SimulationPlot
 from sky_melange.render.templates import template_environment
 from sky_melange.render.text import counted
-from sky_melange.render.unit_text import unit_rows
 
 _TEMPLATE: Final = "report.html.j2"
 _MOST_PLACES: Final = 40
@@ -126,7 +127,7 @@ def page(plan: Plan, workload: Workload, *, today: date, folder: str, plot: Simu
             place_head=("Input tokens", "Share of requests", *(group.name for group in plan.groups)),
             place_numbers=range(1, 2 + len(plan.groups)),
             places=list(_places(plan)) if len(plan.groups) > 1 else [],
-            curve="" if plot is None else simulation_plot.curve(plot),
+            curve="" if plot is None else plots.curve(plot),
             risks=risks(plan),
             explanation="" if plan.explanation is None else explain_table.render(plan.explanation, color=False),
             unit_rows=unit_rows(unit_costs(plan.mean_usd_per_hour, workload.traffic)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rich.console import RenderableType
@@ -13,8 +13,10 @@ from sky_melange.domain.plan import Alternative, Plan, ReplicaGroup
 from sky_melange.domain.profile import ProfileError, interval_text
 from sky_melange.domain.unit_costs import unit_costs
 from sky_melange.domain.workload import Workload
-from sky_melange.render.commitment_text import SCENARIO_HEAD, SCENARIO_NUMBERS, commitment_sentences, scenario_rows
-from sky_melange.render.money import hourly, monthly
+from sky_melange.render import explain_table
+from sky_melange.render import plan_answer as answer
+from sky_melange.render.foreign_text import escape, fenced, folded, table, within
+from sky_melange.render.money import hourly, monthly, unit_line
 from sky_melange.render.plan_answer import (
     HEAD,
     MOST_WARNINGS,
@@ -28,10 +30,21 @@ from sky_melange.render.plan_answer import (
     warnings,
 )
 from sky_melange.render.plan_answer import group_rows as group_lines
-from sky_melange.render.plan_sentences import emission_sentence, missing_sentences, plan_sentences, simulated_sentences
+from sky_melange.render.plan_sentences import (
+    SCENARIO_HEAD,
+    SCENARIO_NUMBERS,
+    commitment_sentences,
+    emission_sentence,
+    missing_sentences,
+    plan_sentences,
+    scenario_rows,
+    simulated_sentences,
+)
 from sky_melange.render.schedule_text import PERIOD_HEAD, PERIOD_NUMBERS, as_run, period_rows, period_title, picture
 from sky_melange.render.text import NO_BREAK, WIDTH, Breakable, counted, new_table, to_text
-from sky_melange.render.unit_text import unit_line
+
+MOST_CHARACTERS: Final = 60_000
+"""A comment takes 65,536."""
 
 _SAME_COST: Final = 1e-9
 _MOST_LINES: Final = 2
@@ -50,6 +63,47 @@ TYPE_NUMBERS: Final = (1, 2, 3, 4)
 def render(plan: Plan, workload: Workload, *, color: bool, width: int = WIDTH, is_verbose: bool = False) -> str:
     """The text; `color` adds terminal codes. `is_verbose`: with all that plan.json says."""
     return to_text(*_answer(plan, workload, width, is_verbose=is_verbose), color=color, width=width)
+
+
+def render_markdown(plan: Plan, workload: Workload) -> str:
+    """The text; what nobody acts on is folded."""
+    lines = [f"**{escape(sentence)}**  " for sentence in missing_sentences(plan)]
+    lines += [f"**{escape(answer.headline(plan))}**", ""]
+    sentences = (
+        answer.lead(plan, workload),
+        answer.verdict(plan, workload),
+        answer.attained(plan, workload.slo),
+        *plan_sentences(plan, workload),
+    )
+    lines += [text for sentence in sentences for text in (escape(sentence), "")]
+    lines += [*table(answer.HEAD, map(_plain, answer.group_rows(plan)), right=answer.NUMBERS), ""]
+    doubts = answer.warnings(plan)
+    lines += [text for doubt in doubts[: answer.MOST_WARNINGS] for text in (f"⚠️ {escape(doubt)}", "")]
+    if len(doubts) > answer.MOST_WARNINGS:
+        lines += [answer.more_warnings(len(doubts) - answer.MOST_WARNINGS, "below"), ""]
+    rows = [[" · ".join(_plain(cell.splitlines())) for cell in row] for row in (*group_rows(plan), total_row(plan))]
+    units = unit_line(unit_costs(plan.mean_usd_per_hour, workload.traffic))
+    said = [f"- {escape(sentence)}" for sentence in (units, *simulated_sentences(plan))]
+    lines += [*folded("Groups", [*table(GROUP_HEAD, rows, right=GROUP_NUMBERS), "", *said]), ""]
+    if plan.warnings:
+        lines += [
+            *folded(f"Warnings ({len(plan.warnings)})", [f"- {escape(warning)}" for warning in plan.warnings]),
+            "",
+        ]
+    if plan.explanation is not None:
+        lines += [*folded("Why", fenced(explain_table.render(plan.explanation, color=False).splitlines())), ""]
+    schedule = as_run(plan, workload)
+    if schedule is not None:
+        rows = [list(row) for row in period_rows(plan, schedule)]
+        lines += [f"{period_title(schedule)}:", "", *table(PERIOD_HEAD, rows, right=PERIOD_NUMBERS), ""]
+        lines += [*fenced(list(picture(schedule))), ""]
+    lines += [text for sentence in commitment_sentences(plan) for text in (escape(sentence), "")]
+    if plan.commitments is not None:
+        lines += [*table(SCENARIO_HEAD, map(list, scenario_rows(plan)), right=SCENARIO_NUMBERS), ""]
+    types = table(TYPE_HEAD, type_rows(plan), right=TYPE_NUMBERS)
+    lines += [*folded(types_title(plan), types), ""]
+    lines += folded("Taken for granted", [f"- {escape(assumption)}" for assumption in plan.assumptions])
+    return within(lines, MOST_CHARACTERS)
 
 
 def _answer(plan: Plan, workload: Workload, width: int, *, is_verbose: bool) -> Iterator[RenderableType]:
@@ -249,3 +303,7 @@ def _alternative_cells(plan: Plan, alternative: Alternative) -> tuple[str, str, 
         against = f"{extra / total:+.1%}" if total > 0 else f"USD {hourly(extra)} more"
     note = "; ".join(filter(None, (against, alternative.note)))
     return str(alternative.instances), str(alternative.accelerators), hourly(cost), monthly(cost), note
+
+
+def _plain(cells: Iterable[str]) -> list[str]:
+    return [cell.replace(NO_BREAK, " ") for cell in cells]

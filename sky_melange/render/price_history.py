@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 
-from sky_melange.domain.price_change import PriceChange
+from sky_melange.domain.price_record import PriceChange
 from sky_melange.render.money import hourly
 from sky_melange.render.text import Breakable, csv_text, new_table, to_text
 

@@ -25,8 +25,10 @@ from sky_melange.render.router_names import (
     endpoint_variables,
     some,
 )
-from sky_melange.render.router_weights import MAX_WEIGHT, server_weights, worst_error_fraction
 from sky_melange.render.templates import template_environment
+
+_MAX_WEIGHT: Final = 256
+"""Of a HAProxy server."""
 
 HEADERS_BYTES: Final = 16 * 1024
 """Most of a request's headers."""
@@ -196,6 +198,31 @@ def render_fleet(name: str, plans: Sequence[tuple[Plan, Workload]]) -> dict[str,
     return _files(f"fleet {name}", doors, is_fleet=True)
 
 
+def server_weights(shares: Sequence[tuple[str, float]], servers: Mapping[str, int]) -> dict[str, int]:
+    """The weight of each server of a group, 1..256, by group name.
+
+    `shares` are (group, fraction); a group divides its share evenly over `servers[group]` addresses. Of all scales the
+    one is taken whose groups come closest to their shares; of equals the smallest.
+    """
+    per_server = {group: share / servers[group] for group, share in shares}
+    largest = max(per_server.values())
+
+    def at(top: int) -> dict[str, int]:
+        return {group: max(1, math.floor(each / largest * top + 0.5)) for group, each in per_server.items()}
+
+    return min(
+        (at(top) for top in range(1, _MAX_WEIGHT + 1)), key=lambda w: (_worst(w, shares, servers), sum(w.values()))
+    )
+
+
+def worst_error_fraction(
+    weights: Mapping[str, int], shares: Sequence[tuple[str, float]], servers: Mapping[str, int]
+) -> float:
+    """The largest distance (0..1) of a group's part by weight from its share."""
+    whole = sum(weights[group] * servers[group] for group, _ in shares)
+    return max(abs(weights[group] * servers[group] / whole - share) for group, share in shares)
+
+
 def _files(of: str, doors: Sequence[Door], *, is_fleet: bool) -> dict[str, str]:
     limits = [limit for door in doors for limit in door.limits.values()]
     backends = [backend for door in doors for backend in door.backends]
@@ -315,7 +342,7 @@ def _spare_weights(groups: Sequence[ReplicaGroup]) -> dict[str, int]:
     """By what each has left: replicas × unused fraction."""
     left = {group.name: max(1e-3, (1 - group.utilization) * group.replicas) for group in groups}
     most = max(left.values(), default=1.0)
-    return {name: max(1, round(value / most * MAX_WEIGHT)) for name, value in left.items()}
+    return {name: max(1, round(value / most * _MAX_WEIGHT)) for name, value in left.items()}
 
 
 def _servers(group: ReplicaGroup, workload: Workload, weight: int, *, is_spare: bool) -> tuple[Server, ...]:
@@ -404,3 +431,7 @@ def _buffer_bytes(plan: Plan, workload: Workload, rare_fraction: float) -> int:
             break
     wanted = USUAL_HEADERS_BYTES + _max_body_bytes(workload, longest)
     return min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, wanted))
+
+
+def _worst(weights: Mapping[str, int], shares: Sequence[tuple[str, float]], servers: Mapping[str, int]) -> float:
+    return round(worst_error_fraction(weights, shares, servers), 9)

@@ -14,6 +14,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+VerdictRow = tuple[str, str, bool, str]
+"""Group, check, passed, detail."""
+
 WIDTH: Final = 100
 NO_BREAK: Final = "\u00a0"
 """A blank in a `Breakable` where no line ends; it is shown as a plain one."""
@@ -98,6 +101,19 @@ def break_line(text: str, width: int) -> list[str]:
         fits = len(beside) == len(lines)
         lines = below if not fits and ("/" in word or len(below) <= len(beside)) else beside
     return lines
+
+
+def verdict_table(rows: Iterable[VerdictRow], *, color: bool) -> str:
+    """A table of checks, 100 columns."""
+    table = new_table()
+    table.add_column("Group", overflow="fold")
+    table.add_column("Check")
+    table.add_column("Holds")
+    table.add_column("Detail", overflow="fold", ratio=1)
+    for group, check, passed, detail in rows:
+        style = "green" if passed else "bold red"
+        table.add_row(group, check, Text("yes" if passed else "NO", style=style), detail)
+    return to_text(table, color=color)
 
 
 def _packed(start: str, parts: Sequence[str], width: int) -> list[str]:

@@ -11,7 +11,7 @@ from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.scaling import ReplicaPolicy
 from sky_melange.domain.workload import LaunchMode
-from sky_melange.skypilot.observation import Observation, Resources
+from sky_melange.skypilot.offline import Observation, Resources
 
 PRICE_TOLERANCE_USD_PER_HOUR: Final = 0.5e-4
 """Prices agree when they round to the same 4 decimals."""

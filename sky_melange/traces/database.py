@@ -17,7 +17,7 @@ from sky_melange.traces.columns import asides, column_named, find_columns
 from sky_melange.traces.edges import MAX_TOKENS
 from sky_melange.traces.engine import MOST_SEEN, Clock, Counted, Example, KeyCount, Seen, Sizes, Survey, unfused
 from sky_melange.traces.expression import Log
-from sky_melange.traces.text import one_line
+from sky_melange.untrusted import one_line
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

@@ -49,7 +49,7 @@ from sky_melange.traces.engine import (
 from sky_melange.traces.files import LogFile
 from sky_melange.traces.numbers import CODES
 from sky_melange.traces.request_log import MOST_REQUESTS, QUERY_COLUMNS, RequestLog, request_log
-from sky_melange.traces.text import one_line
+from sky_melange.untrusted import one_line
 
 if TYPE_CHECKING:
     from sky_melange.traces.expression import Log

@@ -27,22 +27,15 @@ from sky_melange.traces.times import LAST_S, PER_SECOND
 from sky_melange.traces.where import literal
 
 INPUT: Final = "log_input"
-
 OUTPUT: Final = "log_output"
-
 TIME: Final = "log_time"
-
 BYTES: Final = "log_bytes"
-
 BLOCKS: Final = "log_blocks"
 """The names of a view's columns, whatever those of the log are."""
 
 UNUSUAL: Final = -1000
-
 TEXT: Final = "VARCHAR"
-
 DOUBLE: Final = "DOUBLE"
-
 WITH_ZONE: Final = "TIMESTAMP WITH TIME ZONE"
 """Views have such times as UTC without a zone: calendars with zones make DuckDB ten times as slow."""
 
@@ -50,20 +43,15 @@ WITH_ZONE_NS: Final = "TIMESTAMPTZ_NS"
 """As pandas writes them; views have them as those of WITH_ZONE, cut to microseconds."""
 
 _WHOLE: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
-
 _FLOATS: Final = frozenset({"FLOAT", DOUBLE})
-
 _STAMPS: Final = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", WITH_ZONE})
-
 _SPELLING: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?P<between>[T ])[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
     r"(?P<zone>Z| UTC|\+00(?::?00)?)?"
 )
-
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 
 _ATTRIBUTE_KINDS: Final = ("int", "double", "string", "bool")
-
 _SGLANG: Final = {
     "logged_at": "^[[]?([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}([.][0-9]+)?)",
     "rid": "^.*?Finish: obj=[A-Za-z]*[(]rid='([^']*)'",

@@ -22,9 +22,7 @@ class Step:
 
 
 MAX_TOKENS: Final = 100_000_000
-
 MAX_EDGES: Final = 200
-
 MAX_AUTO_BUCKETS: Final = 2_500
 
 MELANGE: Final = TokenGrid(
@@ -34,7 +32,6 @@ MELANGE: Final = TokenGrid(
 """The buckets of the Mélange paper (arXiv 2404.14527, section 5.3)."""
 
 _AUTO: Final = re.compile(r"auto:([1-9][0-9]{0,5})")
-
 _EDGES: Final = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*x[0-9]{1,9}(,[0-9]{1,9})*")
 
 

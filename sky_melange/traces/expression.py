@@ -49,7 +49,6 @@ MAX_BODY_BYTES: Final = 1_000_000_000
 """Larger requests are no text."""
 
 AXES: Final = ("input", "output", "time")
-
 _FEW_EDGES: Final = 24
 """Up to here a plain list of comparisons is quicker than a tree."""
 

@@ -17,8 +17,7 @@ from threading import Event
 from typing import IO, Any, Final, Literal, cast
 
 from sky_melange.errors import InputError, Mistake
-from sky_melange.traces.text import one_line
-from sky_melange.untrusted import first_json, json_or_none
+from sky_melange.untrusted import first_json, json_or_none, one_line
 
 Format = Literal["csv", "jsonl", "json", "sglang", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]

@@ -22,8 +22,7 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates.prometheus import WATCHERS
 from sky_melange.traces.files import compression_of, expand, header_columns, is_remote, open_text
 from sky_melange.traces.hours import Sample, gap_note, hours_of_samples
-from sky_melange.traces.text import one_line
-from sky_melange.untrusted import parse_json
+from sky_melange.untrusted import one_line, parse_json
 
 _MAX_BYTES: Final = 64 << 20
 _HEAD_BYTES: Final = 1 << 16

@@ -8,8 +8,8 @@ from sky_melange.domain.trace import REJECTION_MEANINGS, TraceOptions
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.engine import Seen, Survey
 from sky_melange.traces.numbers import CODES
-from sky_melange.traces.text import one_line
 from sky_melange.traces.where import columns_of, identifier, is_word, literal, parse_where
+from sky_melange.untrusted import one_line
 
 _MOST_SHOWN: Final = 20
 

@@ -14,16 +14,12 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.hours import hours_of_requests
 
 _CHART_SPANS: Final = 240
-
 _SCALES_S: Final = (1, *BURST_SCALES_S[:2])
-
 _SLOW_SCALES_S: Final = BURST_SCALES_S[2:]
 """For logs with few requests in 60 s."""
 
 _LEAST_WINDOWS: Final = 20
-
 _STEPS_S: Final = (86_400, 3600, 1800, 900, 600, 300, 60, 30, 15, 10, 5, 2)
-
 _ROUNDED: Final = 0.9
 """This share of the seconds with requests lie on one step where times are rounded to it."""
 
@@ -31,9 +27,7 @@ _DENSE: Final = 8
 """A log with requests in one of so many seconds is quicker summed up second by second."""
 
 _HOUR_S: Final = 3600
-
 _WEEK_S: Final = 168 * _HOUR_S
-
 _EPOCH_IN_WEEK_S: Final = 72 * _HOUR_S
 """1970-01-01 00:00 was a Thursday: 72 hours after Monday began."""
 

@@ -29,9 +29,9 @@ from sky_melange.traces.edges import MELANGE, Step, choose, extended, fine_edges
 from sky_melange.traces.engine import Clock, Counted, Example, LogTables, Sizes, Survey, width
 from sky_melange.traces.one_model import check_one_model
 from sky_melange.traces.rates import summarize
-from sky_melange.traces.text import one_line
 from sky_melange.traces.times import FORMATS, PER_SECOND
 from sky_melange.traces.where import parse_where
+from sky_melange.untrusted import one_line
 
 _WORDS: Final = {
     TimeUnit.S: "seconds",
@@ -39,28 +39,19 @@ _WORDS: Final = {
     TimeUnit.US: "microseconds",
     TimeUnit.NS: "nanoseconds",
 }
-
 _FIRST_S: Final = 1_420_070_400
-
 _LAST_S: Final = 4_102_444_800
 """2015 and 2100: no log of a language model is older, or so far ahead."""
 
 _LONGEST_S: Final = 10 * 366 * 86_400
-
 _HIGHEST_RPS: Final = 100_000.0
-
 _USUAL_RPS: Final = 100.0
 
 _MAX_WINDOW_S = 7 * 86_400
-
 _LEAST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN = 0.5, 100.0
-
 _MOST_PARTS = 3_200
-
 _LONGEST_TEXT = 60
-
 _COMPACT = (20_150_101_000_000, 21_000_101_000_000)
-
 _SHOWN = {
     Rejection.TIME_UNREADABLE,
     Rejection.TIME_OUT_OF_RANGE,

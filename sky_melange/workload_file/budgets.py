@@ -29,7 +29,7 @@ def read_budgets(path: Path, *, tell: Callable[[tuple[Reading, ...]], None] | No
     from pydantic import ValidationError
 
     from sky_melange.workload_file.budgets_schema import BudgetsFile
-    from sky_melange.workload_file.file_messages import file_mistakes
+    from sky_melange.workload_file.messages import file_mistakes
     from sky_melange.workload_file.understood import Grammar, KnownNames, understood
     from sky_melange.workload_file.yaml_source import parse_yaml
 

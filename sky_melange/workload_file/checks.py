@@ -4,25 +4,33 @@ file breaks the schema elsewhere, and skip whatever has the wrong type: `message
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice, pairwise
 from typing import Final
 
 from sky_melange.domain.own_gpus import OWN_CLOUDS
 from sky_melange.domain.price_record import PriceKind
+from sky_melange.domain.spelling import did_you_mean, nearest
 from sky_melange.domain.workload import SpotUse
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.adapters import check_adapters
 from sky_melange.workload_file.convert import spot_of
-from sky_melange.workload_file.limit_checks import check_limits
-from sky_melange.workload_file.nearest import did_you_mean, nearest
-from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.nodes import (
+    KeyPath,
+    MappingNode,
+    ScalarNode,
+    SequenceNode,
+    Unreadable,
+    YamlDocument,
+    YamlNode,
+)
 from sky_melange.workload_file.own_gpus import check_own
 from sky_melange.workload_file.report import key_path, plural, quote
-from sky_melange.workload_file.scalars import Unreadable
 from sky_melange.workload_file.sections import ALL_CLOUDS, NO_CLOUD
 from sky_melange.workload_file.traffic_checks import check_traffic
 from sky_melange.workload_file.understood import KnownNames
+
+_PLACES: Final = ("constraints", "max_accelerators_in")
 
 READ_VERSION: Final = 1
 
@@ -88,7 +96,7 @@ def check_document(document: YamlDocument, known: KnownNames) -> Iterator[Mistak
         yield from _check_repeated(document, region)
     yield from _check_regions(document, known)
     yield from _check_known(document, known)
-    yield from check_limits(document, known.accelerators, known.clouds)
+    yield from _check_limits(document, known.accelerators, known.clouds)
     yield from check_own(document, known.accelerators)
     yield from check_adapters(document)
 
@@ -286,3 +294,48 @@ def _number(node: YamlNode) -> float | None:
 
 def _mistake(document: YamlDocument, path: KeyPath, message: str) -> Mistake:
     return Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+
+
+def _check_limits(
+    document: YamlDocument, accelerators: Collection[str] | None, clouds: Collection[str] | None
+) -> Iterator[Mistake]:
+    """Names in `max_accelerators_in`, and what `objective: most_traffic` needs."""
+    yield from _check_places(document, accelerators, clouds)
+    yield from _check_objective(document)
+
+
+def _check_places(
+    document: YamlDocument, accelerators: Collection[str] | None, clouds: Collection[str] | None
+) -> Iterator[Mistake]:
+    places = document.find(_PLACES)
+    if not isinstance(places, MappingNode):
+        return
+    for place in islice(places.entries, _MAX_NAMES):
+        cloud = place.partition("/")[0]
+        known = () if clouds is None else (*clouds, *OWN_CLOUDS)
+        if known and cloud not in known:
+            yield _unknown(document, (*_PLACES, place), "cloud", cloud, known)
+        names = document.find((*_PLACES, place))
+        if accelerators is None or not isinstance(names, MappingNode):
+            continue
+        for name in islice(names.entries, _MAX_NAMES):
+            if name not in accelerators:
+                yield _unknown(document, (*_PLACES, place, name), "accelerator", name, accelerators)
+
+
+def _check_objective(document: YamlDocument) -> Iterator[Mistake]:
+    objective = document.find(("objective",))
+    if not isinstance(objective, ScalarNode) or objective.value != "most_traffic":
+        return
+    if not isinstance(document.find(("budget",)), MappingNode):
+        message = "most_traffic needs a budget to stay within: write `budget: {usd_per_hour: 40}`"
+        yield _mistake(document, ("objective",), message)
+    formulation = document.find(("solver", "formulation"))
+    if isinstance(formulation, ScalarNode) and formulation.value == "sliced":
+        message = "most_traffic does not support the sliced formulation: remove it, or the objective"
+        yield _mistake(document, ("solver", "formulation"), message)
+
+
+def _unknown(document: YamlDocument, path: KeyPath, noun: str, name: str, known: Collection[str]) -> Mistake:
+    message = f"unknown {noun} {quote(name)}{did_you_mean(name, sorted(known), f'known {noun}s')}"
+    return _mistake(document, path, message)

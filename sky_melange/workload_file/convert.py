@@ -30,8 +30,7 @@ from sky_melange.domain.workload import (
 from sky_melange.workload_file.adapters import to_adapters
 from sky_melange.workload_file.hours import StatedHours
 from sky_melange.workload_file.own_gpus import to_own
-from sky_melange.workload_file.prices import to_prices
-from sky_melange.workload_file.router import to_router
+from sky_melange.workload_file.prices import to_prices, to_router
 from sky_melange.workload_file.schema import WorkloadFile
 from sky_melange.workload_file.sections import (
     ALL_CLOUDS,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sky_melange.domain.fleet import Fleet, FleetConstraints, FleetMember
+from sky_melange.domain.spelling import did_you_mean
 from sky_melange.domain.workload import Budget, Objective
 from sky_melange.errors import Mistake
-from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.reader import file_text
 from sky_melange.workload_file.report import Reading, input_error, key_path, quote
 
@@ -50,8 +50,8 @@ def read_fleet(
     # PyYAML and pydantic take most of `--help`'s time.
     from pydantic import ValidationError
 
-    from sky_melange.workload_file.file_messages import file_mistakes
     from sky_melange.workload_file.fleet_schema import FleetFile
+    from sky_melange.workload_file.messages import file_mistakes
     from sky_melange.workload_file.understood import Grammar, KnownNames, understood
     from sky_melange.workload_file.yaml_source import parse_yaml
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from sky_melange.domain.spelling import did_you_mean
 from sky_melange.errors import Mistake
 from sky_melange.untrusted import json_value, read_text
-from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.report import MAX_MISTAKES, input_error, key_path, plural, quote
 
 RateMatrix: TypeAlias = tuple[tuple[float | None, ...], ...]

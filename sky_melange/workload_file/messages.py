@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from types import NoneType
+from typing import Annotated, Any, Final, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from sky_melange.domain.spelling import did_you_mean, listed, nearest
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import PATTERN_MEANINGS
-from sky_melange.workload_file.found import (
-    found_text,
-    hint_for_list,
-    hint_for_number,
-    hint_for_text,
-    is_secret,
-    problem_of,
+from sky_melange.workload_file.nodes import (
+    KeyPath,
+    MappingNode,
+    ScalarNode,
+    SequenceNode,
+    Unreadable,
+    YamlDocument,
+    YamlNode,
+    plain_decimal,
 )
-from sky_melange.workload_file.nearest import listed, nearest
-from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
 from sky_melange.workload_file.report import MAX_MISTAKES, key_path, quote
 from sky_melange.workload_file.schema_lookup import example_of, flow, meant_key, valid_keys
 from sky_melange.workload_file.understood import units_hint
+
+_BOUNDS: Final = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than_equal": ("at most", "le"),
+}
+
+_SECRETS: Final = ("launch", "secrets")
+
+_WITH_UNIT: Final = re.compile(r"\D?\s?\d[\d.]*\s?\D{1,12}|\D\s?\d[\d.]*", re.ASCII)
+_HINT_FOR_UNITS: Final = "; write its digits alone, without a unit"
 
 _WANTED: Final = {
     "int_type": "a whole number",
@@ -112,6 +126,49 @@ def schema_mistakes(error: ValidationError, document: YamlDocument) -> Iterator[
         yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
 
 
+def problem_of(node: YamlNode) -> str | None:
+    """Why YAML itself gives no value for this node ("" when that was reported already); None when it gives one."""
+    return node.value.problem if isinstance(node, ScalarNode) and isinstance(node.value, Unreadable) else None
+
+
+def found_text(node: YamlNode, path: KeyPath) -> str:
+    """`the number -3`, `a list` …"""
+    if isinstance(node, SequenceNode):
+        return "a list"
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    if _is_secret(path):
+        return "something else (not shown here, in case it is the secret itself)"
+    if isinstance(node.value, bool):
+        return f"{quote(node.text)}, which YAML reads as {str(node.value).lower()}"
+    return f"the text {quote(node.text)}" if isinstance(node.value, str) else f"the number {node.text}"
+
+
+def hint_for_number(node: YamlNode, *, is_whole: bool) -> str:
+    """`; write 1000 without quotes`, where a number was wanted and something like one stands."""
+    if not isinstance(node, ScalarNode) or isinstance(node.value, bool):
+        return ""
+    decimal = plain_decimal(node.text)
+    if decimal is None:
+        return _HINT_FOR_UNITS if isinstance(node.value, str) and _WITH_UNIT.fullmatch(node.text) else ""
+    figure = decimal.rstrip("0").rstrip(".") if "." in decimal else decimal
+    return "" if is_whole and "." in figure else f"; write {figure}" + (" without quotes" if node.quoted else "")
+
+
+def file_mistakes(error: ValidationError, document: YamlDocument, root: type[BaseModel]) -> Iterator[Mistake]:
+    """The mistakes in a validation error; at most one more than are ever shown."""
+    found = sorted(error.errors(include_url=False), key=lambda details: document.line_of(details["loc"]))
+    for details in found[: MAX_MISTAKES + 1]:
+        path = details["loc"][:-1] if details["loc"][-1] == _KEY_MARKER else details["loc"]
+        node = document.find(path)
+        if details["type"] == "too_short" and isinstance(node, SequenceNode) and node.items:
+            # pydantic counts only the items that fit, and each of the others has its own mistake.
+            continue
+        message = _message(details, path, node, root)
+        if message:
+            yield Mistake(source=document.source, line=document.line_of(path), key=key_path(path), message=message)
+
+
 def _is_inside(loc: KeyPath, document: YamlDocument) -> bool:
     """Whether this is about a key or item of what may stand there, and does."""
     return len(loc) > 3 and isinstance(document.find(loc[:2]), _SECTIONS.get(loc[:2], ()))
@@ -149,7 +206,7 @@ def _about_value(details: ErrorDetails, path: KeyPath, node: YamlNode | None) ->
         return _unknown_key(str(path[-1]), path[:-1])
     problem = problem_of(node)
     if problem is not None:
-        return _NO_VARIABLE_NAME if problem and is_secret(path) else problem
+        return _NO_VARIABLE_NAME if problem and _is_secret(path) else problem
     return _REPORTED_ELSEWHERE if path == _VERSION else _about_unfit_value(details, path, node)
 
 
@@ -164,7 +221,7 @@ def _about_unfit_value(details: ErrorDetails, path: KeyPath, node: YamlNode) -> 
         # pydantic counts only the items that fit, and each of the others has its own mistake.
         return _REPORTED_ELSEWHERE
     limits = details.get("ctx", {})
-    is_share = 1 in (limits.get("lt"), limits.get("le")) and not is_secret(path)
+    is_share = 1 in (limits.get("lt"), limits.get("le")) and not _is_secret(path)
     return (
         _RULES[kind](limits) + _found_beside_rule(node, path) + (_percent(node) if is_share else _example(kind, path))
     )
@@ -178,7 +235,7 @@ def _found_beside_rule(node: YamlNode, path: KeyPath) -> str:
     # A list that is too short or too long says so itself; a value in place of a secret's name is never repeated.
     if not isinstance(node, ScalarNode):
         return ""
-    if is_secret(path):
+    if _is_secret(path):
         return ", not its value (what stands here is not shown)"
     return f", found {found_text(node, path)}" + _name_hint(node, path)
 
@@ -195,12 +252,12 @@ def _name_hint(node: ScalarNode, path: KeyPath) -> str:
 
 def _hint(kind: str, node: YamlNode, path: KeyPath) -> str:
     if kind == "string_type":
-        return hint_for_text(node, path)
+        return _hint_for_text(node, path)
     if kind in {"int_type", "float_type"}:
         return units_hint(node, path) or hint_for_number(node, is_whole=kind == "int_type")
     example = example_of(path)
     is_plain = isinstance(example, list) and not any(isinstance(item, list) for item in example)
-    return hint_for_list(node, path) if kind == "tuple_type" and is_plain else ""
+    return _hint_for_list(node, path) if kind == "tuple_type" and is_plain else ""
 
 
 def _not_a_choice(expected: str, node: YamlNode, path: KeyPath) -> str:
@@ -218,3 +275,122 @@ def _unknown_key(key: str, section: KeyPath) -> str:
     if meant is not None:
         return f"unknown key{' here' if '.' in meant else ''}; did you mean '{meant}'?"
     return f"unknown key; valid keys here: {listed(valid_keys(section))}"
+
+
+def _is_secret(path: KeyPath) -> bool:
+    """Whether a secret's value may have been written at a path, so that no message (no CI log) may show it."""
+    return path[:2] == _SECRETS
+
+
+def _hint_for_text(node: YamlNode, path: KeyPath) -> str:
+    """`; put it in quotes: '256'`, where text was wanted."""
+    return f"; put it in quotes: {quote(node.text)}" if isinstance(node, ScalarNode) and not _is_secret(path) else ""
+
+
+def _hint_for_list(node: YamlNode, path: KeyPath) -> str:
+    """`; write [aws, gcp]`, where a list was wanted and its items stand."""
+    if not isinstance(node, ScalarNode) or _is_secret(path) or len(node.text) > 60:
+        return ""
+    if node.text.casefold() in {"all", "any"}:
+        return "; write all" if path == ("candidates", "clouds") else "; leave out the key for all of them"
+    return f"; write [{', '.join(part.strip() for part in node.text.split(','))}]"
+
+
+def _message(details: ErrorDetails, path: KeyPath, node: YamlNode | None, root: type[BaseModel]) -> str:
+    kind = details["type"]
+    if details["loc"][-1] == _KEY_MARKER:
+        meaning = PATTERN_MEANINGS.get(details.get("ctx", {}).get("pattern", ""), "")
+        is_name = not meaning or "one line" in meaning
+        wanted = "a name must be one line of 1 to 200 characters" if is_name else meaning
+        return f"{wanted}, found the key {quote(str(path[-1]))}"
+    if kind == "missing" or node is None:
+        return f"is missing; write for example `{path[-1]}: {flow(_example_of(path, root))}`"
+    if kind == "extra_forbidden":
+        section = _model(_annotation(path[:-1], root)) or root
+        if str(path[-1]).startswith("usd_"):
+            # What is near may be of another length of time.
+            return f"unknown key; valid keys here: {', '.join(section.model_fields)}"
+        return f"unknown key{did_you_mean(str(path[-1]), tuple(section.model_fields), 'valid keys here')}"
+    problem = problem_of(node)
+    if problem is not None:
+        return problem
+    return f"{_wanted(details, path, root)}, found {found_text(node, path)}" + (
+        units_hint(node, path) or hint_for_number(node, is_whole=kind == "int_type")
+        if kind in {"float_type", "int_type"}
+        else ""
+    )
+
+
+def _wanted(details: ErrorDetails, path: KeyPath, root: type[BaseModel]) -> str:
+    kind, limits = details["type"], details.get("ctx", {})
+    if path == ("version",):
+        return "this release reads version 1"
+    if kind in {"enum", "literal_error"}:
+        choices = re.findall("'([^']*)'", limits["expected"])
+        return f"must be one of {', '.join(choices)}"
+    return _bound(kind, limits) or f"want for example `{flow(_example_of(path, root))}`"
+
+
+def _bound(kind: str, limits: dict[str, Any]) -> str:
+    if kind in _BOUNDS:
+        word, key = _BOUNDS[kind]
+        return f"must be {word} {limits[key]:,.9g}"
+    if kind == "string_pattern_mismatch":
+        return PATTERN_MEANINGS[limits["pattern"]]
+    return {
+        "finite_number": "must be a finite number",
+        "too_short": "must not be empty",
+        "too_long": f"must have at most {limits.get('max_length')} entries",
+        "string_too_long": f"must be at most {limits.get('max_length')} characters long",
+    }.get(kind, "")
+
+
+def _example_of(path: KeyPath, root: type[BaseModel]) -> object:
+    """An example of what may stand at a path."""
+    for depth in range(len(path), 0, -1):
+        section = _model(_annotation(path[: depth - 1], root))
+        field = None if section is None else section.model_fields.get(str(path[depth - 1]))
+        if field is not None:
+            return _within(field, path[depth:])
+    return "a value"
+
+
+def _within(field: FieldInfo, way: KeyPath) -> object:
+    example: object = field.examples[0] if field.examples else "a value"
+    for _ in way:
+        if isinstance(example, Mapping):
+            example = next(iter(example.values()))
+        elif isinstance(example, list):
+            example = example[0]
+    return example
+
+
+def _annotation(path: KeyPath, root: type[BaseModel]) -> Any:
+    """The type of what may stand at a path; None where nothing may."""
+    kind: Any = root
+    for part in path:
+        section = _model(kind)
+        if section is not None:
+            field = section.model_fields.get(str(part))
+            kind = None if field is None else field.annotation
+        else:
+            # Of a mapping the values, of a list the items.
+            kind = next((each for each in reversed(get_args(_bare(kind))) if each is not Ellipsis), None)
+    return kind
+
+
+def _model(kind: Any) -> type[BaseModel] | None:
+    kind = _bare(kind)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _bare(kind: Any) -> Any:
+    """A type without what annotates it, and without None."""
+    while True:
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
+            continue
+        parts = [each for each in get_args(kind) if each is not NoneType]
+        if NoneType not in get_args(kind) or len(parts) != 1:
+            return kind
+        kind = parts[0]

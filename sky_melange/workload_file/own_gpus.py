@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from pydantic import Field
 
 from sky_melange.domain.own_gpus import OwnGpus, infra_fault
+from sky_melange.domain.spelling import did_you_mean
 from sky_melange.errors import Mistake
 from sky_melange.workload_file.field_types import Count, OneLine, Section, Word
-from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument
 from sky_melange.workload_file.report import key_path, quote
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.spelling import did_you_mean
+from sky_melange.domain.spending import Policy
 from sky_melange.errors import Mistake
 from sky_melange.untrusted import read_text
-from sky_melange.workload_file.nearest import did_you_mean
 from sky_melange.workload_file.report import Reading, input_error, key_path, quote
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from pydantic import ConfigDict, Field, Strict
 
 from sky_melange.domain.workload import Objective, RoutingPolicy, Workload
 from sky_melange.workload_file.field_types import NAME, Section
-from sky_melange.workload_file.prices import PricesSection
-from sky_melange.workload_file.router import RouterSection
+from sky_melange.workload_file.prices import PricesSection, RouterSection
 from sky_melange.workload_file.sections import (
     BudgetSection,
     CandidatesSection,

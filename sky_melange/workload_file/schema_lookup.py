@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sky_melange.workload_file.nearest import nearest
+from sky_melange.domain.spelling import nearest
 from sky_melange.workload_file.nodes import KeyPath
 from sky_melange.workload_file.report import key_path
 from sky_melange.workload_file.schema import WorkloadFile

@@ -7,12 +7,19 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from sky_melange.domain.buckets import part_edges
+from sky_melange.domain.spelling import did_you_mean
 from sky_melange.errors import InputError, Mistake
 from sky_melange.workload_file.hours import check_hours, has_rates
-from sky_melange.workload_file.nearest import did_you_mean
-from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.nodes import (
+    KeyPath,
+    MappingNode,
+    ScalarNode,
+    SequenceNode,
+    Unreadable,
+    YamlDocument,
+    YamlNode,
+)
 from sky_melange.workload_file.report import key_path, quote
-from sky_melange.workload_file.scalars import Unreadable
 from sky_melange.workload_file.schema_lookup import meant_key, valid_keys
 from sky_melange.workload_file.traffic import OF_TRACES, RATES, SOURCES
 

@@ -14,12 +14,18 @@ from functools import cache
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from sky_melange.domain.own_gpus import OWN_CLOUDS
-from sky_melange.domain.spelling import accelerator_name, cloud_name, same_letters
+from sky_melange.domain.spelling import accelerator_name, cloud_name, did_you_mean, same_letters
 from sky_melange.workload_file.field_types import WORD
-from sky_melange.workload_file.nearest import did_you_mean
-from sky_melange.workload_file.nodes import KeyPath, MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.nodes import (
+    KeyPath,
+    MappingNode,
+    ScalarNode,
+    SequenceNode,
+    YamlDocument,
+    YamlNode,
+    plain_decimal,
+)
 from sky_melange.workload_file.report import Reading, key_path
-from sky_melange.workload_file.scalars import plain_decimal
 from sky_melange.workload_file.schema_lookup import field_at
 
 _DIGITS: Final = r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?"

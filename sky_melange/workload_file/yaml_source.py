@@ -14,9 +14,17 @@ import yaml
 
 from sky_melange.errors import Mistake
 from sky_melange.untrusted import INVISIBLE, invisible_fault
-from sky_melange.workload_file.nodes import MappingNode, ScalarNode, SequenceNode, YamlDocument, YamlNode
+from sky_melange.workload_file.nodes import (
+    MappingNode,
+    ScalarNode,
+    ScalarValue,
+    SequenceNode,
+    Unreadable,
+    YamlDocument,
+    YamlNode,
+    plain_scalar,
+)
 from sky_melange.workload_file.report import input_error, quote
-from sky_melange.workload_file.scalars import ScalarValue, Unreadable, plain_scalar
 
 MAX_DEPTH: Final = 20
 MAX_NODES: Final = 100_000

@@ -40,8 +40,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sky_melange.bills import BillOptions, compare_bill
-from sky_melange.bills.causes import planned_while
-from sky_melange.bills.owners import Owners
+from sky_melange.bills.causes import Owners, planned_while
 from sky_melange.bills.rows import MOST_MISTAKES
 from sky_melange.cli import cli
 from sky_melange.domain.bill import BillReport, Cause, cents

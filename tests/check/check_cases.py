@@ -15,9 +15,9 @@ from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.check import CheckReport
 from sky_melange.domain.offer import Offer, PriceBook, PriceProvenance, Quarantined
 from sky_melange.domain.plan import Cost, InputDigests, Overhead, Plan, ReplicaGroup, Route
-from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import PointsForm, Profile, ProfileKey, ProfileKind, ProfileProvenance
 from sky_melange.domain.router import RouterKind, RouterSettings
+from sky_melange.domain.spending import Policy
 from sky_melange.domain.workload import CandidateFilter, Model, RoutingPolicy, Slo, SpotUse, Workload
 from sky_melange.plan_file import PlanDocument
 from sky_melange.render.plan_json import text

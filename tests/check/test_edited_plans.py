@@ -21,7 +21,7 @@ from sealed import sealed
 from sky_melange import pipeline
 from sky_melange.check import checks
 from sky_melange.check.diff import Side, compare
-from sky_melange.check.lock import lock_of
+from sky_melange.check.plan_file import lock_of
 from sky_melange.check.report import Asked, Files, Today, check_plan, files_of
 from sky_melange.errors import InputError
 from sky_melange.extensions import CHECK_FORMATS, DIFF_FORMATS

@@ -52,6 +52,7 @@ def test_explain_shows_what_the_plan_holds(explained: tuple[Path, Result]) -> No
     assert json.loads(as_json.stdout) == document["explanation"]
 
 
+@pytest.mark.slow
 def test_a_plan_without_explanation_is_solved_again(explained: tuple[Path, Result], tmp_path: Path) -> None:
     folder, _ = explained
     document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
@@ -63,6 +64,7 @@ def test_a_plan_without_explanation_is_solved_again(explained: tuple[Path, Resul
     assert json.loads(found.stdout) == held
 
 
+@pytest.mark.slow
 def test_another_plan_than_todays_is_said(tmp_path: Path) -> None:
     run("plan", write(tmp_path, constraints={"max_groups": 1}), "--offline", "--out", tmp_path / "plan")
     path = tmp_path / "plan" / "plan.json"

@@ -52,6 +52,7 @@ def document(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "out" / "fleet.json").read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes_and_json_alone_on_stdout(fleet: Path) -> None:
     before = {path: path.read_bytes() for path in sorted((fleet / "out").rglob("*")) if path.is_file()}
     done = run("plan", fleet / "fleet.yaml", "--out", fleet / "out", "--offline", "--format", "json")
@@ -73,6 +74,7 @@ def test_the_table_says_who_costs_what_and_what_is_shared(fleet: Path) -> None:
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_markdown_and_the_page_say_what_the_table_says(fleet: Path) -> None:
     told = run("plan", fleet / "fleet.yaml", "--no-files", "--offline", "--format", "markdown")
     assert told.exit_code == 0, told.stderr
@@ -90,6 +92,7 @@ def test_markdown_and_the_page_say_what_the_table_says(fleet: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_shares_and_losses_of_a_fleet_are_shown_checked_and_refused(fleet: Path) -> None:
     path, out = fleet / "fleet.yaml", fleet / "placed"
     limits = "constraints:\n    max_cloud_share: 0.6\n    tolerate_replica_losses: 1"
@@ -162,6 +165,7 @@ def test_what_changed_from_a_fleet_to_a_fleet(fleet: Path, tmp_path: Path) -> No
         assert run("diff", *arguments).exit_code == 2
 
 
+@pytest.mark.slow
 def test_check_holds_and_fails_closed(fleet: Path) -> None:
     out = fleet / "out"
     good = run("check", out, "--offline")
@@ -210,6 +214,7 @@ def test_an_edited_fleet_json_and_a_missing_plan_are_refused(fleet: Path) -> Non
     assert "talk" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_prints_the_fleet_and_writes_nothing(fleet: Path) -> None:
     path = fleet / "fleet.yaml"
     path.write_text(FLEET.replace("usd_per_hour: 60", "usd_per_hour: 6"), encoding="utf-8")
@@ -248,6 +253,7 @@ def test_options_of_one_workload_are_refused(fleet: Path, option: tuple[str, ...
     assert "of one workload" in done.stderr
 
 
+@pytest.mark.slow
 def test_steps_of_all_plans_are_shown_in_their_order(fleet: Path) -> None:
     done = run("up", fleet / "out", "--dry-run", "--offline")
     assert done.exit_code == 0, done.stderr
@@ -286,6 +292,7 @@ def test_every_plan_names_the_controller_that_runs_all_services(fleet: Path) -> 
     assert document(fleet)["shared_usd_per_hour"] == pytest.approx(machines[0]["price_usd_per_hour"])
 
 
+@pytest.mark.slow
 def test_what_a_killed_plan_leaves_does_not_lock_the_folder(fleet: Path) -> None:
     out = fleet / "new"
     (out / ".chat-abcdef").mkdir(parents=True)
@@ -293,6 +300,7 @@ def test_what_a_killed_plan_leaves_does_not_lock_the_folder(fleet: Path) -> None
     assert run("plan", fleet / "fleet.yaml", "--out", out, "--offline").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_workload_keeps_its_own_budget_in_a_fleet(fleet: Path) -> None:
     path = fleet / "chat.yaml"
     path.write_text(path.read_text(encoding="utf-8") + "budget: {usd_per_hour: 0.5}\n", encoding="utf-8")

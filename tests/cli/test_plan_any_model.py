@@ -99,6 +99,7 @@ def test_a_quantised_checkpoint_is_launched_as_it_is(tmp_path: Path) -> None:
     assert any("quantises Qwen/Qwen3-8B to fp8" in line for line in planned(tmp_path)["assumptions"])
 
 
+@pytest.mark.slow
 def test_a_config_next_to_the_workload_gives_sizes_and_dtype(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(CONFIG)
     for config in ("config.json", "."):

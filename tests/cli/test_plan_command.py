@@ -71,6 +71,7 @@ def test_json_on_stdout_is_the_plan_file(tmp_path: Path) -> None:
     assert result.stdout == (tmp_path / "plan" / "plan.json").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="no /dev/stdin here")
 def test_a_workload_from_a_pipe_is_planned_and_checked_as_the_file(tmp_path: Path) -> None:
     """What comes through a pipe can be read once, and is needed twice: for the plan, and for its digest."""
@@ -285,6 +286,7 @@ def test_sky_is_never_imported_while_planning(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_leave_one_whole_plan(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sky_melange", "plan", str(QUICKSTART), "--out", str(tmp_path / "plan")]
     runs = [

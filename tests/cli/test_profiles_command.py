@@ -243,6 +243,7 @@ def test_beyond_the_fit_the_smaller_error_decides_and_a_continued_law_is_marked(
     assert any("continued by the fitted law" in line for line in document["warnings"])
 
 
+@pytest.mark.slow
 def test_a_plan_estimates_unless_forbidden_and_says_that_it_could(tmp_path: Path) -> None:
     wanted = {
         "model": {"id": LLAMA_8B, "dtype": "bfloat16", "max_model_len": 4000},
@@ -262,6 +263,7 @@ def test_a_plan_estimates_unless_forbidden_and_says_that_it_could(tmp_path: Path
     assert {group["profile"]["source"] for group in document["groups"]} == {"roofline"}
 
 
+@pytest.mark.slow
 def test_a_plan_reads_the_users_own_profiles(tmp_path: Path) -> None:
     assert run("estimate", LLAMA_8B, "L4", "-t", "1", "--out", tmp_path / "own").exit_code == 0
     wanted = {

@@ -150,6 +150,7 @@ def test_every_command_with_json_is_tried() -> None:
     assert all("json" in getattr(format_option(by_name[name]).type, "choices", ()) for name in with_json)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_stdout_is_one_json_document(name: str, folder: Path) -> None:
     asks = [] if name in ("solve", "schema") else ["--format", "json"]

@@ -28,6 +28,12 @@ ZERO, ONE = Fraction(0), Fraction(1)
 _Limit = TypeVar("_Limit", bound=Limit)
 
 
+@cache
+def exact(figure: float) -> Fraction:
+    """As it is written."""
+    return Fraction(str(figure))
+
+
 def limits_of_kind(problem: Problem, kind: type[_Limit]) -> list[_Limit]:
     """The limits of one kind: their numbers alone are read, none of their methods."""
     return [limit for limit in problem.limits if isinstance(limit, kind)]
@@ -102,10 +108,10 @@ def _placed(
     at_most = []
     for k, problem in enumerate(problems):
         for c, count in enumerate(counts[k]):
-            loads = [Fraction(str(problem.loads[key[1]][c])) if (key[0], key[2]) == (k, c) else ZERO for key in keys]
-            at_most.append((loads, Fraction(str(problem.max_utilization)) * count))
+            loads = [exact(problem.loads[key[1]][c]) if (key[0], key[2]) == (k, c) else ZERO for key in keys]
+            at_most.append((loads, exact(problem.max_utilization) * count))
     for members, fraction in places:
-        row = [parts[k] * Fraction(str(problems[k].weights[r])) if members[k][c] else ZERO for k, r, c in keys]
+        row = [parts[k] * exact(problems[k].weights[r]) if members[k][c] else ZERO for k, r, c in keys]
         at_most.append((row, fraction))
     return is_feasible(at_most, equal)
 
@@ -166,8 +172,8 @@ def cheapest_cost(problem: Problem, slices: int | None, *, slack: float = 0.0) -
 def _plans(problem: Problem, slices: int | None, slack: float) -> Iterator[tuple[float, tuple[int, ...]]]:
     if problem.candidate_count > 3 or problem.class_count > 4:
         raise ValueError("too large to enumerate")
-    allowed = Fraction(str(problem.max_utilization)) * (1 + Fraction(slack))
-    loads = [[None if load is None else Fraction(str(load)) for load in row] for row in problem.loads]
+    allowed = exact(problem.max_utilization) * (1 + Fraction(slack))
+    loads = [[None if load is None else exact(load) for load in row] for row in problem.loads]
     if any(all(load is None for load in row) for row in loads):
         return
     fits = _Continuous(loads) if slices is None else _Sliced(loads, slices)
@@ -178,7 +184,7 @@ def _plans(problem: Problem, slices: int | None, slack: float) -> Iterator[tuple
 
 def _cost(problem: Problem, counts: Sequence[int]) -> float:
     """Replicas, controller and router, counted from the documented rules alone."""
-    replicas = sum(Fraction(str(price)) * count for price, count in zip(problem.prices, counts, strict=True))
+    replicas = sum(exact(price) * count for price, count in zip(problem.prices, counts, strict=True))
     return float(replicas + beside(problem, counts))
 
 
@@ -186,15 +192,15 @@ def beside(problem: Problem, counts: Sequence[int]) -> Fraction:
     """USD per hour of controller and router beside these counts."""
     charges = problem.charges
     groups = sum(count > 0 for count in counts)
-    cost = Fraction(str(charges.base_usd_per_hour))
+    cost = exact(charges.base_usd_per_hour)
     for more_than, extra in charges.steps:
         if groups > more_than:
-            cost += Fraction(str(extra))
+            cost += exact(extra)
     endpoints = sum(counts) if charges.instances_are_endpoints else groups
     if charges.router is not None and endpoints > 1:
         near = [charges.router.near_usd_per_hour[c] for c, count in enumerate(counts) if count]
-        known = [Fraction(str(price)) for price in near if price is not None]
-        cost += min(known) if known else Fraction(str(charges.router.elsewhere_usd_per_hour))
+        known = [exact(price) for price in near if price is not None]
+        cost += min(known) if known else exact(charges.router.elsewhere_usd_per_hour)
     return cost
 
 
@@ -202,7 +208,7 @@ def _counts(problem: Problem, allowed: Fraction) -> Iterator[tuple[int, ...]]:
     """A candidate never needs more instances than carry all that it serves and, alone, hold all replicas."""
     most = []
     for c, replicas in enumerate(problem.replicas):
-        everything = sum((Fraction(str(row[c])) for row in problem.loads if row[c] is not None), ZERO)
+        everything = sum((exact(row[c]) for row in problem.loads if row[c] is not None), ZERO)
         minima = [limit.limit for limit in limits_of_kind(problem, MinReplicas)]
         most.append(math.ceil(everything / allowed) + sum(-(-minimum // replicas) for minimum in minima))
     return itertools.product(*(range(count + 1) for count in most))

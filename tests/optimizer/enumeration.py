@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from brute_force import beside, limits_of_kind
+from brute_force import beside, exact, limits_of_kind
 from rational_lp import is_feasible
 
 from sky_melange.optimizer.limits.accelerators import Cap
@@ -29,11 +29,12 @@ def least_objective(problem: Problem, *, slack: float = 0.0) -> float | None:
 def plans(problem: Problem, *, slack: float = 0.0) -> Iterator[tuple[int, ...]]:
     """Every plan whose counts keep all limits."""
     wider = 1 + Fraction(slack)
+    fits: dict[tuple[int, ...], bool] = {}
     for counts in _counts(problem):
         if (
             _within_counts(problem, counts)
             and _fits(problem, counts, wider, shares=True)
-            and _survives(problem, counts, wider)
+            and _survives(problem, counts, wider, fits)
         ):
             yield counts
 
@@ -41,8 +42,8 @@ def plans(problem: Problem, *, slack: float = 0.0) -> Iterator[tuple[int, ...]]:
 def _counts(problem: Problem) -> Iterator[tuple[int, ...]]:
     most = []
     for c in range(problem.candidate_count):
-        everything = max(sum(Fraction(str(row[c])) for row in loads if row[c] is not None) for loads in problem.cases)
-        enough = math.ceil(everything / Fraction(str(problem.max_utilization))) + problem.losses
+        everything = max(sum(exact(row[c]) for row in loads if row[c] is not None) for loads in problem.cases)
+        enough = math.ceil(everything / exact(problem.max_utilization)) + problem.losses
         for kind in (MinReplicas, MinOnDemandReplicas):
             enough += sum(floor.limit for floor in limits_of_kind(problem, kind))
         running = 0 if problem.keep is None else problem.keep.previous[c]
@@ -55,11 +56,11 @@ def _objective(problem: Problem, counts: Sequence[int]) -> Fraction:
     if problem.keep is None:
         return cost
     changes = sum(abs(n - before) for n, before in zip(counts, problem.keep.previous, strict=True))
-    return cost + Fraction(str(problem.keep.usd_per_hour)) * changes
+    return cost + exact(problem.keep.usd_per_hour) * changes
 
 
 def _cost(problem: Problem, counts: Sequence[int]) -> Fraction:
-    replicas = sum((Fraction(str(p)) * n for p, n in zip(problem.prices, counts, strict=True)), Fraction(0))
+    replicas = sum((exact(p) * n for p, n in zip(problem.prices, counts, strict=True)), Fraction(0))
     return replicas + beside(problem, counts)
 
 
@@ -77,17 +78,20 @@ def _within_counts(problem: Problem, counts: Sequence[int]) -> bool:
         and (problem.charges.most_groups is None or groups <= problem.charges.most_groups)
         and all(total(cap.weights) <= cap.limit for cap in limits_of_kind(problem, Cap))
         and all(total(floor.weights) >= floor.limit for floor in limits_of_kind(problem, MinOnDemandReplicas))
-        and (budget is None or _cost(problem, counts) <= Fraction(str(budget)))
+        and (budget is None or _cost(problem, counts) <= exact(budget))
     )
 
 
-def _survives(problem: Problem, counts: Sequence[int], wider: Fraction) -> bool:
+def _survives(problem: Problem, counts: Sequence[int], wider: Fraction, fits: dict[tuple[int, ...], bool]) -> bool:
+    """`fits`: what is known of the counts that are left; other plans leave the same."""
     if not problem.losses:
         return True
     each = [c for c, count in enumerate(counts) for _ in range(count)]
     for gone in set(itertools.combinations(each, min(problem.losses, len(each)))):
-        left = [count - gone.count(c) for c, count in enumerate(counts)]
-        if not _fits(problem, left, wider, shares=False):
+        left = tuple(count - gone.count(c) for c, count in enumerate(counts))
+        if left not in fits:
+            fits[left] = _fits(problem, left, wider, shares=False)
+        if not fits[left]:
             return False
     return True
 
@@ -104,10 +108,10 @@ def _fits(problem: Problem, counts: Sequence[int], wider: Fraction, *, shares: b
     # When instances are lost, estimates are right on average.
     for case in problem.cases if shares else (problem.loads,):
         for candidate in range(problem.candidate_count):
-            loads = [Fraction(str(case[r][c])) if c == candidate else Fraction(0) for r, c in pairs]
-            at_most.append((loads, Fraction(str(problem.max_utilization)) * counts[candidate] * wider))
+            loads = [exact(case[r][c]) if c == candidate else Fraction(0) for r, c in pairs]
+            at_most.append((loads, exact(problem.max_utilization) * counts[candidate] * wider))
     for limit in limits_of_kind(problem, ShareLimit) if shares else ():
         for _, members in limit.places:
-            weights = [Fraction(str(problem.weights[r])) if members[c] else Fraction(0) for r, c in pairs]
-            at_most.append((weights, Fraction(str(limit.limit_fraction)) * wider))
+            weights = [exact(problem.weights[r]) if members[c] else Fraction(0) for r, c in pairs]
+            at_most.append((weights, exact(limit.limit_fraction) * wider))
     return is_feasible(at_most, equal)

@@ -1,7 +1,12 @@
-"""Whether linear inequalities have a solution, by the simplex method in exact rational arithmetic (Bland's rule)."""
+"""Whether linear inequalities have a solution, by the simplex method in exact arithmetic (Bland's rule).
+
+Of whole numbers, which are all that a table is once each row is multiplied by its denominators: entries stand for
+themselves divided by the last pivot, and every division below leaves nothing (Edmonds, Bareiss).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -10,36 +15,41 @@ Row = Sequence[Fraction]
 
 def is_feasible(at_most: Sequence[tuple[Row, Fraction]], equal: Sequence[tuple[Row, Fraction]]) -> bool:
     """Whether some x ≥ 0 has row·x ≤ bound for all of `at_most` and row·x = bound for all of `equal`."""
-    width = len((at_most[0] if at_most else equal[0])[0])
-    table: list[list[Fraction]] = []
+    table = []
     for index, (row, bound) in enumerate([*at_most, *equal]):
-        slack = [Fraction(int(index == other)) for other in range(len(at_most))]
-        line = [Fraction(value) for value in row] + slack + [Fraction(bound)]
-        table.append(line if bound >= 0 else [-value for value in line])
-    return _phase_one(table, width + len(at_most)) == 0
+        slack = [int(index == other) for other in range(len(at_most))]
+        whole = math.lcm(bound.denominator, *(value.denominator for value in row))
+        sign = 1 if bound >= 0 else -1
+        table.append([sign * int(value * whole) for value in (*row, *slack, bound)])
+    return _least_artificial(table) == 0
 
 
-def _phase_one(table: list[list[Fraction]], columns: int) -> Fraction:
-    """The least sum of artificial variables, one a row, that the start needs."""
+def _least_artificial(table: list[list[int]]) -> int:
+    """The least sum of artificial variables, one a row, that the start needs, times a positive number."""
+    columns = len(table[0]) - 1
     basis = [columns + index for index in range(len(table))]
-    while True:
-        costs = [
-            sum((line[j] for line, basic in zip(table, basis, strict=True) if basic >= columns), Fraction(0))
-            for j in range(columns)
-        ]
-        entering = next((j for j in range(columns) if costs[j] > 0 and j not in basis), None)
-        if entering is None:
-            return sum((line[-1] for line, b in zip(table, basis, strict=True) if b >= columns), Fraction(0))
-        ratios = [(line[-1] / line[entering], basis[i], i) for i, line in enumerate(table) if line[entering] > 0]
-        _, _, pivot = min(ratios)
-        _eliminate(table, pivot, entering)
-        basis[pivot] = entering
+    costs, scale = [sum(column) for column in zip(*table, strict=True)], 1
+    while (entering := next((j for j in range(columns) if costs[j] > 0 and j not in basis), None)) is not None:
+        pivot = _leaving(table, basis, entering)
+        line = table[pivot]
+        costs, *table = [each if each is line else _eliminated(each, line, entering, scale) for each in (costs, *table)]
+        basis[pivot], scale = entering, line[entering]
+    return costs[-1]
 
 
-def _eliminate(table: list[list[Fraction]], pivot: int, entering: int) -> None:
-    scale = table[pivot][entering]
-    table[pivot] = [value / scale for value in table[pivot]]
-    for i, line in enumerate(table):
-        if i != pivot and line[entering] != 0:
-            factor = line[entering]
-            table[i] = [a - factor * b for a, b in zip(line, table[pivot], strict=True)]
+def _leaving(table: list[list[int]], basis: list[int], entering: int) -> int:
+    """The row with the least ratio of bound to entry; of equal ones that of the first variable."""
+    found: int | None = None
+    for row, line in enumerate(table):
+        if line[entering] > 0:
+            best = line if found is None else table[found]
+            ours, theirs = line[-1] * best[entering], best[-1] * line[entering]
+            if found is None or (ours, basis[row]) < (theirs, basis[found]):
+                found = row
+    assert found is not None
+    return found
+
+
+def _eliminated(line: list[int], by: list[int], entering: int, scale: int) -> list[int]:
+    pivot, factor = by[entering], line[entering]
+    return [(pivot * a - factor * b) // scale for a, b in zip(line, by, strict=True)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.machine import CloudFeatures
 from sky_melange.domain.profile import Capacity, Skipped, SkipReason
 from sky_melange.domain.workload import CandidateFilter, RoutingPolicy, SpotUse
 from sky_melange.optimizer import ProfileCapacities, context_limited

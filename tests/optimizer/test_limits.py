@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Self
 
 import pytest
@@ -257,7 +258,7 @@ def test_shares_are_of_requests_not_of_load() -> None:
 def test_the_simplex_that_decides_on_answers_worked_out_by_hand() -> None:
     one, two = [1, 0], [0, 1]
     assert is_feasible([(one, 1), (two, 1)], [([1, 1], 2)])  # type: ignore[arg-type]
-    assert not is_feasible([(one, 1), (two, 1)], [([1, 1], 2.5)])  # type: ignore[arg-type]
+    assert not is_feasible([(one, 1), (two, 1)], [([1, 1], Fraction(5, 2))])  # type: ignore[arg-type]
     assert not is_feasible([(one, 1)], [([1, 0], 2)])  # type: ignore[arg-type]
     assert is_feasible([([-1, 0], -1), (one, 3)], [([1, 1], 2)])  # type: ignore[arg-type]
 

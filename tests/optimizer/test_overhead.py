@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sky_melange import pipeline
-from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.machine import CloudFeatures
 from sky_melange.domain.offer import OWN_PRICES
 from sky_melange.domain.plan import Overhead, ReplicaGroup
 from sky_melange.domain.router import RouterKind, RouterSettings

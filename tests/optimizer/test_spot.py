@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from sky_melange import pipeline
-from sky_melange.domain.interruption import InterruptionBand
+from sky_melange.domain.machine import InterruptionBand
 from sky_melange.domain.offer import Offer
 from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import Budget, CandidateFilter, Launch, LaunchMode, SpotUse, Workload

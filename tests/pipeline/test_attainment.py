@@ -154,6 +154,7 @@ def _planned_by_means(workload: Workload) -> Planned:
     return pipeline.make_plan(plain, book, pipeline.profiles_for(plain, book, ROOT), workload_digest="0" * 64)
 
 
+@pytest.mark.slow
 def test_the_same_workload_gives_the_same_bytes(edit: Edit) -> None:
     path = edit(traffic={"request_rate": 8, "preset": "azure-conversation-2023"})
     texts = {plan_json.text(planned.plan, planned.workload) for planned in (planned_at(path), planned_at(path))}
@@ -181,6 +182,7 @@ def test_the_answer_says_what_was_simulated_and_what_is_proven(tmp_path: Path) -
     assert run("validate", folder).exit_code == 0
 
 
+@pytest.mark.slow
 def test_every_report_says_what_was_simulated_in_the_words_of_the_plan(tmp_path: Path) -> None:
     folder = tmp_path / "plan"
     assert run("plan", QUICKSTART, "--offline", "--out", folder).exit_code == 0
@@ -204,6 +206,7 @@ def test_nothing_is_simulated_where_that_is_not_wanted(tmp_path: Path) -> None:
     assert all(group["max_utilization"] == 0.9 for group in document["groups"])
 
 
+@pytest.mark.slow
 def test_check_simulates_the_traffic_of_today(edit: Edit, tmp_path: Path) -> None:
     path, folder = edit(), tmp_path / "plan"
     assert run("plan", path, "--offline", "--out", folder).exit_code == 0
@@ -245,6 +248,7 @@ def test_check_simulates_the_losses_that_a_plan_is_to_survive(edit: Edit, tmp_pa
     assert check["details"] == [f"that is without 1 of {group['name']}"]
 
 
+@pytest.mark.slow
 def test_what_a_simulation_allows_is_within_the_limit_of_the_workload(edit: Edit) -> None:
     planned = planned_at(edit(constraints={"max_utilization": 0.5}))
     assert max(group.utilization for group in planned.plan.groups) <= 0.5 * (1 + 1e-9)
@@ -252,6 +256,7 @@ def test_what_a_simulation_allows_is_within_the_limit_of_the_workload(edit: Edit
     assert planned.plan.simulated.attainment >= TARGET
 
 
+@pytest.mark.slow
 def test_losses_are_simulated_too(edit: Edit, tmp_path: Path) -> None:
     planned = planned_at(edit(constraints={"tolerate_replica_losses": 1}))
     file = tmp_path / "plan.json"
@@ -273,6 +278,7 @@ def test_requests_that_no_fleet_can_serve_are_named(edit: Edit) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_target_that_no_unloaded_replica_meets_is_named_with_what_it_would_take(edit: Edit) -> None:
     lambda_only = {"accelerators": ["H100"], "clouds": ["lambda"], "regions": {"lambda": ["us-east-1"]}}
     wide = {"input_tokens": [100, 8000], "output_tokens": [200], "weights": [[0], [1]]}
@@ -325,6 +331,7 @@ def test_arrivals_as_written(edit: Edit, arrivals: object, wanted: Arrivals) -> 
     assert workload.traffic.arrivals == wanted
 
 
+@pytest.mark.slow
 def test_a_prefix_cache_makes_plans_cheaper_and_is_verified(edit: Edit, tmp_path: Path) -> None:
     traffic = {"request_rate": 32, "preset": "azure-code-2023", "arrivals": "poisson"}
     without = planned_at(edit(traffic=traffic, constraints={}))
@@ -392,6 +399,7 @@ def test_a_histogram_has_no_times_to_replay(edit: Edit) -> None:
         pipeline.read(edit(traffic={"request_rate": 4, "histogram": histogram, "arrivals": "trace"}))
 
 
+@pytest.mark.slow
 def test_a_log_is_replayed_with_its_own_times(edit: Edit, tmp_path: Path) -> None:
     rows = "".join(f"{1_700_000_000_000 + 1000 * second},200,50\n" for second in range(600))
     (tmp_path / "log.csv").write_text(f"timestamp,input_length,output_length\n{rows}", encoding="utf-8")
@@ -401,6 +409,7 @@ def test_a_log_is_replayed_with_its_own_times(edit: Edit, tmp_path: Path) -> Non
     assert "log.csv" in planned.plan.simulated.arrivals
 
 
+@pytest.mark.slow
 def test_percentiles_hold_next_to_the_attainment(edit: Edit, tmp_path: Path) -> None:
     """As written: p99_ttft_ms, whatever the attainment allows."""
     loose = planned_at(edit(slo={"tpot_ms": 40, "ttft_ms": 2000}))
@@ -448,6 +457,7 @@ def test_means_are_what_they_were(edit: Edit) -> None:
     assert dataclasses.replace(workload.constraints, max_utilization=0.9) == workload.constraints
 
 
+@pytest.mark.slow
 def test_upper_sizes_are_simulated_as_they_are_planned(edit: Edit) -> None:
     """One cell: every request has its size, as where its mean says so; where nobody says it, the plan warns."""
     cell = {"input_tokens": [1000], "output_tokens": [200], "weights": [[1]]}

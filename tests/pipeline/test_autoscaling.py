@@ -104,6 +104,7 @@ def test_half_of_the_instances_run_at_any_time_where_that_is_asked_for() -> None
     assert any("launch asks for 0.75" in fault for fault in schedule_faults(found.plan, asked))
 
 
+@pytest.mark.slow
 def test_surges_are_met_by_asking_for_more_or_by_keeping_more_running() -> None:
     calm, wild = (planned(workload(windows(surge=surge))) for surge in (1.0, 1.8))
     assert told(wild).attainment >= 0.99
@@ -145,6 +146,7 @@ def test_no_fewer_instances_are_shown_than_sky_serve_keeps_running(limits: dict[
     assert ("health checks are requests to SkyServe" in text) == is_kept
 
 
+@pytest.mark.slow
 def test_where_no_reserve_helps_the_busiest_hour_s_instances_run_always() -> None:
     """Bursts between standstills come faster than any start: SkyServe must not stop anything."""
     bursts = tuple(PEAK if number % 6 == 0 else 0.1 for number in range(144))
@@ -198,6 +200,7 @@ def test_shares_that_hold_never_rise_with_the_load() -> None:
     assert with_autoscaling(replace(plain, schedule=None), found.workload, held).schedule is None
 
 
+@pytest.mark.slow
 def test_an_explanation_says_what_following_the_hours_is_worth() -> None:
     own = workload()
     book = pipeline.embedded_book(own)
@@ -233,6 +236,7 @@ def test_an_explanation_says_what_following_the_hours_is_worth() -> None:
     assert values[Scaling.SCHEDULE] == values[Scaling.AUTOSCALE]
 
 
+@pytest.mark.slow
 def test_the_next_nine_has_a_price_or_is_out_of_reach() -> None:
     own = workload()
     own = replace(own, slo=replace(own.slo, attainment=0.97))
@@ -253,6 +257,7 @@ def test_the_next_nine_has_a_price_or_is_out_of_reach() -> None:
     assert "No fleet was found that keeps 99.7%" in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_a_budget_that_the_reserve_may_break_is_named() -> None:
     own = workload(headroom_fraction=1.0)
     total = by_hours().plan.cost.total_usd_per_hour

@@ -147,6 +147,7 @@ def test_a_diff_explains_the_whole_change_of_a_bill_with_commitments(
     assert sum(effects) == pytest.approx(changed)
 
 
+@pytest.mark.slow
 def test_scenarios_of_an_autoscaled_plan_begin_with_its_mean(tmp_path: Path) -> None:
     path = written(tmp_path)
     document = yaml.safe_load(path.read_text(encoding="utf-8")) | {"launch": {"scaling": "autoscale"}}

@@ -35,6 +35,7 @@ def counted(planned: PlannedFleet, cloud: str) -> float:
     return there / total
 
 
+@pytest.mark.slow
 def test_no_cloud_gets_more_than_its_share_and_that_never_makes_it_cheaper(tmp_path: Path) -> None:
     free = limited(tmp_path, "")
     most = max(counted(free, cloud) for cloud in ("aws", "lambda"))
@@ -62,6 +63,7 @@ def test_the_share_of_a_fleet_of_one_is_that_of_its_workload(tmp_path: Path) -> 
     assert [group.name for group in planned.members[0].plan.groups] == [group.name for group in own.groups]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_met_says_what_would_do(tmp_path: Path) -> None:
     with pytest.raises(InfeasibleError) as caught:
         limited(tmp_path, "max_cloud_share: 0.4")
@@ -71,6 +73,7 @@ def test_what_cannot_be_met_says_what_would_do(tmp_path: Path) -> None:
     assert limited(tmp_path, f"max_cloud_share: {found[1]}").plan.places
 
 
+@pytest.mark.slow
 def test_the_share_holds_with_quotas_and_on_shared_machines(tmp_path: Path) -> None:
     planned = limited(tmp_path, "max_cloud_share: 0.6, max_accelerators: {H100: 2}")
     assert {use.name.rpartition(".")[2]: use.total <= use.limit for use in planned.plan.shared} == {"H100": True}

@@ -41,6 +41,7 @@ def alone(folder: Path, name: str, *, rate: float, h100: int) -> float | None:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quota", [0, 1, 3])
 def test_a_fleet_costs_what_the_best_division_of_its_quota_costs(tmp_path: Path, quota: int) -> None:
     rates = {"chat": 20.0, "talk": 30.0}
@@ -71,6 +72,7 @@ def test_what_is_enough_for_all_leaves_every_plan_as_it_is_alone(tmp_path: Path)
     assert [member.plan.groups for member in planned.members] == [plan.groups for plan in by_themselves]
 
 
+@pytest.mark.slow
 def test_plans_that_share_hold_in_simulation_and_say_what_they_would_cost_alone(tmp_path: Path) -> None:
     files = [workload(tmp_path, name, rate=rate, attainment="0.99") for name, rate in (("chat", 12), ("talk", 24))]
     free = plan_fleet(fleet(tmp_path, *files), simulator=pipeline.simulator())
@@ -107,6 +109,7 @@ def test_vcpu_quotas_count_the_machines_of_a_family(tmp_path: Path) -> None:
     assert sum(group.instances for group in on_lambda) <= 1
 
 
+@pytest.mark.slow
 def test_the_lower_priority_yields_first_and_never_below_its_floor(tmp_path: Path) -> None:
     chat, talk = (workload(tmp_path, name, rate=40) for name in ("chat", "talk"))
     everything = plan_fleet(fleet(tmp_path, chat, talk)).plan.usd_per_hour
@@ -157,6 +160,7 @@ def test_one_router_costs_no_more_than_a_router_each(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_router_of_all_is_within_the_budget(tmp_path: Path) -> None:
     everything = two_models(tmp_path, more="  router: one\n").plan.usd_per_hour
     entries = ("chat.yaml", "{file: talk.yaml, priority: 3, min_fraction: 0.2}")
@@ -223,6 +227,7 @@ def test_the_verifier_counts_plans_by_itself(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_any_losses_of_the_fleet_leave_every_workload_its_traffic(tmp_path: Path) -> None:
     rates, losses = {"chat": 10.0, "talk": 14.0}, 2
     files = [workload(tmp_path, name, rate=rate) for name, rate in rates.items()]

@@ -112,6 +112,7 @@ def test_a_plan_at_the_edge_of_its_target_is_found_and_holds_by_runs_as_long_as_
     assert simulated.attainment >= TARGET
 
 
+@pytest.mark.slow
 def test_a_plan_file_says_nothing_of_its_runs_that_no_search_can_have_found(tmp_path: Path) -> None:
     """Runs without end, or none: a gate is neither kept busy for ever nor satisfied by one request."""
     planned = pipeline.plan_file(QUICKSTART, simulator=pipeline.simulator())

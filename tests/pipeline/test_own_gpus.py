@@ -260,6 +260,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_plan_with_them_reads_back_and_checks(folder: Path) -> None:
     document = read_plan(folder / "plan")
     assert {group.cloud for group in document.plan.groups} == {"aws", "kubernetes", "ssh"}

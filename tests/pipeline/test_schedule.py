@@ -16,7 +16,7 @@ import pytest
 from sealed import sealed
 
 from sky_melange import pipeline
-from sky_melange.check.budget import budget_checks
+from sky_melange.check.policies import budget_checks
 from sky_melange.check.repricing import reprice
 from sky_melange.domain.check import Verdict
 from sky_melange.domain.hours import Hours, Scaling
@@ -37,7 +37,7 @@ from sky_melange.pipeline.judging import final_scenario
 from sky_melange.pipeline.planning import Planned, make_plan
 from sky_melange.pipeline.scheduling import _Hours, startup_minutes
 from sky_melange.plan_file import read_plan
-from sky_melange.render import plan_answer, plan_json, plan_markdown, plan_table
+from sky_melange.render import plan_answer, plan_json, plan_table
 from sky_melange.simulation import fleet_of, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,6 +220,7 @@ def test_no_hours_or_a_fixed_fleet_is_the_plan_of_the_busiest_hour() -> None:
     assert fixed.plan.cost == bare.plan.cost
 
 
+@pytest.mark.slow
 def test_a_flat_week_runs_around_the_clock_unless_a_schedule_is_asked_for() -> None:
     flat = tuple(1.0 - hour * 1e-6 for hour in range(24))
     plan = planned(hourly(wave=flat)).plan
@@ -260,6 +261,7 @@ def test_budgets_are_of_the_busiest_hour_and_of_the_mean_month() -> None:
             pipeline.check_budget(replace(found, workload=replace(found.workload, budget=budget)))
 
 
+@pytest.mark.slow
 def test_a_budget_of_an_hour_limits_what_is_bought_for_the_busiest() -> None:
     dear = by_means().plan.cost.total_usd_per_hour
     fixed = planned(launch(hourly(), scaling=Scaling.FIXED)).plan.cost.total_usd_per_hour
@@ -302,6 +304,7 @@ def stopping(least: int) -> Planned:
     return planned(constrained(hourly(wave=NIGHT), min_replicas=least))
 
 
+@pytest.mark.slow
 def test_nothing_runs_in_hours_without_requests_where_that_is_allowed(tmp_path: Path) -> None:
     found = stopping(0)
     schedule = found.plan.schedule
@@ -363,6 +366,7 @@ def test_instances_run_on_where_starting_takes_longer_than_the_rest() -> None:
     assert "starting them again would cost more" in answered(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -395,6 +399,7 @@ def test_every_limit_holds_in_every_hour(changes: dict[str, Any], tmp_path: Path
 _CHANGES_THE_BILL = re.compile(r"could change the bill by about USD ([0-9.]+) per hour")
 
 
+@pytest.mark.slow
 def test_each_hour_is_planned_with_its_reserve_up_to_the_busiest() -> None:
     workload = hourly()
     hours = workload.traffic.hours
@@ -458,6 +463,7 @@ def test_start_up_is_what_the_workload_says_or_grows_with_the_weights() -> None:
     assert 5 < small < large < 60
 
 
+@pytest.mark.slow
 def test_slow_starts_are_made_less_often() -> None:
     quick, slow = (planned(launch(hourly(), startup_minutes=minutes)).plan.schedule for minutes in (0.0, 240.0))
     assert quick is not None
@@ -476,12 +482,13 @@ def test_the_text_says_what_the_hours_cost() -> None:
     assert text.count("█") > 5
     assert "Sun " in text
     assert max(map(len, text.splitlines())) <= 100
-    markdown = plan_markdown.render(found.plan, found.workload)
+    markdown = plan_table.render_markdown(found.plan, found.workload)
     assert "| Up to req/s | Hours |" in markdown
     document = plan_json.document(found.plan, found.workload)
     assert document["unit_costs"]["usd_per_month"] == pytest.approx(schedule.usd_per_hour * 730)
 
 
+@pytest.mark.slow
 def test_not_simulated_and_mean_plans_are_scheduled_at_their_utilisations() -> None:
     workload = hourly(quickstart())
     plan = planned(workload).plan
@@ -491,6 +498,7 @@ def test_not_simulated_and_mean_plans_are_scheduled_at_their_utilisations() -> N
     assert all(period.attainment is None for period in plan.schedule.periods)
 
 
+@pytest.mark.slow
 def test_what_is_learnt_of_a_group_holds_for_the_same_replicas_elsewhere() -> None:
     """Else a pair that failed is answered by the same pair in the next region, round after round."""
     workload = hourly()

@@ -59,6 +59,7 @@ def test_a_fleet_that_gains_nothing_has_the_plans_of_one_that_may_not_share(tmp_
         assert [member.plan.groups for member in planned.members] == [member.plan.groups for member in apart.members]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [(2, 3), (12, 12), (16, 9), (25, 5)])
 def test_sharing_costs_the_fewest_machines_that_hold_the_gpus_of_all(tmp_path: Path, rates: tuple[int, int]) -> None:
     planned = plan_fleet(sharing_fleet(tmp_path, chat=rates[0], talk=rates[1]))
@@ -94,6 +95,7 @@ def test_a_quota_of_one_machine_serves_two_workloads_that_share_it(tmp_path: Pat
         plan_fleet(sharing_fleet(tmp_path, more=limit.replace("A100-80GB: 8", "A100-80GB: 7")))
 
 
+@pytest.mark.slow
 def test_plans_that_share_hold_in_simulation(tmp_path: Path) -> None:
     files = [workload(tmp_path, name, rate=rate, attainment="0.99", **SHARING) for name, rate in (("a", 6), ("b", 4))]
     planned = plan_fleet(fleet(tmp_path, *files, more="  share_machines: true\n"), simulator=pipeline.simulator())
@@ -175,6 +177,7 @@ def _more_of_it(plans: list[Plan], machine: SharedMachine) -> tuple[list[Plan], 
     return [replace(plans[0], groups=(replace(group, instances=2),)), *plans[1:]], machine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "said"),
     [

@@ -48,6 +48,7 @@ def planned(repository: Path, tmp_path: Path) -> Callable[..., Plan]:
     return plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("price", [6.0, 6.16, 6.2, 6.24, 6.25, 6.5, 7.0])
 def test_the_cheaper_of_the_best_mix_and_the_best_single_group_is_planned(
     planned: Callable[..., Plan], price: float

@@ -283,7 +283,7 @@ def test_a_read_only_cache_folder(server: CatalogServer, tmp_path: Path) -> None
         "import requests, cachecontrol\n"
         "from sky_melange.domain.workload import PricePolicy\n"
         "from sky_melange.prices import PriceSite, current_book, load_snapshot\n"
-        "import sky_melange.prices.hosted.source, sky_melange.prices.hosted.store\n"
+        "import sky_melange.prices.hosted.fetch, sky_melange.prices.hosted.store\n"
         "load_snapshot()\n"
         "os.getuid() or os.setuid(65534)\n"
         f"place = PriceSite(cache_folder=Path({str(cache)!r}), bases=({server.url!r},))\n"

@@ -14,8 +14,7 @@ from live import NOON, extract_folder, run, site, use_site
 from server import CatalogServer
 
 from sky_melange.domain.offer import Offer
-from sky_melange.domain.price_change import PriceChange
-from sky_melange.domain.price_record import PriceKind
+from sky_melange.domain.price_record import PriceChange, PriceKind
 from sky_melange.prices.records import load_commitments, price_points
 
 Make = Callable[..., Offer]

@@ -18,7 +18,7 @@ from sky_melange.domain.hours import Hours, Period, Schedule
 from sky_melange.domain.plan import GroupCommitment, Plan
 from sky_melange.domain.price_record import PriceKind
 from sky_melange.render import plan_report, plan_table
-from sky_melange.render.hours_plot import hours_plot
+from sky_melange.render.plots import hours_plot
 
 TODAY = date(2026, 7, 1)
 MIX = plan(

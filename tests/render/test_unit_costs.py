@@ -8,7 +8,7 @@ import pytest
 
 from sky_melange.domain.buckets import TokenGrid, Traffic
 from sky_melange.domain.unit_costs import TokenBasis, token_rates, unit_costs
-from sky_melange.render.unit_text import unit_line, unit_rows
+from sky_melange.render.money import unit_line, unit_rows
 
 TRAFFIC = Traffic(
     grid=TokenGrid(input_edges=(100, 1000), output_edges=(50,)), rates_rps=((3.0,), (1.0,)), origin="a test"

@@ -25,8 +25,8 @@ from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import LaunchMode, RoutingPolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.render import output_files, render_files, router_haproxy, router_litellm, router_sky_yaml
+from sky_melange.render.router_haproxy import server_weights, worst_error_fraction
 from sky_melange.render.router_names import endpoint_variables
-from sky_melange.render.router_weights import server_weights, worst_error_fraction
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*/workload.yaml"))
 CONSTRAINED = sorted((Path(__file__).resolve().parents[2] / "examples" / "constraints").glob("*/workload.yaml"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sky_melange.domain.engine import ENGINES
-from sky_melange.skypilot.engine_flags import engine_checks, faults_of, recorded_flags
+from sky_melange.skypilot.validate import engine_checks, faults_of, recorded_flags
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "yaml").glob("*.sky.yaml"))
 VLLM, SGLANG = (recorded_flags()[name, ENGINES[name].version] for name in ("vllm", "sglang"))

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from plan_folders import planned_group
 
 from sky_melange.domain.offer import Offer
-from sky_melange.skypilot.gcp_split import split_prices
-from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs
+from sky_melange.skypilot.seed_catalogs import offer_of, seed_catalogs, split_prices
 
 
 def bought(**changes: object) -> Offer:

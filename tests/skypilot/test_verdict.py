@@ -9,7 +9,7 @@ from plan_folders import planned_group
 
 from sky_melange.domain.plan import ReplicaGroup
 from sky_melange.domain.workload import LaunchMode
-from sky_melange.skypilot.observation import Observation, Resources, Step
+from sky_melange.skypilot.offline import Observation, Resources, Step
 from sky_melange.skypilot.verdict import GroupVerdict, judge, judge_mode
 
 GROUP = planned_group("aws", "chat", file="chat.yaml")

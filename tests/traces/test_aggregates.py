@@ -172,6 +172,7 @@ def _pods(pods: Sequence[tuple[int, int, dict[str, str]]], steps: int = 60) -> s
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["prometheus_replica", "__replica__", "prometheus", "receive_replica"])
 def test_a_server_that_two_prometheus_watch_counts_once(tmp_path: Path, label: str) -> None:
     """Also where one of them missed the beginning, or counted other seconds."""
@@ -416,6 +417,7 @@ CONDITIONS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(value=VALUES, condition=CONDITIONS)
 def test_where_chooses_here_as_it_does_in_duckdb(value: Any, condition: str) -> None:
     import duckdb
@@ -430,6 +432,7 @@ def test_where_chooses_here_as_it_does_in_duckdb(value: Any, condition: str) -> 
     assert rows == [(matches(parsed, {"x": value}),)]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(value=VALUES, condition=CONDITIONS)
 def test_where_chooses_here_as_it_does_in_a_database(value: Any, condition: str) -> None:

@@ -161,6 +161,7 @@ def test_sizes_in_the_millions_and_times_in_the_future(log: Callable[..., Path])
 SPANS = {0.05: 12_000, 0.4: 5_000, 3.0: 900, 40.0: 90}
 
 
+@pytest.mark.slow
 @given(
     rate=st.sampled_from(list(SPANS)),
     unit=st.sampled_from(["date", *PER_SECOND]),

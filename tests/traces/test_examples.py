@@ -14,6 +14,7 @@ from sky_melange.cli import cli
 pytestmark = pytest.mark.smoke
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_example(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (repository / "examples" / "from-logs" / "README.md").read_text()
     count, plan = re.findall(r"^sky-melange (.+)$", page, re.MULTILINE)

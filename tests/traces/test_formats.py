@@ -85,6 +85,7 @@ def test_open_telemetry_spans(log: Callable[..., Path], shape: str) -> None:
     assert (found.rate.first_s, found.rate.last_s) == (START_NS // 10**9, START_NS // 10**9 + 89)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("between", [0, 1, 3])
 @pytest.mark.parametrize("files", [1, 2])
 def test_spans_within_spans_are_one_request(log: Callable[..., Path], between: int, files: int) -> None:
@@ -174,6 +175,7 @@ DETAILS: list[dict[str, Any]] = [
 """100 tokens in and 20 out each: without the details, as part of the plain ones by the total, or as all there is."""
 
 
+@pytest.mark.slow
 def test_langfuse_adds_up_the_details_of_usage(log: Callable[..., Path], tmp_path: Path) -> None:
     """Its ingestion takes cached and reasoning tokens out of the plain values."""
     rows = [_langfuse(at, 0, 0) | {"usageDetails": details} for at, details in enumerate(DETAILS)]

@@ -208,6 +208,7 @@ def test_extend_covers_every_request(extracts: Path) -> None:
     assert found.counts() == count_with_numpy(path, (found.grid.input_edges, found.grid.output_edges)).counts
 
 
+@pytest.mark.slow
 def test_progress_is_reported_on_long_scans(tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     times = "TIMESTAMP '2025-03-03' + to_seconds(i) AS \"TIMESTAMP\""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from property_examples import mostly_slow
 
 from sky_melange import pipeline
 from sky_melange.domain.trace import TraceOptions
@@ -53,6 +54,7 @@ def test_a_preset_equals_a_new_count_of_its_trace(repository: Path, shared_trace
     assert replace(counted, source=preset.source) == preset
 
 
+@pytest.mark.slow
 def test_the_preset_of_distributions_equals_a_count_of_its_own(shared_traces: Path) -> None:
     """Marginals and rate by another road: dictionaries of exact fractions, clients in another order."""
     preset = load_preset("servegen-deepseek-r1")
@@ -88,7 +90,7 @@ def test_the_preset_of_distributions_equals_a_count_of_its_own(shared_traces: Pa
     assert preset.rate.peak_rps == pytest.approx(busiest, rel=2e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, NAMES[0]))
 @pytest.mark.parametrize("bucket_size", ["upper", "mean"])
 def test_every_preset_can_be_planned(log: Callable[..., Path], name: str, bucket_size: str) -> None:
     path = log(

@@ -80,6 +80,7 @@ def test_no_seconds_and_halves_of_the_day(log: Callable[..., Path], text: str, s
     assert _only_second(log("a.csv", f'i,o,t\n5,5,"{text}"\n')) == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -189,6 +190,7 @@ def test_random_dates_equal_datetime(tmp_path: Path) -> None:
     assert found.rate.empty == found.rate.windows - len(set(stamps))
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=20))
 @examples(20)
 def test_no_text_is_a_crash(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:

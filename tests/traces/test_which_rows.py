@@ -218,6 +218,7 @@ def test_bailian_writes_seconds(extracts: Path) -> None:
 HEADER = "timestamp,input_length,output_length"
 
 
+@pytest.mark.slow
 @given(
     unit=st.sampled_from([TimeUnit.S, TimeUnit.MS, TimeUnit.US, TimeUnit.NS]),
     rate=st.sampled_from([0.05, 2.27, 40.0, 900.0]),
@@ -262,6 +263,7 @@ def test_seconds_in_milliseconds_clothing_are_refused_with_both_rates(log: Calla
     assert found.mean_rps == pytest.approx(2.27, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_million_models_are_counted_and_the_first_shown(tmp_path: Path) -> None:
     """Nothing but the most frequent comes out of the engine."""
     path = tmp_path / "log.parquet"

@@ -74,6 +74,7 @@ def test_options_of_a_trace(workload: Callable[[str], Path]) -> None:
     assert "the rate as given" in traffic.origin
 
 
+@pytest.mark.slow
 def test_the_plan_follows_the_log_and_the_digest_the_file(workload: Callable[[str], Path], tmp_path: Path) -> None:
     path = workload("{trace: logs/conv.csv, request_rate: 4}")
     first, again = (plan_json.text(planned.plan, planned.workload) for planned in map(pipeline.plan_file, (path, path)))
@@ -84,6 +85,7 @@ def test_the_plan_follows_the_log_and_the_digest_the_file(workload: Callable[[st
     assert later.plan.inputs.workload in first
 
 
+@pytest.mark.slow
 def test_means_never_cost_more(workload: Callable[[str], Path]) -> None:
     costs = {
         size: pipeline.plan_file(

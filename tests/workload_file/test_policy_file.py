@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sky_melange.domain.policy import Policy
 from sky_melange.domain.profile import ProfileKind
+from sky_melange.domain.spending import Policy
 from sky_melange.errors import InputError
 from sky_melange.workload_file import read_policy
 from sky_melange.workload_file.policy import _KEYS

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sky_melange import pipeline
-from sky_melange.check.inputs import workload_changes
+from sky_melange.check.diff import workload_changes
 from sky_melange.domain.buckets import Traffic
 from sky_melange.domain.hours import SizeSet
 from sky_melange.domain.workload import Workload

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sky_melange import pipeline
-from sky_melange.check.inputs import workload_changes
+from sky_melange.check.diff import workload_changes
 from sky_melange.domain.hours import DAY, USUAL_HEADROOM, USUAL_HEADROOM_BASIS, WEEK, Hours, Scaling
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InputError

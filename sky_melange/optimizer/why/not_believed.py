@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.machine import CloudFeatures
 from sky_melange.domain.offer import Quarantined
 from sky_melange.domain.profile import ProfileKey
 from sky_melange.errors import InfeasibleError, NotOptimalError

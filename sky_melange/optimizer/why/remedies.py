@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sky_melange.domain.candidate import Candidate
-from sky_melange.domain.cloud import CloudFeatures
+from sky_melange.domain.machine import CloudFeatures
 from sky_melange.domain.offer import Offer, Quarantined
 from sky_melange.domain.profile import Capacity
 from sky_melange.domain.units import s_to_ms

@@ -3,8 +3,6 @@
 bases.py    where they are: the default addresses, one's own, and how an address is shown without its password
 session.py  HTTP: retries, bounded bodies, whether a server can be reached, errors in words
 store.py    the last good copy of each on the disk: whole or not at all
-accept.py   what may take the place of the last good copy
-fetch.py    one catalog from one address
-refresh.py  all catalogs at once, from the first address that has each, within a time limit
+fetch.py    one catalog from one address, all at once, and what may take the place of the last good copy
 source.py   the price source made of these
 """

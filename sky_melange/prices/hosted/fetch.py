@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import queue
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import requests
 
@@ -20,11 +21,24 @@ from sky_melange.domain.offer import PriceProvenance
 from sky_melange.errors import InputError
 from sky_melange.prices.catalog_csv import PLAIN_MACHINE
 from sky_melange.prices.hosted.bases import catalog_url, shown
-from sky_melange.prices.hosted.session import FetchError, chunks, get, has_length, make_session
+from sky_melange.prices.hosted.session import FetchError, chunks, get, has_length, make_session, probe
 from sky_melange.prices.hosted.store import CatalogStore, KeptCopy, RawCopy
 from sky_melange.prices.offers import read_catalog
 from sky_melange.prices.past import embedded_past
 from sky_melange.prices.source import CatalogOffers, FetchLimits
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one catalog: `fetched`, or the `problem`. `missing`: the servers answered, and have none."""
+
+    cloud: str
+    fetched: Fetched | None = None
+    problem: str = ""
+    missing: bool = False
+
 
 _SHRUNKEN_FRACTION: Final = 1 / 3
 """A catalog with fewer than this share of the GPU machines of the last good copy was cut off, or a failed job made it.
@@ -36,7 +50,6 @@ _SHRUNKEN_FOR: Final = timedelta(days=7)
 """For how long the larger copy is believed instead. After that the smaller catalog is the truth."""
 
 _MOST_ROWS: Final = 200_000
-
 MOST_OFFERS: Final = 12_000
 """Several times what the largest cloud has: more is no price list, and would take the memory of the machine."""
 
@@ -57,7 +70,6 @@ class NotAcceptedError(Exception):
 
 
 _LARGE_BYTES: Final = 1 << 20
-
 _LARGE_AT_ONCE: Final = 2
 """So many answers beyond _LARGE_BYTES are in memory at one time; of real catalogs two or three are that large."""
 
@@ -224,6 +236,35 @@ def read_copy(content: bytes, cloud: str, url: str, confirmed: datetime, as_of: 
     return catalog
 
 
+def refresh(
+    fetcher: Fetcher, clouds: Sequence[str], bases: Sequence[str], on_progress: Callable[[int, int], None] | None = None
+) -> dict[str, Outcome]:
+    """The outcome for each cloud. Takes at most `limits.contact_s` without a connection, else `limits.total_s`."""
+    limits = fetcher.limits
+    start = time.monotonic()
+    unreachable = dict.fromkeys(bases, f"no connection within {limits.contact_s:g} s")
+    for base, problem in _at_once(lambda base: probe(base, limits), bases, start + limits.contact_s):
+        unreachable[base] = problem
+        if base == bases[0] and not problem:
+            # The others are there for what this one does not have, and need not be waited for.
+            unreachable = {base: problem for base, problem in unreachable.items() if base == bases[0] or not problem}
+            break
+    dead = {base: problem for base, problem in unreachable.items() if problem}
+    if len(dead) == len(set(bases)):
+        problem = "; ".join(f"{shown(base)}: {dead[base]}" for base in bases)
+        return {cloud: Outcome(cloud=cloud, problem=problem) for cloud in clouds}
+    found: dict[str, Outcome] = {}
+    stopped = threading.Event()
+    work = _at_once(lambda cloud: _fetch(fetcher, cloud, bases, dead, stopped), clouds, start + limits.total_s)
+    for cloud, outcome in work:
+        found[cloud] = outcome
+        if on_progress is not None:
+            on_progress(len(found), len(clouds))
+    stopped.set()
+    late = f"not finished after {limits.total_s:g} s"
+    return {cloud: found.get(cloud) or Outcome(cloud=cloud, problem=late) for cloud in clouds}
+
+
 def _keep(kept: KeptCopy) -> str:
     """Why the copy could not be written; "" when it was."""
     try:
@@ -298,3 +339,49 @@ def _what_it_holds(catalog: CatalogOffers) -> str:
     most = sorted(catalog.skipped, key=lambda rows: (-rows.rows, rows.reason))
     reasons = [rows.reason for rows in most if rows.reason != PLAIN_MACHINE][:3]
     return "; ".join(reasons) or ("only machines without GPU" if catalog.offers or most else "only a header")
+
+
+def _fetch(
+    fetcher: Fetcher, cloud: str, bases: Sequence[str], dead: dict[str, str], stopped: threading.Event
+) -> Outcome:
+    """The catalog from the first base that gives it."""
+    # Texts, not errors: an error that is kept keeps the frames that it came through, with their catalogs.
+    problems: list[str] = []
+    missing = True
+    for base in bases:
+        if stopped.is_set():
+            break
+        try:
+            if base in dead:
+                raise FetchError(dead[base])
+            return Outcome(cloud=cloud, fetched=fetcher.fetch(cloud, base))
+        except FetchError as error:
+            problems.append(f"{shown(base)}: {error}")
+            missing = missing and error.missing
+    return Outcome(cloud=cloud, problem="; ".join(problems), missing=missing)
+
+
+def _at_once(task: Callable[[str], _Result], names: Sequence[str], end: float) -> Iterator[tuple[str, _Result]]:
+    """Results as they come, each in a thread of its own, until all are there or time is up.
+
+    The threads are daemons: a name server that never answers must not keep the process from ending. An error that
+    nobody foresaw is raised here.
+    """
+    done: queue.SimpleQueue[tuple[str, _Result | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work(name: str) -> None:
+        try:
+            done.put((name, task(name), None))
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits
+            done.put((name, None, error))
+
+    for name in dict.fromkeys(names):
+        threading.Thread(target=work, args=(name,), daemon=True).start()
+    for _ in dict.fromkeys(names):
+        try:
+            name, result, error = done.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            return
+        if error is not None:
+            raise error
+        yield name, result  # type: ignore[misc] # a task that raised nothing has a result

@@ -30,11 +30,9 @@ from sky_melange.profiles.importers.request import Imported, ImportRequest, Stat
 from sky_melange.profiles.importers.runs import Run, points_form
 
 _PERCENTILES: Final = (0, 50, 90, 99)
-
 _FOREIGN: Final = {"tput": "requests/s", "tt": "tokens/s", "tpat": "latency ÷ all tokens"}
 
 _METRICS: Final = ("TPUT", "TT", "E2E", "TTFT", "TPOT")
-
 _KEPT_UP: Final = 0.9
 """AIBrix's own bound: a server that completes less than this share of what arrives is piling requests up."""
 

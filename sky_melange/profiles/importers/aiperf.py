@@ -24,11 +24,8 @@ from sky_melange.profiles.importers.request import Imported, ImportRequest
 from sky_melange.profiles.importers.runs import Findings, Run, import_runs
 
 _SCHEMA: Final = "1"
-
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
-
 _ONES: Final = {"requests": 1.0, "count": 1.0, "tokens": 1.0, "requests/sec": 1.0, "": 1.0}
-
 _INCOMPLETE: Final = {"was_cancelled": True, "is_complete": False}
 
 

@@ -18,7 +18,6 @@ from sky_melange.profiles.importers.reading import Mistakes, compact, quote, rea
 from sky_melange.profiles.importers.request import Imported, ImportRequest, Stated, imported
 
 _MAX_EDGES: Final = 1000
-
 _MAX_RATE_RPS: Final = 1e6
 
 RateRows = tuple[tuple[float | None, ...], ...]

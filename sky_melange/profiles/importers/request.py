@@ -33,9 +33,7 @@ from sky_melange.profiles.roofline import Setup
 from sky_melange.untrusted import invisible_fault
 
 _LEAST_TPOT_S: Final = 1e-4
-
 _LEAST_TTFT_S: Final = 5e-4
-
 _MOST_TPOT_S: Final = 2.0
 """Of any model on any GPU: 10,000 tokens/s for one reader, an answer in half a millisecond, a token in 2 s."""
 
@@ -49,7 +47,6 @@ _MOST_SLOWER: Final = 500.0
 """Times the datasheet's own time: real engines take 1.2 to 50 times that."""
 
 _LEAST_PREFILL_S: Final = 2e-3
-
 _ALIASES: Final = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "nvfp4": "fp4", "mxfp4": "fp4"}
 
 
@@ -62,7 +59,6 @@ class Verdict:
 
 
 _Row = tuple[str, int, int, int, float, float]
-
 _Fault = tuple[str, bool]
 
 _HINTS: Final = {

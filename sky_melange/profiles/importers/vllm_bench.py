@@ -26,7 +26,6 @@ _SGLANG_KEY: Final = "total_output_tokens_retokenized"
 _SGLANG_SOURCE: Final = "SGLang bench_serving"
 
 _QUANTIZED: Final = {"fp8": "fp8", "w8a8_fp8": "fp8", "modelopt_fp8": "fp8", "modelopt_fp4": "fp4"}
-
 _DETAILS: Final = ("input_lens", "output_lens", "ttfts", "itls", "generated_texts", "errors", "server_info")
 
 _METADATA: Final = {
@@ -37,11 +36,8 @@ _METADATA: Final = {
     "engine-version": ("vllm_version", "engine_version", "version"),
     "gpu": ("gpu", "gpu_type", "gpu_name", "accelerator", "hardware"),
 }
-
 _DTYPES: Final = {"fp8": "fp8", "fp4": "fp4", "nvfp4": "fp4", "bf16": "bfloat16", "bfloat16": "bfloat16"}
-
 _SEVERAL_AT_ONCE: Final = 0.1
-
 _DATE: Final = re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})-\d{6}")
 
 

@@ -22,9 +22,7 @@ from sky_melange.profiles.measure.spec import Api, Endpoint
 from sky_melange.untrusted import json_or_none
 
 _MAX_LINE_BYTES: Final = 1024**2
-
 _DONE: Final = b"[DONE]"
-
 _TAIL: Final = 4
 """The last token, its finish reason, the usage: kept unread until the end, so that a token costs almost nothing."""
 
@@ -85,17 +83,11 @@ class TokenStream:
 
 
 _CONNECT_TIMEOUT_S: Final = 10.0
-
 _MAX_BODY_BYTES: Final = 1024**2
-
 _LONGEST_DETAIL: Final = 200
-
 _EVENTS_PER_TOKEN: Final = 4
-
 _SPARE_EVENTS: Final = 100
-
 _ROUTES: Final = {Api.COMPLETIONS: "/v1/completions", Api.CHAT: "/v1/chat/completions"}
-
 _OVERLOADED: Final = (408, 425, 429, 503)
 
 Outcome = Success | Failure

@@ -24,7 +24,6 @@ from sky_melange.profiles.measure.spec import MeasureSpec, Shape
 from sky_melange.untrusted import json_or_none, own_json
 
 _SECONDS_PER_MINUTE: Final = 60
-
 _MINUTES_PER_HOUR: Final = 60
 
 
@@ -77,13 +76,9 @@ class Progress:
 
 
 _VERSION: Final = 1
-
 _BEGINNING: Final = b'{"type": "header", "version": 1, "started_on": '
-
 _MAX_BYTES: Final = 256 * 1024**2
-
 _Record = LevelResult | ShapeEnd | ServerFacts
-
 _ADAPTERS: Final[dict[str, TypeAdapter[Any]]] = {
     "level": TypeAdapter(LevelResult),
     "end": TypeAdapter(ShapeEnd),

@@ -21,20 +21,15 @@ from sky_melange.profiles.measure.results import ErrorKind, Failure, LevelFailur
 from sky_melange.profiles.measure.spec import Effort, Shape
 
 _BATCHES: Final = 6
-
 _LEAST_PER_BATCH: Final = 2
 
 _LAG_PROBE_S: Final = 0.02
-
 _RETRY_PAUSES_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0)
 """By failures in a row of one worker. The first retry is at once: a pause would lower the concurrency."""
 
 _LEAST_IN_FLIGHT_FRACTION: Final = 0.95
-
 _LEAST_FAILURES: Final = 5
-
 _LEAST_STALLS: Final = 2
-
 _LEAST_REFUSALS: Final = 3
 
 

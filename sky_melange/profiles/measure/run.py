@@ -46,25 +46,15 @@ _WORDS: Final = tuple(
 )
 
 _PROBE_WORDS: Final = 16
-
 _PROBE_TOKENS: Final = 4
-
 _WARM_UP_ROUNDS: Final = 3
-
 _WARM_UP_CONCURRENCY: Final = 4
-
 _WARM_UP_TOKENS: Final = 16
-
 _ROUNDS: Final = 6
-
 _TOLERANCE_FRACTION: Final = 0.05
-
 _RETRY_PAUSES_S: Final = (0.1, 0.5)
-
 _PASSING: Final = (ErrorKind.CONNECTION, ErrorKind.SERVER, ErrorKind.OVERLOADED)
-
 _CACHE_LINE: Final = re.compile(r"^vllm:cache_config_info\{(?P<labels>[^}]*)\}", re.MULTILINE)
-
 _LABEL: Final = re.compile(r'(?P<name>num_gpu_blocks|block_size)="(?P<value>\d{1,12})"')
 
 

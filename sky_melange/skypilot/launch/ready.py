@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 
 from sky_melange.render.router_names import endpoint_variables
 from sky_melange.skypilot.launch.cloud import Cloud, ClusterState, LaunchError, ServiceState
-from sky_melange.skypilot.launch.launch import Launch, LaunchFolder
-from sky_melange.skypilot.launch.removal import states_of
+from sky_melange.skypilot.launch.launch import Launch, LaunchFolder, states_of
 from sky_melange.skypilot.launch.units import Unit, UnitKind
 
 MAX_SILENCES: Final = 5

@@ -10,9 +10,8 @@ from datetime import datetime
 from sky_melange.domain.hours import Scaling
 from sky_melange.domain.scaling import Wanted, scaling_of, wanted_at
 from sky_melange.skypilot.launch.cloud import Cloud, ClusterState, ServiceState
-from sky_melange.skypilot.launch.launch import Launch
+from sky_melange.skypilot.launch.launch import Launch, states_of
 from sky_melange.skypilot.launch.record import Started
-from sky_melange.skypilot.launch.removal import states_of
 from sky_melange.skypilot.launch.steps import Step
 from sky_melange.skypilot.launch.units import UnitKind
 

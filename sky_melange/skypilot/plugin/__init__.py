@@ -1,16 +1,11 @@
 """The plugin of SkyPilot's API server: plans, checks, prices and stored plans under /plugins/api/melange/.
 
 plugin.py      what SkyPilot loads
-settings.py    the parameters of plugins.yaml
-routes.py, stored_routes.py   the routes; models.py says what they take and give, describing.py how OpenAPI has it
-service.py     what the routes share
-body.py        reads a request's body, bounded
-answers.py     errors as JSON
-users.py       who asks, and what they may
+routes.py, stored_routes.py   the routes; models.py says what they take and give
+service.py     who asks, and what they may; the parameters of plugins.yaml; worker processes, bounded
+answers.py     bodies, read bounded; errors as JSON
 store.py       stored plans, through SQLAlchemy
-pool.py        worker processes, bounded in number, time and waiting work
-worker.py      such a process: jobs.py and heat.py do the work, refuse.py keeps a workload from the server's files
-replicas.py    SkyServe's own state
+worker.py      such a process: jobs.py does the work, refuse.py keeps a workload from the server's files
 
 Importing this raises ImportError with what is missing when SkyPilot's API server is not installed.
 """

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import BaseModel
+
 from sky_melange.errors import InputError, Mistake, PriceSourceError, SkyMelangeError
+from sky_melange.skypilot.plugin.models import Failure
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+
+_WORDS: Final = {
+    404: "There is no such plan, or it is another user's.",
+    408: "The body did not arrive in time.",
+    409: "The user has as many stored plans as one may have.",
+    413: "The body is too long.",
+    415: "The body is not JSON by its own account.",
+    422: "The request is invalid, infeasible, over its budget, or lacks a price or a profile; `code` says which.",
+    424: "No price source could be reached, or none is fresh enough.",
+    429: "Too many requests are waiting, of this user or of all.",
+    500: "The database of stored plans cannot be used.",
+}
+OF_WORK: Final = (422, 424, 429)
+OF_BODIES: Final = (408, 413, 415)
+
+_MOST_S: Final = 30.0
+
+
+class RefusedError(Exception):
+    """The request is answered with this; `retry_after_s` says when to come again."""
+
+    def __init__(
+        self, status: int, code: int, detail: list[dict[str, str]], *, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(f"{status}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
 
 INVALID: Final = 422
 _MOST_SHOWN: Final = 20
@@ -55,6 +94,36 @@ def bug_answer(message: str, *, status: int = 500, code: int = 1) -> dict[str, A
     return {"status": status, "code": code, "detail": [problem(message, help_text=_HELP[code])]}
 
 
+async def read_body(request: Request, *, limit_bytes: int) -> bytes:
+    """The bytes of a JSON body. Raises RefusedError: 415 no JSON by its own account, 413 too long, 408 too slow.
+
+    At most `limit_bytes` and one chunk are ever held, whatever the request says of its length.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    # A page elsewhere can send a form or plain text in a user's name without being asked; JSON it cannot.
+    if kind != "application/json":
+        raise RefusedError(415, 2, [problem("want Content-Type: application/json", where="body")])
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated[:20]) > limit_bytes:
+        raise _too_long(limit_bytes)
+    try:
+        return await asyncio.wait_for(_received(request, limit_bytes), _MOST_S)
+    except TimeoutError:
+        raise RefusedError(408, 2, [problem(f"did not arrive within {_MOST_S:g} s", where="body")]) from None
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` for refusals."""
+    return {status: {"model": Failure, "description": _WORDS[status]} for status in sorted({*statuses})}
+
+
+def body_of(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for a body that is read by `body.read_body`."""
+    return {
+        "requestBody": {"required": is_required, "content": {"application/json": {"schema": model.model_json_schema()}}}
+    }
+
+
 def _where(entry: Mistake) -> str:
     source = _plain(entry.source)
     place = source if entry.line is None else f"{source}:{entry.line}"
@@ -64,3 +133,17 @@ def _where(entry: Mistake) -> str:
 def _plain(text: str) -> str:
     """Without the temporary folder that the work was done in."""
     return _TEMPORARY.sub("", text)
+
+
+async def _received(request: Request, limit_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise _too_long(limit_bytes)
+    return bytes(body)
+
+
+def _too_long(limit_bytes: int) -> RefusedError:
+    message = f"is longer than {limit_bytes} bytes, the most that is read"
+    return RefusedError(413, 2, [problem(message, where="body")])

@@ -8,26 +8,31 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from sky_melange import pipeline
 from sky_melange.domain.offer import PriceBook
-from sky_melange.domain.policy import Policy
+from sky_melange.domain.plan import Plan, ReplicaGroup
+from sky_melange.domain.profile import Capacity, Profile, Skipped
+from sky_melange.domain.spending import Policy
+from sky_melange.domain.units import requests_per_usd as per_usd
 from sky_melange.domain.units import usd_per_month
 from sky_melange.domain.workload import PricePolicy, Workload
 from sky_melange.errors import InputError
 from sky_melange.plan_file import PlanDocument, read_plan
 from sky_melange.prices import current_book
 from sky_melange.prices.clouds import enabled_clouds
-from sky_melange.prices.filters import check_filters
+from sky_melange.prices.names import check_filters
 from sky_melange.prices.site import price_site, utc_now
-from sky_melange.skypilot.plugin import fleets
-from sky_melange.skypilot.plugin.heat import requests_per_usd
+from sky_melange.skypilot.plugin import refuse
 from sky_melange.skypilot.plugin.models import CheckRequest, PlanRequest, PolicyRequest, StoreRequest
 from sky_melange.skypilot.plugin.refuse import check_plan_document, check_workload_text
+
+_MOST_CELLS: Final = 10_000
+"""Over all groups; more than anyone looks at, and a few seconds of work."""
 
 WORKLOAD_FILE: Final = "workload.yaml"
 PLAN_FILE: Final = "plan.json"
@@ -141,7 +146,7 @@ def _shown(document: PlanDocument, folder: Path) -> dict[str, Any]:
     from sky_melange.render.plan_report import figures
 
     return {
-        "requests_per_usd": requests_per_usd(document.plan, document.workload, folder),
+        "requests_per_usd": _requests_per_usd(document.plan, document.workload, folder),
         "groups": [{"name": group.name, "planned": group.instances} for group in document.plan.groups],
         "mode": document.workload.launch.mode.value,
         "figures": asdict(figures(document.plan, document.workload)),
@@ -153,7 +158,7 @@ def _fleet_entry(head: Mapping[str, Any], request: StoreRequest, folder: Path) -
     from sky_melange.render.fleet_report import figures
 
     text = _planned_fleet(head, request, folder) if request.fleet is None else _plan_text(request.fleet)
-    fleet, plans = fleets.fleet_documents(text, folder)
+    fleet, plans = refuse.fleet_documents(text, folder)
     pairs = [(plan.plan, plan.workload) for plan in plans]
     summaries = [_summary(plan) for plan in plans]
     dates = [each["priced_at"] for each in summaries]
@@ -184,7 +189,7 @@ def _planned_fleet(head: Mapping[str, Any], request: StoreRequest, folder: Path)
     from sky_melange.pipeline.fleets import check_budgets, plan_fleet
     from sky_melange.render import fleet_json
 
-    path = fleets.write_fleet_files(request.fleet_file or "", request.workloads or {}, folder)
+    path = refuse.write_fleet_files(request.fleet_file or "", request.workloads or {}, folder)
     planned = plan_fleet(
         path,
         book_of=lambda read: _book(read.prices, head, needed=read.candidates.clouds),
@@ -201,7 +206,7 @@ def _report(head: Mapping[str, Any], body: bytes, folder: Path) -> str:
     from sky_melange.render import fleet_report, plan_report
 
     if head.get("is_fleet"):
-        fleet, plans = fleets.fleet_documents(body.decode(), folder)
+        fleet, plans = refuse.fleet_documents(body.decode(), folder)
         pairs = [(plan.plan, plan.workload) for plan in plans]
         return fleet_report.page(fleet.plan, pairs, today=utc_now().date(), folder="fleet")
     document = _document(body.decode(), folder)
@@ -265,3 +270,50 @@ def _policy(policy: object, folder: Path, told: list[str]) -> Policy | None:
     rules = policy_in(path, found)
     told += [text.replace(str(path), _POLICY_FILE) for text in found]
     return rules
+
+
+def _requests_per_usd(plan: Plan, workload: Workload, folder: Path) -> dict[str, Any]:
+    """Requests/USD at the planned price; None where a group cannot serve a size, or costs nothing.
+
+    Rows are input buckets, columns output buckets.
+
+    A group without a profile on this server, or a grid of more than MOST_CELLS, has `_requests_per_usd` None and a
+    `reason`. `folder`: where profile files of the workload would be; there are none.
+    """
+    grid = workload.traffic.grid
+    accelerators = sorted({group.accelerator for group in plan.groups})
+    without_files = replace(workload, profiles=replace(workload.profiles, files=()))
+    profiles = pipeline.profiles_on(without_files, accelerators, accelerators, folder)
+    cells = len(grid.input_edges) * len(grid.output_edges) * len(plan.groups)
+    return {
+        "input_edges": list(grid.input_edges),
+        "output_edges": list(grid.output_edges),
+        "groups": [_group(group, workload, profiles, is_small=cells <= _MOST_CELLS) for group in plan.groups],
+    }
+
+
+def _group(group: ReplicaGroup, workload: Workload, profiles: Sequence[Profile], *, is_small: bool) -> dict[str, Any]:
+    described: dict[str, Any] = {"group": group.name, "accelerator": group.accelerator, "requests_per_usd": None}
+    if not is_small:
+        return {**described, "reason": f"the plan has more than {_MOST_CELLS} cells"}
+    profile = next((profile for profile in profiles if profile.launched == group.launched), None)
+    if profile is None:
+        return {**described, "reason": "this server has no profile of the group's layout and engine settings"}
+    (found,) = pipeline.capacities_of(_with_traffic_everywhere(workload), [profile]) or (None,)
+    capacities = () if found is None else found.capacities
+    columns = len(workload.traffic.grid.output_edges)
+    values = [_value(group, capacity) for capacity in capacities]
+    rows = [values[start : start + columns] for start in range(0, len(values), columns)]
+    return {**described, "requests_per_usd": rows}
+
+
+def _value(group: ReplicaGroup, capacity: Capacity | Skipped) -> float | None:
+    if isinstance(capacity, Skipped) or group.price_usd_per_hour <= 0:
+        return None
+    return per_usd(capacity.request_rate_rps * group.replicas_per_instance, group.price_usd_per_hour)
+
+
+def _with_traffic_everywhere(workload: Workload) -> Workload:
+    """Some traffic in each bucket, so that each has a capacity."""
+    ones = tuple(tuple(1.0 for _ in row) for row in workload.traffic.rates_rps)
+    return replace(workload, traffic=replace(workload.traffic, rates_rps=ones))

@@ -9,8 +9,7 @@ from sky.server.plugins import BasePlugin, ExtensionContext, PluginContext, RBAC
 
 from sky_melange import __version__
 from sky_melange.skypilot.plugin.routes import PREFIX, router_of
-from sky_melange.skypilot.plugin.service import Service
-from sky_melange.skypilot.plugin.settings import read_settings
+from sky_melange.skypilot.plugin.service import Service, read_settings
 from sky_melange.skypilot.plugin.stored_routes import add_stored_routes
 
 _FOR_VIEWERS: Final = (

@@ -10,12 +10,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
 from fastapi.routing import APIRoute
 
-from sky_melange.skypilot.plugin.answers import INVALID, problem
-from sky_melange.skypilot.plugin.body import RefusedError, read_body
-from sky_melange.skypilot.plugin.describing import OF_BODIES, OF_WORK, body_of, failures
+from sky_melange.skypilot.plugin.answers import (
+    INVALID,
+    OF_BODIES,
+    OF_WORK,
+    RefusedError,
+    body_of,
+    failures,
+    problem,
+    read_body,
+)
 from sky_melange.skypilot.plugin.models import CheckRequest, PlanRequest
-from sky_melange.skypilot.plugin.service import Service, json_text, not_found, refused
-from sky_melange.skypilot.plugin.users import user_of
+from sky_melange.skypilot.plugin.service import Service, json_text, not_found, refused, user_of
 
 PREFIX: Final = "/plugins/api/melange"
 DASHBOARD: Final = Path(__file__).resolve().parent / "dashboard"

@@ -13,7 +13,7 @@ from sky_melange.domain.trace import TraceOptions, TraceSummary
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates import openai_usage, prometheus, servegen
 from sky_melange.traces.files import compression_of, is_remote, open_text
-from sky_melange.traces.text import one_line
+from sky_melange.untrusted import one_line
 
 Documents = Mapping[str, str]
 """File name -> its text."""

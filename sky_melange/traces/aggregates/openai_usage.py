@@ -17,9 +17,8 @@ from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates.usage import chosen, is_chosen, rate_of_steps, seen_models, within
 from sky_melange.traces.edges import extended, parse_buckets
 from sky_melange.traces.one_model import check_one_model
-from sky_melange.traces.text import one_line
 from sky_melange.traces.where import columns_of
-from sky_melange.untrusted import first_json, own_json
+from sky_melange.untrusted import first_json, one_line, own_json
 
 NAME: Final = "OpenAI usage (aggregates)"
 SIGN: Final = re.compile(r'"object"\s*:\s*"bucket"|"num_model_requests"')

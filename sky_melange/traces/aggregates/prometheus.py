@@ -17,8 +17,7 @@ from sky_melange.domain.trace import Cell, LogColumns, Outside, RateSummary, Tra
 from sky_melange.errors import InputError, Mistake
 from sky_melange.traces.aggregates.usage import chosen, is_chosen, rate_of_steps, seen_models
 from sky_melange.traces.one_model import check_one_model
-from sky_melange.traces.text import one_line
-from sky_melange.untrusted import parse_json
+from sky_melange.untrusted import one_line, parse_json
 
 NAME: Final = "vLLM histograms of Prometheus (aggregates)"
 SIGN: Final = re.compile(

@@ -1,13 +1,15 @@
-"""The command line over a fake SkyPilot on disk, to be killed: `killed.py STATE`.
+"""The command line over a fake SkyPilot on disk, to be killed: `killed.py STATE WORKLOAD`.
 
 Reads one JSON line at a time, `[SECONDS, ARGUMENTS]`, forks a process that runs the command, kills it after that time
 unless it is null, and prints how it ended.
-What runs is one file a unit in the folder STATE; it outlives whoever started it.
+What runs is one file a unit in the folder STATE; it outlives whoever started it. WORKLOAD is planned before anything
+is killed, so that the commands have imported and read what does not change, and are killed at their own work.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -60,10 +62,12 @@ class DiskCloud(FakeCloud):
         self.running = OnDisk(folder)  # type: ignore[assignment]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, workload: str) -> None:
     for module in (launch_folder, up, down, status):
         module.connect = lambda *_: DiskCloud(folder)  # type: ignore[attr-defined]
     assert plan is not None
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        cli.main(["plan", workload, "--offline", "--no-files"], standalone_mode=False)
     for line in sys.stdin:
         seconds, arguments = json.loads(line)
         child = os.fork()
@@ -91,4 +95,4 @@ def run(arguments: list[str], log: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

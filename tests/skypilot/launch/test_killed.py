@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from property_examples import is_complete
 
 from sky_melange.cli import plan_folder
 from sky_melange.errors import InputError
 
-KILLS = 100
+KILLS = 100 if is_complete() else 20
 
 
 @dataclass
@@ -46,12 +47,13 @@ class Victim:
 
 
 @pytest.fixture
-def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Victim]:
+def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> Iterator[Victim]:
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     monkeypatch.setenv("VLLM_API_KEY", "key_x")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path))
     (tmp_path / "cloud").mkdir()
-    command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(tmp_path / "cloud")]
+    planned = repository / "examples" / "means" / "workload.yaml"
+    command = [sys.executable, *map(str, (Path(__file__).with_name("killed.py"), tmp_path / "cloud", planned))]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", cwd=tmp_path
     ) as process:

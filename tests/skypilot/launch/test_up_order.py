@@ -16,8 +16,8 @@ from sky_melange.domain.router import RouterKind, RouterSettings
 from sky_melange.domain.workload import LaunchMode
 from sky_melange.errors import InputError
 from sky_melange.skypilot.launch.cloud import LaunchError
+from sky_melange.skypilot.launch.launch import remove
 from sky_melange.skypilot.launch.record import read_record
-from sky_melange.skypilot.launch.removal import remove
 from sky_melange.skypilot.launch.report import unit_statuses
 from sky_melange.skypilot.launch.steps import steps_down
 from sky_melange.skypilot.launch.up import planned_steps

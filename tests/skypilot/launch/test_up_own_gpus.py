@@ -13,8 +13,8 @@ from sky_melange.domain.offer import PriceProvenance
 from sky_melange.domain.own_gpus import OWN_GPUS, OwnGpus
 from sky_melange.domain.plan import Plan
 from sky_melange.domain.workload import CandidateFilter, Workload
+from sky_melange.skypilot.launch.launch import remove
 from sky_melange.skypilot.launch.record import read_record
-from sky_melange.skypilot.launch.removal import remove
 from sky_melange.skypilot.launch.steps import steps_down
 
 Make = Callable[..., Any]

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sky_melange.skypilot.plugin.pool import BusyError, WorkerPool
+from sky_melange.skypilot.plugin.service import BusyError, WorkerPool
 from sky_melange.skypilot.plugin.worker import Frame, frame_of
 
 MODULE = "sky_melange.skypilot.plugin.worker"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sky_melange.errors import InputError
-from sky_melange.skypilot.plugin.settings import Settings, read_settings
+from sky_melange.skypilot.plugin.service import Settings, read_settings
 
 
 def test_defaults_and_values() -> None:

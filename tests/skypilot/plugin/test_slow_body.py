@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sky_melange.skypilot.plugin import body
-from sky_melange.skypilot.plugin.body import RefusedError, read_body
+from sky_melange.skypilot.plugin import answers
+from sky_melange.skypilot.plugin.answers import RefusedError, read_body
 
 
 def _read(chunks: list[bytes], monkeypatch: pytest.MonkeyPatch) -> bytes:
@@ -20,7 +20,7 @@ def _read(chunks: list[bytes], monkeypatch: pytest.MonkeyPatch) -> bytes:
             await asyncio.sleep(60)
         return {"type": "http.request", "body": chunks.pop(0), "more_body": True}
 
-    monkeypatch.setattr(body, "_MOST_S", 0.05)
+    monkeypatch.setattr(answers, "_MOST_S", 0.05)
     scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
     return asyncio.run(read_body(Request(scope, receive), limit_bytes=100))
 

@@ -1,11 +1,16 @@
-"""Text that anyone may have written, in the Markdown of GitHub and GitLab, without becoming markup or a reference."""
+"""Text that anyone may have written, in Markdown, XML and GitHub's log, without becoming markup, link or command."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_IN_ATTRIBUTES: Final = {**_ESCAPES, '"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~!@&$]|%(?=[\w\"]))")
 _LINK: Final = re.compile(r"(?i)\b(https?|ftp)(?=:)|\bwww(?=\.)")
@@ -51,3 +56,38 @@ def within(lines: Sequence[str], most: int) -> str:
     cut = next((index for index, line in enumerate(lines) if line.startswith("<details>")), len(lines))
     head = "\n".join(lines[:cut])[: most - 200]
     return f"{head}\n\nThe details are too long for a comment; run the command in a terminal to see them.\n"
+
+
+def annotation(level: str, title: str, message: str, file: str = "") -> str:
+    """`::error file=…,title=…::…` on one line."""
+    place = f"file={_property(file)}," if file else ""
+    return f"::{level} {place}title={_property(title)}::{_data(message)}"
+
+
+def plain(text: str) -> str:
+    """A line of log that is no workflow command, whatever it says."""
+    line = " ".join(text.split())
+    # GitHub trims blanks before it looks for a command, but not a word joiner.
+    return f"\u2060{line}" if line.startswith(("::", "##[")) else line
+
+
+def xml_attribute(value: str) -> str:
+    """A quoted attribute value; line breaks survive, characters that XML cannot hold come as U+FFFD."""
+    return f'"{_escaped(value, _IN_ATTRIBUTES)}"'
+
+
+def xml_text(value: str) -> str:
+    """The content of an element."""
+    return _escaped(value, _ESCAPES)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _escaped(value: str, escapes: Mapping[str, str]) -> str:
+    return "".join(escapes.get(character, character) for character in _NOT_XML.sub("\ufffd", value))
