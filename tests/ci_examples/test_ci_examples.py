@@ -404,6 +404,7 @@ def test_a_plan_that_cannot_be_read_is_said_in_summary_and_comment(runner: Runne
     assert "::error title=sky-melange::" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hostile", ["$(touch pwned)", "`touch pwned`", "'; touch pwned; '", "--help", "plan.json\n::error::x", "-> <!-- x"]
 )

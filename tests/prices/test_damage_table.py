@@ -15,7 +15,8 @@ from test_past_prices import embedded
 TRUE_CATALOGS = {cloud: embedded(cloud) for cloud in ("lambda", "nebius", "verda")}
 
 
-@pytest.mark.parametrize("cloud", ["lambda", pytest.param(ALL_CLOUDS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cloud", ["lambda", ALL_CLOUDS])
 def test_no_damage_makes_a_plan_cheaper_in_silence_and_no_true_cut_is_refused(cloud: str, tmp_path: Path) -> None:
     kinds = ["a tenth", "six tenths", CUT, "cut at 60 % of the rows without length"]
     assert not list(Table(TRUE_CATALOGS, tmp_path).failures([cloud], kinds))

@@ -156,6 +156,7 @@ def tampered(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
     return verdicts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_file_edited_by_hand_fails(tampered: Verdicts, name: str) -> None:
     *_rest, check, detail = TAMPERED[name]

@@ -153,6 +153,7 @@ def test_the_end_of_a_long_list_of_mistakes_is_said(mistakes_in: MistakesIn) -> 
     assert found[-1] == "workload.yaml: and more mistakes, not shown: mend these first"
 
 
+@pytest.mark.slow
 def test_what_precedes_a_syntax_error_is_reported_too(mistakes_in: MistakesIn, good: str) -> None:
     found = mistakes_in(good + "slo: {}\nname: &x y\nlaunch: [\n")
     assert [mistake.split(": ")[0] for mistake in found] == [f"workload.yaml:{line}" for line in (14, 15, 15, 16)]
