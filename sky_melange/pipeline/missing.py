@@ -93,7 +93,14 @@ def _price_of_traffic(workload: Workload, candidate: Candidate) -> tuple[float, 
     rates = [bucket.rate_rps for bucket in workload.traffic.buckets()]
     served = [(r, c) for r, c in zip(rates, candidate.capacities, strict=True) if isinstance(c, Capacity)]
     unserved_rps = math.fsum(rates) - math.fsum(rate for rate, _ in served)
-    busy_replicas = math.fsum(rate / capacity.request_rate_rps for rate, capacity in served)
+    busy_replicas = max(
+        math.fsum(
+            bucket.rate_rps / capacity.request_rate_rps
+            for bucket, capacity in zip(each, candidate.capacities, strict=True)
+            if isinstance(capacity, Capacity)
+        )
+        for each in workload.traffic.in_busiest_hours()
+    )
     replicas = busy_replicas / workload.constraints.utilization_limit
     replicas = max(replicas, float(workload.constraints.min_replicas))
     instances = max(1, math.ceil(replicas / candidate.replicas_per_instance - 1e-9))
