@@ -85,21 +85,23 @@ class ClockValue:
 
     `fixed` runs around the clock; `scheduled` is the schedule with its reserve, of an autoscaled plan without one;
     `autoscaled` is a replay of the hours by SkyServe's rules, `autoscaled_attainment` its share of the requests within
-    their targets. `faster_…`: the same if instances start `faster_minutes` sooner. `busiest_hour` in words; `next_rps`:
-    the most in any other hour. `nines_usd_per_hour`: the fleet around the clock that holds `nines_attainment`; None:
-    none was found, or nothing is simulated.
+    their targets, both None where sizes differ by the hour. `faster_…`: the same if instances start `faster_minutes`
+    sooner. `busiest_hour` in words; `next_rps`: the most in any other hour, of those with the same `sizes` where there
+    are sets; None: there is no other. `nines_usd_per_hour`: the fleet around the clock that holds `nines_attainment`;
+    None: none was found, or nothing is simulated.
     """
 
     fixed_usd_per_hour: float
     scheduled_usd_per_hour: float
-    autoscaled_usd_per_hour: float
-    autoscaled_attainment: float
+    autoscaled_usd_per_hour: float | None
+    autoscaled_attainment: float | None
     busiest_hour: str
     busiest_rps: float
-    next_rps: float
+    next_rps: float | None
     faster_minutes: float
     faster_scheduled_usd_per_hour: float
-    faster_autoscaled_usd_per_hour: float
+    faster_autoscaled_usd_per_hour: float | None
+    sizes: str | None = None
     nines_attainment: float | None = None
     nines_usd_per_hour: float | None = None
 

@@ -74,7 +74,8 @@ def with_clock(
     is_autoscaled = scaling_of(plan, workload) is Scaling.AUTOSCALE
     if not is_autoscaled and plan.explanation is None:
         return plan
-    held = _held_at_loads(plan, workload, used, simulator, log)
+    hours = workload.traffic.hours
+    held = BY_MEANS if hours and hours.sizes else _held_at_loads(plan, workload, used, simulator, log)
     plan = with_autoscaling(plan, workload, held) if is_autoscaled else plan
     if plan.explanation is None:
         return plan
@@ -141,31 +142,36 @@ def _autoscaling(plan: Plan) -> Autoscaling:
 def clock_value(plan: Plan, workload: Workload, held: Held) -> ClockValue | None:
     """What following the hours is worth; without the next nine. None for a plan without a schedule."""
     schedule, hours = plan.schedule, workload.traffic.hours
-    if schedule is None or hours is None or hours.sizes:
-        # SkyServe counts requests whatever their size.
+    if schedule is None or hours is None:
         return None
-    workload = replace(workload, launch=replace(workload.launch, scaling=Scaling.AUTOSCALE))
     told = schedule.autoscaling
     by_clock = replace(schedule, autoscaling=None)
     if told is not None:
         by_clock = replace(by_clock, usd_per_hour=told.scheduled_usd_per_hour)
     sooner = replace(by_clock, startup_minutes=max(0.0, schedule.startup_minutes - _FASTER_MINUTES))
-    follows, faster = (with_autoscaling(replace(plan, schedule=each), workload, held) for each in (by_clock, sooner))
-    if follows.schedule is None or follows.schedule.autoscaling is None:
-        return None
-    rates = sorted(hours.rates_rps)
+    follows = faster = None
+    if not hours.sizes:  # SkyServe counts requests whatever their size
+        asked = replace(workload, launch=replace(workload.launch, scaling=Scaling.AUTOSCALE))
+        follows, faster = (with_autoscaling(replace(plan, schedule=each), asked, held) for each in (by_clock, sooner))
+    alike = [hour for hour, period in enumerate(_sizes_of_hours(schedule)) if period == schedule.periods[0].sizes]
+    busiest, *others = sorted(alike, key=lambda hour: (-hours.rates_rps[hour], hour))
     return ClockValue(
         fixed_usd_per_hour=schedule.fixed_usd_per_hour,
         scheduled_usd_per_hour=by_clock.usd_per_hour,
-        autoscaled_usd_per_hour=follows.mean_usd_per_hour,
-        autoscaled_attainment=follows.schedule.autoscaling.attainment,
-        busiest_hour=hour_name(hours.rates_rps.index(rates[-1]), len(rates)),
-        busiest_rps=rates[-1],
-        next_rps=rates[-2],
+        autoscaled_usd_per_hour=None if follows is None else follows.mean_usd_per_hour,
+        autoscaled_attainment=None if follows is None else _autoscaling(follows).attainment,
+        busiest_hour=hour_name(busiest, len(hours.rates_rps)),
+        busiest_rps=hours.rates_rps[busiest],
+        next_rps=hours.rates_rps[others[0]] if others else None,
         faster_minutes=schedule.startup_minutes - sooner.startup_minutes,
         faster_scheduled_usd_per_hour=_usd_per_hour(plan, sooner),
-        faster_autoscaled_usd_per_hour=faster.mean_usd_per_hour,
+        faster_autoscaled_usd_per_hour=None if faster is None else faster.mean_usd_per_hour,
+        sizes=schedule.periods[0].sizes,
     )
+
+
+def _sizes_of_hours(schedule: Schedule) -> list[str | None]:
+    return [schedule.periods[period].sizes for period in schedule.period_of_hour]
 
 
 def _usd_per_hour(plan: Plan, schedule: Schedule) -> float:

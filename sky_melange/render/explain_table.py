@@ -97,20 +97,24 @@ def _of_the_clock(clock: ClockValue) -> Iterator[str]:
         f"By the clock the hours cost {hourly(scheduled)} USD/h on average, {_saving(fixed, scheduled)} the fleet "
         f"around the clock ({hourly(fixed)})."
     )
-    yield (
-        f"Autoscaled by SkyServe's rules they cost {hourly(autoscaled)}, {_saving(scheduled, autoscaled)} by the "
-        f"clock, with {clock.autoscaled_attainment:.2%} of the requests within their targets in a replay of the hours."
-    )
-    yield (
-        f"{clock.busiest_hour} sets the peak with {clock.busiest_rps:.4g} req/s; the busiest other hour has "
-        f"{clock.next_rps:.4g}."
-    )
+    if autoscaled is not None:
+        yield (
+            f"Autoscaled by SkyServe's rules they cost {hourly(autoscaled)}, {_saving(scheduled, autoscaled)} by the "
+            f"clock, with {clock.autoscaled_attainment:.2%} of the requests within their targets in a replay of the "
+            "hours."
+        )
+    alike = "" if clock.sizes is None else f" of the sizes {clock.sizes!r}"
+    of_others = "" if clock.next_rps is None else f"; the busiest other hour{alike} has {clock.next_rps:.4g}"
+    yield f"{clock.busiest_hour} sets the peak with {clock.busiest_rps:.4g} req/s{alike}{of_others}."
     if clock.faster_minutes:
+        faster = clock.faster_autoscaled_usd_per_hour
+        beside = (
+            "" if autoscaled is None or faster is None else f", and {hourly(max(0.0, autoscaled - faster))} autoscaled"
+        )
         yield (
             f"If instances started {clock.faster_minutes:g} minutes sooner, that would save "
             f"{hourly(max(0.0, scheduled - clock.faster_scheduled_usd_per_hour))} USD/h by the clock, with the same "
-            f"instances in each hour, and {hourly(max(0.0, autoscaled - clock.faster_autoscaled_usd_per_hour))} "
-            "autoscaled."
+            f"instances in each hour{beside}."
         )
     if clock.nines_attainment is not None:
         wanted = f"{clock.nines_attainment * 100:.10g}% of the requests within their targets"

@@ -188,6 +188,8 @@ def _contingency(contingency: Contingency) -> dict[str, object]:
 def explanation_document(explanation: Explanation) -> dict[str, object]:
     """An explanation as plain JSON values, as it stands in plan.json under `explanation`."""
     fields = dataclasses.asdict(explanation)
+    if explanation.clock is not None and explanation.clock.sizes is None:
+        del fields["clock"]["sizes"]
     for entry in (*fields["offers"], *fields["accelerators"]):
         if entry["without"] is not None:
             entry["without"]["instances"] = dict(entry["without"]["instances"])

@@ -31,7 +31,7 @@ from sky_melange.pipeline.answering import modelled
 from sky_melange.pipeline.judging import Judge, final_scenario, fleet_of_solved
 from sky_melange.pipeline.planning import Planned, make_plan
 from sky_melange.plan_file import read_plan
-from sky_melange.render import plan_json
+from sky_melange.render import explain_table, plan_json
 from sky_melange.simulation import Fleet, Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -375,3 +375,30 @@ def test_running_groups_of_a_plan_are_kept() -> None:
     keep = KeepExisting(plan="running", groups=(running,), switching_usd_per_hour=100.0)
     found = planned(constrained(keep=keep))
     assert group.name in {each.name for each in found.plan.groups}
+
+
+@pytest.mark.slow
+def test_an_explanation_says_which_hour_sets_the_peak_and_nothing_of_autoscaling(tmp_path: Path) -> None:
+    workload = hourly()
+    found = planned(replace(workload, launch=replace(workload.launch, startup_minutes=10.0)), is_explained=True)
+    plan, hours = found.plan, workload.traffic.hours
+    assert plan.explanation is not None
+    assert plan.schedule is not None
+    assert hours is not None
+    value = plan.explanation.clock
+    assert value is not None
+    # The busiest hours are by day, the most work is at night.
+    assert (value.sizes, value.busiest_rps, value.next_rps) == ("night", NIGHT_RPS, NIGHT_RPS)
+    assert hours.sizes_of_hour[int(value.busiest_hour[:2])] == 1
+    assert value.autoscaled_usd_per_hour is None
+    prices = [group.price_usd_per_hour for group in plan.groups]
+    sooner = replace(plan.schedule, startup_minutes=5.0)
+    overhead = plan.cost.overhead_usd_per_hour
+    assert value.faster_scheduled_usd_per_hour == sooner.mean_usd_per_hour(prices, overhead)
+    text = " ".join(explain_table.render(plan.explanation, color=False).split())
+    assert (
+        "sets the peak with 90 req/s of the sizes 'night'; the busiest other hour of the sizes 'night' has 90." in text
+    )
+    assert "Autoscaled" not in text
+    assert "None" not in text
+    assert read_plan(written(found, tmp_path)).plan.explanation == plan.explanation
