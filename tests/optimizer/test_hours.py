@@ -275,9 +275,8 @@ def test_candidates_that_are_left_out_are_within_the_bound(monkeypatch: pytest.M
     assert few.cost_usd_per_hour >= everything.bound_usd_per_hour * (1 - 1e-9)
 
 
-@pytest.mark.parametrize(
-    "rate", [pytest.param(20.0, marks=pytest.mark.slow), 120.0, pytest.param(200.0, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [20.0, 120.0, 200.0])
 def test_a_week_of_twelve_candidates_and_forty_classes_is_proven_to_one_percent(rate: float) -> None:
     problem = many(12, 40, 12, rate=rate)
     found = solve_schedule(problem, SolverSettings(mip_gap=0.01, time_limit_s=300))

@@ -245,6 +245,7 @@ def test_the_verifier_counts_each_period_with_its_own_sizes() -> None:
     assert any(fault.startswith(plan.groups[0].name) and "is used to" in fault for fault in faults)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

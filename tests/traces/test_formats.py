@@ -332,7 +332,7 @@ def test_requests_that_were_tried_again_count_once(log: Callable[..., Path]) -> 
     assert found.rejected == {Rejection.FAILED: 1, Rejection.REPEATED: 1}
 
 
-@pytest.mark.parametrize("overlap", [0, 10])
+@pytest.mark.parametrize("overlap", [0, pytest.param(10, marks=pytest.mark.slow)])
 def test_ids_are_the_same_in_files_of_every_shape(log: Callable[..., Path], tmp_path: Path, overlap: int) -> None:
     """Pages that overlap, exports of two tools: keys differ from file to file, and so do formats."""
     rows = [

@@ -379,7 +379,7 @@ SIZES_AS_NUMBERS = "columns = {'c0': 'DOUBLE', 'c1': 'DOUBLE', 'c2': 'VARCHAR'}"
 
 
 @pytest.mark.parametrize("bad", mostly_slow(["", "x", "2.5", "true", "1__0", "0x10"], "x"))
-@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("column", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_size_that_is_no_number_far_down_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str, column: int
 ) -> None:

@@ -87,6 +87,7 @@ def test_hours_with_few_requests_are_in_the_largest_set() -> None:
     assert dark.hours == (0, 1, 3, 4, 5)
 
 
+@pytest.mark.slow
 def test_hours_of_a_week_are_told_apart_by_the_day() -> None:
     log = log_of(night, hours=WEEK, each=500)
     sets = sizes_by_hour(log, GRID, WEEK, "UTC")

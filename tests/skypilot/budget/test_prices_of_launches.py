@@ -22,6 +22,7 @@ def figure(sky: SkyChild, task: dict[str, Any], **asked: Any) -> float:
     return float(answer["message"].split("costs up to ")[1].split(" USD/h")[0])
 
 
+@pytest.mark.slow
 def test_three_a100_are_over_two_dollars_and_one_l4_is_not(sky: SkyChild) -> None:
     a100 = gcp_price(sky.catalog("gcp"), "a2-highgpu-1g", "A100")
     sky.write_budgets(users={"*": {"usd_per_hour": 2}})
