@@ -87,12 +87,18 @@ def _dearest(schedule: Schedule) -> str:
 
 
 def _of_sizes(schedule: Schedule) -> str:
-    if schedule.raised_usd_per_hour is None:
+    raised = schedule.raised_usd_per_hour
+    if raised is None:
         return ""
-    saved = 1 - schedule.usd_per_hour / schedule.raised_usd_per_hour if schedule.raised_usd_per_hour > 0 else 0.0
+    if schedule.usd_per_hour > raised:
+        return (
+            " Each hour is planned with its own sizes. With the sizes of all hours, and rates raised where requests "
+            f"are larger, {hourly(raised)} is planned, but not simulated: requests may miss their targets."
+        )
+    saved = 1 - schedule.usd_per_hour / raised if raised > 0 else 0.0
     return (
         f" Each hour is planned with its own sizes: {_against(saved)} with the sizes of all hours and rates raised "
-        f"where requests are larger ({hourly(schedule.raised_usd_per_hour)}, not simulated)."
+        f"where requests are larger ({hourly(raised)}, not simulated)."
     )
 
 

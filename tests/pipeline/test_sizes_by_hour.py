@@ -168,6 +168,8 @@ def test_the_sentences_say_what_sizes_by_the_hour_are_and_save() -> None:
     assert "Each hour is planned with its own sizes: " in sentence
     assert "less than with the sizes of all hours and rates raised" in sentence
     assert "The dearest hour costs" in sentence
+    cheaper = replace(found.plan.schedule, raised_usd_per_hour=found.plan.schedule.usd_per_hour / 2)
+    assert "may miss their targets" in clock_sentence(found.plan, cheaper, found.workload)
     rows = list(period_rows(found.plan, found.plan.schedule))
     assert rows[0][0] == "90 night"
     assert any("night (8 h, up to 90 req/s)" in each for each in found.plan.assumptions)
