@@ -20,6 +20,7 @@ from sky_melange.domain.simulation import Simulation
 from sky_melange.domain.workload import Workload
 from sky_melange.errors import InfeasibleError, NotOptimalError, SkyMelangeError
 from sky_melange.optimizer import Model, ScheduleSolution, Solution, Solved, assembled_of, solve_hours
+from sky_melange.optimizer.limits.shapes import AtLeast
 from sky_melange.optimizer.schedule import Cycle, Periods, ScheduleProblem, periods_by_work, periods_of
 from sky_melange.optimizer.solve.reduction import class_values
 from sky_melange.optimizer.solve.solution import Proven
@@ -268,8 +269,14 @@ class _Hours:
         return best
 
     def of_fixed(self) -> _Tried:
-        """The fixed fleet with as much less of each group as there is less traffic, whether it holds or not."""
-        counts = tuple(tuple(math.ceil(n * part) for n in self.fixed.solution.counts) for part in self.periods.work)
+        """The fixed fleet with less of each group where there is less to do, whether or not that holds in simulation.
+
+        Every limit is kept, and no later period has more of a group.
+        """
+        counts: tuple[tuple[int, ...], ...] = ()
+        for period in reversed(range(len(self.periods.rates_rps))):
+            after = counts[0] if counts else (0,) * len(self.model.candidates)
+            counts = (tuple(map(max, self.counts_of_fixed(period), after)), *counts)
         problem = self.problem(self.parts(None))
         solution = ScheduleSolution(
             counts=counts,
@@ -283,6 +290,25 @@ class _Hours:
         utilizations = self.fixed.model.utilizations or ()
         parts = (utilizations,) * len(counts)
         return _Tried(rates_rps=self.periods.rates_rps, problem=problem, solution=solution, parts=parts)
+
+    def counts_of_fixed(self, period: int) -> tuple[int, ...]:
+        """Of the fixed fleet what a period needs by its work, for its load, and for that which a loss would leave."""
+        rate, number = self.periods.rates_rps[period], self.periods.sizes[period]
+        whole, problem = self.fixed.solution, self.fixed.model.problem.of_sizes(number)
+        counts = [math.ceil(n * self.periods.work[period]) for n in whole.counts]
+        if not rate:
+            return tuple(counts)
+        part = rate / self.busiest_rps[number] / problem.max_utilization
+        cases = [(problem.cases, (0,) * len(counts), whole.shares)]
+        cases += [(problem.on_average.cases, each.lost, each.shares) for each in whole.contingencies]
+        for loads, lost, shares in cases:
+            for c, n in enumerate(whole.counts):
+                most = max(
+                    math.fsum(of[c] * (row[c] or 0.0) for of, row in zip(shares, case, strict=True)) for case in loads
+                )
+                counts[c] = min(n, max(counts[c], lost[c] + math.ceil(most * part * (1 - _SAME))))
+        limits = [limit for limit in problem.limits if isinstance(limit, AtLeast)]
+        return tuple(counts) if all(limit.is_met(counts) for limit in limits) else whole.counts
 
     def problem(self, parts: Sequence[Sequence[float]]) -> ScheduleProblem:
         """At what each candidate may be used to in each period; none: as the model says."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from sky_melange.optimizer.verify import in_period, verify
 from sky_melange.pipeline.answering import modelled
 from sky_melange.pipeline.judging import Judge, final_scenario, fleet_of_solved
 from sky_melange.pipeline.planning import Planned, make_plan
+from sky_melange.pipeline.scheduling import _Hours
 from sky_melange.plan_file import read_plan
 from sky_melange.render import explain_table, plan_json
 from sky_melange.simulation import Fleet, Scenario
@@ -378,6 +380,41 @@ def test_running_groups_of_a_plan_are_kept() -> None:
     keep = KeepExisting(plan="running", groups=(running,), switching_usd_per_hour=100.0)
     found = planned(constrained(keep=keep))
     assert group.name in {each.name for each in found.plan.groups}
+
+
+@pytest.mark.parametrize("losses", [0, 1, 2])
+@pytest.mark.parametrize("has_sets", [False, True])
+def test_what_is_left_of_the_fixed_fleet_is_within_every_limit(losses: int, has_sets: bool) -> None:
+    workload = constrained(tolerate_replica_losses=losses, min_replicas=2)
+    traffic = workload.traffic
+    assert traffic.hours is not None
+    # An hour with next to nothing: one instance would carry it, and could not be lost.
+    rates = (*traffic.hours.rates_rps[:-1], traffic.hours.rates_rps[-1] / 50)
+    hours = replace(traffic.hours, rates_rps=rates, sizes=traffic.hours.sizes if has_sets else ())
+    workload = replace(workload, traffic=replace(traffic, hours=hours))
+    book = pipeline.embedded_book(workload)
+    model = modelled(workload, book, pipeline.profiles_for(workload, book, QUICKSTART.parent))
+    used_to = {candidate.profile.key: 1.0 for candidate in model.candidates}
+    found = _Hours(model=model, fixed=solved(model), used_to=used_to)
+    tried = found.of_fixed()
+    problems = [
+        model.problem.of_sizes(number).at_traffic(rate / hours.busiest_rps[number])
+        for rate, number in zip(found.periods.rates_rps, found.periods.sizes, strict=True)
+    ]
+    counts = tried.solution.counts
+    for before, after in pairwise(counts):
+        assert all(n <= most for most, n in zip(before, after, strict=True))
+    for row, problem in zip(counts, problems, strict=True):
+        assert sum(row) > losses
+        assert sum(n * of for n, of in zip(row, problem.replicas, strict=True)) >= 2
+        routes = [((0,) * len(row), tried.solution.shares, problem.cases)]
+        routes += [(each.lost, each.shares, problem.on_average.cases) for each in tried.solution.contingencies]
+        for lost, shares, cases in routes:
+            left = [n - gone for n, gone in zip(row, lost, strict=True)]
+            for case in cases if min(left) >= 0 else ():
+                for c, n in enumerate(left):
+                    load = sum(of[c] * (loads[c] or 0.0) for of, loads in zip(shares, case, strict=True))
+                    assert load <= n * problem.max_utilization + 1e-6
 
 
 @pytest.mark.slow

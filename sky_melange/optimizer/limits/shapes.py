@@ -94,6 +94,10 @@ class AtLeast(Counted):
     def of(cls, workload: Workload, candidates: Sequence[Candidate]) -> Iterator[Self]:
         return iter(())
 
+    def is_met(self, counts: Sequence[int]) -> bool:
+        """Whether these instances of each candidate are enough."""
+        return sum(weight * n for weight, n in zip(self.weights, counts, strict=True)) >= self.limit
+
     @staticmethod
     def violations(plan: Plan, workload: Workload, capacities: GroupCapacities) -> Iterator[str]:
         return iter(())
