@@ -361,8 +361,12 @@ def _sizes_by_hour(files: tuple[str, ...], options: TraceOptions, summary: Trace
     from sky_melange.traces import sizes_by_hour
 
     sizes = sizes_by_hour(files, options, summary)
-    if len(sizes) == 1:
+    untold = sum(each.untold for each in sizes)
+    if len(sizes) == 1 and not untold:
         click.echo("Note: the requests of all hours are alike in size: none has sizes of its own.", err=True)
+    if untold:
+        few = f"{untold} hour{'s have' if untold > 1 else ' has'} too few requests to tell their sizes"
+        click.echo(f"Note: {few}, and {'are' if untold > 1 else 'is'} planned with those of most hours.", err=True)
     for each in sizes:
         if each.worst >= MUCH_LARGER:
             larger = f"an hour among them has requests {each.worst:.1f} times as large"

@@ -160,7 +160,7 @@ class HourSizes:
     """Hours of a cycle whose requests are alike in size, and how many are in each bucket (a row per input edge).
 
     `worst`: how many times as many input or output tokens, whichever is more, the requests of one of its hours have on
-    average.
+    average. `untold`: so many of them have too few requests to tell.
     """
 
     hours: tuple[int, ...]
@@ -168,6 +168,7 @@ class HourSizes:
     mean_input_tokens: float
     mean_output_tokens: float
     worst: float
+    untold: int = 0
 
     @property
     def name(self) -> str:

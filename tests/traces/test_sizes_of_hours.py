@@ -85,6 +85,32 @@ def test_hours_with_few_requests_are_in_the_largest_set() -> None:
     day, dark = sizes_by_hour(few, GRID, DAY, "UTC")
     assert 2 in day.hours
     assert dark.hours == (0, 1, 3, 4, 5)
+    assert (day.untold, dark.untold) == (1, 0)
+
+
+@pytest.mark.parametrize(("few", "alone"), [((0, 1, 2, 3, 4, 5), ()), ((0, 1, 2), ()), ((2, 3), ()), ((5,), (5,))])
+def test_hours_with_few_requests_are_known_together(few: tuple[int, ...], alone: tuple[int, ...]) -> None:
+    log = log_of(night)
+    assert log.times_s is not None
+    of_hour = ((log.times_s - MONDAY.timestamp()) // 3600).astype(int)
+    kept = np.ones(len(of_hour), dtype=bool)
+    for hour in few:
+        kept &= (of_hour != hour) | (np.cumsum(of_hour == hour) <= 400)
+    log = RequestLog(source="log", inputs=log.inputs[kept], outputs=log.outputs[kept], times_s=log.times_s[kept])
+    day, dark = sizes_by_hour(log, GRID, DAY, "UTC")
+    assert dark.hours == tuple(hour for hour in range(6) if hour not in alone)
+    assert day.untold == len(alone)
+
+
+def test_requests_beyond_the_buckets_make_no_set() -> None:
+    log = log_of(lambda _: (500, 60))
+    inputs, outputs = log.inputs.copy(), log.outputs.copy()
+    inputs[3000], outputs[3000] = 1_000_000, 1_000_000
+    (only,) = sizes_by_hour(
+        RequestLog(source="log", inputs=inputs, outputs=outputs, times_s=log.times_s), GRID, DAY, "UTC"
+    )
+    assert only.worst < 1.1
+    assert sum(map(sum, only.requests)) == len(inputs) - 1
 
 
 @pytest.mark.slow
