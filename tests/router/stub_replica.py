@@ -43,13 +43,14 @@ class StubReplica:
         """Where set, each token of a stream waits for a release."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._handlers: set[asyncio.Future[None]] = set()
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1024)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def kill(self) -> None:
@@ -60,8 +61,17 @@ class StubReplica:
         for writer in list(self._writers):
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Knows a connection before anything is done with it: a handler that is cancelled first never begins."""
+        if self._server is None:
+            writer.transport.abort()
+            return
         self._writers.add(writer)
+        handler = asyncio.ensure_future(self._serve(reader, writer))
+        self._handlers.add(handler)
+        handler.add_done_callback(self._handlers.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await self._one(reader, writer):
                 pass
@@ -189,6 +199,8 @@ def running(*stubs: StubReplica) -> Iterator[Loop]:
 async def _drained() -> None:
     """Connections that were just accepted have no handler yet: each is closed before the loop is."""
     await asyncio.sleep(0.01)
+    for _ in range(10):  # on a busy machine that may have been one round of the loop, and accepting takes several
+        await asyncio.sleep(0)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
