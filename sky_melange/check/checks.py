@@ -13,7 +13,7 @@ from sky_melange.domain.offer import Obtained, PriceBook, PriceState
 from sky_melange.domain.plan import Cost, Plan
 
 UNCONFIRMED_HOURS: Final = 72.0
-"""How long prices are believed that cannot be confirmed; in CI, how old they may be where nothing else is said."""
+"""How many hours old prices may be that cannot be confirmed, and prices in CI where no other limit is set."""
 
 TOLERANCE: Final = 1e-9
 """Sums of prices are exact to this; 3 × 0.1 is not over a budget of 0.3."""

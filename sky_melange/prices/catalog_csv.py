@@ -233,7 +233,7 @@ def _in_usd(rows: Iterator[list[str]], currency: int, instance_type: int, tally:
 
 
 def _priced(row: CatalogRow, zero_is_none: bool) -> PricedRow | str:
-    """The row in numbers, or why it is no offer. Raises ValueError for text that is no number."""
+    """The row in numbers, or why it is not an offer. Raises ValueError for text that is not a number."""
     if row.accelerator.startswith(TPU_PREFIX):
         return TPU
     count = _number(row.accelerator_count) or 0.0
@@ -268,7 +268,7 @@ def _number(text: str) -> float | None:
         return None
     number = float(text)
     if number < 0 or not math.isfinite(number):
-        raise ValueError(f"{text!r} is no amount")
+        raise ValueError(f"{text!r} is not an amount")
     return number
 
 

@@ -25,7 +25,7 @@ _BUSY_SECONDS: Final = 0.5
 
 
 class EnabledClouds(NamedTuple):
-    """`clouds` None: no list is at hand; `problem` says why where there should be one."""
+    """`clouds` is None where there is no list; `problem` says why where there should be one."""
 
     clouds: tuple[str, ...] | None
     problem: str = ""
@@ -126,6 +126,6 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _names(found: object) -> tuple[str, ...]:
     if not isinstance(found, Sequence) or isinstance(found, str):
-        raise TypeError("it is no list")
+        raise TypeError("it is not a list")
     names = {name.lower() for name in found if isinstance(name, str)}
     return tuple(sorted(names & set(LAUNCHABLE_CLOUDS)))
