@@ -18,7 +18,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(_ROOT)]
 
-from profile_fit import roofline_errors  # noqa: E402
+from profile_fit import coverage, roofline_errors  # noqa: E402
 from profile_fit.bundle import quantile  # noqa: E402
 from profile_fit.options import run_options  # noqa: E402
 from profile_fit.roofline_fit import (  # noqa: E402
@@ -79,11 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
         of_runs = f"{100 * float(str(measured)):.1f} ({runs})" if measured else "–"
         print(f"| {name} | {cells} ({count}) | {100 * float(str(silicon)):.1f} | {of_runs} |")
     print()
-    _print(unseen, roofline_errors.cases(guesses))
+    _print(unseen, coverage.cases(guesses))
     return 0
 
 
-def _print(unseen: Iterable[Sequence[object]], cases: Sequence[roofline_errors.Case]) -> None:
+def _print(unseen: Iterable[Sequence[object]], cases: Sequence[coverage.Case]) -> None:
     print("| GPU | model | memory | truth | comparisons | TPOT | stated | 4 in 5 | rate | stated | 4 in 5 |")
     print("| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for row in unseen:
@@ -97,21 +97,21 @@ def _print(unseen: Iterable[Sequence[object]], cases: Sequence[roofline_errors.C
         print(f"| {' | '.join(map(str, (*names, found['comparisons'], *figures)))} |")
     print("\n| group | comparisons (layouts) | no slower than planned | within the interval | binomial, 95 % | 80 %? |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
-    groups = list(roofline_errors.coverage(cases))
+    groups = list(coverage.coverage(cases))
     for each in groups:
         low, high = each.bounds
         share = each.within / each.comparisons
-        is_near = "75 to 85 %" if roofline_errors.is_right(share) else "by chance" if low <= 0.8 <= high else "no"
+        is_near = "75 to 85 %" if coverage.is_right(share) else "by chance" if low <= 0.8 <= high else "no"
         print(
             f"| {each.group} | {each.comparisons} ({each.layouts}) | {each.planned / each.comparisons:.0%} "
             f"| {share:.0%} | {100 * low:.0f} to {100 * high:.0f} | {is_near} |"
         )
-    right = sum(roofline_errors.is_right(each.within / each.comparisons) for each in groups)
-    models, layouts, alone = roofline_errors.spreads(cases)
+    right = sum(coverage.is_right(each.within / each.comparisons) for each in groups)
+    models, layouts, alone = coverage.spreads(cases)
     print(f"\nSpread of logarithms: {alone:.2f} within layouts, {layouts:.2f} between them, {models:.2f} models")
     print(f"{right} of {len(groups)} groups; were the interval exactly right,")
     for has_models, what in ((False, "a layout's comparisons err alike"), (True, "so do a model's layouts")):
-        mean, low, high = roofline_errors.right_groups(cases, models=has_models)
+        mean, low, high = coverage.right_groups(cases, models=has_models)
         print(f"- and {what}: {mean:.1f} ({low} to {high} in nine of ten draws)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -120,3 +121,32 @@ def quantile(values: Sequence[float], share: float) -> float:
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def binomial(hits: int, of: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share: the shares that would give so many, or so few, in 2.5 %."""
+
+    def least(count: int) -> float:
+        """The share with which `count` or more are hit in 2.5 % of the cases."""
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            share = (low + high) / 2
+            if _at_least(count, of, share) < 0.025:
+                low = share
+            else:
+                high = share
+        return low
+
+    return least(hits) if hits else 0.0, 1.0 - least(of - hits) if hits < of else 1.0
+
+
+def _at_least(count: int, of: int, share: float) -> float:
+    logs = (
+        math.lgamma(of + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(of - k + 1)
+        + k * math.log(share)
+        + (of - k) * math.log1p(-share)
+        for k in range(count, of + 1)
+    )
+    return math.fsum(map(math.exp, logs))

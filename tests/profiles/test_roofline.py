@@ -271,7 +271,7 @@ def test_groups_of_an_exact_interval_are_right_as_often_as_their_layouts_allow(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(repository / "scripts"))
-    errors = importlib.import_module("profile_fit.roofline_errors")
+    errors = importlib.import_module("profile_fit.coverage")
     noise = random.Random(1)  # noqa: S311
 
     def drawn(between: float, within: float) -> list[object]:
